@@ -1,0 +1,256 @@
+"""The one place that knows about versions of torch, OpenCV, mmcv, mmengine, mmyolo and lvis; one function a problem.
+
+Works on torch 2.1 or newer with mmcv-lite or a real mmcv 2.0.1 to 2.1.0 and OpenMMLab's official releases, and on
+their maintained fork (``onedl-mmengine``, ``onedl-mmcv``, ``onedl-mmdetection``).
+"""
+import _compat_pickle
+import importlib
+import importlib.machinery
+import importlib.util
+import inspect
+import pickle
+import sys
+import types
+import warnings
+from functools import partial
+from importlib import metadata
+from typing import Any, Callable, Dict
+
+REQUIRED = dict(  # import name: what to install
+    torch='torch', torchvision='torchvision', cv2='opencv-python', mmengine='mmengine', mmcv='mmcv-lite==2.1.0',
+    mmdet='mmdet', mmyolo='mmyolo', open_clip='open_clip_torch', safetensors='safetensors', lvis='lvis')
+MMCV_DISTRIBUTIONS = ('mmcv', 'mmcv-lite', 'mmcv-full', 'onedl-mmcv')
+
+
+class StackError(ImportError):
+    """The installed packages cannot work together; the message names them and what to install."""
+
+
+def check_packages() -> None:
+    """Raise :class:`StackError` if a required package is missing."""
+    missing = [package for name, package in REQUIRED.items() if importlib.util.find_spec(name) is None]
+    if missing:
+        raise StackError(f'missing packages: {", ".join(missing)}; run "pip install {" ".join(missing)}"')
+
+
+def check_torch() -> None:
+    """Raise :class:`StackError` if torch is older than 2.1 or torchvision was built for another torch."""
+    import torch
+    version = torch.__version__
+    if tuple(int(part) for part in version.split('.')[:2]) < (2, 1):
+        raise StackError(f'torch {version} is too old: kdeov_mm needs 2.1 or newer; run "pip install -U torch torchvision"')
+    try:
+        import torchvision  # noqa: F401
+    except (RuntimeError, OSError) as error:
+        raise StackError(f'torch {version} and torchvision {metadata.version("torchvision")} are different builds '
+                         f'({error}); reinstall both from one index: "pip install --force-reinstall torch torchvision"'
+                         ) from None
+
+
+def check_opencv() -> None:
+    """Raise :class:`StackError` if OpenCV's desktop build lacks a system library, as on a bare server."""
+    try:
+        import cv2  # noqa: F401
+    except ImportError as error:
+        raise StackError(f'OpenCV does not load ({error}); run '
+                         '"pip install --force-reinstall --no-deps opencv-python-headless"') from None
+
+
+def check_mmcv() -> None:
+    """Raise :class:`StackError` if mmcv's version is not supported, or two of its distributions are mixed."""
+    installed = {}
+    for name in MMCV_DISTRIBUTIONS:
+        try:
+            installed[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            pass
+    if len(set(installed.values())) > 1:
+        listed = ' and '.join(f'{name} {version}' for name, version in installed.items())
+        raise StackError(f'{listed} overwrite each other; uninstall all of them, then "pip install mmcv-lite==2.1.0"')
+    import mmcv
+    from mmengine.utils import digit_version
+    fork = 'onedl-mmcv' in installed
+    if not fork and not digit_version('2.0.1') <= digit_version(mmcv.__version__) <= digit_version('2.1.0'):
+        raise StackError(f'mmcv {mmcv.__version__} is not supported: kdeov_mm needs mmcv or mmcv-lite 2.0.1 to 2.1.0, or '
+                         'onedl-mmcv; run "pip install mmcv-lite==2.1.0" after removing it')
+
+
+def provide_mmcv_ops() -> None:
+    """Stand in for ``mmcv._ext``, which mmcv-lite lacks, with torchvision's ``nms``.
+
+    The stand-in's spec has no loader, so MMEngine's ``mmcv_full_available()`` stays False. A real mmcv wins.
+    """
+    import mmcv
+    if 'mmcv._ext' in sys.modules:
+        return
+    if importlib.util.find_spec('mmcv._ext') is not None:
+        try:
+            importlib.import_module('mmcv._ext')
+        except ImportError as error:
+            raise StackError(f'mmcv {mmcv.__version__} was compiled for another torch ({error}); '
+                             'run "pip uninstall mmcv", then "pip install mmcv-lite==2.1.0"') from None
+        return
+    from torchvision.ops import nms as torchvision_nms
+
+    def nms(boxes, scores, iou_threshold, offset=0):
+        if offset:
+            raise NotImplementedError(f'nms(offset={offset}) needs a full mmcv; use offset=0')
+        return torchvision_nms(boxes, scores, iou_threshold)
+
+    def missing(name):
+        if name.startswith('__'):
+            raise AttributeError(name)
+
+        def op(*args, **kwargs):
+            raise NotImplementedError(f'mmcv op "{name}" is not in mmcv-lite; install a full mmcv to use it')
+        return op
+
+    ext = types.ModuleType('mmcv._ext')
+    ext.__spec__ = importlib.machinery.ModuleSpec('mmcv._ext', loader=None)
+    ext.__getattr__ = missing
+    ext.nms = nms
+    sys.modules['mmcv._ext'] = ext
+    mmcv._ext = ext
+
+
+def import_mmyolo() -> None:
+    """Import MMDetection and MMYOLO, whose version asserts know no mmcv after 2.0; it works up to 2.1.0."""
+    import mmcv
+    version = mmcv.__version__
+    mmcv.__version__ = '2.0.1'
+    try:
+        for name in ('mmdet', 'mmyolo', 'mmyolo.models', 'mmyolo.datasets', 'mmyolo.engine'):
+            importlib.import_module(name)
+    except AssertionError as error:
+        raise StackError(f'versions of OpenMMLab packages do not match: {error}') from None
+    except KeyError as error:
+        if 'already registered' not in str(error):
+            raise
+        raise StackError('mmdet or mmyolo was imported before kdeov_mm and failed half-way; start a new Python and put '
+                         '"import kdeov_mm" before any import of mmdet or mmyolo') from None
+    finally:
+        mmcv.__version__ = version
+
+
+def overlay(module: types.ModuleType, **names: Any) -> types.ModuleType:
+    """A view of ``module`` in which ``names`` are replaced; the module itself is not touched."""
+    view = types.ModuleType(module.__name__, module.__doc__)
+    view.__getattr__ = partial(getattr, module)
+    vars(view).update(names)
+    return view
+
+
+def checkpoint_globals() -> Dict[str, Any]:
+    """What a checkpoint of MMEngine's runner may name besides tensors: NumPy arrays and ``HistoryBuffer``.
+
+    ``HistoryBuffer`` pickles its statistics as ``getattr(HistoryBuffer, 'mean')``; the ``getattr`` given here returns
+    this class's public methods and nothing else.
+    """
+    import numpy as np
+    from mmengine.logging import HistoryBuffer
+
+    def history_method(owner: type, name: str) -> Callable:
+        method = vars(HistoryBuffer).get(name) if owner is HistoryBuffer else None
+        if name.startswith('_') or not inspect.isfunction(method):
+            raise pickle.UnpicklingError(f'a checkpoint may not ask for attribute {name!r} of {owner!r}')
+        return method
+
+    multiarray = getattr(np, '_core', None) or np.core
+    multiarray = multiarray.multiarray
+    allowed = {'builtins.getattr': history_method, 'numpy.ndarray': np.ndarray, 'numpy.dtype': np.dtype,
+               'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer}
+    for core in ('numpy.core', 'numpy._core'):  # the module's name before and after NumPy 2
+        allowed[f'{core}.multiarray._reconstruct'] = multiarray._reconstruct
+        allowed[f'{core}.multiarray.scalar'] = multiarray.scalar
+    for name in ('bool', 'int32', 'int64', 'float32', 'float64'):
+        dtype = type(np.dtype(name))
+        allowed[f'{dtype.__module__}.{dtype.__qualname__}'] = dtype
+    return allowed
+
+
+def restricted_pickle(allowed: Dict[str, Any]) -> types.ModuleType:
+    """A ``pickle_module`` for ``torch.load`` that finds nothing outside ``allowed`` (full name: object)."""
+
+    class Unpickler(pickle.Unpickler):
+
+        def find_class(self, module, name):
+            module = _compat_pickle.IMPORT_MAPPING.get(module, module)
+            module, name = _compat_pickle.NAME_MAPPING.get((module, name), (module, name))
+            try:
+                return allowed[f'{module}.{name}']
+            except KeyError:
+                raise pickle.UnpicklingError(f'a checkpoint may not use {module}.{name}') from None
+
+    return overlay(pickle, Unpickler=Unpickler, load=lambda file, **kwargs: Unpickler(file, **kwargs).load())
+
+
+def secure_checkpoints() -> None:
+    """Let MMEngine load its own checkpoints, and only what :func:`checkpoint_globals` allows, on every torch.
+
+    torch >= 2.6 loads with ``weights_only=True``, which refuses ``HistoryBuffer``: it is added to the allow-list. The
+    weights-only loader of an older torch cannot be extended by name: there a restricted pickle module takes its place.
+    The fork's loader, which falls back to ``weights_only=False``, is replaced.
+    """
+    import torch
+    from mmengine.runner import checkpoint
+    allowed = checkpoint_globals()
+    if tuple(int(part) for part in torch.__version__.split('.')[:2]) >= (2, 6):
+        torch.serialization.add_safe_globals([(value, name) for name, value in allowed.items()])
+        how = dict(weights_only=True)
+    else:
+        allowed.update(torch._weights_only_unpickler._get_allowed_globals())
+        how = dict(weights_only=False, pickle_module=restricted_pickle(allowed))
+
+    def load(file, map_location=None, **kwargs):
+        return torch.load(file, map_location=map_location, **how)
+
+    checkpoint.torch = overlay(torch, load=load)
+    if hasattr(checkpoint, '_safe_torch_load'):
+        checkpoint._safe_torch_load = load
+    if 'weights_only' in inspect.signature(checkpoint.load_url).parameters:
+        checkpoint.load_url = partial(checkpoint.load_url, weights_only=True)
+
+
+def restore_lvis_float() -> None:
+    """Give lvis 0.5.3 the ``np.float`` that NumPy 1.24 removed, in its own module only."""
+    import lvis.eval  # noqa: F401
+    module = sys.modules['lvis.eval']
+    module.np = overlay(module.np, float=float)
+
+
+def skip_albu() -> None:
+    """Where albumentations is absent, let MMYOLO's base configs build: ``mmdet.Albu`` warns and changes nothing."""
+    if importlib.util.find_spec('albumentations') is not None:
+        return
+    from mmcv.transforms import BaseTransform
+    from mmdet.registry import TRANSFORMS
+
+    class Albu(BaseTransform):
+        """Stand-in for ``mmdet.Albu`` that returns its input."""
+
+        def __init__(self, transforms: list, **kwargs) -> None:
+            names = ', '.join(transform['type'] for transform in transforms)
+            warnings.warn(f'mmdet.Albu is skipped ({names}): albumentations is not installed; '
+                          'run "pip install albumentations" to have it')
+
+        def transform(self, results: dict) -> dict:
+            return results
+
+    TRANSFORMS.register_module(name='Albu', module=Albu, force=True)
+
+
+def apply() -> None:
+    """Make the installed stack work; called once by ``import kdeov_mm``.
+
+    Raises:
+        StackError: In one line, what cannot work and how to repair it.
+    """
+    check_packages()
+    check_torch()
+    check_opencv()
+    check_mmcv()
+    provide_mmcv_ops()
+    import_mmyolo()
+    secure_checkpoints()
+    restore_lvis_float()
+    skip_albu()
