@@ -1,1 +1,4 @@
-from . import shapes  # noqa: F401
+from .ov_coco import OVCocoDataset
+from .shapes import ensure_world, world_concepts
+
+__all__ = ['OVCocoDataset', 'ensure_world', 'world_concepts']

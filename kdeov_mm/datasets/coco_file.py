@@ -1,0 +1,75 @@
+"""Reading what users hand in: annotation files in COCO's format, and images that may be broken."""
+import json
+import os
+from collections import Counter
+from typing import Optional
+
+from PIL import Image
+
+INSTANCE_FIELDS = dict(images=('id', 'file_name', 'width', 'height'), categories=('id', 'name'),
+                       annotations=('id', 'image_id', 'category_id', 'bbox', 'area'))
+CAPTION_FIELDS = dict(annotations=('image_id', 'caption'))
+
+
+def load_coco(path: str, fields: dict[str, tuple] = INSTANCE_FIELDS) -> dict:
+    """Read a JSON file in COCO's format.
+
+    Args:
+        path: the file.
+        fields: the lists it must hold, and the fields that each of their records must have.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is not JSON, lacks a list or a field, has an id twice, or an annotation of a category
+            that it does not list.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'annotation file "{path}" does not exist; check data_root and ann_file')
+    try:
+        with open(path, encoding='utf-8') as file:
+            content = json.load(file)
+    except ValueError as error:  # both of JSONDecodeError and UnicodeDecodeError
+        raise ValueError(f'annotation file "{path}" is not JSON: {error}') from error
+    if not isinstance(content, dict):
+        raise ValueError(f'annotation file "{path}" must hold an object as COCO\'s do, got a {type(content).__name__}')
+    for key, names in fields.items():
+        if not isinstance(content.get(key), list):
+            raise ValueError(f'annotation file "{path}" lacks the list "{key}"; it has {sorted(content)}')
+        for index, record in enumerate(content[key]):
+            missing = [name for name in names if name not in record]
+            if missing:
+                raise ValueError(f'annotation file "{path}": {key}[{index}] lacks {missing}: {str(record)[:200]}')
+        if 'id' in names:
+            repeated = [value for value, times in Counter(record['id'] for record in content[key]).items() if times > 1]
+            if repeated:
+                raise ValueError(f'annotation file "{path}": ids appear twice in "{key}": {repeated[:5]}')
+    if 'categories' in fields:
+        repeated = [name for name, times in Counter(cat['name'] for cat in content['categories']).items() if times > 1]
+        if repeated:
+            raise ValueError(f'annotation file "{path}": categories share a name: {repeated[:5]}')
+        known = {category['id'] for category in content['categories']}
+        for record in content['annotations']:
+            if record['category_id'] not in known:
+                raise ValueError(f'annotation file "{path}": annotation {record["id"]} is of category '
+                                 f'{record["category_id"]}, which "categories" does not list')
+    return content
+
+
+def image_defect(path: str) -> Optional[str]:
+    """Say why an image file cannot be used, or None if it can.
+
+    OpenCV silently fills what a truncated JPEG lacks with grey, so decoding alone does not tell. Reading the header
+    and the end of the file does, at a hundredth of the cost; only a file without the end that its format demands is
+    decoded in full.
+    """
+    try:
+        with Image.open(path) as image, open(path, 'rb') as file:
+            end = dict(JPEG=b'\xff\xd9', PNG=b'IEND').get(image.format)
+            file.seek(max(0, os.path.getsize(path) - 1024))
+            if end is None or end not in file.read():
+                image.load()
+    except FileNotFoundError:
+        return 'does not exist'
+    except Exception as error:  # PIL's decoders raise anything from OSError to SyntaxError
+        return f'{type(error).__name__}: {error}'
+    return None

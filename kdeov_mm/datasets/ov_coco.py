@@ -1,0 +1,208 @@
+"""COCO annotations of which only some groups of classes are seen."""
+import logging
+import math
+import os
+from collections import Counter, defaultdict
+from typing import Any, Mapping, Optional, Sequence, Union
+
+from mmengine.logging import print_log
+from mmyolo.datasets import YOLOv5CocoDataset
+from mmyolo.registry import DATASETS
+
+from .coco_file import CAPTION_FIELDS, image_defect, load_coco
+from .splits import check_names, class_groups
+
+
+@DATASETS.register_module()
+class OVCocoDataset(YOLOv5CocoDataset):
+    """An open-vocabulary data set in COCO's format.
+
+    The classes are the file's categories, in the file's order, that are of the kept groups; annotations of all others
+    are dropped while reading. Images without any annotation left stay (they are what the student learns from the
+    teacher alone), unless ``filter_cfg=dict(filter_empty_gt=True)``. ``metainfo['classes']`` and
+    ``metainfo['groups']`` hold the name and the group of each class, and labels index them.
+
+    Of the boxes, those without a positive, finite area of at least one by one pixel inside the image are dropped, and
+    those that reach out of the image are clipped; both are counted in a warning. Images that are missing, truncated or
+    otherwise unreadable are left out, and listed in ``broken``.
+
+    Args:
+        groups: the groups to keep; None keeps all.
+        vocabulary: a name in :data:`~kdeov_mm.datasets.splits.VOCABULARIES` or ``{group: class names}``. Classes in
+            none of the groups are dropped. By default the ``group`` field of the file's categories counts; where they
+            have none, every class is base.
+        caption_file: captions in COCO's format, absolute or below data_root; adds ``captions``, a list of str that
+            may be empty, to each data info.
+        gt_label: add ``gt_label``, the label of the only instance, to each data info.
+        max_broken: the largest share of images that may be unreadable. One image is always forgiven, unless this is 0.
+        **kwargs: those of mmyolo's ``YOLOv5CocoDataset``: ann_file, data_root, data_prefix=dict(img=...), pipeline,
+            metainfo (its ``classes`` restrict the classes further), filter_cfg, test_mode, ...
+
+    Raises:
+        FileNotFoundError: when the data root, the image folder or a file is missing or empty.
+        ValueError: when a file is not JSON or lacks a field, a name or group is unknown, no class or no image is left,
+            or ``gt_label`` is asked for and an image has not exactly one instance.
+        RuntimeError: when more images than ``max_broken`` are unreadable.
+    """
+    METAINFO: dict = {}
+
+    def __init__(self, *args, groups: Optional[Sequence[str]] = ('base',),
+                 vocabulary: Union[str, Mapping[str, Sequence[str]], None] = None, caption_file: Optional[str] = None,
+                 gt_label: bool = False, max_broken: float = 0.05, **kwargs) -> None:
+        if not 0 <= max_broken <= 1:
+            raise ValueError(f'max_broken is a share of the images, between 0 and 1, got {max_broken}')
+        self.groups = (groups,) if isinstance(groups, str) else groups
+        self.vocabulary, self.caption_file = vocabulary, caption_file
+        self.gt_label, self.max_broken = gt_label, max_broken
+        self.broken: dict[str, str] = {}  # the reason for each path
+        self._defects: Counter = Counter()  # of boxes
+        super().__init__(*args, **kwargs)
+
+    # ------------------------------------------------------------------------------------------ reading
+    def load_data_list(self) -> list[dict]:
+        """Read the annotations of the kept classes; see the class."""
+        self._check_folders()
+        content = load_coco(self.ann_file)
+        kept = self._kept_classes(content['categories'])
+        self._metainfo.update(classes=tuple(kept), groups=tuple(kept.values()))
+        self.cat_ids = [category['id'] for category in content['categories'] if category['name'] in kept]
+        self.cat2label = {category_id: label for label, category_id in enumerate(self.cat_ids)}
+
+        annotations, self.cat_img_map = defaultdict(list), defaultdict(list)
+        for annotation in content['annotations']:
+            if annotation['category_id'] in self.cat2label:
+                annotations[annotation['image_id']].append(annotation)
+                self.cat_img_map[annotation['category_id']].append(annotation['image_id'])
+        captions = self._load_captions()
+
+        data_list = []
+        for image in content['images']:
+            info = self.parse_data_info(dict(raw_img_info={**image, 'img_id': image['id']},
+                                             raw_ann_info=annotations[image['id']]))
+            if captions is not None:
+                info['captions'] = captions[image['id']]
+            if self.gt_label:
+                if len(info['instances']) != 1:
+                    raise ValueError(f'gt_label needs exactly one instance an image, but image {image["id"]} '
+                                     f'({image["file_name"]}) of "{self.ann_file}" has {len(info["instances"])} '
+                                     'of the kept classes')
+                info['gt_label'] = info['instances'][0]['bbox_label']
+            data_list.append(info)
+        if self._defects:
+            told = ', '.join(f'{count} {what}' for what, count in sorted(self._defects.items()))
+            print_log(f'Boxes in "{self.ann_file}": {told}', 'current', logging.WARNING)
+        return self._readable(data_list)
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """As CocoDataset's, with boxes dropped or clipped as the class says."""
+        image = raw_data_info['raw_img_info']
+        cleaned = [self._clean(annotation, image) for annotation in raw_data_info['raw_ann_info']]
+        return super().parse_data_info({**raw_data_info, 'raw_ann_info': [item for item in cleaned if item]})
+
+    def _clean(self, annotation: dict, image: dict) -> Optional[dict]:
+        try:
+            x, y, w, h = (float(value) for value in annotation['bbox'])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f'annotation file "{self.ann_file}": annotation {annotation["id"]} needs a bbox of four '
+                             f'numbers (x, y, width, height), got {annotation["bbox"]!r}') from error
+        if not all(map(math.isfinite, (x, y, w, h))) or w <= 0 or h <= 0:
+            self._defects['dropped without a positive, finite size'] += 1
+            return None
+        x1, y1 = max(x, 0), max(y, 0)
+        w1, h1 = min(x + w, image['width']) - x1, min(y + h, image['height']) - y1
+        if w1 <= 0 or h1 <= 0:
+            self._defects['dropped outside their image'] += 1
+            return None
+        if w1 < 1 or h1 < 1 or annotation['area'] <= 0:
+            self._defects['dropped smaller than a pixel'] += 1
+            return None
+        if max(w - w1, h - h1) > 1:  # COCO's own often miss the border by a fraction of a pixel
+            self._defects['clipped to their image'] += 1
+        return {**annotation, 'bbox': [x1, y1, w1, h1]}
+
+    def _check_folders(self) -> None:
+        if self.data_root and not os.path.isdir(self.data_root):
+            raise FileNotFoundError(f'data_root "{self.data_root}" is not a folder; put or link the data set there, or '
+                                    'set data_root to where it is')
+        if self.data_root and not os.listdir(self.data_root):
+            raise FileNotFoundError(f'data_root "{self.data_root}" is empty; put the data set there, or set data_root '
+                                    'to where it is')
+        if 'img' not in self.data_prefix:
+            raise ValueError(f'data_prefix must name the image folder, as in dict(img="train2017/"), '
+                             f'got {dict(self.data_prefix)}')
+        if self.backend_args is None and not os.path.isdir(self.data_prefix['img']):
+            raise FileNotFoundError(f'image folder "{self.data_prefix["img"]}" does not exist; check data_root and '
+                                    'data_prefix')
+
+    def _kept_classes(self, categories: list[dict]) -> dict[str, str]:
+        """The group of each kept class, in the file's order."""
+        names = [category['name'] for category in categories]
+        if self.vocabulary is None:
+            groups = {category['name']: category.get('group', 'base') for category in categories}
+        else:
+            groups = class_groups(self.vocabulary, names)
+        if self.groups is not None:
+            check_names(self.groups, sorted(set(groups.values())), f'groups of "{self.ann_file}"')
+        wanted = self._metainfo.get('classes', names)
+        check_names(wanted, names, f'metainfo classes, against "{self.ann_file}"')
+        kept = {name: groups[name] for name in names
+                if name in groups and name in wanted and (self.groups is None or groups[name] in self.groups)}
+        if not kept:
+            raise ValueError(f'no class of "{self.ann_file}" is left with groups={self.groups}, '
+                             f'vocabulary={self.vocabulary}')
+        return kept
+
+    def _load_captions(self) -> Optional[dict[int, list[str]]]:
+        if self.caption_file is None:
+            return None
+        path = os.path.join(self.data_root or '', self.caption_file)
+        captions = defaultdict(list)
+        for record in load_coco(path, CAPTION_FIELDS)['annotations']:
+            captions[record['image_id']].append(record['caption'].strip())
+        return captions
+
+    # ------------------------------------------------------------------------------------------ broken images
+    def _readable(self, data_list: list[dict]) -> list[dict]:
+        """The data infos whose images can be read; checked here, where a bad data set can still stop the run."""
+        if not data_list:
+            raise ValueError(f'annotation file "{self.ann_file}" lists no images')
+        self._number = len(data_list)
+        if self.backend_args is None:  # files on this machine
+            defects = {info['img_path']: image_defect(info['img_path']) for info in data_list}
+            self._report_broken({path: defect for path, defect in defects.items() if defect})
+        return [info for info in data_list if info['img_path'] not in self.broken]
+
+    def _report_broken(self, broken: dict[str, str]) -> None:
+        self.broken.update(broken)
+        if not broken:
+            return
+        told = '; '.join(f'{path}: {reason}' for path, reason in list(self.broken.items())[:5])
+        message = f'{len(self.broken)} of {self._number} images of "{self.ann_file}" cannot be read ({told})'
+        allowed = max(1, int(self.max_broken * self._number)) if self.max_broken else 0
+        if len(self.broken) > allowed or len(self.broken) == self._number:
+            raise RuntimeError(f'{message}; max_broken={self.max_broken} allows {allowed}. Restore them, or raise '
+                               'max_broken')
+        print_log(f'{message}; they are skipped', 'current', logging.WARNING)
+
+    def prepare_data(self, idx: int) -> Any:
+        """As the base class's; None for a training image that has become unreadable since it was checked."""
+        try:
+            return super().prepare_data(idx)
+        except Exception:
+            path = self.get_data_info(idx)['img_path']
+            defect = None if self.test_mode or self.backend_args else image_defect(path)
+            if defect is None:
+                raise
+            if path not in self.broken:
+                self._report_broken({path: defect})
+            return None
+
+    def __getitem__(self, idx: int) -> dict:
+        """As the base class's, but the image after a refused one is the next, not a random one: runs can be repeated."""
+        if self.test_mode:
+            return super().__getitem__(idx)
+        for step in range(min(len(self), self.max_refetch + 1)):
+            data = self.prepare_data((idx + step) % len(self))
+            if data is not None:
+                return data
+        raise RuntimeError(f'the pipeline refused image {idx} of "{self.ann_file}" and all that it was tried with after')

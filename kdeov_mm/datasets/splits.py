@@ -1,0 +1,56 @@
+"""Named vocabularies: which classes of a data set are base and which novel."""
+import difflib
+from typing import Iterable, Mapping, Sequence, Union
+
+# OV-COCO as in OVR-CNN (Zareian et al., CVPR 2021): 48 base and 17 novel of COCO's 80 classes, 15 unused.
+OV_COCO = dict(
+    base=('person', 'bicycle', 'car', 'motorcycle', 'train', 'truck', 'boat', 'bench', 'bird', 'horse', 'sheep', 'bear',
+          'zebra', 'giraffe', 'backpack', 'handbag', 'suitcase', 'frisbee', 'skis', 'kite', 'surfboard', 'bottle',
+          'fork', 'spoon', 'bowl', 'banana', 'apple', 'sandwich', 'orange', 'broccoli', 'carrot', 'pizza', 'donut',
+          'chair', 'bed', 'toilet', 'tv', 'laptop', 'mouse', 'remote', 'microwave', 'oven', 'toaster', 'refrigerator',
+          'book', 'clock', 'vase', 'toothbrush'),
+    novel=('airplane', 'bus', 'cat', 'dog', 'cow', 'elephant', 'umbrella', 'tie', 'snowboard', 'skateboard', 'cup',
+           'knife', 'cake', 'couch', 'keyboard', 'sink', 'scissors'))
+
+VOCABULARIES = dict(ov_coco=OV_COCO)
+
+
+def check_names(names: Iterable[str], known: Sequence[str], what: str) -> None:
+    """Raise ValueError for the names that are not known, with those they may have been meant to be."""
+    unknown = [name for name in names if name not in known]
+    if not unknown:
+        return
+    told = []
+    for name in unknown[:5]:
+        close = difflib.get_close_matches(str(name), known, 3, 0.5)
+        told.append(f'{name!r}' + (f' (did you mean {" or ".join(map(repr, close))}?)' if close else ''))
+    more = f' and {len(unknown) - 5} more' if len(unknown) > 5 else ''
+    raise ValueError(f'{what}: unknown {", ".join(told)}{more}; there are {len(known)} names, '
+                     f'such as {", ".join(map(repr, known[:5]))}')
+
+
+def class_groups(vocabulary: Union[str, Mapping[str, Sequence[str]]], known: Sequence[str]) -> dict[str, str]:
+    """The group of each name in a vocabulary.
+
+    Args:
+        vocabulary: a name in :data:`VOCABULARIES`, or the names of each group.
+        known: all class names of the annotation file.
+
+    Returns:
+        ``{name: group}``.
+
+    Raises:
+        ValueError: for an unknown vocabulary, a name that the file does not have, or one in two groups.
+    """
+    if isinstance(vocabulary, str):
+        check_names([vocabulary], list(VOCABULARIES), 'vocabulary')
+        vocabulary = VOCABULARIES[vocabulary]
+    groups: dict[str, str] = {}
+    for group, names in vocabulary.items():
+        if isinstance(names, str):
+            raise ValueError(f'vocabulary[{group!r}] must be a list of class names, got the string {names!r}')
+        check_names(names, known, f'vocabulary[{group!r}]')
+        for name in names:
+            if groups.setdefault(name, group) != group:
+                raise ValueError(f'vocabulary: {name!r} is in two groups, {groups[name]!r} and {group!r}')
+    return groups
