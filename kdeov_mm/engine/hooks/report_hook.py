@@ -1,0 +1,46 @@
+"""Writes the report at the end of a test run."""
+from pathlib import Path
+from typing import Dict, Optional
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmyolo.registry import HOOKS
+
+from kdeov_mm.evaluation.report import print_table, write_report
+
+
+@HOOKS.register_module()
+class ReportHook(Hook):
+    """After testing, write ``metrics.json``, ``report.md`` and pictures, and print the final table.
+
+    Metrics of all data sets that the test loop runs come into one report. A metric with a method
+    ``draw(out_dir) -> list of paths`` adds its own pictures and files.
+
+    Args:
+        out_dir: Folder of the report inside the work dir.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, out_dir: str = 'report') -> None:
+        self.out_dir = out_dir
+
+    def before_run(self, runner) -> None:
+        """Start an empty report."""
+        self.metrics: Dict[str, float] = {}
+        self.drawers = []
+
+    def after_test_epoch(self, runner, metrics: Optional[Dict[str, float]] = None) -> None:
+        """Collect one data set's metrics."""
+        self.metrics.update(metrics or {})
+        self.drawers += [metric for metric in runner.test_loop.evaluator.metrics if hasattr(metric, 'draw')]
+
+    def after_run(self, runner) -> None:
+        """Write and print the report of a test run; nothing after training."""
+        if not self.metrics or not is_main_process():
+            return
+        out_dir = Path(runner.work_dir) / self.out_dir
+        name = Path(runner.work_dir).name
+        report = write_report(self.metrics, out_dir, name, self.drawers)
+        print_table(self.metrics, name)
+        runner.logger.info(f'Report: {report}')

@@ -1,0 +1,169 @@
+"""What the metrics share: keys by role, groups of classes, embeddings read from data samples."""
+from typing import Any, Dict, List, Optional, Sequence, Union
+
+import numpy as np
+import torch
+from mmengine.evaluator import BaseMetric
+from torch import Tensor
+
+from kdeov_mm.models.clip import TextBank
+
+# Scores nearer than this are a tie: rounding, which depends on the block size, must not decide a rank.
+TIE = 1e-9
+
+
+class RoleMetric(BaseMetric):
+    """A metric that measures several roles, such as student, teacher and chance, in one pass.
+
+    Keys are ``{prefix}/{name}`` for the student and ``{role}/{prefix}/{name}`` for every other role.
+
+    Args:
+        prefix: Middle part of the keys; None takes the metric's own, such as ``zero_shot``.
+        collect_device: ``cpu`` or ``gpu``, where results of several processes are gathered.
+        collect_dir: Folder for that, when the device is ``cpu``.
+    """
+
+    def __init__(self, prefix: Optional[str] = None, collect_device: str = 'cpu',
+                 collect_dir: Optional[str] = None) -> None:
+        super().__init__(collect_device, prefix, collect_dir)
+        # MMEngine would put its prefix before the role.
+        self.task, self.prefix = self.prefix, None
+
+    def compute_by_role(self, results: List[dict]) -> Dict[str, Dict[str, float]]:
+        """Compute ``{role: {name: value}}`` from the results of all processes."""
+        raise NotImplementedError
+
+    def compute_metrics(self, results: List[dict]) -> Dict[str, float]:
+        """Compute the flat metrics.
+
+        Raises:
+            ValueError: There is nothing to evaluate.
+        """
+        if not results:
+            raise ValueError(f'{type(self).__name__}: the data set gave no sample to evaluate; is the split empty?')
+        return {f'{self.task}/{name}' if role == 'student' else f'{role}/{self.task}/{name}': float(value)
+                for role, values in self.compute_by_role(results).items() for name, value in values.items()}
+
+    def require_meta(self, key: str) -> Sequence[str]:
+        """One entry of the data set's metainfo.
+
+        Raises:
+            ValueError: The data set has none.
+        """
+        if not (self.dataset_meta or {}).get(key):
+            raise ValueError(f'{type(self).__name__}: the data set has no metainfo[{key!r}]; use OVCocoDataset or set it')
+        return list(self.dataset_meta[key])
+
+    def group_members(self) -> Dict[str, np.ndarray]:
+        """Which classes belong to ``all`` and to each group: bool masks ``[K]``, groups in the data set's order."""
+        classes = self.require_meta('classes')
+        groups = np.array(self.dataset_meta.get('groups') or ['all'] * len(classes))
+        if len(groups) != len(classes):
+            raise ValueError(f"metainfo['groups'] has {len(groups)} entries for {len(classes)} classes; give one each")
+        names = ['all'] + [name for name in dict.fromkeys(groups.tolist()) if name != 'all']
+        return {name: np.ones(len(classes), bool) if name == 'all' else groups == name for name in names}
+
+
+class EmbeddingMetric(RoleMetric):
+    """A metric that compares image embeddings, of the student and if present the teacher, with texts.
+
+    Args:
+        text_encoder: Config of the text encoder, see :class:`~kdeov_mm.models.clip.TextBank`.
+        templates: Prompt templates, a set's name or a list.
+        fields: Role to data sample field; ``student`` is required in each sample, other roles may be absent.
+        **kwargs: See :class:`RoleMetric`.
+    """
+
+    def __init__(self, text_encoder: dict, templates: Union[str, Sequence[str]] = 'single',
+                 fields: Optional[Dict[str, str]] = None, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.text_encoder, self.templates = text_encoder, templates
+        self.fields = fields or dict(student='image_embedding', teacher='teacher_embedding')
+
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """Embed distinct texts: float32, L2-normalised, ``[K, D]``."""
+        return TextBank.build(list(texts), self.text_encoder, self.templates).embeddings
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep what is needed of one batch of data samples (as dicts)."""
+        for sample in data_samples:
+            self.results.append(dict(img_path=str(sample.get('img_path', sample.get('img_id'))),
+                                     **read_embeddings(sample, self.fields), **self.read_target(sample)))
+
+    def read_target(self, sample: dict) -> dict:
+        """What the metric knows of the truth about one image."""
+        raise NotImplementedError
+
+    def stack(self, results: List[dict]) -> Dict[str, Tensor]:
+        """Embeddings of each role that all images have: float32 ``[N, D]``.
+
+        Raises:
+            ValueError: A role's embedding is there for some images only.
+        """
+        embeddings = {}
+        for role in self.fields:
+            rows = [result[role] for result in results if role in result]
+            if rows and len(rows) < len(results):
+                missing = next(result['img_path'] for result in results if role not in result)
+                raise ValueError(f'{type(self).__name__}: {self.fields[role]} is there for {len(rows)} of {len(results)} '
+                                 f'images, but not for {missing}; fill it for all images or for none')
+            if rows:
+                embeddings[role] = torch.stack(rows)
+        return embeddings
+
+
+def read_embeddings(sample: dict, fields: Dict[str, str]) -> Dict[str, Tensor]:
+    """Read one data sample's embeddings, float32 ``[D]`` each, by role.
+
+    Raises:
+        ValueError: The student's embedding is missing, or an embedding is not a finite vector; names the image.
+    """
+    image = sample.get('img_path', sample.get('img_id'))
+    embeddings = {}
+    for role, field in fields.items():
+        value = sample.get(field)
+        if value is None:
+            if role == 'student':
+                raise ValueError(f'{image}: the data sample has no {field}; does the model fill it in predict()?')
+            continue
+        value = torch.as_tensor(value).detach().float().cpu()
+        if value.ndim != 1:
+            raise ValueError(f'{image}: {field} must have shape [D], got {list(value.shape)}')
+        if not value.isfinite().all():
+            raise ValueError(f'{image}: {field} holds NaN or infinity; the image or the weights are damaged')
+        embeddings[role] = value
+    return embeddings
+
+
+def pessimistic_rank(scores: Tensor, target: Tensor, own: Optional[Tensor] = None) -> Tensor:
+    """How many candidates stand before the right one, where ties count against it.
+
+    Args:
+        scores: float64 ``[N, K]``.
+        target: Score of the right candidate, ``[N]``.
+        own: bool ``[N, K]``, candidates that do not count against it (itself); None stands for one candidate that
+            is in ``scores`` and not marked.
+
+    Returns:
+        Tensor: int64 ``[N]``, 0 is first.
+    """
+    before = scores >= target[:, None] - TIE
+    return before.sum(1) - 1 if own is None else (before & ~own).sum(1)
+
+
+def similarity(images: Tensor, texts: Tensor) -> Tensor:
+    """Cosine similarity in float64, ``[N, D]`` and ``[K, D]`` to ``[N, K]``.
+
+    Raises:
+        ValueError: Their dimensions differ.
+    """
+    check_same_dimension(images, texts)
+    normalize = torch.nn.functional.normalize
+    return normalize(images.double(), dim=-1) @ normalize(texts.double(), dim=-1).T
+
+
+def check_same_dimension(images: Tensor, texts: Tensor) -> None:
+    """Raise ValueError where image and text embeddings are not of one space."""
+    if images.shape[-1] != texts.shape[-1]:
+        raise ValueError(f'image embeddings have {images.shape[-1]} dimensions, text embeddings {texts.shape[-1]}; '
+                         'use the text encoder that belongs to the teacher')

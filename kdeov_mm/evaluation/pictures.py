@@ -1,0 +1,189 @@
+"""The pictures of the report. Colours are Okabe and Ito's, which colour-blind readers can tell apart."""
+from pathlib import Path
+from typing import Dict, List, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from .files import atomic_path
+
+BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW = (
+    '#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00', '#F0E442')
+GREY = '#9A9A9A'
+ROLE_COLOURS = dict(student=BLUE, teacher=ORANGE, chance=GREY)
+GROUP_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW)
+MAX_CONFUSION = 40  # rows that can still be read
+INK = '#222222'
+
+
+def save(fig: Figure, path: Path) -> Path:
+    """Write a figure, whole or not at all."""
+    with atomic_path(path) as partial:
+        fig.savefig(partial, dpi=130, facecolor='white')
+    return path
+
+
+def clean(axes) -> None:
+    """Only the axes that carry numbers."""
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.spines[['left', 'bottom']].set_color(GREY)
+    axes.tick_params(colors=INK, length=3)
+
+
+def curves(losses: Dict[str, Dict[int, float]], path: Path) -> Path:
+    """Draw each loss over training steps in a panel of its own.
+
+    Args:
+        losses: ``{name: {step: value}}``.
+        path: File to write.
+    """
+    columns = min(3, len(losses))
+    rows = -(-len(losses) // columns)
+    fig = Figure(figsize=(4.2 * columns, 2.6 * rows), layout='constrained')
+    for i, (name, points) in enumerate(losses.items(), 1):
+        axes = fig.add_subplot(rows, columns, i)
+        axes.plot(list(points), list(points.values()), color=INK if name == 'loss' else BLUE, linewidth=1.4,
+                  marker='o' if len(points) < 3 else None)
+        axes.set_title('total loss' if name == 'loss' else name, fontsize=10, loc='left')
+        axes.set_xlabel('training step', fontsize=8)
+        axes.tick_params(labelsize=8)
+        axes.grid(axis='y', color='#E5E5E5', linewidth=0.8)
+        clean(axes)
+    return save(fig, path)
+
+
+def bars(panels: Dict[str, Dict[str, Dict[str, float]]], path: Path) -> Path:
+    """Draw student, teacher and chance side by side.
+
+    Args:
+        panels: ``{title: {bar group: {role: value in [0, 1]}}}``.
+        path: File to write.
+    """
+    columns = 2 if len(panels) > 1 else 1
+    rows = -(-len(panels) // columns)
+    fig = Figure(figsize=(6 * columns, 3.1 * rows + 0.3), layout='constrained')
+    shown = [role for role in ROLE_COLOURS if any(role in values for panel in panels.values() for values in panel.values())]
+    for i, (title, panel) in enumerate(panels.items(), 1):
+        axes = fig.add_subplot(rows, columns, i)
+        roles = [role for role in shown if any(role in values for values in panel.values())]
+        width = 0.8 / len(roles)
+        for j, role in enumerate(roles):
+            x = [k + (j - (len(roles) - 1) / 2) * width for k, values in enumerate(panel.values()) if role in values]
+            heights = [values[role] for values in panel.values() if role in values]
+            drawn = axes.bar(x, heights, width * 0.92, color=ROLE_COLOURS[role])
+            axes.bar_label(drawn, [f'{height:.2f}' for height in heights], fontsize=7.5, color=INK, padding=1)
+        axes.set_xticks(range(len(panel)), list(panel), fontsize=9)
+        axes.set_ylim(0, 1.08)
+        axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
+        axes.tick_params(axis='y', labelsize=8)
+        axes.set_title(title, fontsize=10.5, loc='left')
+        axes.grid(axis='y', color='#E5E5E5', linewidth=0.8)
+        axes.set_axisbelow(True)
+        clean(axes)
+    fig.legend([Rectangle((0, 0), 1, 1, color=ROLE_COLOURS[role]) for role in shown], shown, loc='outside upper right',
+               ncols=len(shown), frameon=False, fontsize=9)
+    return save(fig, path)
+
+
+def confusion_matrix(counts: np.ndarray, names: Sequence[str], path: Path) -> Path:
+    """Draw a confusion matrix, rows normalised.
+
+    Args:
+        counts: ``[K, K]``, rows are the truth, columns the prediction.
+        names: K names.
+        path: File to write.
+    """
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    size = 2.2 + 0.36 * len(names)
+    fig = Figure(figsize=(size + 0.6, size), layout='constrained')
+    axes = fig.add_subplot()
+    image = axes.imshow(share, cmap='cividis', vmin=0, vmax=1)
+    axes.set_xticks(range(len(names)), names, rotation=50, ha='right', rotation_mode='anchor', fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_xlabel('predicted', fontsize=9)
+    axes.set_ylabel('true', fontsize=9)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    for i, j in zip(*np.nonzero(share >= 0.005)):
+        axes.text(j, i, f'{100 * share[i, j]:.0f}', ha='center', va='center', fontsize=7,
+                  color='white' if share[i, j] < 0.6 else INK)
+    bar = fig.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
+    bar.set_label('share of the true class (numbers: %)', fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    bar.outline.set_visible(False)
+    return save(fig, path)
+
+
+def show_image(axes, img_path: str) -> None:
+    """Show an image file without axes."""
+    with Image.open(img_path) as image:
+        axes.imshow(np.asarray(image.convert('RGB')), interpolation='bilinear')
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+def retrieval_grid(examples: List[dict], path: Path) -> Path:
+    """Draw one line for each query: the text, then the images found, best first, hits framed.
+
+    Args:
+        examples: ``dict(query, answers=[dict(img_path, score, hit)])``.
+        path: File to write.
+    """
+    columns = max(len(example['answers']) for example in examples)
+    fig = Figure(figsize=(2.9 + 1.7 * columns, 1.95 * len(examples) + 0.4), layout='constrained')
+    grid = fig.add_gridspec(len(examples), columns + 1, width_ratios=[1.6] + [1] * columns)
+    for row, example in enumerate(examples):
+        axes = fig.add_subplot(grid[row, 0])
+        axes.axis('off')
+        axes.text(0.98, 0.5, f'“{shorten(example["query"], 90)}”', ha='right', va='center', fontsize=9.5, color=INK,
+                  wrap=True, parse_math=False)
+        for column, answer in enumerate(example['answers'], 1):
+            axes = fig.add_subplot(grid[row, column])
+            show_image(axes, answer['img_path'])
+            axes.set_title(f'{"✓ " if answer["hit"] else ""}{answer["score"]:.2f}', fontsize=8.5, pad=3,
+                           color=BLUE if answer['hit'] else GREY, fontweight='bold' if answer['hit'] else 'normal')
+            if answer['hit']:
+                axes.spines[:].set(visible=True, color=BLUE, linewidth=4)
+    fig.suptitle('Text to image: the images nearest to each text; framed: the image it was written for', fontsize=10, color=INK)
+    return save(fig, path)
+
+
+def detections(examples: List[dict], groups: Sequence[str], title: str, path: Path) -> Path:
+    """Draw predicted boxes with names and scores, coloured by group, over thin ground truth.
+
+    Args:
+        examples: ``dict(img_path, truth=[dict(bbox xywh, name)], found=[dict(bbox xywh, name, group, score)])``.
+        groups: Names of all groups, repeated or not; their order gives their colours.
+        title: Over the picture.
+        path: File to write.
+    """
+    colours = dict(zip(dict.fromkeys(groups), GROUP_COLOURS * (1 + len(set(groups)) // len(GROUP_COLOURS))))
+    columns = min(4, len(examples))
+    rows = -(-len(examples) // columns)
+    fig = Figure(figsize=(3.3 * columns, 3.3 * rows + 0.7), layout='constrained')
+    for i, example in enumerate(examples, 1):
+        axes = fig.add_subplot(rows, columns, i)
+        show_image(axes, example['img_path'])
+        for truth in example['truth']:
+            x, y, width, height = truth['bbox']
+            for colour, dashes in (('black', (0, (3, 3))), ('white', (3, (3, 3)))):  # seen on dark and light alike
+                axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=0.9, linestyle=dashes))
+        for found in reversed(example['found']):  # the best on top
+            x, y, width, height = found['bbox']
+            axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colours[found['group']], linewidth=2))
+            axes.text(x, y, f'{found["name"]} {found["score"]:.2f}', fontsize=7, color='white', va='bottom', clip_on=True, parse_math=False,
+                      bbox=dict(facecolor=colours[found['group']], edgecolor='none', pad=1, alpha=0.9))
+    handles = [Line2D([], [], color=colour, linewidth=2.5) for colour in colours.values()]
+    handles.append(Line2D([], [], color='black', linewidth=0.9, linestyle=(0, (3, 3))))
+    fig.legend(handles, list(colours) + ['ground truth'], loc='outside lower center', ncols=len(handles), frameon=False, fontsize=9)
+    fig.suptitle(title, fontsize=11, color=INK)
+    return save(fig, path)
+
+
+def shorten(text: str, length: int) -> str:
+    """At most ``length`` characters."""
+    return text if len(text) <= length else text[:length - 1].rstrip() + '…'

@@ -1,0 +1,155 @@
+"""The report of a test run: flat metrics, one table, pictures."""
+import json
+from dataclasses import dataclass, field
+from numbers import Real
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from . import pictures
+from .files import write_atomically
+
+ROLES = ('student', 'teacher', 'chance')
+TASKS = dict(zero_shot='Zero-shot classification', retrieval='Retrieval', ov='Open-vocabulary detection')
+LABELS = dict(top1='top-1', top5='top-5', t2i='text to image', i2t='image to text')
+
+
+@dataclass
+class Row:
+    """One line of the table: a task's metric for one group of classes, or direction of retrieval."""
+
+    task: str
+    group: str
+    metric: str
+    values: Dict[str, float] = field(default_factory=dict)
+
+    @property
+    def ratio(self) -> Optional[float]:
+        """Student / teacher, where there is a teacher that is not at zero."""
+        return self.values['student'] / self.values['teacher'] if self.values.get('teacher') else None
+
+    def cells(self) -> List[str]:
+        """Group, metric, student, teacher, student / teacher and chance as text."""
+        shown = (self.values['student'], self.values.get('teacher'), self.ratio, self.values.get('chance'))
+        return [LABELS.get(self.group, self.group), LABELS.get(self.metric, self.metric)] + [show(x) for x in shown]
+
+
+def show(value: Optional[float]) -> str:
+    """A number to three places that never rounds a positive one to zero; a dash for none."""
+    if value is None:
+        return '–'
+    return '<0.001' if 0 < value < 0.0005 else f'{value:.3f}'
+
+
+def make_rows(metrics: Dict[str, float]) -> List[Row]:
+    """Turn flat metrics into table rows, by task, then metric, then group, each in its order of appearance.
+
+    Keys are ``[{role}/]{task}/{group}/{metric}``; what has no student value or is not a number is left out.
+    """
+    rows: Dict[tuple, Row] = {}
+    for key, value in metrics.items():
+        role, _, rest = key.partition('/')
+        role, rest = (role, rest) if role in ROLES[1:] else ('student', key)
+        if not isinstance(value, Real):
+            continue
+        task, _, name = rest.partition('/')
+        group, _, metric = name.rpartition('/')
+        row = rows.setdefault((task, group, metric), Row(task, group, metric))
+        row.values[role] = value
+    found = [row for row in rows.values() if 'student' in row.values]
+    order = {name: i for attribute in ('task', 'metric')
+             for i, name in enumerate(dict.fromkeys((attribute, getattr(row, attribute)) for row in found))}
+    return sorted(found, key=lambda row: (order['task', row.task], order['metric', row.metric]))
+
+
+def print_table(metrics: Dict[str, float], name: str) -> None:
+    """Print the final table."""
+    table = Table(title=f'Results of {name}', box=box.ROUNDED, title_style='bold', header_style='bold')
+    table.add_column('')
+    table.add_column('metric')
+    for column, style in (('student', 'bold'), ('teacher', None), ('student / teacher', None), ('chance', 'dim')):
+        table.add_column(column, justify='right', style=style)
+    task = None
+    for row in make_rows(metrics):
+        if row.task != task:
+            table.add_section()
+            table.add_row(f'[bold]{TASKS.get(row.task, row.task)}[/bold]')
+            task = row.task
+        table.add_row('  ' + row.cells()[0], *row.cells()[1:])
+    Console().print(table)
+
+
+def markdown(metrics: Dict[str, float], name: str, files: Sequence[Path]) -> str:
+    """The report as Markdown: table, pictures, links to other files, which lie beside it."""
+    lines = [f'# Results of {name}', '',
+             '| task | group | metric | student | teacher | student / teacher | chance |', '| --- ' * 3 + '| ---: ' * 4 + '|']
+    lines += [f'| {" | ".join([TASKS.get(row.task, row.task)] + row.cells())} |' for row in make_rows(metrics)]
+    for path in files:
+        caption = path.stem.replace('_', ' ')
+        lines += ['', f'![{caption}]({path.name})' if path.suffix == '.png' else f'[{caption}]({path.name})']
+    return '\n'.join(lines) + '\n'
+
+
+def write_report(metrics: Dict[str, float], out_dir: Path, name: str, drawers: Sequence = ()) -> Path:
+    """Write ``metrics.json``, the pictures and ``report.md``, each whole or not at all.
+
+    Args:
+        metrics: Flat metrics.
+        out_dir: Folder of the report; its parent is searched for the training's logs.
+        name: Of the config, for headings.
+        drawers: Metrics with a method ``draw(out_dir) -> list of paths``.
+
+    Returns:
+        Path: Of ``report.md``.
+    """
+    write_atomically(out_dir / 'metrics.json', json.dumps(metrics, indent=2, default=float) + '\n')
+    files = []
+    panels = group_panels(metrics)
+    if panels:
+        files.append(pictures.bars(panels, out_dir / 'groups.png'))
+    for drawer in drawers:
+        files += drawer.draw(out_dir)
+    losses = read_losses(out_dir.parent)
+    if losses:
+        files.append(pictures.curves(losses, out_dir / 'losses.png'))
+    return write_atomically(out_dir / 'report.md', markdown(metrics, name, files))
+
+
+def group_panels(metrics: Dict[str, float]) -> Dict[str, Dict[str, Dict[str, float]]]:
+    """What the bar chart shows: ``{title: {bar group: {role: value}}}``."""
+    panels: Dict[str, Dict[str, Dict[str, float]]] = {}
+    for row in make_rows(metrics):
+        if (row.task, row.metric) in (('zero_shot', 'top1'), ('ov', 'AP50')):
+            title, bar = f'{TASKS[row.task]}, {LABELS.get(row.metric, row.metric)}', row.group
+        elif row.task == 'retrieval' and row.metric.startswith('R@'):
+            title, bar = f'{TASKS[row.task]}, {LABELS.get(row.group, row.group)}', row.metric
+        else:
+            continue
+        panels.setdefault(title, {})[bar] = row.values
+    return panels
+
+
+def read_losses(work_dir: Path) -> Dict[str, Dict[int, float]]:
+    """Losses of all training runs in a work dir, ``{name: {step: value}}``.
+
+    A run that resumed, or began again, replaces what earlier runs logged from its first step on.
+    """
+    history: List[dict] = []
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        records = [record for record in map(parse_line, path.read_text().splitlines()) if 'loss' in record]
+        if records:
+            history = [record for record in history if record['step'] < records[0]['step']] + records
+    names = dict.fromkeys(key for record in history for key in record if 'loss' in key)
+    return {name: {record['step']: record[name] for record in history if name in record} for name in names}
+
+
+def parse_line(line: str) -> dict:
+    """One line of a log; empty for one that a killed run left unfinished."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}
