@@ -155,13 +155,12 @@ def checkpoint_globals() -> Dict[str, Any]:
             raise pickle.UnpicklingError(f'a checkpoint may not ask for attribute {name!r} of {owner!r}')
         return method
 
-    multiarray = getattr(np, '_core', None) or np.core
-    multiarray = multiarray.multiarray
+    reconstruct, scalar = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
     allowed = {'builtins.getattr': history_method, 'numpy.ndarray': np.ndarray, 'numpy.dtype': np.dtype,
                'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer}
     for core in ('numpy.core', 'numpy._core'):  # the module's name before and after NumPy 2
-        allowed[f'{core}.multiarray._reconstruct'] = multiarray._reconstruct
-        allowed[f'{core}.multiarray.scalar'] = multiarray.scalar
+        allowed[f'{core}.multiarray._reconstruct'] = reconstruct
+        allowed[f'{core}.multiarray.scalar'] = scalar
     for name in ('bool', 'int32', 'int64', 'float32', 'float64'):
         dtype = type(np.dtype(name))
         allowed[f'{dtype.__module__}.{dtype.__qualname__}'] = dtype

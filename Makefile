@@ -1,0 +1,78 @@
+# One command installs and runs everything. Nothing is installed outside VENV.
+PYTHON =
+VENV = .venv
+CONFIG = configs/kdeov_yolov8n.py
+WORK_DIR = work_dirs/kdeov_yolov8n
+PYTEST_OPTIONS =
+
+PY = $(VENV)/bin/python
+STAMP = $(VENV)/kdeov_mm.installed
+INCOMPLETE = $(VENV)/kdeov_mm.incomplete
+
+.PHONY: help install demo test test-fork coverage clean
+
+help:
+	@echo 'make demo       install, then train $(CONFIG) on embedded data and show what it learnt;'
+	@echo '                interrupted, it goes on where it was when run again'
+	@echo 'make test       install, then run the tests (PYTEST_OPTIONS="-m slow" for those that train)'
+	@echo 'make test-fork  the tests on the maintained fork of OpenMMLab, in .venv-fork'
+	@echo 'make coverage   the tests, with the lines that they do not reach'
+	@echo 'make clean      remove caches, builds and work dirs; virtual environments and data stay'
+	@echo 'VENV=DIR        another virtual environment than .venv;  PYTHON=python3.11 the Python that makes it'
+
+# The stamp holds the checksum of what is to be installed and is written last. An environment that this recipe began
+# and did not finish is begun anew; another one that exists is only added to.
+install:
+	@set -eu; \
+	sum=`cat setup.py requirements/*.txt | cksum`; \
+	if [ -f '$(STAMP)' ] && [ "`cat '$(STAMP)'`" = "$$sum" ]; then exit 0; fi; \
+	python='$(PYTHON)'; \
+	if [ -z "$$python" ]; then \
+	    for python in python3 python3.12 python3.11 python3.10; do \
+	        if $$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then break; fi; \
+	    done; \
+	fi; \
+	if [ -f '$(INCOMPLETE)' ]; then echo 'Starting again an interrupted installation'; rm -rf '$(VENV)'; fi; \
+	if [ -x '$(PY)' ]; then python='$(PY)'; fi; \
+	if ! $$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then \
+	    echo "error: $$python is not Python 3.10 to 3.12 (`$$python --version 2>&1 || true`);" \
+	        'name one with PYTHON=, such as make PYTHON=python3.11' >&2; exit 2; \
+	fi; \
+	if [ ! -x '$(PY)' ]; then \
+	    echo 'Making the virtual environment $(VENV)'; \
+	    mkdir -p '$(VENV)'; : > '$(INCOMPLETE)'; \
+	    $$python -m venv '$(VENV)' || { echo "error: $$python cannot make a virtual environment; on Debian and Ubuntu," \
+	        'apt install python3-venv' >&2; exit 2; }; \
+	fi; \
+	echo 'Installing into $(VENV); the first time takes minutes'; \
+	'$(PY)' -m pip install --disable-pip-version-check -r $(REQUIREMENTS); \
+	'$(PY)' -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	if ! '$(PY)' -c 'import cv2' 2>/dev/null; then \
+	    echo 'OpenCV lacks a library of a desktop: taking its headless build'; \
+	    version=`'$(PY)' -c 'from importlib.metadata import version; print(version("opencv-python"))'`; \
+	    '$(PY)' -m pip install --disable-pip-version-check --no-deps --force-reinstall "opencv-python-headless==$$version"; \
+	fi; \
+	'$(PY)' -c 'import kdeov_mm'; \
+	rm -f '$(INCOMPLETE)'; \
+	echo "$$sum" > '$(STAMP)'
+
+REQUIREMENTS = requirements.txt
+
+demo: install
+	$(PY) tools/train.py $(CONFIG) --work-dir $(WORK_DIR) --resume
+	$(PY) tools/test.py $(CONFIG) $(WORK_DIR) --work-dir $(WORK_DIR)
+
+test: install
+	$(PY) -m pytest $(PYTEST_OPTIONS)
+
+test-fork:
+	$(MAKE) test VENV=.venv-fork REQUIREMENTS=requirements/fork.txt
+
+coverage: install
+	$(PY) -m coverage run -m pytest $(PYTEST_OPTIONS)
+	$(PY) -m coverage combine
+	$(PY) -m coverage report
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .coverage* work_dirs kdeov_mm/.mim
+	find kdeov_mm tools tests configs -name __pycache__ -type d -prune -exec rm -rf {} +

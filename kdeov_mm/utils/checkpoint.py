@@ -1,0 +1,112 @@
+"""Checks of checkpoints, and the choice of the one to go on from."""
+import re
+import warnings
+from pathlib import Path
+from typing import List, Optional
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import CheckpointLoader
+
+from .errors import InputError
+
+RESUME_FIELDS = ('meta', 'message_hub', 'optimizer', 'state_dict')
+
+
+def check_checkpoint(path: str, resume: bool = False) -> dict:
+    """Load a checkpoint on the CPU.
+
+    Args:
+        path: file, or an address that MMEngine's loader knows.
+        resume: whether training is to go on from it, which needs more than weights.
+
+    Raises:
+        InputError: if it is absent, cut short, refused by the weights-only loader, or holds no weights.
+    """
+    if '://' not in path and not Path(path).is_file():
+        raise InputError(f'checkpoint not found: {path}; give a .pth file, or a work dir with one')
+    try:
+        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    except Exception as error:  # a damaged file can fail anywhere in the loader
+        reason = str(error).split('. ')[0] or type(error).__name__
+        raise InputError(f'{path} is not a complete checkpoint ({reason}); give a .pth file that training wrote') from error
+    weights = state_dict(checkpoint)
+    if not weights:
+        raise InputError(f'{path} is not a checkpoint: it holds no weights; give a .pth file that training wrote')
+    missing = [field for field in RESUME_FIELDS if field not in checkpoint] if resume else []
+    if missing:
+        raise InputError(f'{path} cannot be resumed: it has no {", ".join(missing)}; '
+                         'start from its weights with --cfg-options load_from=PATH')
+    return checkpoint
+
+
+def state_dict(checkpoint: object) -> dict:
+    """The named tensors of a checkpoint; empty if it has none."""
+    weights = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else {}
+    return {name: value for name, value in weights.items() if isinstance(value, torch.Tensor)} \
+        if isinstance(weights, dict) else {}
+
+
+def check_weights(model: torch.nn.Module, path: str) -> None:
+    """Check that a checkpoint belongs to a model: MMEngine's loader only warns, and goes on with random weights.
+
+    Raises:
+        InputError: if fewer than half of the model's tensors are in it, or one is of another shape.
+    """
+    weights = {re.sub(r'^module\.', '', name): value for name, value in state_dict(check_checkpoint(path)).items()}
+    own = {re.sub(r'^module\.', '', name): value for name, value in model.state_dict().items()}
+    shared = own.keys() & weights.keys()
+    if 2 * len(shared) < len(own):
+        raise InputError(f'{path} belongs to another model: it has {len(shared)} of the {len(own)} tensors of this config; '
+                         'give the config that it was trained with')
+    for name in sorted(shared):
+        if own[name].shape != weights[name].shape:
+            raise InputError(f'{path} belongs to another model: {name} is {tuple(weights[name].shape)} there and '
+                             f'{tuple(own[name].shape)} in this config; give the config that it was trained with')
+
+
+def numbered_checkpoints(work_dir: str) -> List[Path]:
+    """``epoch_*.pth`` and ``iter_*.pth`` of a work dir, newest first."""
+    found = [(int(match[1]), path) for path in Path(work_dir).glob('*.pth')
+             if (match := re.fullmatch(r'(?:epoch|iter)_(\d+)\.pth', path.name))]
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def find_resume(work_dir: str) -> Optional[str]:
+    """The checkpoint to go on from: the one that ``last_checkpoint`` names, else the newest complete one, else None."""
+    last = Path(work_dir, 'last_checkpoint')
+    candidates = numbered_checkpoints(work_dir)
+    if last.is_file():
+        named = Path(last.read_text().strip())
+        named = named if named.is_file() else Path(work_dir, named.name)
+        candidates = [named, *(path for path in candidates if path.name != named.name)]
+    for path in candidates:
+        try:
+            check_checkpoint(str(path), resume=True)
+            return str(path)
+        except InputError as error:
+            warnings.warn(f'not resumed from: {error}')
+    return None
+
+
+def resolve_checkpoint(path: str) -> str:
+    """The checkpoint that a file, a ``last_checkpoint`` file or a work dir stands for.
+
+    Raises:
+        InputError: if there is none.
+    """
+    given = Path(path)
+    work_dir = given.parent if given.name == 'last_checkpoint' else given
+    if not work_dir.is_dir():
+        return path
+    found = find_resume(str(work_dir))
+    if found is None:
+        raise InputError(f'no complete checkpoint in {work_dir}; train first with tools/train.py')
+    return found
+
+
+def is_finished(cfg: Config, checkpoint: dict) -> bool:
+    """Whether a checkpoint is at or past the end of the training that the config asks for."""
+    meta, train_cfg = checkpoint['meta'], cfg.get('train_cfg') or {}
+    return any(train_cfg.get(last) is not None and meta.get(now, 0) >= train_cfg[last]
+               for now, last in (('epoch', 'max_epochs'), ('iter', 'max_iters')))

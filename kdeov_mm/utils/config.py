@@ -1,0 +1,184 @@
+"""Reading a config with the tools' options: ``--data-root``, ``--cfg-options`` and ``--work-dir``."""
+import difflib
+import inspect
+import warnings
+from pathlib import Path
+from typing import Any, Iterator, List, Optional, Set, Tuple
+
+from mmengine.config import Config
+from mmengine.registry import root as root_registries
+from mmengine.registry import Registry
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch.utils.data import DataLoader
+
+from .errors import InputError
+
+RUNNER_FIELDS = {'activation_checkpointing', 'auto_scale_lr', 'compile', 'efficient_conv_bn_eval',
+                 'find_unused_parameters', 'model_wrapper_cfg', 'runner_type', 'sync_bn', 'tta_model', 'tta_pipeline'}
+OPEN_FIELDS = {'custom_keys', 'paramwise_cfg'}  # their keys are free
+
+
+def load_config(path: str, cfg_options: Optional[dict] = None, data_root: Optional[str] = None,
+                work_dir: Optional[str] = None) -> Config:
+    """Read a config file and apply the tools' options to it.
+
+    Args:
+        path: config file.
+        cfg_options: dotted names and values of fields to replace; ``data_root`` among them acts as the argument does.
+        data_root: takes the place of the config's ``data_root`` wherever that occurs, see :func:`replace_data_root`.
+        work_dir: where logs and checkpoints go; the config's own, else ``work_dirs/<name of the config>``.
+
+    Raises:
+        InputError: if the file is absent or cannot be read, or an option names a field that does not exist.
+    """
+    cfg = read_config(path)
+    options = dict(cfg_options or {})
+    data_root = data_root or options.pop('data_root', None)
+    if data_root:
+        cfg = replace_data_root(cfg, data_root)
+    for name in options:
+        check_option(cfg, name)
+    try:
+        cfg.merge_from_dict(options)
+    except (TypeError, KeyError) as error:
+        raise InputError(f'--cfg-options {options} do not fit the config: {error}') from error
+    if work_dir or not cfg.get('work_dir'):
+        cfg.work_dir = work_dir or str(Path('work_dirs', Path(path).stem))
+    return cfg
+
+
+def read_config(path: str) -> Config:
+    """Read a config file.
+
+    Raises:
+        InputError: if it is absent or is not a config.
+    """
+    file = Path(path)
+    if not file.is_file():
+        names = [str(other) for other in sorted(file.parent.glob('*.py'))] if file.parent.is_dir() else []
+        raise InputError(f'config file not found: {path}{suggest(path, names)}')
+    try:
+        return Config.fromfile(path)
+    except Exception as error:  # a config is code: anything can go wrong in it
+        raise InputError(f'config file {path} cannot be read: {type(error).__name__}: {error}') from error
+
+
+def suggest(name: str, known) -> str:
+    """``'; did you mean a, b?'`` for the known names closest to ``name``, empty if none is close."""
+    close = difflib.get_close_matches(name, list(known))
+    return f'; did you mean {", ".join(close)}?' if close else ''
+
+
+def replace_data_root(cfg: Config, data_root: str) -> Config:
+    """A config in which each path under the old ``data_root`` is under the new one, in whatever list or dict it is.
+
+    Raises:
+        InputError: if the config has no ``data_root`` at its top level.
+    """
+    old = cfg.get('data_root')
+    if not isinstance(old, str) or not old.strip('/'):
+        raise InputError(f'--data-root {data_root}: {cfg.filename} has no data_root to replace; '
+                         'give it one at its top level, or use --cfg-options with the full names of the fields')
+    old = old.rstrip('/')
+
+    def replace(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {replace(key): replace(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(replace(item) for item in value)
+        if isinstance(value, str) and (value == old or value.startswith(f'{old}/')):
+            return data_root.rstrip('/') + value[len(old):] if data_root != '/' else value[len(old):]
+        return value
+
+    return Config(replace(cfg.to_dict()), filename=cfg.filename)
+
+
+def check_option(cfg: Config, name: str) -> None:
+    """Check that a dotted name is a field of the config, or an argument of the class or loader that it belongs to.
+
+    Raises:
+        InputError: if it is not, with the names closest to it.
+    """
+    node, parts = cfg._cfg_dict, name.split('.')
+    for depth, part in enumerate(parts):
+        here = '.'.join(parts[:depth])
+        if isinstance(node, (list, tuple)):
+            if not part.isdigit() or int(part) >= len(node):
+                raise InputError(f'--cfg-options {name}: {here} is a list of {len(node)}; '
+                                 f'expected an index from 0 to {len(node) - 1}, got {part!r}')
+            node = node[int(part)]
+        elif isinstance(node, dict):
+            if part not in node:
+                allowed = allowed_fields(node, parts[depth - 1] if depth else '')
+                if allowed is None or part in allowed:
+                    return
+                raise InputError(f'--cfg-options {name}: {here or "the config"} has no field {part!r}'
+                                 f'{suggest(part, sorted({*map(str, node), *allowed}))}')
+            node = node[part]
+        elif node is None:
+            return
+        else:
+            raise InputError(f'--cfg-options {name}: {here} is {node!r}, which has no fields')
+    if len(parts) == 1 and name not in runner_fields() and not isinstance(node, (dict, list)):
+        same = [path for path in leaves(cfg._cfg_dict) if path.rsplit('.', 1)[-1] == name and path != name]
+        if same:
+            warnings.warn(f'--cfg-options {name} changes a variable of the config file, not what was made from it: '
+                          f'{", ".join(same)}')
+
+
+def allowed_fields(node: dict, name: str) -> Optional[Set[str]]:
+    """Fields that the dict called ``name`` may have besides those it has; None if any."""
+    if name in OPEN_FIELDS:
+        return None
+    if not name:
+        return runner_fields()
+    if name.endswith('_dataloader'):
+        return parameters(DataLoader) | {'num_batch_per_epoch'}
+    if name == 'train_cfg' and 'type' not in node:
+        return parameters(EpochBasedTrainLoop) | parameters(IterBasedTrainLoop)
+    fields = {'constructor', 'paramwise_cfg'} if name == 'optim_wrapper' else set()
+    return fields.union(*map(parameters, find_classes(node.get('type'))))
+
+
+def runner_fields() -> Set[str]:
+    return parameters(Runner) | RUNNER_FIELDS
+
+
+def parameters(function: Any) -> Set[str]:
+    """Names of the arguments of a function or class, also those that ``**kwargs`` hand to its bases."""
+    found: Set[str] = set()
+    functions = [vars(base)['__init__'] for base in function.__mro__ if '__init__' in vars(base)] \
+        if inspect.isclass(function) else [function]
+    for each in functions:
+        try:
+            arguments = inspect.signature(each).parameters.values()
+        except (ValueError, TypeError):  # written in C
+            break
+        found |= {a.name for a in arguments if a.kind in (a.POSITIONAL_OR_KEYWORD, a.KEYWORD_ONLY)}
+        if not any(a.kind == a.VAR_KEYWORD for a in arguments):
+            break
+    return found - {'self'}
+
+
+def find_classes(type_: Any) -> List[Any]:
+    """What a config's ``type`` may stand for, in any registry: the class itself, or all classes of that name."""
+    if not isinstance(type_, str):
+        return [type_] if callable(type_) else []
+    scope, _, name = type_.rpartition('.')
+    found = []
+    for root in vars(root_registries).values():
+        if isinstance(root, Registry):
+            for registry in (root, *root.children.values()):
+                if name in registry.module_dict and scope in ('', registry.scope):
+                    found.append(registry.module_dict[name])
+    return found
+
+
+def leaves(node: Any, path: Tuple[str, ...] = ()) -> Iterator[str]:
+    """Dotted names of all fields of a config that are neither dict nor list."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, (list, tuple)) else None
+    if items is None:
+        yield '.'.join(path)
+        return
+    for key, value in items:
+        yield from leaves(value, (*path, str(key)))

@@ -1,0 +1,60 @@
+"""Installation: ``pip install -e .`` or ``mim install -e .``."""
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+MIM_FILES = ('configs', 'tools', 'model-index.yml')  # what OpenMIM looks for in kdeov_mm/.mim
+
+
+def requirements(*names: str) -> list:
+    """The requirements in ``requirements/{name}.txt``, without comments."""
+    lines = [line.strip() for name in names for line in (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()]
+    return [line for line in lines if line and not line.startswith(('#', '-r'))]
+
+
+def version() -> str:
+    scope = {}
+    exec((ROOT / 'kdeov_mm' / 'version.py').read_text(), scope)
+    return scope['__version__']
+
+
+class BuildWithMim(build_py):
+    """Carry configs and tools as ``kdeov_mm/.mim``: copied into a wheel, linked in an editable installation."""
+
+    def run(self) -> None:
+        super().run()
+        package = ROOT if self.editable_mode else Path(self.build_lib).resolve()
+        mim = package / 'kdeov_mm' / '.mim'
+        shutil.rmtree(mim, ignore_errors=True)
+        mim.mkdir(parents=True)
+        for source in (ROOT / name for name in MIM_FILES if (ROOT / name).exists()):
+            target = mim / source.name
+            if self.editable_mode:
+                target.symlink_to(Path('../..') / source.name)
+            elif source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns('__pycache__'))
+            else:
+                shutil.copy(source, target)
+
+
+readme = ROOT / 'README.md'
+setup(
+    name='kdeov_mm',
+    version=version(),
+    description='CLIP distillation for zero-shot classification, retrieval and open-vocabulary detection on MMYOLO',
+    long_description=readme.read_text(encoding='utf-8') if readme.exists() else '',
+    long_description_content_type='text/markdown',
+    license='GPL-3.0-only',
+    classifiers=['Programming Language :: Python :: 3', 'Operating System :: POSIX',
+                 'Topic :: Scientific/Engineering :: Image Recognition'],
+    keywords='computer vision, open-vocabulary detection, knowledge distillation, CLIP, YOLO',
+    packages=find_packages(include=('kdeov_mm', 'kdeov_mm.*')),
+    package_data={'kdeov_mm': ['**/*.json', '**/*.safetensors', '**/*.txt']},
+    python_requires='>=3.10',
+    install_requires=requirements('mminstall', 'runtime'),
+    extras_require=dict(tests=requirements('tests')),
+    cmdclass=dict(build_py=BuildWithMim),
+    zip_safe=False)

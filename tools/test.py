@@ -1,0 +1,42 @@
+"""Test a model: zero-shot classification, retrieval and detection, as its config says."""
+import argparse
+import os
+
+import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
+from kdeov_mm.utils import check_weights, load_config, prepare_data, resolve_checkpoint, user_errors
+from mmengine.config import DictAction
+from mmengine.runner import Runner
+from mmyolo.registry import RUNNERS
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file, or a work dir, whose last complete one is taken')
+    parser.add_argument('--work-dir', help='folder of the results; default: work_dirs/<name of the config>')
+    parser.add_argument('--data-root', help="folder that takes the place of the config's data_root everywhere in it")
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE',
+                        help='replace fields of the config, such as test_dataloader.0.batch_size=8')
+    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    with user_errors():
+        cfg = load_config(args.config, args.cfg_options, args.data_root, args.work_dir)
+        cfg.launcher = args.launcher
+        cfg.resume = False
+        cfg.load_from = resolve_checkpoint(args.checkpoint)
+        prepare_data(cfg, 'test')
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        check_weights(runner.model, cfg.load_from)
+        runner.test_loop  # builds the data sets, so that they too complain before testing
+    runner.test()
+
+
+if __name__ == '__main__':
+    main()

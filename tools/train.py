@@ -1,0 +1,64 @@
+"""Train a model from a config."""
+import argparse
+import os
+
+import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
+from kdeov_mm.utils import InputError, check_checkpoint, find_resume, is_finished, load_config, prepare_data, user_errors
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
+from mmyolo.registry import RUNNERS
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='folder of logs and checkpoints; default: work_dirs/<name of the config>')
+    parser.add_argument('--data-root', help="folder that takes the place of the config's data_root everywhere in it")
+    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
+                        help='go on from this checkpoint; without a value, from the newest complete one in the work dir')
+    parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision (needs a GPU)')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE',
+                        help='replace fields of the config, such as train_dataloader.batch_size=8 or key="[a,b]"')
+    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def enable_amp(cfg: Config) -> None:
+    """Wrap the optimizer for automatic mixed precision."""
+    import torch
+    if not torch.cuda.is_available():
+        raise InputError('--amp needs a GPU and there is none; leave --amp out')
+    wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if wrapper not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise InputError(f'--amp works with optim_wrapper.type OptimWrapper, not {wrapper}; leave --amp out')
+    cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
+
+
+def main() -> None:
+    args = parse_args()
+    with user_errors():
+        cfg = load_config(args.config, args.cfg_options, args.data_root, args.work_dir)
+        cfg.launcher = args.launcher
+        if args.amp:
+            enable_amp(cfg)
+        if args.resume:
+            path = find_resume(cfg.work_dir) if args.resume == 'auto' else args.resume
+            if path:
+                if is_finished(cfg, check_checkpoint(path, resume=True)):
+                    print(f'{path} is the end of this training: nothing to do')
+                    return
+                cfg.load_from = path
+                cfg.resume = True
+        elif cfg.get('load_from'):
+            check_checkpoint(cfg.load_from)
+        prepare_data(cfg, 'train', 'val')
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        runner.train_loop, runner.val_loop  # builds the data sets, so that they too complain before training
+    runner.train()
+
+
+if __name__ == '__main__':
+    main()
