@@ -1,0 +1,64 @@
+"""Write OV-COCO's annotation files (48 base, 17 novel classes, or both) from COCO's own.
+
+    python tools/make_ov_split.py data/coco/annotations/instances_val2017.json
+
+writes instances_val2017_base.json, ..._novel.json and ..._all.json beside it, or into --out-dir. Images and ids stay
+as they are, images without an annotation left included; each category gets the field "group".
+"""
+import argparse
+import json
+import os
+from pathlib import Path
+
+from kdeov_mm.datasets.coco_file import load_coco
+from kdeov_mm.datasets.splits import VOCABULARIES, class_groups
+
+
+def split_annotations(content: dict, groups: dict[str, str], kept: set[str]) -> dict:
+    """The annotation file reduced to the classes of the kept groups.
+
+    Args:
+        content: a COCO annotation file; not changed.
+        groups: the group of each class, see :func:`~kdeov_mm.datasets.splits.class_groups`.
+        kept: the groups to keep.
+    """
+    categories = [{**category, 'group': groups[category['name']]} for category in content['categories']
+                  if groups.get(category['name']) in kept]
+    ids = {category['id'] for category in categories}
+    annotations = [item for item in content['annotations'] if item['category_id'] in ids]
+    return {**content, 'categories': categories, 'annotations': annotations}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('ann_files', nargs='+', help='instances_*.json of COCO')
+    parser.add_argument('--vocabulary', default='ov_coco',
+                        help=f'one of {list(VOCABULARIES)}, or a JSON file of {{group: [class names]}}')
+    parser.add_argument('--out-dir', help='default: beside the input')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    vocabulary = args.vocabulary
+    if vocabulary.endswith('.json'):
+        vocabulary = json.loads(Path(vocabulary).read_text(encoding='utf-8'))
+    for path in map(Path, args.ann_files):
+        content = load_coco(str(path))
+        groups = class_groups(vocabulary, [category['name'] for category in content['categories']])
+        folder = Path(args.out_dir) if args.out_dir else path.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        names = sorted(set(groups.values()))
+        for name, kept in [(name, {name}) for name in names] + [('all', set(names))]:
+            split = split_annotations(content, groups, kept)
+            out = folder / f'{path.stem}_{name}.json'
+            part = out.with_suffix('.part')
+            part.write_text(json.dumps(split), encoding='utf-8')
+            os.replace(part, out)
+            images = len({item['image_id'] for item in split['annotations']})
+            print(f'{out}: {len(split["categories"])} classes, {len(split["annotations"])} annotations '
+                  f'in {images} of {len(split["images"])} images')
+
+
+if __name__ == '__main__':
+    main()
