@@ -11,6 +11,9 @@ from kdeov_mm.models.clip import TextBank
 # Scores nearer than this are a tie: rounding, which depends on the block size, must not decide a rank.
 TIE = 1e-9
 
+# The order in which known groups are shown; others follow in the data set's.
+GROUPS = ('base', 'recombined', 'novel', 'unseen')
+
 
 class RoleMetric(BaseMetric):
     """A metric that measures several roles, such as student, teacher and chance, in one pass.
@@ -54,14 +57,28 @@ class RoleMetric(BaseMetric):
             raise ValueError(f'{type(self).__name__}: the data set has no metainfo[{key!r}]; use OVCocoDataset or set it')
         return list(self.dataset_meta[key])
 
-    def group_members(self) -> Dict[str, np.ndarray]:
-        """Which classes belong to ``all`` and to each group: bool masks ``[K]``, groups in the data set's order."""
+    def class_groups(self) -> List[str]:
+        """The group of each class, ``[K]``; ``all`` for each where the data set knows no groups.
+
+        Raises:
+            ValueError: The data set's groups are not one for each class.
+        """
         classes = self.require_meta('classes')
-        groups = np.array(self.dataset_meta.get('groups') or ['all'] * len(classes))
+        groups = list(self.dataset_meta.get('groups') or ['all'] * len(classes))
         if len(groups) != len(classes):
             raise ValueError(f"metainfo['groups'] has {len(groups)} entries for {len(classes)} classes; give one each")
-        names = ['all'] + [name for name in dict.fromkeys(groups.tolist()) if name != 'all']
-        return {name: np.ones(len(classes), bool) if name == 'all' else groups == name for name in names}
+        return groups
+
+    def group_members(self) -> Dict[str, np.ndarray]:
+        """Which classes belong to ``all`` and to each group: bool masks ``[K]``, in the order of showing."""
+        groups = np.array(self.class_groups())
+        members = {name: groups == name for name in order_groups(groups.tolist())}
+        return {'all': np.ones(len(groups), bool), **{name: mask for name, mask in members.items() if name != 'all'}}
+
+
+def order_groups(groups: Sequence[str]) -> List[str]:
+    """The distinct groups in the order of showing."""
+    return [name for name in GROUPS if name in groups] + [name for name in dict.fromkeys(groups) if name not in GROUPS]
 
 
 class EmbeddingMetric(RoleMetric):

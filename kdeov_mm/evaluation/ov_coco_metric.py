@@ -2,7 +2,6 @@
 import contextlib
 import csv
 import io
-import json
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
@@ -12,8 +11,10 @@ from mmyolo.registry import METRICS
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from kdeov_mm.datasets.coco_file import load_coco
+
 from . import pictures
-from .base import RoleMetric
+from .base import RoleMetric, order_groups
 from .files import write_atomically
 
 
@@ -41,7 +42,7 @@ class OVCocoMetric(RoleMetric):
     def __init__(self, ann_file: str, max_dets: int = 100, chance: bool = True, seed: int = 0, num_examples: int = 8,
                  score_thr: float = 0.3, **kwargs) -> None:
         super().__init__(**kwargs)
-        self.coco = load_coco(ann_file)
+        self.coco = read_coco(ann_file)
         self.ann_file, self.max_dets, self.chance, self.seed = ann_file, max_dets, chance, seed
         self.num_examples, self.score_thr = num_examples, score_thr
 
@@ -66,14 +67,14 @@ class OVCocoMetric(RoleMetric):
         """The annotation file's category id of each class, ``[K]``.
 
         Raises:
-            ValueError: A class is not in the file, or stands there twice.
+            ValueError: A class is not in the file.
         """
         names = [category['name'] for category in self.coco.dataset['categories']]
         classes = self.require_meta('classes')
-        missing = [name for name in classes if names.count(name) != 1]
+        missing = [name for name in classes if name not in names]
         if missing:
-            raise ValueError(f'{self.ann_file}: classes {missing[:5]} ({len(missing)} in all) must each stand there '
-                             'exactly once among the categories')
+            raise ValueError(f'{self.ann_file} has no category {missing[:5]} ({len(missing)} in all), which the data set '
+                             'has; test data set and metric must use one annotation file')
         return np.array([self.coco.dataset['categories'][names.index(name)]['id'] for name in classes])
 
     @staticmethod
@@ -132,13 +133,12 @@ class OVCocoMetric(RoleMetric):
 
     def find_examples(self, results: List[dict], category_ids: np.ndarray) -> List[dict]:
         """Images for the picture: as many of each group as of the others, spread over the data set."""
-        classes = self.require_meta('classes')
-        groups = list(self.dataset_meta.get('groups') or ['all'] * len(classes))
+        classes, groups = self.require_meta('classes'), self.class_groups()
         label_of = {category: label for label, category in enumerate(category_ids.tolist())}
         truth = {result['img_id']: [ann for ann in self.coco.imgToAnns[result['img_id']]
                                     if ann['category_id'] in label_of and not ann.get('iscrowd')] for result in results}
         chosen: Dict[int, dict] = {}
-        names = sorted(set(groups), key=groups.index)
+        names = order_groups(groups)
         for i, name in enumerate(names):
             share = (self.num_examples - len(chosen)) // (len(names) - i)
             having = [result for result in results if result['img_id'] not in chosen and any(
@@ -158,8 +158,7 @@ class OVCocoMetric(RoleMetric):
 
     def draw(self, out_dir: Path) -> List[Path]:
         """Draw detections on some images, and write AP and AP50 of each class as CSV."""
-        classes = self.require_meta('classes')
-        groups = list(self.dataset_meta.get('groups') or ['all'] * len(classes))
+        classes, groups = self.require_meta('classes'), self.class_groups()
         table = io.StringIO()
         writer = csv.writer(table, lineterminator='\n')
         writer.writerow(['class', 'group', 'AP', 'AP50'])
@@ -169,27 +168,15 @@ class OVCocoMetric(RoleMetric):
         if not self.examples:
             return [path]
         title = f'All {len(classes)} names are prompts in every image'
-        return [pictures.detections(self.examples, groups, title, out_dir / f'{self.task}_detections.png'), path]
+        return [pictures.detections(self.examples, order_groups(groups), title, out_dir / f'{self.task}_detections.png'), path]
 
 
-def load_coco(ann_file: str) -> COCO:
-    """Read a COCO annotation file.
-
-    Raises:
-        FileNotFoundError: It is not there.
-        ValueError: It is not JSON or lacks images, annotations or categories.
-    """
-    path = Path(ann_file)
-    if not path.is_file():
-        raise FileNotFoundError(f'ann_file: {ann_file} does not exist')
+def read_coco(ann_file: str) -> COCO:
+    """Index a COCO annotation file; raises what :func:`~kdeov_mm.datasets.coco_file.load_coco` does."""
     coco = COCO()
-    try:
-        coco.dataset = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f'ann_file: {ann_file} is not JSON ({error})') from error
-    lacks = [key for key in ('images', 'annotations', 'categories') if key not in coco.dataset]
-    if lacks:
-        raise ValueError(f'ann_file: {ann_file} has no {", ".join(lacks)}; it must be a COCO instances file')
+    coco.dataset = load_coco(ann_file)
+    for annotation in coco.dataset['annotations']:
+        annotation.setdefault('iscrowd', 0)  # pycocotools insists on it
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
     return coco

@@ -22,7 +22,7 @@ INK = '#222222'
 def save(fig: Figure, path: Path) -> Path:
     """Write a figure, whole or not at all."""
     with atomic_path(path) as partial:
-        fig.savefig(partial, dpi=130, facecolor='white')
+        fig.savefig(partial, dpi=110, facecolor='white')
     return path
 
 
@@ -100,7 +100,7 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str], path: Path) -> Pa
     size = 2.2 + 0.36 * len(names)
     fig = Figure(figsize=(size + 0.6, size), layout='constrained')
     axes = fig.add_subplot()
-    image = axes.imshow(share, cmap='cividis', vmin=0, vmax=1)
+    image = axes.imshow(share, cmap='Blues', vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=50, ha='right', rotation_mode='anchor', fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_xlabel('predicted', fontsize=9)
@@ -109,7 +109,7 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str], path: Path) -> Pa
     axes.tick_params(length=0)
     for i, j in zip(*np.nonzero(share >= 0.005)):
         axes.text(j, i, f'{100 * share[i, j]:.0f}', ha='center', va='center', fontsize=7,
-                  color='white' if share[i, j] < 0.6 else INK)
+                  color='white' if share[i, j] > 0.5 else INK)
     bar = fig.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
     bar.set_label('share of the true class (numbers: %)', fontsize=8)
     bar.ax.tick_params(labelsize=8)
@@ -134,12 +134,12 @@ def retrieval_grid(examples: List[dict], path: Path) -> Path:
         path: File to write.
     """
     columns = max(len(example['answers']) for example in examples)
-    fig = Figure(figsize=(2.9 + 1.7 * columns, 1.95 * len(examples) + 0.4), layout='constrained')
+    fig = Figure(figsize=(2.9 + 1.7 * columns, 1.85 * len(examples) + 0.4), layout='constrained')
     grid = fig.add_gridspec(len(examples), columns + 1, width_ratios=[1.6] + [1] * columns)
     for row, example in enumerate(examples):
         axes = fig.add_subplot(grid[row, 0])
         axes.axis('off')
-        axes.text(0.98, 0.5, f'“{shorten(example["query"], 90)}”', ha='right', va='center', fontsize=9.5, color=INK,
+        axes.text(0.98, 0.5, f'“{shorten(example["query"], 130)}”', ha='right', va='center', fontsize=9.5, color=INK,
                   wrap=True, parse_math=False)
         for column, answer in enumerate(example['answers'], 1):
             axes = fig.add_subplot(grid[row, column])
@@ -157,11 +157,11 @@ def detections(examples: List[dict], groups: Sequence[str], title: str, path: Pa
 
     Args:
         examples: ``dict(img_path, truth=[dict(bbox xywh, name)], found=[dict(bbox xywh, name, group, score)])``.
-        groups: Names of all groups, repeated or not; their order gives their colours.
+        groups: Names of all groups; their order gives their colours.
         title: Over the picture.
         path: File to write.
     """
-    colours = dict(zip(dict.fromkeys(groups), GROUP_COLOURS * (1 + len(set(groups)) // len(GROUP_COLOURS))))
+    colours = dict(zip(groups, GROUP_COLOURS * (1 + len(groups) // len(GROUP_COLOURS))))
     columns = min(4, len(examples))
     rows = -(-len(examples) // columns)
     fig = Figure(figsize=(3.3 * columns, 3.3 * rows + 0.7), layout='constrained')
@@ -175,7 +175,10 @@ def detections(examples: List[dict], groups: Sequence[str], title: str, path: Pa
         for found in reversed(example['found']):  # the best on top
             x, y, width, height = found['bbox']
             axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colours[found['group']], linewidth=2))
-            axes.text(x, y, f'{found["name"]} {found["score"]:.2f}', fontsize=7, color='white', va='bottom', clip_on=True, parse_math=False,
+            left = x + width / 2 < sum(axes.get_xlim()) / 2  # names grow towards the middle of the image
+            axes.text(x if left else x + width, max(y, 0), f'{found["name"]} {found["score"]:.2f}', fontsize=7, color='white',
+                      ha='left' if left else 'right', va='bottom' if y > 0.05 * axes.get_ylim()[0] else 'top',
+                      clip_on=True, parse_math=False,
                       bbox=dict(facecolor=colours[found['group']], edgecolor='none', pad=1, alpha=0.9))
     handles = [Line2D([], [], color=colour, linewidth=2.5) for colour in colours.values()]
     handles.append(Line2D([], [], color='black', linewidth=0.9, linestyle=(0, (3, 3))))

@@ -45,7 +45,7 @@ def show(value: Optional[float]) -> str:
 
 
 def make_rows(metrics: Dict[str, float]) -> List[Row]:
-    """Turn flat metrics into table rows, by task, then metric, then group, each in its order of appearance.
+    """Turn flat metrics into table rows, in their order of appearance by task, then metric (retrieval: direction).
 
     Keys are ``[{role}/]{task}/{group}/{metric}``; what has no student value or is not a number is left out.
     """
@@ -60,18 +60,22 @@ def make_rows(metrics: Dict[str, float]) -> List[Row]:
         row = rows.setdefault((task, group, metric), Row(task, group, metric))
         row.values[role] = value
     found = [row for row in rows.values() if 'student' in row.values]
-    order = {name: i for attribute in ('task', 'metric')
-             for i, name in enumerate(dict.fromkeys((attribute, getattr(row, attribute)) for row in found))}
-    return sorted(found, key=lambda row: (order['task', row.task], order['metric', row.metric]))
+
+    def order(key):
+        names = list(dict.fromkeys(map(key, found)))
+        return lambda row: names.index(key(row))
+    task, section = order(lambda row: row.task), order(lambda row: row.group if row.task == 'retrieval' else row.metric)
+    return sorted(found, key=lambda row: (task(row), section(row)))
 
 
 def print_table(metrics: Dict[str, float], name: str) -> None:
     """Print the final table."""
-    table = Table(title=f'Results of {name}', box=box.ROUNDED, title_style='bold', header_style='bold')
-    table.add_column('')
-    table.add_column('metric')
-    for column, style in (('student', 'bold'), ('teacher', None), ('student / teacher', None), ('chance', 'dim')):
-        table.add_column(column, justify='right', style=style)
+    table = Table(title=f'Results of {name}', box=box.ROUNDED, title_style='bold', header_style='bold',
+                  caption='ratio: student / teacher; chance: without any knowledge of the texts')
+    table.add_column('', no_wrap=True)
+    table.add_column('metric', no_wrap=True)
+    for column, style in (('student', 'bold'), ('teacher', None), ('ratio', None), ('chance', 'dim')):
+        table.add_column(column, justify='right', style=style, no_wrap=True)
     task = None
     for row in make_rows(metrics):
         if row.task != task:

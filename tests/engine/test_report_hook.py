@@ -98,11 +98,13 @@ def test_losses_of_a_resumed_run_merge_by_step(tmp_path):
 
 
 def test_rows():
-    rows = make_rows({**METRICS, **DETECTION, 'coco/mAP': np.float32(0.5), 'coco/copypaste': '0.5 0.4', 'chance/lost/all/x': 1.0})
+    rows = make_rows({**METRICS, **DETECTION, 'coco/mAP': np.float32(0.5), 'coco/copypaste': '0.5 0.4', 'chance/lost/all/x': 1.0,
+                      'retrieval/t2i/R@1': 0.1, 'retrieval/t2i/R@5': 0.2, 'retrieval/i2t/R@1': 0.1, 'retrieval/i2t/R@5': 0.2})
     assert [(row.task, row.metric, row.group) for row in rows] == [
         ('zero_shot', 'top1', 'all'), ('zero_shot', 'top1', 'novel'), ('zero_shot', 'top5', 'all'), ('zero_shot', 'top5', 'novel'),
-        ('ov', 'AP', 'all'), ('ov', 'AP', 'novel'), ('ov', 'AP50', 'all'), ('ov', 'AP50', 'novel'), ('coco', 'mAP', '')]
-    assert rows[0].ratio == 0.9 and rows[-1].ratio is None
+        ('ov', 'AP', 'all'), ('ov', 'AP', 'novel'), ('ov', 'AP50', 'all'), ('ov', 'AP50', 'novel'), ('coco', 'mAP', ''),
+        ('retrieval', 'R@1', 't2i'), ('retrieval', 'R@5', 't2i'), ('retrieval', 'R@1', 'i2t'), ('retrieval', 'R@5', 'i2t')]
+    assert rows[0].ratio == 0.9 and rows[4].ratio is None
     assert [show(value) for value in (None, 0.0, 0.0001, 0.1234, 1.0)] == ['–', '0.000', '<0.001', '0.123', '1.000']
 
 
@@ -110,7 +112,7 @@ def test_pictures_can_be_drawn(tmp_path, image):
     found = [dict(bbox=[5, 5, 30, 30], name='dotted red star', group='novel', score=0.9)]
     paths = [
         pictures.detections([dict(img_path=image, truth=[dict(bbox=[4, 6, 30, 30], name='a')], found=found),
-                             dict(img_path=image, truth=[], found=[])], ['base', 'novel', 'base'], 'title', tmp_path / 'd.png'),
+                             dict(img_path=image, truth=[], found=[])], ['base', 'novel'], 'title', tmp_path / 'd.png'),
         pictures.retrieval_grid([dict(query='a $strange_ query' * 20, answers=[
             dict(img_path=image, score=0.5, hit=hit) for hit in (False, True)])], tmp_path / 'r.png'),
         pictures.confusion_matrix(np.array([[3, 1], [0, 0]]), ['star', 'ring'], tmp_path / 'c.png'),

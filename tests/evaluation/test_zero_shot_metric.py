@@ -109,3 +109,10 @@ def test_confusion_matrix_counts_by_supercategory(fake_text, tmp_path, monkeypat
     for truth, predicted in zip(metric.labels.tolist(), metric.predictions['student'].tolist()):
         expected[truth % 3, predicted % 3] += 1
     assert counts.tolist() == expected.tolist()
+
+
+def test_groups_are_shown_in_one_order(fake_text):
+    groups = ['novel', 'rare'] + ['unseen', 'base'] * 5
+    _, metrics = run(make_samples(fake_text, 20), dict(classes=CLASSES, groups=groups), topk=[1])
+    shown = [key.split('/')[1] for key in metrics if key.startswith('zero_shot')]
+    assert shown == ['all', 'base', 'novel', 'unseen', 'rare']
