@@ -11,27 +11,32 @@ from torch.utils.data import DataLoader
 class MultiTestLoop(TestLoop):
     """Test several data sets with one model, one after the other, and merge their metrics into one flat dict.
 
-    All hooks are called for each part; meanwhile ``dataloader`` and ``evaluator`` are that part's. One dict or object
-    instead of the lists makes it a plain TestLoop.
+    All hooks are called for each part; meanwhile ``dataloader`` and ``evaluator`` are that part's. One dict
+    or object instead of the lists makes it a plain TestLoop.
 
     Args:
         runner: The runner.
         dataloader: Dataloaders or their configs.
-        evaluator: As many evaluators or their configs; a list inside the list holds several metrics of one data set.
+        evaluator: As many evaluators or their configs; a list inside the list holds several metrics of
+            one data set.
         fp16: Whether to test in half precision.
 
     Raises:
         ValueError: The lists' lengths differ, or (when run) two parts give a metric of the same name.
     """
 
-    def __init__(self, runner, dataloader: Union[DataLoader, Dict, Sequence], evaluator: Union[Evaluator, Dict, List],
+    def __init__(self,
+                 runner,
+                 dataloader: Union[DataLoader, Dict, Sequence],
+                 evaluator: Union[Evaluator, Dict, List],
                  fp16: bool = False) -> None:
         if not isinstance(dataloader, (list, tuple)):
             dataloader, evaluator = [dataloader], [evaluator]
         num_evaluators = len(evaluator) if isinstance(evaluator, (list, tuple)) else 1
         if not dataloader or num_evaluators != len(dataloader):
-            raise ValueError(f'MultiTestLoop: test_dataloader has {len(dataloader)} entries and test_evaluator '
-                             f'{num_evaluators}; give one evaluator (a dict, or a list of metrics) for each dataloader')
+            raise ValueError(
+                f'MultiTestLoop: test_dataloader has {len(dataloader)} entries and test_evaluator '
+                f'{num_evaluators}; give one evaluator (a dict, or a list of metrics) for each dataloader')
         self.parts = []
         for one_dataloader, one_evaluator in zip(dataloader, evaluator):
             super().__init__(runner, one_dataloader, one_evaluator, fp16)
@@ -51,7 +56,8 @@ class MultiTestLoop(TestLoop):
             part = super().run()
             repeated = sorted(metrics.keys() & part.keys())
             if repeated:
-                raise ValueError(f'MultiTestLoop: test_evaluator[{index}] gives {repeated[:3]}, which an earlier one gave '
-                                 'already; set prefix in one of them')
+                raise ValueError(
+                    f'MultiTestLoop: test_evaluator[{index}] gives {repeated[:3]}, which an earlier one gave '
+                    'already; set prefix in one of them')
             metrics.update(part)
         return metrics

@@ -1,0 +1,38 @@
+# YOLOv8n with text-guided fusion, projector and open-vocabulary head.
+embed_dims = 128  # the teacher's
+deepen_factor, widen_factor = 0.33, 0.25
+channels = [256, 512, 1024]
+strides = [8, 16, 32]
+norm_cfg = dict(type='BN', momentum=0.03, eps=0.001)
+act_cfg = dict(type='SiLU', inplace=True)
+
+model = dict(
+    type='KDEOV',
+    data_preprocessor=dict(
+        type='mmdet.DetDataPreprocessor', mean=[0., 0., 0.], std=[255., 255., 255.], bgr_to_rgb=True,
+        pad_size_divisor=32),
+    backbone=dict(
+        type='YOLOv8CSPDarknet', arch='P5', last_stage_out_channels=1024, deepen_factor=deepen_factor,
+        widen_factor=widen_factor, norm_cfg=norm_cfg, act_cfg=act_cfg),
+    fusion=dict(type='FiLMFusion', in_channels=channels, text_dims=embed_dims, widen_factor=widen_factor),
+    neck=dict(
+        type='YOLOv8PAFPN', in_channels=channels, out_channels=channels, num_csp_blocks=3,
+        deepen_factor=deepen_factor, widen_factor=widen_factor, norm_cfg=norm_cfg, act_cfg=act_cfg),
+    projector=dict(type='Projector', in_channels=channels, embed_dims=embed_dims, widen_factor=widen_factor),
+    bbox_head=dict(
+        type='OpenVocabHead',
+        head_module=dict(
+            type='OpenVocabHeadModule', in_channels=channels, embed_dims=embed_dims, widen_factor=widen_factor,
+            reg_max=16, featmap_strides=strides, norm_cfg=norm_cfg, act_cfg=act_cfg),
+        prior_generator=dict(type='mmdet.MlvlPointGenerator', offset=0.5, strides=strides),
+        loss_text=1.0,
+        loss_region=dict(type='DistillationLoss', mode='cosine', loss_weight=2.0),
+        loss_similarity=dict(type='SimilarityDistillationLoss', scale=20., loss_weight=0.5)),
+    loss_distill=dict(type='DistillationLoss', mode='cosine', loss_weight=4.0),
+    loss_similarity=dict(type='SimilarityDistillationLoss', scale=20., loss_weight=1.0),
+    loss_align=dict(type='CrossModalAlignmentLoss', loss_weight=0.1),
+    train_cfg=dict(
+        assigner=dict(type='ClassAgnosticTaskAlignedAssigner', topk=10, alpha=0.5, beta=6.0, eps=1e-9, use_ciou=True)),
+    test_cfg=dict(
+        nms_pre=300, classes_per_box=5, objectness_power=0.5, score_thr=0.001,
+        nms=dict(type='nms', iou_threshold=0.7), max_per_img=100))

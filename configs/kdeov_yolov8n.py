@@ -1,0 +1,43 @@
+# The demo: YOLOv8n distilled from the shapes world's teacher, for all three tasks.
+_base_ = ['_base_/default_runtime.py', '_base_/shapes.py', '_base_/kdeov_yolov8n.py']
+
+max_epochs = 14
+batch_size = 32
+clip_model = dict(model_name='kdeov-shapes', pretrained='shapes')
+text_encoder = dict(type='OpenCLIPTextEncoder', **clip_model)
+
+train_dataloader = dict(
+    batch_size=batch_size,
+    num_workers=1,
+    drop_last=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    collate_fn=dict(type='pseudo_collate'),
+    dataset=_base_.train_dataset)
+test_loader = dict(batch_size=32, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False))
+test_dataloader = [
+    dict(dataset=_base_.test_dataset, **test_loader),
+    dict(dataset=_base_.single_dataset, **test_loader),
+]
+test_evaluator = [
+    [
+        dict(type='OVCocoMetric', ann_file=_base_.data_root + 'annotations/instances_test.json'),
+        dict(type='RetrievalMetric', text_encoder=text_encoder),
+    ],
+    dict(type='ZeroShotMetric', text_encoder=text_encoder),
+]
+
+custom_hooks = [
+    dict(type='EpochSeedHook'),
+    dict(type='VocabularyHook', text_encoder=text_encoder),
+    dict(
+        type='CLIPDistillationHook', teacher=dict(type='OpenCLIPTeacher', **clip_model), text_encoder=text_encoder),
+]
+optim_wrapper = dict(
+    type='OptimWrapper', optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05), clip_grad=dict(max_norm=10.),
+    paramwise_cfg=dict(norm_decay_mult=0., bias_decay_mult=0.))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min=2e-5, by_epoch=True, begin=1, end=max_epochs, convert_to_iter_based=True)
+]
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)
+test_cfg = dict(type='MultiTestLoop')

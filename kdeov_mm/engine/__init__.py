@@ -1,0 +1,5 @@
+"""Loops and hooks."""
+from . import hooks
+from .loops import MultiTestLoop
+
+__all__ = ['MultiTestLoop', 'hooks']

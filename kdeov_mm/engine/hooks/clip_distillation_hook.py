@@ -1,0 +1,114 @@
+"""Brings the frozen teacher to the student's batches."""
+from typing import List, Optional, Sequence, Tuple
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmyolo.registry import HOOKS, MODELS
+from torch import Tensor
+
+from kdeov_mm.models.clip import TextBank
+
+
+@HOOKS.register_module()
+class CLIPDistillationHook(Hook):
+    """Fills ``teacher_embedding`` (and ``caption_embedding``) in the data samples before each step.
+
+    The teacher sees the very images that the student sees, after augmentation. It lives in this hook, so it is in no
+    checkpoint, no optimizer and no distributed graph.
+
+    Args:
+        teacher: Config of an image teacher (``OpenCLIPTeacher``).
+        text_encoder: Config of the text encoder for captions and prompts; None: no captions.
+        regions: Whether the head may ask the teacher about regions.
+        proposals_from_epoch: First epoch in which unlabelled proposals are shown to the teacher.
+        background_prompts: Texts that describe a region without an object.
+        test: Whether test batches get ``teacher_embedding`` too, so that metrics report the teacher beside the student.
+    """
+
+    priority = 'HIGH'
+
+    def __init__(self, teacher: dict, text_encoder: Optional[dict] = None, regions: bool = True,
+                 proposals_from_epoch: int = 2,
+                 background_prompts: Sequence[str] = ('an empty background', 'nothing but a background'),
+                 test: bool = True) -> None:
+        self.teacher_cfg, self.text_encoder = teacher, text_encoder
+        self.regions, self.proposals_from_epoch = regions, proposals_from_epoch
+        self.background_prompts = list(background_prompts)
+        self.test = test
+        self.teacher = None
+        self.captions = {}
+
+    def build(self, runner):
+        """Build the teacher, once, and check that its embeddings fit the student.
+
+        Raises:
+            ValueError: The teacher's dimension is not the student's.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if self.teacher is None:
+            self.teacher = MODELS.build(self.teacher_cfg).to(next(model.parameters()).device)
+            dims = self.teacher.embed_dims
+            if dims != model.embed_dims:
+                raise ValueError(f'teacher: {self.teacher.name} gives {dims}-dimensional embeddings, but the student has '
+                                 f'projector.embed_dims={model.embed_dims}; set embed_dims = {dims} in the config')
+        return model
+
+    def before_train(self, runner) -> None:
+        model = self.build(runner)
+        if self.text_encoder is not None and model.loss_align is not None:
+            dataset = runner.train_dataloader.dataset
+            texts = sorted({c for i in range(len(dataset)) for c in dataset.get_data_info(i).get('captions') or []})
+            if texts:
+                bank = TextBank.build(texts, self.text_encoder, templates='none')
+                self.captions = dict(zip(bank.names, bank.embeddings))
+        if self.regions and model.with_bbox:
+            background = TextBank.build(self.background_prompts, self.text_encoder, templates='none')
+            self.background = background.embeddings
+            model.region_teacher = self.embed_regions
+
+    def before_train_epoch(self, runner) -> None:
+        self.show_proposals = runner.epoch >= self.proposals_from_epoch
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch: dict = None) -> None:
+        samples = data_batch['data_samples']
+        self.fill(data_batch)
+        for sample in samples:
+            captions = sample.get('captions')
+            if captions:
+                sample.caption_embedding = self.captions[captions[runner.epoch % len(captions)]]
+        self.texts = runner.model.texts
+
+    def before_test_epoch(self, runner) -> None:
+        if self.test:
+            self.build(runner)
+
+    def before_test_iter(self, runner, batch_idx: int, data_batch: dict = None) -> None:
+        if self.test:
+            self.fill(data_batch)
+
+    def fill(self, data_batch: dict) -> None:
+        """Embed the batch's images (uint8 BGR, ``[3, H, W]`` each) into ``teacher_embedding``."""
+        device = self.teacher.mean.device
+        height, width = (max(image.shape[i] for image in data_batch['inputs']) for i in (1, 2))
+        self.images = torch.stack([
+            torch.nn.functional.pad(image, (0, width - image.shape[2], 0, height - image.shape[1]))
+            for image in data_batch['inputs']]).to(device).flip(1).float() / 255
+        for sample, embedding in zip(data_batch['data_samples'], self.teacher.encode_image(self.images)):
+            sample.teacher_embedding = embedding
+
+    @torch.no_grad()
+    def embed_regions(self, boxes: List[Tensor]) -> Tuple[Tensor, Tensor]:
+        """The region teacher of the current batch.
+
+        Args:
+            boxes: For each image ``[n_i, 4]``, xyxy in pixels of the student's input.
+
+        Returns:
+            tuple: Embeddings ``[sum n_i, D]``; probabilities ``[sum n_i]`` that a region shows any object, from the
+            teacher's similarities to the training vocabulary against the background prompts.
+        """
+        embeddings = self.teacher.encode_regions(self.images, boxes)
+        names = torch.cat([self.texts, self.background.to(self.texts)])
+        probability = (self.teacher.logit_scale * embeddings @ names.T).softmax(-1)
+        return embeddings, probability[:, :len(self.texts)].sum(-1)

@@ -1,0 +1,83 @@
+"""Loading of OpenCLIP models, by name and tag or from a local file."""
+import difflib
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import List, Optional
+
+import open_clip
+from torch import nn
+
+open_clip.add_model_config(Path(__file__).parent / 'model_configs')
+WEIGHTS = Path(__file__).parent / 'weights'  # shipped as {model name}-{tag}.safetensors
+
+
+def shipped_tags(model_name: str) -> List[str]:
+    """Tags of the weights that this package ships for a model."""
+    return sorted(path.stem[len(model_name) + 1:] for path in WEIGHTS.glob(f'{model_name}-*.safetensors'))
+
+
+def find_weights(model_name: str, pretrained: Optional[str]) -> Optional[str]:
+    """The shipped file behind a tag of ours; anything else as it is."""
+    if pretrained in shipped_tags(model_name):
+        return str(WEIGHTS / f'{model_name}-{pretrained}.safetensors')
+    return pretrained
+
+
+def check_source(model_name: str, pretrained: Optional[str]) -> None:
+    """Check that OpenCLIP can make the model, before anything is loaded or downloaded.
+
+    Args:
+        model_name: A name from ``open_clip.list_models()``, or ``hf-hub:...`` / ``local-dir:...``.
+        pretrained: A tag that OpenCLIP knows for this model, a local file, or None for random weights.
+
+    Raises:
+        ValueError: Unknown model name or tag.
+        FileNotFoundError: ``pretrained`` looks like a file that does not exist.
+    """
+    if model_name.startswith(('hf-hub:', 'local-dir:')):
+        return
+    if model_name not in open_clip.list_models():
+        close = difflib.get_close_matches(model_name, open_clip.list_models(), n=3)
+        raise ValueError(f'model_name: OpenCLIP knows no model {model_name!r}'
+                         + (f'; did you mean {" or ".join(close)}?' if close else '; see open_clip.list_models()'))
+    if pretrained is None or Path(pretrained).is_file():
+        return
+    if '/' in pretrained or Path(pretrained).suffix:
+        raise FileNotFoundError(f'pretrained: no file {pretrained!r} (weights of {model_name}); '
+                                'give an existing .pt or .safetensors file, or an OpenCLIP tag')
+    tags = open_clip.list_pretrained_tags_by_model(model_name) + shipped_tags(model_name)
+    if pretrained not in tags:
+        raise ValueError(f'pretrained: {model_name} has no tag {pretrained!r}; '
+                         f'known are {", ".join(tags) or "none"}, or give a local file')
+
+
+@lru_cache(maxsize=2)
+def load_open_clip(model_name: str, pretrained: Optional[str]) -> nn.Module:
+    """Load a frozen OpenCLIP model in inference mode; image teacher and text encoder share one copy.
+
+    Raises:
+        ValueError: The model or tag is unknown, or the file does not hold weights of this model.
+        FileNotFoundError: ``pretrained`` is a path without a file.
+    """
+    check_source(model_name, pretrained)
+    pretrained = find_weights(model_name, pretrained)
+    try:
+        model = open_clip.create_model(model_name, pretrained=pretrained)
+    except Exception as error:  # OpenCLIP raises many types for one cause: the weights do not fit
+        if pretrained is not None and Path(pretrained).is_file():
+            raise ValueError(f'pretrained: {pretrained!r} does not hold weights of {model_name}: {error}') from error
+        raise
+    return model.eval().requires_grad_(False)
+
+
+def weights_id(model_name: str, pretrained: Optional[str]) -> str:
+    """A short identity of a model's weights: the SHA-256 of a local file, else the tag."""
+    pretrained = find_weights(model_name, pretrained)
+    if pretrained is not None and Path(pretrained).is_file():
+        digest = hashlib.sha256()
+        with open(pretrained, 'rb') as file:
+            for block in iter(lambda: file.read(1 << 20), b''):
+                digest.update(block)
+        return f'{model_name}:{digest.hexdigest()[:16]}'
+    return f'{model_name}:{pretrained}'

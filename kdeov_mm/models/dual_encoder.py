@@ -1,0 +1,68 @@
+"""A trainable OpenCLIP dual encoder; it makes the shapes world's teacher, as CLIP was made."""
+from typing import List, Optional, Union
+
+import open_clip
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.model import BaseModel
+from mmyolo.registry import MODELS
+from open_clip.loss import ClipLoss
+from torch import Tensor
+import torch.nn.functional as F
+
+from .clip.loading import check_source
+from .clip.teacher import open_clip_preprocess
+
+
+@MODELS.register_module()
+class OpenCLIPDualEncoder(BaseModel):
+    """Any OpenCLIP model, trained with the symmetric contrastive loss of Radford et al. 2021.
+
+    Args:
+        model_name: An OpenCLIP model name.
+        pretrained: Weights to start from: an OpenCLIP tag or a local file; None starts from random weights.
+        max_logit_scale: Upper bound of the learnt exp(log temperature); 100 in CLIP.
+        data_preprocessor: Gives RGB in [0, 1]; the tower's own mean and std are applied here.
+    """
+
+    def __init__(self, model_name: str, pretrained: Optional[str] = None, max_logit_scale: float = 100.,
+                 data_preprocessor: Optional[dict] = None) -> None:
+        super().__init__(data_preprocessor=data_preprocessor)
+        check_source(model_name, pretrained)
+        self.clip = open_clip.create_model(model_name, pretrained=pretrained)
+        self.tokenizer = open_clip.get_tokenizer(model_name)
+        self.max_logit_scale = max_logit_scale
+        self.contrastive_loss = ClipLoss()
+        preprocess = open_clip_preprocess(self.clip.visual)
+        self.register_buffer('mean', torch.tensor(preprocess['mean']).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(preprocess['std']).view(1, 3, 1, 1), persistent=False)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Embed RGB images in [0, 1], ``[B, 3, H, W]``; float32, L2-normalised, ``[B, D]``."""
+        size = self.clip.visual.image_size
+        size = (size, size) if isinstance(size, int) else tuple(size)
+        if images.shape[-2:] != size:
+            images = F.interpolate(images, size, mode='bicubic', antialias=True).clamp(0, 1)
+        return F.normalize(self.clip.encode_image((images - self.mean) / self.std).float(), dim=-1)
+
+    def encode_text(self, texts: List[str]) -> Tensor:
+        """Embed texts; float32, L2-normalised, ``[N, D]``."""
+        return F.normalize(self.clip.encode_text(self.tokenizer(texts).to(self.mean.device)).float(), dim=-1)
+
+    def forward(self, inputs: Tensor, data_samples: Optional[List[DetDataSample]] = None,
+                mode: str = 'tensor') -> Union[dict, List[DetDataSample], Tensor]:
+        """``loss`` needs a non-empty ``captions`` list in each data sample; one of them is drawn at random."""
+        images = self.encode_image(inputs)
+        if mode == 'tensor':
+            return images
+        if mode == 'predict':
+            for sample, embedding in zip(data_samples, images):
+                sample.image_embedding = embedding
+            return data_samples
+        captions = [s.captions[int(torch.randint(len(s.captions), ()))] for s in data_samples]
+        texts = self.encode_text(captions)
+        with torch.no_grad():
+            self.clip.logit_scale.clamp_(max=float(torch.tensor(self.max_logit_scale).log()))
+            hits = (images @ texts.T).argmax(1).eq(torch.arange(len(images), device=images.device))
+        loss = self.contrastive_loss(images, texts, self.clip.logit_scale.exp())
+        return dict(loss_contrastive=loss, batch_top1=hits.float().mean())

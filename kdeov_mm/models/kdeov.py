@@ -1,0 +1,137 @@
+"""The student: one YOLO that classifies, retrieves and detects in CLIP's embedding space."""
+from typing import Callable, List, Optional, Sequence, Tuple
+
+import torch
+from mmdet.structures import OptSampleList, SampleList
+from mmyolo.models.detectors import YOLODetector
+from mmyolo.registry import MODELS
+from torch import Tensor
+
+from .clip import TextBank
+
+
+@MODELS.register_module()
+class KDEOV(YOLODetector):
+    """Knowledge-distilled efficient open-vocabulary YOLO.
+
+    ::
+
+        image -> backbone -> fusion -> neck -+-> projector -> image embedding    classify, retrieve
+                               ^             +-> bbox_head -> boxes, region embeddings    detect
+        vocabulary [K, D] -----+
+
+    The teacher is no part of the model: ``CLIPDistillationHook`` fills ``teacher_embedding`` and ``caption_embedding``
+    in the data samples and sets ``region_teacher``.
+
+    Args:
+        backbone, neck: MMYOLO's own.
+        fusion: Config of a text-guided fusion between them, or None.
+        projector: Config of the projector; its ``embed_dims`` is the dimension D of the whole model.
+        bbox_head: Config of the open-vocabulary head; None makes an image encoder only (stage 1).
+        loss_distill: Config of the loss between image embedding and ``teacher_embedding``, or None.
+        loss_similarity: Config of a SimilarityDistillationLoss over the training vocabulary, or None.
+        loss_align: Config of the loss between image embedding and ``caption_embedding``, or None.
+        text_dropout: Share of the training steps without text guidance, in [0, 1].
+    """
+
+    def __init__(self, backbone: dict, neck: dict, projector: dict, fusion: Optional[dict] = None,
+                 bbox_head: Optional[dict] = None, loss_distill: Optional[dict] = None,
+                 loss_similarity: Optional[dict] = None, loss_align: Optional[dict] = None, text_dropout: float = 0.5,
+                 train_cfg: Optional[dict] = None, test_cfg: Optional[dict] = None,
+                 data_preprocessor: Optional[dict] = None, init_cfg: Optional[dict] = None) -> None:
+        if not 0 <= text_dropout <= 1:
+            raise ValueError(f'text_dropout: must be in [0, 1], got {text_dropout}')
+        super().__init__(backbone, neck, bbox_head, train_cfg, test_cfg, data_preprocessor, init_cfg)
+        self.fusion = MODELS.build(fusion) if fusion else None
+        self.projector = MODELS.build(projector)
+        self.loss_distill = MODELS.build(loss_distill) if loss_distill else None
+        self.loss_similarity = MODELS.build(loss_similarity) if loss_similarity else None
+        self.loss_align = MODELS.build(loss_align) if loss_align else None
+        self.text_dropout = text_dropout
+        self.vocabulary: Optional[List[str]] = None
+        self.register_buffer('texts', torch.zeros(0, self.embed_dims), persistent=False)
+        self.region_teacher: Optional[Callable] = None
+
+    @property
+    def embed_dims(self) -> int:
+        """The dimension D of image, region and text embeddings."""
+        return self.projector.embed_dims
+
+    def set_vocabulary(self, bank: TextBank) -> None:
+        """Choose the names to detect (or, in training, to learn).
+
+        Raises:
+            ValueError: The embeddings are not ``[K, D]`` with the model's D, or not finite.
+        """
+        shape = tuple(bank.embeddings.shape)
+        if shape != (len(bank.names), self.embed_dims):
+            raise ValueError(f'vocabulary: embeddings have shape {shape}, but {len(bank.names)} names and this model '
+                             f'need ({len(bank.names)}, {self.embed_dims}); use the text encoder of the model\'s teacher'
+                             ' or set projector.embed_dims and head_module.embed_dims')
+        if not torch.isfinite(bank.embeddings).all():
+            raise ValueError('vocabulary: the embeddings hold NaN or infinite values')
+        self.vocabulary = list(bank.names)
+        self.texts = bank.embeddings.to(self.texts)
+
+    def extract_feat(self, batch_inputs: Tensor, texts: Optional[Tensor] = None) -> Tuple[Tensor, ...]:
+        """The neck's features of preprocessed images ``[B, 3, H, W]``, guided by ``texts`` ``[K, D]`` if given."""
+        return self.fuse(self.backbone(batch_inputs), texts)
+
+    def fuse(self, feats: Sequence[Tensor], texts: Optional[Tensor]) -> Tuple[Tensor, ...]:
+        """Fusion and neck."""
+        if self.fusion is not None:
+            feats = self.fusion(feats, texts)
+        return self.neck(feats)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Embed preprocessed images (RGB in [0, 1]) ``[B, 3, H, W]``; float32, L2-normalised, ``[B, D]``.
+
+        It never depends on a query: a database is embedded once and searched with any text.
+        """
+        return self.projector(self.extract_feat(images))
+
+    def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict:
+        """Distillation, alignment and detection losses, each where the data samples carry what it needs."""
+        guided = self.fusion is not None and len(self.texts) and float(torch.rand(())) >= self.text_dropout
+        feats = self.extract_feat(batch_inputs, self.texts if guided else None)
+        losses = self.image_losses(feats, batch_data_samples)
+        if self.with_bbox:
+            losses.update(self.bbox_head.loss(feats, batch_data_samples, self.texts, self.region_teacher))
+        return losses
+
+    def image_losses(self, feats: Sequence[Tensor], batch_data_samples: SampleList) -> dict:
+        """Losses of the image embedding."""
+        losses = {}
+        if not (self.loss_distill or self.loss_similarity or self.loss_align):
+            return losses
+        embeddings = self.projector(feats)
+        if 'teacher_embedding' in batch_data_samples[0]:
+            teacher = torch.stack([sample.teacher_embedding for sample in batch_data_samples])
+            losses['teacher_cosine'] = (embeddings.detach() * teacher).sum(-1).mean()
+            if self.loss_distill is not None:
+                losses['loss_distill'] = self.loss_distill(embeddings, teacher)
+            if self.loss_similarity is not None:
+                losses['loss_similarity'] = self.loss_similarity(embeddings, teacher, self.texts)
+        if self.loss_align is not None:
+            captioned = [i for i, sample in enumerate(batch_data_samples) if 'caption_embedding' in sample]
+            if captioned:
+                captions = torch.stack([batch_data_samples[i].caption_embedding for i in captioned])
+                losses['loss_align'] = self.loss_align(embeddings[captioned], captions)
+            else:
+                losses['loss_align'] = embeddings.sum() * 0
+        return losses
+
+    def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
+        """Fill ``image_embedding`` and, where a vocabulary is set, ``pred_instances`` in the data samples."""
+        feats = self.backbone(batch_inputs)
+        unguided = self.fuse(feats, None)
+        for sample, embedding in zip(batch_data_samples, self.projector(unguided)):
+            sample.image_embedding = embedding
+        if self.with_bbox and len(self.texts):
+            guided = unguided if self.fusion is None else self.fuse(feats, self.texts)
+            results = self.bbox_head.predict(guided, batch_data_samples, self.texts, rescale)
+            batch_data_samples = self.add_pred_to_datasample(batch_data_samples, results)
+        return batch_data_samples
+
+    def _forward(self, batch_inputs: Tensor, batch_data_samples: OptSampleList = None) -> Tensor:
+        return self.encode_image(batch_inputs)

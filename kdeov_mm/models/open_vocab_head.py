@@ -1,0 +1,266 @@
+"""The open-vocabulary head: class-agnostic boxes and objectness, and an embedding for each region."""
+import math
+from typing import Callable, List, Optional, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import ConvModule
+from mmdet.models.utils import unpack_gt_instances
+from mmdet.structures import SampleList
+from mmengine.structures import InstanceData
+from mmyolo.models.dense_heads import YOLOv8Head, YOLOv8HeadModule
+from mmyolo.models.task_modules.assigners import BatchTaskAlignedAssigner
+from mmyolo.registry import MODELS, TASK_UTILS
+from torch import Tensor, nn
+from torchvision.ops import batched_nms, box_area, clip_boxes_to_image, nms
+
+from .losses import weighted_mean
+
+
+@TASK_UTILS.register_module()
+class ClassAgnosticTaskAlignedAssigner(BatchTaskAlignedAssigner):
+    """MMYOLO's task-aligned assigner for one class, "object"; it remembers which instance each prior was given."""
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(num_classes=1, **kwargs)
+
+    def forward(self, *args, **kwargs) -> dict:
+        self.gt_indices = None
+        result = super().forward(*args, **kwargs)
+        self.foreground = result['fg_mask_pre_prior'].bool()
+        self.scores = result['assigned_scores'][..., 0]
+        return result
+
+    def get_targets(self, gt_labels, gt_bboxes, assigned_gt_idxs, *args) -> tuple:
+        self.gt_indices = assigned_gt_idxs
+        return super().get_targets(gt_labels, gt_bboxes, assigned_gt_idxs, *args)
+
+
+@MODELS.register_module()
+class OpenVocabHeadModule(YOLOv8HeadModule):
+    """Layers of the head: YOLOv8's box and class towers, whose class tower ends in a region embedding.
+
+    Objectness is one more channel on the box tower, so that it is learnt from what localises an object and not from
+    what names it (OLN, Kim et al. 2022).
+
+    Args:
+        embed_dims: Dimension D of the region embeddings.
+        tower_dims: Channels of the embedding tower; None gives YOLOv8's own number.
+    """
+
+    def __init__(self, *args, embed_dims: int, tower_dims: Optional[int] = None, **kwargs) -> None:
+        self.embed_dims, self.tower_dims = embed_dims, tower_dims
+        super().__init__(1, *args, **kwargs)
+
+    def _init_layers(self) -> None:
+        super()._init_layers()
+        dims = self.tower_dims or self.in_channels[0]
+        self.tower_dims = dims
+        conv = dict(kernel_size=3, padding=1, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
+        self.cls_preds = nn.ModuleList(
+            nn.Sequential(ConvModule(channels, dims, **conv), ConvModule(dims, dims, **conv))
+            for channels in self.in_channels)
+        self.obj_preds = nn.ModuleList(nn.Conv2d(reg[-1].in_channels, 1, 1) for reg in self.reg_preds)
+        self.embed = nn.Linear(dims, self.embed_dims)
+
+    def init_weights(self) -> None:
+        super(YOLOv8HeadModule, self).init_weights()
+        for reg_pred, obj_pred, stride in zip(self.reg_preds, self.obj_preds, self.featmap_strides):
+            reg_pred[-1].bias.data[:] = 1.0
+            obj_pred.bias.data[:] = math.log(5 / (640 / stride)**2)  # YOLOv8's prior: 5 objects in 640 x 640 px
+
+    def forward(self, x: Sequence[Tensor]) -> Tuple[List[Tensor], ...]:
+        """Run the towers.
+
+        Returns:
+            tuple: For each level objectness logits ``[B, 1, H, W]``, box distances ``[B, 4, H, W]``, embedding
+            tower features ``[B, C, H, W]`` and box distributions ``[B, H*W, 4, reg_max]``.
+        """
+        return tuple(map(list, zip(*(self.forward_single(*level) for level in zip(
+            x, self.cls_preds, self.reg_preds, self.obj_preds)))))
+
+    def forward_single(self, x, cls_pred, reg_pred, obj_pred) -> Tuple[Tensor, ...]:
+        b, _, h, w = x.shape
+        reg_feat = reg_pred[:-1](x)
+        dists = reg_pred[-1](reg_feat).reshape(b, 4, self.reg_max, h * w).permute(0, 3, 1, 2)
+        boxes = dists.softmax(3).matmul(self.proj.view(-1, 1)).squeeze(-1).transpose(1, 2).reshape(b, 4, h, w)
+        return obj_pred(reg_feat), boxes, cls_pred(x), dists
+
+    def region_embeddings(self, features: Tensor) -> Tensor:
+        """Turn tower features ``[..., C]`` into region embeddings; float32, L2-normalised, ``[..., D]``."""
+        return F.normalize(self.embed(features).float(), dim=-1)
+
+
+@MODELS.register_module()
+class OpenVocabHead(YOLOv8Head):
+    """Detects with any vocabulary: objectness decides where, the similarity of region and text decides what.
+
+    Boxes and objectness are class-agnostic and trained as YOLOv8 trains one class. Names are learnt by cross-entropy
+    on the boxes that have one. With a region teacher, regions are distilled too: the labelled boxes and the student's
+    own best proposals elsewhere. A proposal in which the teacher sees an object also counts as an object, without a
+    name, so that unlabelled objects are not learnt as background.
+
+    Args:
+        loss_text: Weight of the cross-entropy over the vocabulary.
+        loss_region: Config of the loss between region embeddings and the teacher's (DistillationLoss); None: no
+            region distillation.
+        loss_similarity: Config of a SimilarityDistillationLoss over the training vocabulary, or None.
+        init_scale: Start of the learnt factor from cosine similarity to logit.
+        proposals: Most unlabelled proposals an image that are shown to the teacher.
+        proposal_score: Least objectness of a proposal, in [0, 1].
+        proposal_object: Least probability, in [0, 1], with which the teacher sees an object rather than background.
+    """
+
+    def __init__(self, *args, loss_text: float = 1.0, loss_region: Optional[dict] = None,
+                 loss_similarity: Optional[dict] = None, init_scale: float = 20., proposals: int = 2,
+                 proposal_score: float = 0.1, proposal_object: float = 0.5, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(init_scale)))
+        self.text_weight = loss_text
+        self.loss_region = MODELS.build(loss_region) if loss_region else None
+        self.loss_similarity = MODELS.build(loss_similarity) if loss_similarity else None
+        self.proposals, self.proposal_score, self.proposal_object = proposals, proposal_score, proposal_object
+
+    @property
+    def scale(self) -> Tensor:
+        """The factor from cosine similarity to logit; at most 100, as in CLIP."""
+        return self.log_scale.exp().clamp(max=100.)
+
+    def loss(self, x: Sequence[Tensor], batch_data_samples: SampleList, texts: Tensor,
+             region_teacher: Optional[Callable] = None) -> dict:
+        """Losses of a batch.
+
+        Args:
+            x: The neck's features.
+            batch_data_samples: With ``gt_instances`` whose labels index ``texts``.
+            texts: The training vocabulary's embeddings ``[K, D]``.
+            region_teacher: Maps one ``[n_i, 4]`` tensor of boxes for each image to ``[sum n_i, D]`` embeddings and
+                ``[sum n_i]`` probabilities that there is an object.
+        """
+        objectness, bbox_preds, features, dists = self.head_module(x)
+        gt_instances, _, img_metas = unpack_gt_instances(batch_data_samples)
+        instances = [InstanceData(bboxes=torch.as_tensor(gt.bboxes), labels=gt.labels) for gt in gt_instances]
+        if region_teacher is not None:
+            instances = self.add_regions(instances, objectness, bbox_preds, img_metas, region_teacher)
+        agnostic = [InstanceData(bboxes=i.bboxes, labels=torch.zeros_like(i.labels)) for i in instances]
+        losses = super().loss_by_feat(objectness, bbox_preds, dists, agnostic, img_metas)
+        # YOLOv8 sums over the batch; a mean keeps the balance with the other losses at any batch size.
+        losses = {name: loss / len(instances) for name, loss in losses.items()}
+        losses['loss_obj'] = losses.pop('loss_cls')
+        losses.update(self.embedding_losses(features, instances, texts))
+        return losses
+
+    @torch.no_grad()
+    def add_regions(self, instances: List[InstanceData], objectness, bbox_preds, img_metas,
+                    region_teacher: Callable) -> List[InstanceData]:
+        """Add unlabelled objects (label -1) and every instance's ``teacher`` embedding ``[n, D]``."""
+        scores, _, boxes = self.flatten_predictions(objectness, bbox_preds)
+        proposals = [self.propose(s, b, i.bboxes, meta) for s, b, i, meta in zip(scores, boxes, instances, img_metas)]
+        counts = [(len(i), len(p)) for i, p in zip(instances, proposals)]
+        embeddings, objects = region_teacher([torch.cat([i.bboxes, p]) for i, p in zip(instances, proposals)])
+        result = []
+        for instance, found, (n, m), embedding, is_object in zip(
+                instances, proposals, counts, embeddings.split([n + m for n, m in counts]),
+                objects.split([n + m for n, m in counts])):
+            keep = torch.cat([is_object.new_ones(n, dtype=torch.bool), is_object[n:] > self.proposal_object])
+            labels = torch.cat([instance.labels, instance.labels.new_full((m, ), -1)])
+            result.append(InstanceData(bboxes=torch.cat([instance.bboxes, found])[keep], labels=labels[keep],
+                                       teacher=embedding[keep]))
+        return result
+
+    def propose(self, scores: Tensor, boxes: Tensor, labelled: Tensor, img_meta: dict) -> Tensor:
+        """The best class-agnostic boxes ``[m, 4]`` away from the labelled ones ``[n, 4]``."""
+        height, width = img_meta['img_shape'][:2]
+        boxes = clip_boxes_to_image(boxes, (height, width))
+        good = (scores > self.proposal_score) & ((boxes[:, 2:] - boxes[:, :2]).amin(1) > 4)
+        if len(labelled):
+            top_left = torch.maximum(boxes[:, None, :2], labelled[None, :, :2])
+            bottom_right = torch.minimum(boxes[:, None, 2:], labelled[None, :, 2:])
+            shared = (bottom_right - top_left).clamp(min=0).prod(-1)
+            smaller = torch.minimum(box_area(boxes)[:, None], box_area(labelled)[None]).clamp(min=1)
+            good &= (shared / smaller).amax(1) < 0.3
+        boxes, scores = boxes[good], scores[good]
+        return boxes[nms(boxes, scores, 0.3)[:self.proposals]]
+
+    def embedding_losses(self, features: Sequence[Tensor], instances: List[InstanceData], texts: Tensor) -> dict:
+        """Text and distillation losses on the priors that ``loss_by_feat`` has just assigned."""
+        flat = torch.cat([f.flatten(2).transpose(1, 2) for f in features], dim=1)
+        foreground = self.assigner.foreground
+        embeddings = self.head_module.region_embeddings(flat[foreground])
+        taught = 'teacher' in instances[0]
+        losses = dict(loss_text=embeddings.sum() * 0)
+        if taught and self.loss_region is not None:
+            losses['loss_region'] = embeddings.sum() * 0
+        if taught and self.loss_similarity is not None:
+            losses['loss_region_similarity'] = embeddings.sum() * 0
+        if not len(embeddings):
+            return losses
+        weight = self.assigner.scores[foreground]
+        image = torch.arange(len(flat), device=flat.device)[:, None].expand_as(foreground)[foreground]
+        index = self.assigner.gt_indices[foreground]
+        offsets = torch.tensor([0] + [len(i) for i in instances[:-1]], device=flat.device).cumsum(0)
+        index = index + offsets[image]
+        labels = torch.cat([i.labels for i in instances])[index]
+        named = labels >= 0
+        if named.any():
+            logits = self.scale * embeddings[named] @ texts.T
+            loss = F.cross_entropy(logits, labels[named], reduction='none')
+            losses['loss_text'] = self.text_weight * weighted_mean(loss, weight[named])
+        if taught:
+            teacher = torch.cat([i.teacher for i in instances])[index]
+            if self.loss_region is not None:
+                losses['loss_region'] = self.loss_region(embeddings, teacher, weight)
+            if self.loss_similarity is not None:
+                losses['loss_region_similarity'] = self.loss_similarity(embeddings, teacher, texts, weight)
+        return losses
+
+    def flatten_predictions(self, objectness: Sequence[Tensor], bbox_preds: Sequence[Tensor],
+                            features: Optional[Sequence[Tensor]] = None) -> Tuple[Tensor, Optional[Tensor], Tensor]:
+        """Objectness in [0, 1] ``[B, N]``, features ``[B, N, C]`` or None, decoded boxes ``[B, N, 4]``."""
+        sizes = [o.shape[2:] for o in objectness]
+        priors = torch.cat(self.prior_generator.grid_priors(
+            sizes, dtype=bbox_preds[0].dtype, device=bbox_preds[0].device, with_stride=True))
+        boxes = torch.cat([b.flatten(2).transpose(1, 2) for b in bbox_preds], dim=1)
+        boxes = self.bbox_coder.decode(priors[None, :, :2], boxes, priors[:, 2])
+        scores = torch.cat([o.flatten(1) for o in objectness], dim=1).sigmoid()
+        if features is not None:
+            features = torch.cat([f.flatten(2).transpose(1, 2) for f in features], dim=1)
+        return scores, features, boxes
+
+    def predict(self, x: Sequence[Tensor], batch_data_samples: SampleList, texts: Tensor,
+                rescale: bool = True) -> List[InstanceData]:
+        """Detect with the vocabulary ``texts`` ``[K, D]``; boxes in pixels of the original image if ``rescale``."""
+        objectness, bbox_preds, features, _ = self.head_module(x)
+        scores, features, boxes = self.flatten_predictions(objectness, bbox_preds, features)
+        return [self.predict_single(*image, texts, sample.metainfo, rescale)
+                for *image, sample in zip(scores, features, boxes, batch_data_samples)]
+
+    def predict_single(self, objectness: Tensor, features: Tensor, boxes: Tensor, texts: Tensor, img_meta: dict,
+                       rescale: bool) -> InstanceData:
+        """Boxes, scores and labels of one image.
+
+        The score is ``objectness^a * probability^(1-a)`` with ``a = test_cfg.objectness_power``, as OLN and F-VLM
+        combine localisation and similarity. Only the ``nms_pre`` best by objectness are compared with the texts.
+        """
+        cfg = self.test_cfg
+        objectness, order = objectness.topk(min(cfg.nms_pre, len(objectness)))
+        embeddings = self.head_module.region_embeddings(features[order])
+        probability = (self.scale * embeddings @ texts.T).softmax(-1)
+        probability, labels = probability.topk(min(cfg.classes_per_box, len(texts)), dim=-1)
+        power = cfg.objectness_power
+        scores = (objectness[:, None]**power * probability**(1 - power)).flatten()
+        boxes = boxes[order].repeat_interleave(probability.shape[1], dim=0)
+        labels = labels.flatten()
+        keep = scores > cfg.score_thr
+        boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
+        if rescale:
+            pad = img_meta.get('pad_param')
+            if pad is not None:
+                boxes = boxes - boxes.new_tensor([pad[2], pad[0], pad[2], pad[0]])
+            boxes = boxes / boxes.new_tensor(img_meta['scale_factor']).repeat(2)
+            height, width = img_meta['ori_shape'][:2]
+        else:
+            height, width = img_meta['img_shape'][:2]
+        boxes = clip_boxes_to_image(boxes, (height, width))
+        keep = batched_nms(boxes, scores, labels, cfg.nms.iou_threshold)[:cfg.max_per_img]
+        return InstanceData(bboxes=boxes[keep], scores=scores[keep], labels=labels[keep])

@@ -1,0 +1,35 @@
+"""Pooling and projection of the neck's features to the teacher's embedding space."""
+from typing import Optional, Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmyolo.models.utils import make_divisible
+from mmyolo.registry import MODELS
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class Projector(BaseModule):
+    """Pools every level by its mean and its maximum, and projects with a two-layer perceptron.
+
+    Args:
+        in_channels: Channels of the neck's levels, before ``widen_factor``.
+        embed_dims: Dimension D of the embedding; the teacher's.
+        widen_factor: The neck's width multiplier.
+        hidden_dims: Width of the hidden layer.
+    """
+
+    def __init__(self, in_channels: Sequence[int], embed_dims: int, widen_factor: float = 1.0, hidden_dims: int = 512,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg=init_cfg)
+        pooled = 2 * sum(make_divisible(channels, widen_factor) for channels in in_channels)
+        self.embed_dims = embed_dims
+        self.layers = nn.Sequential(
+            nn.Linear(pooled, hidden_dims, bias=False), nn.BatchNorm1d(hidden_dims), nn.SiLU(),
+            nn.Linear(hidden_dims, embed_dims))
+
+    def forward(self, feats: Sequence[Tensor]) -> Tensor:
+        """Embed ``[B, C_l, H_l, W_l]`` features; float32, L2-normalised, ``[B, D]``."""
+        pooled = [pool(x, 1).flatten(1) for x in feats for pool in (F.adaptive_avg_pool2d, F.adaptive_max_pool2d)]
+        return F.normalize(self.layers(torch.cat(pooled, dim=1)).float(), dim=-1)

@@ -1,0 +1,90 @@
+"""The student's contracts."""
+import pytest
+import torch
+from mmengine.config import Config
+from mmyolo.registry import MODELS
+
+from kdeov_mm.models import TextBank
+
+
+def bank(texts):
+    return TextBank([str(i) for i in range(len(texts))], texts)
+
+
+@pytest.mark.parametrize('config', ['configs/kdeov_yolov8n.py', 'configs/kdeov_yolov5s.py'])
+def test_image_embedding_is_normalised_and_never_depends_on_the_vocabulary(texts, config):
+    torch.manual_seed(0)
+    model = MODELS.build(Config.fromfile(config).model).eval()
+    torch.nn.init.normal_(model.fusion.modulation.weight)
+    images = torch.rand(3, 3, 64, 96)
+    with torch.no_grad():
+        before = model.encode_image(images)
+        model.set_vocabulary(bank(texts))
+        after = model.encode_image(images)
+    assert before.shape == (3, 128) and before.dtype == torch.float32
+    torch.testing.assert_close(before.norm(dim=-1), torch.ones(3))
+    assert torch.equal(before, after)
+
+
+def test_training_step_reaches_every_part(build_student, make_samples, texts):
+    model = build_student(text_dropout=0.).train()
+    model.set_vocabulary(bank(texts))
+    samples = make_samples(4)
+    for i, sample in enumerate(samples):
+        sample.teacher_embedding = texts[i]
+        sample.caption_embedding = texts[i]
+    model.region_teacher = lambda boxes: (texts[[0] * sum(map(len, boxes))], torch.ones(sum(map(len, boxes))))
+    losses = model.loss(torch.rand(4, 3, 64, 64), samples)
+    assert set(losses) == {'teacher_cosine', 'loss_distill', 'loss_similarity', 'loss_align', 'loss_obj', 'loss_bbox',
+                           'loss_dfl', 'loss_text', 'loss_region', 'loss_region_similarity'}
+    sum(value for name, value in losses.items() if 'loss' in name).backward()
+    silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    # FiLM's hidden layer feeds a layer whose weights start at zero: its gradient is zero, but it is there.
+    assert silent == []
+
+
+def test_a_batch_without_any_object_gives_finite_losses(build_student, make_samples, texts):
+    model = build_student().train()
+    model.set_vocabulary(bank(texts))
+    losses = model.loss(torch.rand(2, 3, 64, 64), make_samples(3)[1:])
+    assert all(torch.as_tensor(value).isfinite() for value in losses.values())
+    sum(losses.values()).backward()
+
+
+def test_prediction_boxes_are_in_original_pixels_inside_the_image(build_student, make_samples, texts):
+    model = build_student().eval()
+    model.set_vocabulary(bank(texts))
+    samples = make_samples(1)
+    samples[0].set_metainfo(dict(ori_shape=(32, 16), scale_factor=(2., 2.), img_shape=(64, 32)))
+    with torch.no_grad():
+        found = model.predict(torch.rand(1, 3, 64, 64), samples)[0].pred_instances
+    assert len(found) > 0 and found.labels.max() < 5
+    assert (found.bboxes >= 0).all() and (found.bboxes[:, 2] <= 16).all() and (found.bboxes[:, 3] <= 32).all()
+    assert (found.scores[:-1] >= found.scores[1:]).all() and found.scores.max() <= 1
+
+
+def test_one_name_is_a_vocabulary(build_student, make_samples, texts):
+    model = build_student().eval()
+    model.set_vocabulary(bank(texts[:1]))
+    with torch.no_grad():
+        found = model.predict(torch.rand(1, 3, 64, 64), make_samples(1))[0].pred_instances
+    assert (found.labels == 0).all()
+
+
+@pytest.mark.parametrize('names, embeddings, message', [
+    (['a', 'b'], torch.ones(3, 128), r'2 names'),
+    (['a'], torch.ones(1, 64), r'\(1, 128\)'),
+    (['a'], torch.full((1, 128), float('nan')), 'NaN'),
+])
+def test_a_vocabulary_that_does_not_fit_is_refused(build_student, names, embeddings, message):
+    with pytest.raises(ValueError, match=message):
+        build_student().set_vocabulary(TextBank(names, embeddings))
+
+
+def test_neither_teacher_nor_vocabulary_is_in_the_checkpoint(build_student, texts):
+    model = build_student()
+    keys = set(model.state_dict())
+    model.set_vocabulary(bank(texts))
+    model.region_teacher = lambda boxes: None
+    assert set(model.state_dict()) == keys
+    assert {key.split('.')[0] for key in keys} == {'backbone', 'fusion', 'neck', 'projector', 'bbox_head', 'loss_align'}
