@@ -2,8 +2,8 @@
 
     python tools/make_ov_split.py data/coco/annotations/instances_val2017.json
 
-writes instances_val2017_base.json, ..._novel.json and ..._all.json beside it, or into --out-dir. Images and ids stay
-as they are, images without an annotation left included; each category gets the field "group".
+writes instances_val2017_base.json, ..._novel.json and ..._all.json beside it, or into --out-dir. Images and
+ids stay as they are, images without an annotation left included; each category gets the field "group".
 """
 import argparse
 import json
@@ -30,7 +30,8 @@ def split_annotations(content: dict, groups: dict[str, str], kept: set[str]) -> 
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('ann_files', nargs='+', help='instances_*.json of COCO')
     parser.add_argument('--vocabulary', default='ov_coco',
                         help=f'one of {list(VOCABULARIES)}, or a JSON file of {{group: [class names]}}')

@@ -1,6 +1,7 @@
 """Generate the shapes world (docs/shapes_world.md) and, with --preview, a contact sheet of it."""
 import argparse
 import json
+import textwrap
 from pathlib import Path
 
 import cv2
@@ -15,9 +16,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='draws the groups and the images')
     parser.add_argument('--image-size', type=int, default=128, help='side of the images in pixels')
     parser.add_argument('--splits', nargs='+', default=list(SPLITS), choices=SPLITS, help='which to generate')
-    parser.add_argument('--size', nargs='+', default=[], metavar='SPLIT=N', help=f'images a split; default {SIZES}')
+    parser.add_argument('--size',
+                        nargs='+',
+                        default=[],
+                        metavar='SPLIT=N',
+                        help=f'images a split; default {SIZES}')
     parser.add_argument('--share', nargs='+', default=[], metavar='GROUP=SHARE', help=f'default {SHARES}')
-    parser.add_argument('--preview', help='write a contact sheet of the first split with boxes and captions here')
+    parser.add_argument('--preview',
+                        help='write a contact sheet of the first split with boxes and captions here')
     return parser.parse_args()
 
 
@@ -43,21 +49,20 @@ def preview(root: Path, split: str, rows: int = 4, columns: int = 6, side: int =
             if item['image_id'] == info['id']:
                 x, y, w, h = (round(value * scale) for value in item['bbox'])
                 cv2.rectangle(tile, (x, y), (x + w - 1, y + h - 1), (0, 255, 0), 1)
-        words, lines = texts.get(info['id'], '(no caption)').split(), ['']
-        for word in words:
-            lines = lines[:-1] + [f'{lines[-1]} {word}'.strip()] if len(lines[-1]) + len(word) < 42 else lines + [word]
+        lines = textwrap.wrap(texts.get(info['id'], '(no caption)'), 42)
         for row, line in enumerate(lines):
             cv2.putText(tile, line, (2, side + 11 + 11 * row), cv2.FONT_HERSHEY_SIMPLEX, 0.34, (0, 0, 0), 1,
                         cv2.LINE_AA)
         tiles.append(np.pad(tile, ((2, 2), (2, 2), (0, 0)), constant_values=255))
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
-    return np.concatenate([np.concatenate(tiles[start:start + columns], 1) for start in range(0, len(tiles), columns)])
+    return np.concatenate(
+        [np.concatenate(tiles[start:start + columns], 1) for start in range(0, len(tiles), columns)])
 
 
 def main() -> None:
     args = parse_args()
-    ensure_world(args.root, args.seed, args.image_size, parse_pairs(args.size, int), parse_pairs(args.share, float),
-                 args.splits)
+    ensure_world(args.root, args.seed, args.image_size, parse_pairs(args.size, int),
+                 parse_pairs(args.share, float), args.splits)
     if args.preview:
         if not cv2.imwrite(args.preview, preview(Path(args.root), args.splits[0])):
             raise SystemExit(f'cannot write {args.preview}')

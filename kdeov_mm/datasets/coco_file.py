@@ -2,13 +2,17 @@
 import json
 import os
 from collections import Counter
-from typing import Optional
+from typing import Iterable, Optional
 
 from PIL import Image
 
 INSTANCE_FIELDS = dict(images=('id', 'file_name', 'width', 'height'), categories=('id', 'name'),
                        annotations=('id', 'image_id', 'category_id', 'bbox', 'area'))
 CAPTION_FIELDS = dict(annotations=('image_id', 'caption'))
+
+
+def _repeated(values: Iterable) -> list:
+    return [value for value, times in Counter(values).items() if times > 1]
 
 
 def load_coco(path: str, fields: dict[str, tuple] = INSTANCE_FIELDS) -> dict:
@@ -20,8 +24,8 @@ def load_coco(path: str, fields: dict[str, tuple] = INSTANCE_FIELDS) -> dict:
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when it is not JSON, lacks a list or a field, has an id twice, or an annotation of a category
-            that it does not list.
+        ValueError: when it is not JSON, lacks a list or a field, has an id twice, or an annotation of a
+            category that it does not list.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f'annotation file "{path}" does not exist; check data_root and ann_file')
@@ -31,20 +35,22 @@ def load_coco(path: str, fields: dict[str, tuple] = INSTANCE_FIELDS) -> dict:
     except ValueError as error:  # both of JSONDecodeError and UnicodeDecodeError
         raise ValueError(f'annotation file "{path}" is not JSON: {error}') from error
     if not isinstance(content, dict):
-        raise ValueError(f'annotation file "{path}" must hold an object as COCO\'s do, got a {type(content).__name__}')
+        raise ValueError(
+            f'annotation file "{path}" must hold an object as COCO\'s do, got a {type(content).__name__}')
     for key, names in fields.items():
         if not isinstance(content.get(key), list):
             raise ValueError(f'annotation file "{path}" lacks the list "{key}"; it has {sorted(content)}')
         for index, record in enumerate(content[key]):
             missing = [name for name in names if name not in record]
             if missing:
-                raise ValueError(f'annotation file "{path}": {key}[{index}] lacks {missing}: {str(record)[:200]}')
+                raise ValueError(
+                    f'annotation file "{path}": {key}[{index}] lacks {missing}: {str(record)[:200]}')
         if 'id' in names:
-            repeated = [value for value, times in Counter(record['id'] for record in content[key]).items() if times > 1]
+            repeated = _repeated(record['id'] for record in content[key])
             if repeated:
                 raise ValueError(f'annotation file "{path}": ids appear twice in "{key}": {repeated[:5]}')
     if 'categories' in fields:
-        repeated = [name for name, times in Counter(cat['name'] for cat in content['categories']).items() if times > 1]
+        repeated = _repeated(category['name'] for category in content['categories'])
         if repeated:
             raise ValueError(f'annotation file "{path}": categories share a name: {repeated[:5]}')
         known = {category['id'] for category in content['categories']}
@@ -58,9 +64,9 @@ def load_coco(path: str, fields: dict[str, tuple] = INSTANCE_FIELDS) -> dict:
 def image_defect(path: str) -> Optional[str]:
     """Say why an image file cannot be used, or None if it can.
 
-    OpenCV silently fills what a truncated JPEG lacks with grey, so decoding alone does not tell. Reading the header
-    and the end of the file does, at a hundredth of the cost; only a file without the end that its format demands is
-    decoded in full.
+    OpenCV silently fills what a truncated JPEG lacks with grey, so decoding alone does not tell. Reading the
+    header and the end of the file does, and costs little; only a file without the end that its format demands
+    is decoded in full.
     """
     try:
         with Image.open(path) as image, open(path, 'rb') as file:

@@ -17,38 +17,44 @@ from .splits import check_names, class_groups
 class OVCocoDataset(YOLOv5CocoDataset):
     """An open-vocabulary data set in COCO's format.
 
-    The classes are the file's categories, in the file's order, that are of the kept groups; annotations of all others
-    are dropped while reading. Images without any annotation left stay (they are what the student learns from the
-    teacher alone), unless ``filter_cfg=dict(filter_empty_gt=True)``. ``metainfo['classes']`` and
+    The classes are the file's categories, in the file's order, that are of the kept groups. Annotations of
+    others are dropped while reading. Images without any annotation left stay (the student learns from the
+    teacher alone there), unless ``filter_cfg=dict(filter_empty_gt=True)``. ``metainfo['classes']`` and
     ``metainfo['groups']`` hold the name and the group of each class, and labels index them.
 
-    Of the boxes, those without a positive, finite area of at least one by one pixel inside the image are dropped, and
-    those that reach out of the image are clipped; both are counted in a warning. Images that are missing, truncated or
-    otherwise unreadable are left out, and listed in ``broken``.
+    Of the boxes, those without a positive, finite area of at least one by one pixel inside the image are
+    dropped, and those that reach out of the image are clipped; both are counted in a warning. Images that are
+    missing, truncated or otherwise unreadable are left out, and listed in ``broken``.
 
     Args:
         groups: the groups to keep; None keeps all.
-        vocabulary: a name in :data:`~kdeov_mm.datasets.splits.VOCABULARIES` or ``{group: class names}``. Classes in
-            none of the groups are dropped. By default the ``group`` field of the file's categories counts; where they
-            have none, every class is base.
-        caption_file: captions in COCO's format, absolute or below data_root; adds ``captions``, a list of str that
-            may be empty, to each data info.
+        vocabulary: a name in :data:`~kdeov_mm.datasets.splits.VOCABULARIES` or ``{group: class names}``.
+            Classes in none of the groups are dropped. By default the ``group`` field of the file's categories
+            counts; where they have none, every class is base.
+        caption_file: captions in COCO's format, absolute or below data_root; adds ``captions``, a list of str
+            that may be empty, to each data info.
         gt_label: add ``gt_label``, the label of the only instance, to each data info.
-        max_broken: the largest share of images that may be unreadable. One image is always forgiven, unless this is 0.
-        **kwargs: those of mmyolo's ``YOLOv5CocoDataset``: ann_file, data_root, data_prefix=dict(img=...), pipeline,
-            metainfo (its ``classes`` restrict the classes further), filter_cfg, test_mode, ...
+        max_broken: the largest share of images that may be unreadable. One image is always forgiven, unless
+            this is 0.
+        **kwargs: those of mmyolo's ``YOLOv5CocoDataset``: ann_file, data_root, data_prefix=dict(img=...),
+            pipeline, metainfo (its ``classes`` restrict the classes further), filter_cfg, test_mode, ...
 
     Raises:
         FileNotFoundError: when the data root, the image folder or a file is missing or empty.
-        ValueError: when a file is not JSON or lacks a field, a name or group is unknown, no class or no image is left,
-            or ``gt_label`` is asked for and an image has not exactly one instance.
+        ValueError: when a file is not JSON or lacks a field, a name or group is unknown, no class or no image
+            is left, or ``gt_label`` is asked for and an image has not exactly one instance.
         RuntimeError: when more images than ``max_broken`` are unreadable.
     """
     METAINFO: dict = {}
 
-    def __init__(self, *args, groups: Optional[Sequence[str]] = ('base',),
-                 vocabulary: Union[str, Mapping[str, Sequence[str]], None] = None, caption_file: Optional[str] = None,
-                 gt_label: bool = False, max_broken: float = 0.05, **kwargs) -> None:
+    def __init__(self,
+                 *args,
+                 groups: Optional[Sequence[str]] = ('base',),
+                 vocabulary: Union[str, Mapping[str, Sequence[str]], None] = None,
+                 caption_file: Optional[str] = None,
+                 gt_label: bool = False,
+                 max_broken: float = 0.05,
+                 **kwargs) -> None:
         if not 0 <= max_broken <= 1:
             raise ValueError(f'max_broken is a share of the images, between 0 and 1, got {max_broken}')
         self.groups = (groups,) if isinstance(groups, str) else groups
@@ -83,9 +89,10 @@ class OVCocoDataset(YOLOv5CocoDataset):
                 info['captions'] = captions[image['id']]
             if self.gt_label:
                 if len(info['instances']) != 1:
-                    raise ValueError(f'gt_label needs exactly one instance an image, but image {image["id"]} '
-                                     f'({image["file_name"]}) of "{self.ann_file}" has {len(info["instances"])} '
-                                     'of the kept classes')
+                    raise ValueError(
+                        f'gt_label needs exactly one instance an image, but image {image["id"]} '
+                        f'({image["file_name"]}) of "{self.ann_file}" has {len(info["instances"])} '
+                        'of the kept classes')
                 info['gt_label'] = info['instances'][0]['bbox_label']
             data_list.append(info)
         if self._defects:
@@ -103,8 +110,9 @@ class OVCocoDataset(YOLOv5CocoDataset):
         try:
             x, y, w, h = (float(value) for value in annotation['bbox'])
         except (TypeError, ValueError) as error:
-            raise ValueError(f'annotation file "{self.ann_file}": annotation {annotation["id"]} needs a bbox of four '
-                             f'numbers (x, y, width, height), got {annotation["bbox"]!r}') from error
+            raise ValueError(
+                f'annotation file "{self.ann_file}": annotation {annotation["id"]} needs a bbox of four '
+                f'numbers (x, y, width, height), got {annotation["bbox"]!r}') from error
         if not all(map(math.isfinite, (x, y, w, h))) or w <= 0 or h <= 0:
             self._defects['dropped without a positive, finite size'] += 1
             return None
@@ -122,17 +130,19 @@ class OVCocoDataset(YOLOv5CocoDataset):
 
     def _check_folders(self) -> None:
         if self.data_root and not os.path.isdir(self.data_root):
-            raise FileNotFoundError(f'data_root "{self.data_root}" is not a folder; put or link the data set there, or '
-                                    'set data_root to where it is')
+            raise FileNotFoundError(
+                f'data_root "{self.data_root}" is not a folder; put or link the data set there, or '
+                'set data_root to where it is')
         if self.data_root and not os.listdir(self.data_root):
-            raise FileNotFoundError(f'data_root "{self.data_root}" is empty; put the data set there, or set data_root '
-                                    'to where it is')
+            raise FileNotFoundError(
+                f'data_root "{self.data_root}" is empty; put the data set there, or set data_root '
+                'to where it is')
         if 'img' not in self.data_prefix:
             raise ValueError(f'data_prefix must name the image folder, as in dict(img="train2017/"), '
                              f'got {dict(self.data_prefix)}')
         if self.backend_args is None and not os.path.isdir(self.data_prefix['img']):
-            raise FileNotFoundError(f'image folder "{self.data_prefix["img"]}" does not exist; check data_root and '
-                                    'data_prefix')
+            raise FileNotFoundError(
+                f'image folder "{self.data_prefix["img"]}" does not exist; check data_root and data_prefix')
 
     def _kept_classes(self, categories: list[dict]) -> dict[str, str]:
         """The group of each kept class, in the file's order."""
@@ -163,7 +173,7 @@ class OVCocoDataset(YOLOv5CocoDataset):
 
     # ------------------------------------------------------------------------------------------ broken images
     def _readable(self, data_list: list[dict]) -> list[dict]:
-        """The data infos whose images can be read; checked here, where a bad data set can still stop the run."""
+        """The data infos whose images can be read, checked before the run, which can still be stopped."""
         if not data_list:
             raise ValueError(f'annotation file "{self.ann_file}" lists no images')
         self._number = len(data_list)
@@ -180,8 +190,8 @@ class OVCocoDataset(YOLOv5CocoDataset):
         message = f'{len(self.broken)} of {self._number} images of "{self.ann_file}" cannot be read ({told})'
         allowed = max(1, int(self.max_broken * self._number)) if self.max_broken else 0
         if len(self.broken) > allowed or len(self.broken) == self._number:
-            raise RuntimeError(f'{message}; max_broken={self.max_broken} allows {allowed}. Restore them, or raise '
-                               'max_broken')
+            raise RuntimeError(
+                f'{message}; max_broken={self.max_broken} allows {allowed}. Restore them or raise max_broken')
         print_log(f'{message}; they are skipped', 'current', logging.WARNING)
 
     def prepare_data(self, idx: int) -> Any:
@@ -198,11 +208,12 @@ class OVCocoDataset(YOLOv5CocoDataset):
             return None
 
     def __getitem__(self, idx: int) -> dict:
-        """As the base class's, but the image after a refused one is the next, not a random one: runs can be repeated."""
+        """As the base class's, but after a refused image comes the next, not a random one."""
         if self.test_mode:
             return super().__getitem__(idx)
         for step in range(min(len(self), self.max_refetch + 1)):
             data = self.prepare_data((idx + step) % len(self))
             if data is not None:
                 return data
-        raise RuntimeError(f'the pipeline refused image {idx} of "{self.ann_file}" and all that it was tried with after')
+        raise RuntimeError(
+            f'the pipeline refused image {idx} of "{self.ann_file}" and all that it was tried with after')

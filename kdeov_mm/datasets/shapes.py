@@ -1,7 +1,7 @@
 """The shapes world: generated scenes of textured, coloured shapes, written as a COCO data set with captions.
 
-:func:`ensure_world` is what configs and tools call. Every image is a function of (seed, split, index) alone, so
-splits may be generated one at a time, in any order and by any number of processes.
+:func:`ensure_world` is what configs and tools call. Every image is a function of (seed, split, index) alone,
+so splits may be generated one at a time, in any order and by any number of processes.
 """
 import contextlib
 import json
@@ -22,8 +22,16 @@ except ImportError:  # not a POSIX system: concurrent generation is then the cal
 VERSION = 1
 TEXTURES = ('solid', 'striped', 'dotted')
 COLOURS = dict(  # RGB, 0 to 255
-    red=(220, 25, 30), orange=(255, 130, 0), yellow=(250, 230, 20), green=(20, 150, 40), cyan=(20, 215, 225),
-    blue=(20, 50, 215), purple=(125, 25, 165), pink=(255, 130, 190), white=(248, 248, 248), black=(12, 12, 12))
+    red=(220, 25, 30),
+    orange=(255, 130, 0),
+    yellow=(250, 230, 20),
+    green=(20, 150, 40),
+    cyan=(20, 215, 225),
+    blue=(20, 50, 215),
+    purple=(125, 25, 165),
+    pink=(255, 130, 190),
+    white=(248, 248, 248),
+    black=(12, 12, 12))
 GROUPS = ('base', 'recombined', 'novel', 'unseen')
 SPLITS = ('teacher', 'train', 'val', 'test', 'test_single')  # a split's place is part of its images' seed
 SIZES = dict(teacher=16000, train=4000, val=200, test=800, test_single=1920)
@@ -99,8 +107,8 @@ def world_concepts(seed: int = 0, shares: Optional[dict] = None) -> list[dict]:
             compositions of the other shapes. Missing ones are as in :data:`SHARES`.
 
     Returns:
-        One ``dict(id, name, group, supercategory, attributes)`` a concept: a COCO category. ``id`` counts from 1,
-        ``name`` is "{texture} {colour} {shape}", ``attributes`` holds these three by name.
+        One ``dict(id, name, group, supercategory, attributes)`` a concept: a COCO category. ``id`` counts
+        from 1, ``name`` is "{texture} {colour} {shape}", ``attributes`` holds these three by name.
 
     Raises:
         ValueError: for an impossible seed or share, or shares that leave an attribute without a base concept.
@@ -109,7 +117,8 @@ def world_concepts(seed: int = 0, shares: Optional[dict] = None) -> list[dict]:
     if not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ValueError(f'seed must be an integer of at least 0, got {seed!r}')
     if min(shares.values()) < 0 or shares['novel'] >= 1 or shares['unseen'] + shares['recombined'] >= 1:
-        raise ValueError(f'shares must be at least 0, novel below 1 and unseen + recombined below 1, got {shares}')
+        raise ValueError(
+            f'shares must be at least 0, novel below 1 and unseen + recombined below 1, got {shares}')
     rng = _rng(seed, len(SPLITS))
     shapes = list(SHAPES)
     novel = set(rng.permutation(shapes)[:round(shares['novel'] * len(shapes))].tolist())
@@ -124,13 +133,19 @@ def world_concepts(seed: int = 0, shares: Optional[dict] = None) -> list[dict]:
         if {value for index in base for value in attributes[index].values()} == wanted:
             break
     else:
-        raise ValueError(f'no draw with the shares {shares} keeps each texture, colour and known shape in the base '
-                         'group; make unseen and recombined smaller')
+        raise ValueError(
+            f'no draw with the shares {shares} keeps each texture, colour and known shape in the base '
+            'group; make unseen and recombined smaller')
     group = dict.fromkeys(order[:n_unseen], 'unseen')
     group.update(dict.fromkeys(order[n_unseen:n_unseen + n_recombined], 'recombined'))
     group.update(dict.fromkeys(base, 'base'))
-    return [dict(id=index + 1, name='{texture} {colour} {shape}'.format(**item), group=group.get(index, 'novel'),
-                 supercategory=item['shape'], attributes=item) for index, item in enumerate(attributes)]
+    return [
+        dict(id=index + 1,
+             name='{texture} {colour} {shape}'.format(**item),
+             group=group.get(index, 'novel'),
+             supercategory=item['shape'],
+             attributes=item) for index, item in enumerate(attributes)
+    ]
 
 
 def _merge(what: str, defaults: dict, given: Optional[dict]) -> dict:
@@ -142,7 +157,7 @@ def _merge(what: str, defaults: dict, given: Optional[dict]) -> dict:
 
 # ---------------------------------------------------------------------------------------------- drawing
 def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A smooth, dull gradient with a few faint lines and blobs, float32 RGB [size, size, 3], without its noise."""
+    """A smooth, dull gradient with a few faint lines and blobs, float32 RGB [size, size, 3]."""
     cells = rng.uniform(75, 180) + rng.uniform(-35, 35, (4, 4, 1)) + rng.uniform(-22, 22, (4, 4, 3))
     image = cv2.resize(cells.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
     for _ in range(rng.integers(0, 4)):
@@ -157,7 +172,11 @@ def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def outline(rng: np.random.Generator, shape: str, extent: float) -> list[np.ndarray]:
-    """The shape's outlines, turned and stretched a little, in pixels: float [N, 2], from (0, 0), longest side extent."""
+    """The shape's outlines, turned and stretched a little.
+
+    Returns:
+        Float [N, 2] each, in pixels; their common box starts at (0, 0), and its longer side is the extent.
+    """
     angle = np.radians(rng.uniform(-MAX_ROTATION, MAX_ROTATION))
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     stretch = np.array([rng.uniform(0.88, 1.12), 1.0])
@@ -167,9 +186,8 @@ def outline(rng: np.random.Generator, shape: str, extent: float) -> list[np.ndar
     return [(points - corner) * (extent / (far - corner).max()) for points in contours]
 
 
-def _texture(rng: np.random.Generator, texture: str, extent: float, box: tuple[int, int, int, int]) -> np.ndarray:
-    """How much of the companion tone each pixel of the box (x, y, w, h) shows, 0 to 1."""
-    _, _, w, h = box
+def _texture(rng: np.random.Generator, texture: str, extent: float, w: int, h: int) -> np.ndarray:
+    """How much of the companion tone each pixel of a patch shows, 0 to 1, float32 [h, w]."""
     if texture == 'solid':
         return np.zeros((h, w), np.float32)
     period = max(6.5, (0.2 if texture == 'striped' else 0.23) * extent)
@@ -203,7 +221,8 @@ def draw_object(rng: np.random.Generator, image: np.ndarray, attributes: dict, c
         corner: x and y, in pixels, of the corner of the contours' box.
 
     Returns:
-        The tight COCO box ``[x, y, w, h]`` of the pixels that the object covers at least half of, and their number.
+        The tight COCO box ``[x, y, w, h]`` of the pixels that the object covers at least half of, and their
+        number.
     """
     scale = 4  # supersampling
     origin = np.floor(corner).astype(int)
@@ -217,7 +236,7 @@ def draw_object(rng: np.random.Generator, image: np.ndarray, attributes: dict, c
     mask = mask[:image.shape[0] - y, :image.shape[1] - x]
     h, w = mask.shape
     tone, companion = _tones(rng, attributes['colour'])
-    share = _texture(rng, attributes['texture'], float(extent.max()), (x, y, w, h))[..., None]
+    share = _texture(rng, attributes['texture'], float(extent.max()), w, h)[..., None]
     alpha = mask[..., None].astype(np.float32) / 255
     patch = image[y:y + h, x:x + w]
     patch += alpha * (tone + share * (companion - tone) - patch)
@@ -247,8 +266,8 @@ def draw_image(rng: np.random.Generator, size: int, concepts: Sequence[dict], ex
     """Draw the concepts, as many as find a place (the first always does).
 
     Returns:
-        uint8 RGB image [size, size, 3], and for each object drawn ``dict(concept, bbox, area, size)``: the tight
-        COCO box, the pixels of its mask, and the word for its size.
+        uint8 RGB image [size, size, 3], and for each object drawn ``dict(concept, bbox, area, size)``: the
+        tight COCO box, the pixels of its mask, and the word for its size.
     """
     image = draw_background(rng, size)
     boxes, objects = [], []
@@ -278,8 +297,11 @@ def _article(phrase: str) -> str:
     return ('an ' if phrase[0] in 'aeiou' else 'a ') + phrase
 
 
-def write_caption(rng: np.random.Generator, objects: Sequence[dict], sized: bool, hypernym: bool = False) -> str:
-    """A caption that names every object (as in :func:`draw_image`), in random order; or, vaguely, what they are."""
+def write_caption(rng: np.random.Generator,
+                  objects: Sequence[dict],
+                  sized: bool,
+                  hypernym: bool = False) -> str:
+    """A caption that names every object of :func:`draw_image` in random order, or vaguely what they are."""
     if not objects:
         return str(rng.choice(EMPTY_CAPTIONS))
     if hypernym:
@@ -288,8 +310,10 @@ def write_caption(rng: np.random.Generator, objects: Sequence[dict], sized: bool
             return str(rng.choice(TEMPLATES)).format(f'{NUMBERS[len(objects)]} {word}s')
         named = objects[0]['concept']['attributes']
         texture, colour, shape = named['texture'], named['colour'], named['shape']
-        phrase = rng.choice([word, f'{colour} {word}', f'{texture} {word}', f'{texture} {colour} {word}', shape,
-                             f'{colour} {shape}', f'{texture} {shape}'])
+        phrase = rng.choice([
+            word, f'{colour} {word}', f'{texture} {word}', f'{texture} {colour} {word}', shape,
+            f'{colour} {shape}', f'{texture} {shape}'
+        ])
         return str(rng.choice(TEMPLATES)).format(_article(str(phrase)))
     phrases = [_article(f'{item["size"]} {item["concept"]["name"]}' if sized else item['concept']['name'])
                for item in (objects[index] for index in rng.permutation(len(objects)))]
@@ -353,8 +377,14 @@ def _write_split(root: Path, split: str, config: dict, concepts: list[dict]) -> 
             raise OSError(f'cannot write {part / name}')
         images.append(dict(id=image_id, file_name=name, width=size, height=size))
         for item in objects:
-            annotations.append(dict(id=len(annotations) + 1, image_id=image_id, category_id=item['concept']['id'],
-                                    bbox=item['bbox'], area=item['area'], iscrowd=0, size=item['size']))
+            annotations.append(
+                dict(id=len(annotations) + 1,
+                     image_id=image_id,
+                     category_id=item['concept']['id'],
+                     bbox=item['bbox'],
+                     area=item['area'],
+                     iscrowd=0,
+                     size=item['size']))
         captions += [dict(id=len(captions) + number, image_id=image_id, caption=text)
                      for number, text in enumerate(texts, 1)]
     info = dict(description=f'shapes world, {split}', version=str(VERSION))
@@ -387,7 +417,8 @@ def _check_world(root: Path, config: dict) -> None:
     if not path.is_file():
         foreign = sorted(item.name for item in root.iterdir() if not item.name.startswith('.'))
         if foreign:
-            raise ValueError(f'{root} is no shapes world: it has no world.json but holds {foreign[:3]}; {fix}')
+            raise ValueError(
+                f'{root} is no shapes world: it has no world.json but holds {foreign[:3]}; {fix}')
         return
     try:
         found = json.loads(path.read_text())
@@ -399,8 +430,12 @@ def _check_world(root: Path, config: dict) -> None:
         raise ValueError(f'{root} holds another shapes world: {"; ".join(differing)}; {fix}')
 
 
-def ensure_world(root: str = 'data/shapes', seed: int = 0, image_size: int = 128, sizes: Optional[dict] = None,
-                 shares: Optional[dict] = None, splits: Sequence[str] = SPLITS) -> None:
+def ensure_world(root: str = 'data/shapes',
+                 seed: int = 0,
+                 image_size: int = 128,
+                 sizes: Optional[dict] = None,
+                 shares: Optional[dict] = None,
+                 splits: Sequence[str] = SPLITS) -> None:
     """Generate those of the splits that root lacks; return at once when it has them all.
 
     A split appears whole or not at all: an interrupted run leaves nothing that looks finished.
@@ -422,7 +457,8 @@ def ensure_world(root: str = 'data/shapes', seed: int = 0, image_size: int = 128
     if unknown:
         raise ValueError(f'unknown splits: {unknown}; known are {list(SPLITS)}')
     if image_size < 64:
-        raise ValueError(f'image_size must be at least 64 for the textures to be told apart, got {image_size}')
+        raise ValueError(
+            f'image_size must be at least 64 for the textures to be told apart, got {image_size}')
     if min(sizes.values()) < 1:
         raise ValueError(f'sizes must be at least 1, got {sizes}')
     concepts = world_concepts(seed, shares)

@@ -4,13 +4,13 @@ from typing import Iterable, Mapping, Sequence, Union
 
 # OV-COCO as in OVR-CNN (Zareian et al., CVPR 2021): 48 base and 17 novel of COCO's 80 classes, 15 unused.
 OV_COCO = dict(
-    base=('person', 'bicycle', 'car', 'motorcycle', 'train', 'truck', 'boat', 'bench', 'bird', 'horse', 'sheep', 'bear',
-          'zebra', 'giraffe', 'backpack', 'handbag', 'suitcase', 'frisbee', 'skis', 'kite', 'surfboard', 'bottle',
-          'fork', 'spoon', 'bowl', 'banana', 'apple', 'sandwich', 'orange', 'broccoli', 'carrot', 'pizza', 'donut',
-          'chair', 'bed', 'toilet', 'tv', 'laptop', 'mouse', 'remote', 'microwave', 'oven', 'toaster', 'refrigerator',
-          'book', 'clock', 'vase', 'toothbrush'),
-    novel=('airplane', 'bus', 'cat', 'dog', 'cow', 'elephant', 'umbrella', 'tie', 'snowboard', 'skateboard', 'cup',
-           'knife', 'cake', 'couch', 'keyboard', 'sink', 'scissors'))
+    base=('person', 'bicycle', 'car', 'motorcycle', 'train', 'truck', 'boat', 'bench', 'bird', 'horse',
+          'sheep', 'bear', 'zebra', 'giraffe', 'backpack', 'handbag', 'suitcase', 'frisbee', 'skis', 'kite',
+          'surfboard', 'bottle', 'fork', 'spoon', 'bowl', 'banana', 'apple', 'sandwich', 'orange', 'broccoli',
+          'carrot', 'pizza', 'donut', 'chair', 'bed', 'toilet', 'tv', 'laptop', 'mouse', 'remote',
+          'microwave', 'oven', 'toaster', 'refrigerator', 'book', 'clock', 'vase', 'toothbrush'),
+    novel=('airplane', 'bus', 'cat', 'dog', 'cow', 'elephant', 'umbrella', 'tie', 'snowboard', 'skateboard',
+           'cup', 'knife', 'cake', 'couch', 'keyboard', 'sink', 'scissors'))
 
 VOCABULARIES = dict(ov_coco=OV_COCO)
 
