@@ -26,7 +26,9 @@ class RoleMetric(BaseMetric):
         collect_dir: Folder for that, when the device is ``cpu``.
     """
 
-    def __init__(self, prefix: Optional[str] = None, collect_device: str = 'cpu',
+    def __init__(self,
+                 prefix: Optional[str] = None,
+                 collect_device: str = 'cpu',
                  collect_dir: Optional[str] = None) -> None:
         super().__init__(collect_device, prefix, collect_dir)
         # MMEngine would put its prefix before the role.
@@ -43,9 +45,13 @@ class RoleMetric(BaseMetric):
             ValueError: There is nothing to evaluate.
         """
         if not results:
-            raise ValueError(f'{type(self).__name__}: the data set gave no sample to evaluate; is the split empty?')
-        return {f'{self.task}/{name}' if role == 'student' else f'{role}/{self.task}/{name}': float(value)
-                for role, values in self.compute_by_role(results).items() for name, value in values.items()}
+            raise ValueError(
+                f'{type(self).__name__}: the data set gave no sample to evaluate; is the split empty?')
+        return {
+            f'{self.task}/{name}' if role == 'student' else f'{role}/{self.task}/{name}': float(value)
+            for role, values in self.compute_by_role(results).items()
+            for name, value in values.items()
+        }
 
     def require_meta(self, key: str) -> Sequence[str]:
         """One entry of the data set's metainfo.
@@ -54,7 +60,8 @@ class RoleMetric(BaseMetric):
             ValueError: The data set has none.
         """
         if not (self.dataset_meta or {}).get(key):
-            raise ValueError(f'{type(self).__name__}: the data set has no metainfo[{key!r}]; use OVCocoDataset or set it')
+            raise ValueError(
+                f'{type(self).__name__}: the data set has no metainfo[{key!r}]; use OVCocoDataset or set it')
         return list(self.dataset_meta[key])
 
     def class_groups(self) -> List[str]:
@@ -66,19 +73,22 @@ class RoleMetric(BaseMetric):
         classes = self.require_meta('classes')
         groups = list(self.dataset_meta.get('groups') or ['all'] * len(classes))
         if len(groups) != len(classes):
-            raise ValueError(f"metainfo['groups'] has {len(groups)} entries for {len(classes)} classes; give one each")
+            raise ValueError(
+                f"metainfo['groups'] has {len(groups)} entries for {len(classes)} classes; give one each")
         return groups
 
     def group_members(self) -> Dict[str, np.ndarray]:
         """Which classes belong to ``all`` and to each group: bool masks ``[K]``, in the order of showing."""
         groups = np.array(self.class_groups())
         members = {name: groups == name for name in order_groups(groups.tolist())}
-        return {'all': np.ones(len(groups), bool), **{name: mask for name, mask in members.items() if name != 'all'}}
+        members.pop('all', None)
+        return {'all': np.ones(len(groups), bool), **members}
 
 
 def order_groups(groups: Sequence[str]) -> List[str]:
     """The distinct groups in the order of showing."""
-    return [name for name in GROUPS if name in groups] + [name for name in dict.fromkeys(groups) if name not in GROUPS]
+    others = [name for name in dict.fromkeys(groups) if name not in GROUPS]
+    return [name for name in GROUPS if name in groups] + others
 
 
 class EmbeddingMetric(RoleMetric):
@@ -91,8 +101,11 @@ class EmbeddingMetric(RoleMetric):
         **kwargs: See :class:`RoleMetric`.
     """
 
-    def __init__(self, text_encoder: dict, templates: Union[str, Sequence[str]] = 'single',
-                 fields: Optional[Dict[str, str]] = None, **kwargs) -> None:
+    def __init__(self,
+                 text_encoder: dict,
+                 templates: Union[str, Sequence[str]] = 'single',
+                 fields: Optional[Dict[str, str]] = None,
+                 **kwargs) -> None:
         super().__init__(**kwargs)
         self.text_encoder, self.templates = text_encoder, templates
         self.fields = fields or dict(student='image_embedding', teacher='teacher_embedding')
@@ -104,8 +117,11 @@ class EmbeddingMetric(RoleMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep what is needed of one batch of data samples (as dicts)."""
         for sample in data_samples:
-            self.results.append(dict(img_path=str(sample.get('img_path', sample.get('img_id'))),
-                                     **read_embeddings(sample, self.fields), **self.read_target(sample)))
+            self.results.append(
+                dict(
+                    img_path=str(sample.get('img_path', sample.get('img_id'))),
+                    **read_embeddings(sample, self.fields),
+                    **self.read_target(sample)))
 
     def read_target(self, sample: dict) -> dict:
         """What the metric knows of the truth about one image."""
@@ -122,8 +138,9 @@ class EmbeddingMetric(RoleMetric):
             rows = [result[role] for result in results if role in result]
             if rows and len(rows) < len(results):
                 missing = next(result['img_path'] for result in results if role not in result)
-                raise ValueError(f'{type(self).__name__}: {self.fields[role]} is there for {len(rows)} of {len(results)} '
-                                 f'images, but not for {missing}; fill it for all images or for none')
+                raise ValueError(
+                    f'{type(self).__name__}: {self.fields[role]} is there for {len(rows)} of {len(results)} '
+                    f'images, but not for {missing}; fill it for all images or for none')
             if rows:
                 embeddings[role] = torch.stack(rows)
         return embeddings
@@ -133,7 +150,7 @@ def read_embeddings(sample: dict, fields: Dict[str, str]) -> Dict[str, Tensor]:
     """Read one data sample's embeddings, float32 ``[D]`` each, by role.
 
     Raises:
-        ValueError: The student's embedding is missing, or an embedding is not a finite vector; names the image.
+        ValueError: The student's embedding is missing, or one is not a finite vector; names the image.
     """
     image = sample.get('img_path', sample.get('img_id'))
     embeddings = {}
@@ -141,7 +158,8 @@ def read_embeddings(sample: dict, fields: Dict[str, str]) -> Dict[str, Tensor]:
         value = sample.get(field)
         if value is None:
             if role == 'student':
-                raise ValueError(f'{image}: the data sample has no {field}; does the model fill it in predict()?')
+                raise ValueError(
+                    f'{image}: the data sample has no {field}; does the model fill it in predict()?')
             continue
         value = torch.as_tensor(value).detach().float().cpu()
         if value.ndim != 1:
@@ -158,8 +176,8 @@ def pessimistic_rank(scores: Tensor, target: Tensor, own: Optional[Tensor] = Non
     Args:
         scores: float64 ``[N, K]``.
         target: Score of the right candidate, ``[N]``.
-        own: bool ``[N, K]``, candidates that do not count against it (itself); None stands for one candidate that
-            is in ``scores`` and not marked.
+        own: bool ``[N, K]``, candidates that do not count against it: itself and other right ones; None if it
+            is alone.
 
     Returns:
         Tensor: int64 ``[N]``, 0 is first.
@@ -182,5 +200,6 @@ def similarity(images: Tensor, texts: Tensor) -> Tensor:
 def check_same_dimension(images: Tensor, texts: Tensor) -> None:
     """Raise ValueError where image and text embeddings are not of one space."""
     if images.shape[-1] != texts.shape[-1]:
-        raise ValueError(f'image embeddings have {images.shape[-1]} dimensions, text embeddings {texts.shape[-1]}; '
-                         'use the text encoder that belongs to the teacher')
+        raise ValueError(
+            f'image embeddings have {images.shape[-1]} dimensions, text embeddings {texts.shape[-1]}; '
+            'use the text encoder that belongs to the teacher')

@@ -10,8 +10,8 @@ from PIL import Image
 
 from .files import atomic_path
 
-BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW = (
-    '#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00', '#F0E442')
+BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9',
+                                                 '#D55E00', '#F0E442')
 GREY = '#9A9A9A'
 ROLE_COLOURS = dict(student=BLUE, teacher=ORANGE, chance=GREY)
 GROUP_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW)
@@ -65,13 +65,15 @@ def bars(panels: Dict[str, Dict[str, Dict[str, float]]], path: Path) -> Path:
     columns = 2 if len(panels) > 1 else 1
     rows = -(-len(panels) // columns)
     fig = Figure(figsize=(6 * columns, 3.1 * rows + 0.3), layout='constrained')
-    shown = [role for role in ROLE_COLOURS if any(role in values for panel in panels.values() for values in panel.values())]
+    measured = {role for panel in panels.values() for values in panel.values() for role in values}
+    shown = [role for role in ROLE_COLOURS if role in measured]
     for i, (title, panel) in enumerate(panels.items(), 1):
         axes = fig.add_subplot(rows, columns, i)
         roles = [role for role in shown if any(role in values for values in panel.values())]
         width = 0.8 / len(roles)
         for j, role in enumerate(roles):
-            x = [k + (j - (len(roles) - 1) / 2) * width for k, values in enumerate(panel.values()) if role in values]
+            offset = (j - (len(roles) - 1) / 2) * width
+            x = [k + offset for k, values in enumerate(panel.values()) if role in values]
             heights = [values[role] for values in panel.values() if role in values]
             drawn = axes.bar(x, heights, width * 0.92, color=ROLE_COLOURS[role])
             axes.bar_label(drawn, [f'{height:.2f}' for height in heights], fontsize=7.5, color=INK, padding=1)
@@ -83,8 +85,8 @@ def bars(panels: Dict[str, Dict[str, Dict[str, float]]], path: Path) -> Path:
         axes.grid(axis='y', color='#E5E5E5', linewidth=0.8)
         axes.set_axisbelow(True)
         clean(axes)
-    fig.legend([Rectangle((0, 0), 1, 1, color=ROLE_COLOURS[role]) for role in shown], shown, loc='outside upper right',
-               ncols=len(shown), frameon=False, fontsize=9)
+    handles = [Rectangle((0, 0), 1, 1, color=ROLE_COLOURS[role]) for role in shown]
+    fig.legend(handles, shown, loc='outside upper right', ncols=len(shown), frameon=False, fontsize=9)
     return save(fig, path)
 
 
@@ -108,8 +110,8 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str], path: Path) -> Pa
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     for i, j in zip(*np.nonzero(share >= 0.005)):
-        axes.text(j, i, f'{100 * share[i, j]:.0f}', ha='center', va='center', fontsize=7,
-                  color='white' if share[i, j] > 0.5 else INK)
+        colour = 'white' if share[i, j] > 0.5 else INK
+        axes.text(j, i, f'{100 * share[i, j]:.0f}', ha='center', va='center', fontsize=7, color=colour)
     bar = fig.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
     bar.set_label('share of the true class (numbers: %)', fontsize=8)
     bar.ax.tick_params(labelsize=8)
@@ -126,6 +128,11 @@ def show_image(axes, img_path: str) -> None:
     axes.spines[:].set_visible(False)
 
 
+def frame(axes, bbox: Sequence[float], **style) -> None:
+    """Draw a box, xywh in pixels."""
+    axes.add_patch(Rectangle(bbox[:2], *bbox[2:], fill=False, **style))
+
+
 def retrieval_grid(examples: List[dict], path: Path) -> Path:
     """Draw one line for each query: the text, then the images found, best first, hits framed.
 
@@ -139,16 +146,21 @@ def retrieval_grid(examples: List[dict], path: Path) -> Path:
     for row, example in enumerate(examples):
         axes = fig.add_subplot(grid[row, 0])
         axes.axis('off')
-        axes.text(0.98, 0.5, f'“{shorten(example["query"], 130)}”', ha='right', va='center', fontsize=9.5, color=INK,
-                  wrap=True, parse_math=False)
+        axes.text(0.98, 0.5, f'“{shorten(example["query"], 130)}”', ha='right', va='center', fontsize=9.5,
+                  color=INK, wrap=True, parse_math=False)
         for column, answer in enumerate(example['answers'], 1):
             axes = fig.add_subplot(grid[row, column])
             show_image(axes, answer['img_path'])
-            axes.set_title(f'{"✓ " if answer["hit"] else ""}{answer["score"]:.2f}', fontsize=8.5, pad=3,
-                           color=BLUE if answer['hit'] else GREY, fontweight='bold' if answer['hit'] else 'normal')
+            axes.set_title(
+                f'{"✓ " if answer["hit"] else ""}{answer["score"]:.2f}',
+                fontsize=8.5,
+                pad=3,
+                color=BLUE if answer['hit'] else GREY,
+                fontweight='bold' if answer['hit'] else 'normal')
             if answer['hit']:
                 axes.spines[:].set(visible=True, color=BLUE, linewidth=4)
-    fig.suptitle('Text to image: the images nearest to each text; framed: the image it was written for', fontsize=10, color=INK)
+    title = 'Text to image: the images nearest to each text; framed: the image it was written for'
+    fig.suptitle(title, fontsize=10, color=INK)
     return save(fig, path)
 
 
@@ -156,7 +168,8 @@ def detections(examples: List[dict], groups: Sequence[str], title: str, path: Pa
     """Draw predicted boxes with names and scores, coloured by group, over thin ground truth.
 
     Args:
-        examples: ``dict(img_path, truth=[dict(bbox xywh, name)], found=[dict(bbox xywh, name, group, score)])``.
+        examples: ``dict(img_path, truth=[dict(bbox, name)], found=[dict(bbox, name, group, score)])``; boxes
+            are xywh in pixels.
         groups: Names of all groups; their order gives their colours.
         title: Over the picture.
         path: File to write.
@@ -169,20 +182,20 @@ def detections(examples: List[dict], groups: Sequence[str], title: str, path: Pa
         axes = fig.add_subplot(rows, columns, i)
         show_image(axes, example['img_path'])
         for truth in example['truth']:
-            x, y, width, height = truth['bbox']
-            for colour, dashes in (('black', (0, (3, 3))), ('white', (3, (3, 3)))):  # seen on dark and light alike
-                axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=0.9, linestyle=dashes))
+            for start, colour in ((0, 'black'), (3, 'white')):  # seen on dark and light alike
+                frame(axes, truth['bbox'], edgecolor=colour, linewidth=0.9, linestyle=(start, (3, 3)))
         for found in reversed(example['found']):  # the best on top
-            x, y, width, height = found['bbox']
-            axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colours[found['group']], linewidth=2))
-            left = x + width / 2 < sum(axes.get_xlim()) / 2  # names grow towards the middle of the image
-            axes.text(x if left else x + width, max(y, 0), f'{found["name"]} {found["score"]:.2f}', fontsize=7, color='white',
-                      ha='left' if left else 'right', va='bottom' if y > 0.05 * axes.get_ylim()[0] else 'top',
-                      clip_on=True, parse_math=False,
+            frame(axes, found['bbox'], edgecolor=colours[found['group']], linewidth=2)
+            x, y, width, _ = found['bbox']
+            left = x + width / 2 < sum(axes.get_xlim()) / 2  # names grow towards the middle
+            axes.text(x if left else x + width, max(y, 0), f'{found["name"]} {found["score"]:.2f}', color='white',
+                      fontsize=7, ha='left' if left else 'right',
+                      va='bottom' if y > 0.05 * axes.get_ylim()[0] else 'top', clip_on=True, parse_math=False,
                       bbox=dict(facecolor=colours[found['group']], edgecolor='none', pad=1, alpha=0.9))
     handles = [Line2D([], [], color=colour, linewidth=2.5) for colour in colours.values()]
     handles.append(Line2D([], [], color='black', linewidth=0.9, linestyle=(0, (3, 3))))
-    fig.legend(handles, list(colours) + ['ground truth'], loc='outside lower center', ncols=len(handles), frameon=False, fontsize=9)
+    labels = [*colours, 'ground truth']
+    fig.legend(handles, labels, loc='outside lower center', ncols=len(handles), frameon=False, fontsize=9)
     fig.suptitle(title, fontsize=11, color=INK)
     return save(fig, path)
 

@@ -34,7 +34,8 @@ class Row:
     def cells(self) -> List[str]:
         """Group, metric, student, teacher, student / teacher and chance as text."""
         shown = (self.values['student'], self.values.get('teacher'), self.ratio, self.values.get('chance'))
-        return [LABELS.get(self.group, self.group), LABELS.get(self.metric, self.metric)] + [show(x) for x in shown]
+        names = [LABELS.get(name, name) for name in (self.group, self.metric)]
+        return names + [show(value) for value in shown]
 
 
 def show(value: Optional[float]) -> str:
@@ -45,7 +46,7 @@ def show(value: Optional[float]) -> str:
 
 
 def make_rows(metrics: Dict[str, float]) -> List[Row]:
-    """Turn flat metrics into table rows, in their order of appearance by task, then metric (retrieval: direction).
+    """Turn flat metrics into table rows, in order of appearance by task, then metric (retrieval: direction).
 
     Keys are ``[{role}/]{task}/{group}/{metric}``; what has no student value or is not a number is left out.
     """
@@ -64,14 +65,20 @@ def make_rows(metrics: Dict[str, float]) -> List[Row]:
     def order(key):
         names = list(dict.fromkeys(map(key, found)))
         return lambda row: names.index(key(row))
-    task, section = order(lambda row: row.task), order(lambda row: row.group if row.task == 'retrieval' else row.metric)
+
+    task = order(lambda row: row.task)
+    section = order(lambda row: row.group if row.task == 'retrieval' else row.metric)
     return sorted(found, key=lambda row: (task(row), section(row)))
 
 
 def print_table(metrics: Dict[str, float], name: str) -> None:
     """Print the final table."""
-    table = Table(title=f'Results of {name}', box=box.ROUNDED, title_style='bold', header_style='bold',
-                  caption='ratio: student / teacher; chance: without any knowledge of the texts')
+    table = Table(
+        title=f'Results of {name}',
+        box=box.ROUNDED,
+        title_style='bold',
+        header_style='bold',
+        caption='ratio: student / teacher; chance: without any knowledge of the texts')
     table.add_column('', no_wrap=True)
     table.add_column('metric', no_wrap=True)
     for column, style in (('student', 'bold'), ('teacher', None), ('ratio', None), ('chance', 'dim')):
@@ -88,9 +95,14 @@ def print_table(metrics: Dict[str, float], name: str) -> None:
 
 def markdown(metrics: Dict[str, float], name: str, files: Sequence[Path]) -> str:
     """The report as Markdown: table, pictures, links to other files, which lie beside it."""
-    lines = [f'# Results of {name}', '',
-             '| task | group | metric | student | teacher | student / teacher | chance |', '| --- ' * 3 + '| ---: ' * 4 + '|']
-    lines += [f'| {" | ".join([TASKS.get(row.task, row.task)] + row.cells())} |' for row in make_rows(metrics)]
+    lines = [
+        f'# Results of {name}', '',
+        '| task | group | metric | student | teacher | student / teacher | chance |',
+        '| --- ' * 3 + '| ---: ' * 4 + '|'
+    ]
+    lines += [
+        f'| {" | ".join([TASKS.get(row.task, row.task)] + row.cells())} |' for row in make_rows(metrics)
+    ]
     for path in files:
         caption = path.stem.replace('_', ' ')
         lines += ['', f'![{caption}]({path.name})' if path.suffix == '.png' else f'[{caption}]({path.name})']

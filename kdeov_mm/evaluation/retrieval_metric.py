@@ -12,13 +12,14 @@ from .base import EmbeddingMetric, check_same_dimension, pessimistic_rank, simil
 
 @METRICS.register_module()
 class RetrievalMetric(EmbeddingMetric):
-    """Recall at k of text-to-image (t2i) and image-to-text (i2t) retrieval, with any number of captions an image.
+    """Recall at k of text-to-image (t2i) and image-to-text (i2t) retrieval.
 
-    The right answer to a caption is the image it was written for; to an image, any of its captions. Candidates that
-    score the same as the right one count as ranked before it; so does another image's caption of the same wording.
-    Images without captions stay in the gallery and ask no question. Chance is exact: k / N for t2i, and for i2t the
-    mean over images of the hypergeometric probability that k of all captions hold at least one of the image's own.
-    Needs each data sample's ``captions`` (list of str).
+    The right answer to a caption is the image it was written for; to an image, any of its captions, of which
+    there may be any number. Candidates that score the same as the right one count as ranked before it; so
+    does another image's caption of the same wording. Images without captions stay in the gallery and ask
+    no question. Chance is exact: k / N for t2i, and for i2t the mean over images of the hypergeometric
+    probability that k of all captions hold at least one of the image's own. Needs each data sample's
+    ``captions`` (list of str).
 
     Args:
         text_encoder: Config of the text encoder.
@@ -35,8 +36,13 @@ class RetrievalMetric(EmbeddingMetric):
 
     default_prefix = 'retrieval'
 
-    def __init__(self, text_encoder: dict, templates: Union[str, Sequence[str]] = 'none',
-                 topk: Sequence[int] = (1, 5, 10), block_size: int = 512, num_examples: int = 6, **kwargs) -> None:
+    def __init__(self,
+                 text_encoder: dict,
+                 templates: Union[str, Sequence[str]] = 'none',
+                 topk: Sequence[int] = (1, 5, 10),
+                 block_size: int = 512,
+                 num_examples: int = 6,
+                 **kwargs) -> None:
         super().__init__(text_encoder, templates, **kwargs)
         self.topk, self.block_size, self.num_examples = topk, block_size, num_examples
 
@@ -48,14 +54,19 @@ class RetrievalMetric(EmbeddingMetric):
         """
         captions = sample.get('captions')
         if captions is None:
-            raise ValueError(f'{sample.get("img_path")}: the data sample has no captions; set caption_file in the data set '
-                             "and 'captions' in PackDetInputs' meta_keys")
+            raise ValueError(
+                f'{sample.get("img_path")}: the data sample has no captions; set caption_file in the data '
+                "set and 'captions' in PackDetInputs' meta_keys")
         if isinstance(captions, str) or not all(isinstance(text, str) and text.strip() for text in captions):
-            raise ValueError(f'{sample.get("img_path")}: captions must be non-empty strings, got {captions!r}')
+            raise ValueError(
+                f'{sample.get("img_path")}: captions must be non-empty strings, got {captions!r}')
         return dict(captions=list(captions))
 
     @staticmethod
-    def calculate(images: Tensor, texts: Tensor, owner: Tensor, topk: Sequence[int] = (1, 5, 10),
+    def calculate(images: Tensor,
+                  texts: Tensor,
+                  owner: Tensor,
+                  topk: Sequence[int] = (1, 5, 10),
                   block_size: int = 512) -> Dict[str, float]:
         """Recall at k in both directions.
 
@@ -78,8 +89,11 @@ class RetrievalMetric(EmbeddingMetric):
         for block in asking.split(block_size):
             scores, own = similarity(images[block], texts), owner == block[:, None]
             ranks['i2t'].append(pessimistic_rank(scores, scores.masked_fill(~own, -2.).amax(1), own))
-        return {f'{direction}/R@{k}': (torch.cat(rank) < k).double().mean().item()
-                for direction, rank in ranks.items() for k in topk}
+        return {
+            f'{direction}/R@{k}': (torch.cat(rank) < k).double().mean().item()
+            for direction, rank in ranks.items()
+            for k in topk
+        }
 
     @staticmethod
     def chance(num_images: int, owner: Tensor, topk: Sequence[int] = (1, 5, 10)) -> Dict[str, float]:
@@ -104,8 +118,10 @@ class RetrievalMetric(EmbeddingMetric):
         distinct = {text: i for i, text in enumerate(dict.fromkeys(captions))}
         texts = self.embed(distinct)[[distinct[text] for text in captions]]
         embeddings = self.stack(results)
-        values = {role: self.calculate(images, texts, owner, self.topk, self.block_size)
-                  for role, images in embeddings.items()}
+        values = {
+            role: self.calculate(images, texts, owner, self.topk, self.block_size)
+            for role, images in embeddings.items()
+        }
         values['chance'] = self.chance(len(results), owner, self.topk)
         self.examples = self.find_examples(results, captions, embeddings['student'], texts, owner)
         return values
@@ -115,10 +131,14 @@ class RetrievalMetric(EmbeddingMetric):
         """Queries spread evenly over the data set with their five best images."""
         chosen = torch.linspace(0, len(captions) - 1, min(self.num_examples, len(captions))).long()
         best = similarity(texts[chosen], images).topk(min(5, len(images)))
-        return [dict(query=captions[query],
-                     answers=[dict(img_path=results[i]['img_path'], score=score, hit=i == owner[query].item())
-                              for i, score in zip(row.tolist(), scores.tolist())])
-                for query, row, scores in zip(chosen.tolist(), best.indices, best.values)]
+        return [
+            dict(
+                query=captions[query],
+                answers=[
+                    dict(img_path=results[i]['img_path'], score=score, hit=i == owner[query].item())
+                    for i, score in zip(row.tolist(), scores.tolist())
+                ]) for query, row, scores in zip(chosen.tolist(), best.indices, best.values)
+        ]
 
     def draw(self, out_dir: Path) -> List[Path]:
         """Draw queries with the images found, hits framed."""

@@ -12,14 +12,14 @@ from . import pictures
 from .base import EmbeddingMetric, pessimistic_rank, similarity
 
 
-
 @METRICS.register_module()
 class ZeroShotMetric(EmbeddingMetric):
-    """Top-k accuracy of images against the prompts of all class names, over all images and by group of their class.
+    """Top-k accuracy of images against the prompts of all class names, over all images and by group.
 
-    All names compete in every image. A class whose text scores the same as the right one counts as ranked before it.
-    Needs the data set's ``classes``, uses its ``groups`` and, for the confusion matrix, ``supercategories`` (one
-    for each class), and each data sample's ``gt_label`` (int).
+    All names compete in every image; the image's class decides its group. A class whose text scores the same
+    as the right one counts as ranked before it. Needs the data set's ``classes`` and each data sample's
+    ``gt_label`` (int); uses the data set's ``groups`` and, for the confusion matrix, ``supercategories``,
+    one for each class.
 
     Args:
         text_encoder: Config of the text encoder.
@@ -29,7 +29,8 @@ class ZeroShotMetric(EmbeddingMetric):
 
     Examples:
         >>> images, texts = torch.eye(3), torch.eye(3)
-        >>> ZeroShotMetric.calculate(images, texts, torch.tensor([0, 1, 0]), {'all': torch.ones(3, dtype=bool)})
+        >>> labels, groups = torch.tensor([0, 1, 0]), {'all': torch.ones(3, dtype=bool)}
+        >>> ZeroShotMetric.calculate(images, texts, labels, groups)
         {'all/top1': 0.6666666666666666, 'all/top5': 1.0}
     """
 
@@ -46,12 +47,16 @@ class ZeroShotMetric(EmbeddingMetric):
             ValueError: The data sample has no ``gt_label``.
         """
         if sample.get('gt_label') is None:
-            raise ValueError(f'{sample.get("img_path")}: the data sample has no gt_label; set gt_label=True in the data '
-                             "set and 'gt_label' in PackDetInputs' meta_keys")
+            raise ValueError(
+                f'{sample.get("img_path")}: the data sample has no gt_label; set gt_label=True in the data '
+                "set and 'gt_label' in PackDetInputs' meta_keys")
         return dict(label=int(sample['gt_label']))
 
     @staticmethod
-    def calculate(images: Tensor, texts: Tensor, labels: Tensor, groups: Dict[str, Tensor],
+    def calculate(images: Tensor,
+                  texts: Tensor,
+                  labels: Tensor,
+                  groups: Dict[str, Tensor],
                   topk: Sequence[int] = (1, 5)) -> Dict[str, float]:
         """Top-k accuracy.
 
@@ -68,8 +73,10 @@ class ZeroShotMetric(EmbeddingMetric):
         scores = similarity(images, texts)
         rank = pessimistic_rank(scores, scores.gather(1, labels[:, None])[:, 0])
         members = {name: torch.as_tensor(mask)[labels] for name, mask in groups.items()}
-        return {f'{name}/top{k}': (rank[member] < k).double().mean().item()
-                for name, member in members.items() if member.any() for k in topk}
+        return {
+            f'{name}/top{k}': (rank[member] < k).double().mean().item()
+            for name, member in members.items() if member.any() for k in topk
+        }
 
     def compute_by_role(self, results: List[dict]) -> Dict[str, Dict[str, float]]:
         """Accuracy of student, teacher and chance (k / K)."""
@@ -77,18 +84,25 @@ class ZeroShotMetric(EmbeddingMetric):
         labels = torch.tensor([result['label'] for result in results])
         bad = [result for result in results if not 0 <= result['label'] < len(classes)]
         if bad:
-            raise ValueError(f'{bad[0]["img_path"]}: gt_label {bad[0]["label"]} is not in [0, {len(classes)})')
+            raise ValueError(
+                f'{bad[0]["img_path"]}: gt_label {bad[0]["label"]} is not in [0, {len(classes)})')
         texts = self.embed(classes)
         embeddings = self.stack(results)
         groups = self.group_members()
-        values = {role: self.calculate(images, texts, labels, groups, self.topk) for role, images in embeddings.items()}
-        values['chance'] = {name: min(int(name.rsplit('/top', 1)[1]) / len(classes), 1.) for name in values['student']}
+        values = {
+            role: self.calculate(images, texts, labels, groups, self.topk)
+            for role, images in embeddings.items()
+        }
+        values['chance'] = {
+            name: min(int(name.rsplit('/top', 1)[1]) / len(classes), 1.)
+            for name in values['student']
+        }
         self.labels = labels
         self.predictions = {role: similarity(images, texts).argmax(1) for role, images in embeddings.items()}
         return values
 
     def draw(self, out_dir: Path) -> List[Path]:
-        """Draw the student's confusion matrix by supercategory, or by class; nothing where it would be unreadable."""
+        """Draw the student's confusion matrix by supercategory or class, unless it would be unreadable."""
         names = list(self.dataset_meta.get('supercategories') or self.dataset_meta['classes'])
         kinds = list(dict.fromkeys(names))
         if len(kinds) > pictures.MAX_CONFUSION or len(kinds) < 2:

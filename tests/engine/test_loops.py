@@ -40,7 +40,8 @@ class Calls(Hook):
 
     def before_test_epoch(self, runner):
         loop = runner.test_loop
-        assert runner.visualizer.dataset_meta == loop.dataloader.dataset.metainfo == loop.evaluator.dataset_meta
+        metainfo = loop.dataloader.dataset.metainfo
+        assert runner.visualizer.dataset_meta == metainfo == loop.evaluator.dataset_meta
         self.calls.append(('before', len(loop.dataloader)))
 
     def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None):
@@ -51,13 +52,25 @@ class Calls(Hook):
 
 
 def loader(start, stop, batch_size=2):
-    return dict(dataset=Numbers(start, stop), batch_size=batch_size, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False))
+    return dict(
+        dataset=Numbers(start, stop),
+        batch_size=batch_size,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=False))
 
 
 def run(tmp_path, dataloader, evaluator, loop='MultiTestLoop'):
     calls = Calls()
-    runner = Runner(Identity(), str(tmp_path), test_dataloader=dataloader, test_evaluator=evaluator, test_cfg=dict(type=loop),
-                    custom_hooks=[calls], default_scope='mmyolo', experiment_name=f'loops_{id(calls)}', log_level='ERROR')
+    runner = Runner(
+        Identity(),
+        str(tmp_path),
+        test_dataloader=dataloader,
+        test_evaluator=evaluator,
+        test_cfg=dict(type=loop),
+        custom_hooks=[calls],
+        default_scope='mmyolo',
+        experiment_name=f'loops_{id(calls)}',
+        log_level='ERROR')
     return runner.test(), calls.calls
 
 
@@ -67,11 +80,12 @@ def test_parts_run_one_after_another_and_metrics_merge(tmp_path):
     first = {'a/total': 3, 'a/classes': '0 to 3'}
     second = {'b/total': 60, 'b/classes': '10 to 15', 'c/total': 60, 'c/classes': '10 to 15'}
     assert metrics == {**first, **second}
-    assert calls == [('before', 2), ('iter', 0), ('iter', 1), ('after', first),
-                     ('before', 3), ('iter', 0), ('iter', 1), ('iter', 2), ('after', second)]
+    assert calls == [('before', 2), ('iter', 0), ('iter', 1), ('after', first), ('before', 3), ('iter', 0),
+                     ('iter', 1), ('iter', 2), ('after', second)]
 
 
-@pytest.mark.parametrize('evaluator', [lambda: Total(prefix='a'), lambda: [Total(prefix='a'), Total(prefix='b')]])
+@pytest.mark.parametrize(
+    'evaluator', [lambda: Total(prefix='a'), lambda: [Total(prefix='a'), Total(prefix='b')]])
 def test_one_part_is_a_test_loop(tmp_path, evaluator):
     single = run(tmp_path / '1', loader(0, 3), evaluator())
     assert single == run(tmp_path / '2', loader(0, 3), evaluator(), 'TestLoop')

@@ -8,8 +8,14 @@ NUMBER = 7
 
 def make_samples():
     generator = torch.Generator().manual_seed(0)
-    return [dict(img_id=i, img_path=f'{i}.jpg', gt_label=i % 3, captions=[f'text {i}'] * (i % 3),
-                 image_embedding=torch.randn(8, generator=generator)) for i in range(NUMBER)]
+    return [
+        dict(
+            img_id=i,
+            img_path=f'{i}.jpg',
+            gt_label=i % 3,
+            captions=[f'text {i}'] * (i % 3),
+            image_embedding=torch.randn(8, generator=generator)) for i in range(NUMBER)
+    ]
 
 
 def evaluate(samples):
@@ -18,6 +24,7 @@ def evaluate(samples):
 
     def embed(texts):
         return torch.randn(len(texts), 8, generator=torch.Generator().manual_seed(1))
+
     metrics = {}
     for metric in (ZeroShotMetric(text_encoder={}), RetrievalMetric(text_encoder={})):
         metric.embed, metric.dataset_meta = embed, dict(classes=['a', 'b', 'c'])
@@ -27,16 +34,20 @@ def evaluate(samples):
 
 
 def work(rank, path):
-    torch.set_num_threads(1)
     dist.init_process_group('gloo', init_method=f'file://{path}/rendezvous', rank=rank, world_size=2)
-    samples = make_samples()
-    own = [samples[i % NUMBER] for i in range(rank, NUMBER + 1, 2)]  # padded, as DefaultSampler does
-    torch.save(evaluate(own), f'{path}/{rank}.pth')
-    dist.destroy_process_group()
+    try:
+        samples = make_samples()
+        own = [samples[i % NUMBER] for i in range(rank, NUMBER + 1, 2)]  # padded, as DefaultSampler does
+        torch.save(evaluate(own), f'{path}/{rank}.pth')
+    finally:
+        dist.destroy_process_group()
 
 
 def test_two_processes(tmp_path):
-    mp.spawn(work, (str(tmp_path),), nprocs=2)
+    other = mp.spawn(work, (str(tmp_path), ), join=False)  # rank 0; this process is rank 1
+    work(1, str(tmp_path))
+    while not other.join():
+        pass
     expected = evaluate(make_samples())
     assert 0 < expected['zero_shot/all/top1'] < 1
     assert [torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1)] == [expected, expected]

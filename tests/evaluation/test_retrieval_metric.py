@@ -51,7 +51,8 @@ def test_chance_is_what_random_orders_reach():
     exact = RetrievalMetric.chance(4, owner, (1, 3, 10))
     assert exact['t2i/R@1'] == 1 / 4 and exact['t2i/R@10'] == exact['i2t/R@10'] == 1
     generator = torch.Generator().manual_seed(0)
-    hits = [[(owner[torch.randperm(6, generator=generator)[:3]] == i).any() for i in (0, 1, 3)] for _ in range(4000)]
+    hits = [[(owner[torch.randperm(6, generator=generator)[:3]] == i).any() for i in (0, 1, 3)]
+            for _ in range(4000)]
     assert exact['i2t/R@3'] == pytest.approx(torch.tensor(hits).double().mean().item(), abs=0.02)
 
 
@@ -69,9 +70,13 @@ def test_real_captions(fake_text, coco_mini):
     samples, texts, owner = [], [], []
     for i, image in enumerate(data['images']):
         own = torch.stack([fake_text(text) for text in captions[image['id']]])
-        samples.append(dict(img_id=image['id'], img_path=image['file_name'], captions=captions[image['id']],
-                            image_embedding=F.normalize(own.mean(0) + 0.9 * random_unit(32, seed=i), dim=0),
-                            teacher_embedding=F.normalize(own.mean(0) + 0.4 * random_unit(32, seed=i), dim=0)))
+        samples.append(
+            dict(
+                img_id=image['id'],
+                img_path=image['file_name'],
+                captions=captions[image['id']],
+                image_embedding=F.normalize(own.mean(0) + 0.9 * random_unit(32, seed=i), dim=0),
+                teacher_embedding=F.normalize(own.mean(0) + 0.4 * random_unit(32, seed=i), dim=0)))
         texts += list(own)
         owner += [i] * len(own)
     assert len(samples) == 79 and len(texts) >= 5 * 79
@@ -84,17 +89,21 @@ def test_real_captions(fake_text, coco_mini):
     assert metrics['chance/retrieval/i2t/R@1'] == pytest.approx(1 / 79, rel=0.05)
     for example in metric.examples:
         right = next(s['img_path'] for s in samples if example['query'] in s['captions'])
-        assert [answer['hit'] for answer in example['answers']] == [a['img_path'] == right for a in example['answers']]
+        assert [answer['hit']
+                for answer in example['answers']] == [a['img_path'] == right for a in example['answers']]
 
 
 @pytest.mark.parametrize('change, message', [
-    (dict(image_embedding=torch.full((32,), torch.nan)), r'1\.jpg: image_embedding holds NaN'),
+    (dict(image_embedding=torch.full((32, ), torch.nan)), r'1\.jpg: image_embedding holds NaN'),
     (dict(captions=None), r'1\.jpg: the data sample has no captions'),
     (dict(captions='a dog'), r'1\.jpg: captions must be non-empty strings'),
     (dict(captions=['a dog', ' ']), r'1\.jpg: captions must be non-empty strings'),
 ])
 def test_bad_sample_is_named(fake_text, change, message):
-    samples = [dict(img_id=i, img_path=f'{i}.jpg', captions=[f'text {i}'], image_embedding=random_unit(32)) for i in range(3)]
+    samples = [
+        dict(img_id=i, img_path=f'{i}.jpg', captions=[f'text {i}'], image_embedding=random_unit(32))
+        for i in range(3)
+    ]
     samples[1].update(change)
     with pytest.raises(ValueError, match=message):
         run(samples)

@@ -6,8 +6,10 @@ from torchmetrics.functional.classification import multiclass_accuracy
 from kdeov_mm.evaluation import ZeroShotMetric
 
 CLASSES = [f'class {i}' for i in range(12)]
-META = dict(classes=CLASSES, groups=['base'] * 6 + ['novel'] * 4 + ['unseen'] * 2,
-            supercategories=[f'kind {i % 3}' for i in range(12)])
+META = dict(
+    classes=CLASSES,
+    groups=['base'] * 6 + ['novel'] * 4 + ['unseen'] * 2,
+    supercategories=[f'kind {i % 3}' for i in range(12)])
 
 
 def make_samples(fake_text, count=300, noise=1.2, teacher_noise=0.4):
@@ -16,10 +18,17 @@ def make_samples(fake_text, count=300, noise=1.2, teacher_noise=0.4):
     for i in range(count):
         label = i % 10  # no image of the unseen classes
         text = fake_text(CLASSES[label])
-        noisy = [F.normalize(text + scale * torch.randn(32, generator=generator) / 32**0.5 * 2, dim=0)
-                 for scale in (noise, teacher_noise)]
-        samples.append(dict(img_id=i, img_path=f'{i}.jpg', gt_label=label, image_embedding=noisy[0],
-                            teacher_embedding=noisy[1]))
+        noisy = [
+            F.normalize(text + scale * torch.randn(32, generator=generator) / 32**0.5 * 2, dim=0)
+            for scale in (noise, teacher_noise)
+        ]
+        samples.append(
+            dict(
+                img_id=i,
+                img_path=f'{i}.jpg',
+                gt_label=label,
+                image_embedding=noisy[0],
+                teacher_embedding=noisy[1]))
     return samples
 
 
@@ -40,7 +49,8 @@ def test_equals_torchmetrics_in_each_group(fake_text):
         scores = torch.stack([sample[field] for sample in samples]) @ texts.T
         for group, member in (('all', labels >= 0), ('base', labels < 6), ('novel', labels >= 6)):
             for k in (1, 5):
-                expected = multiclass_accuracy(scores[member], labels[member], 12, average='micro', top_k=k).item()
+                expected = multiclass_accuracy(
+                    scores[member], labels[member], 12, average='micro', top_k=k).item()
                 assert metrics[f'{role}zero_shot/{group}/top{k}'] == pytest.approx(expected, abs=1e-6)
                 assert metrics[f'chance/zero_shot/{group}/top{k}'] == pytest.approx(k / 12)
     assert 0.1 < metrics['zero_shot/all/top1'] < metrics['teacher/zero_shot/all/top1']
@@ -49,9 +59,12 @@ def test_equals_torchmetrics_in_each_group(fake_text):
 
 def test_ties_count_against():
     images, groups = torch.ones(4, 2), {'all': torch.ones(3, dtype=torch.bool)}
-    same = ZeroShotMetric.calculate(images, torch.ones(3, 2), torch.tensor([0, 1, 2, 0]), groups, topk=(1, 2, 3))
+    same = ZeroShotMetric.calculate(
+        images, torch.ones(3, 2), torch.tensor([0, 1, 2, 0]), groups, topk=(1, 2, 3))
     assert same == {'all/top1': 0, 'all/top2': 0, 'all/top3': 1}
-    zeros = ZeroShotMetric.calculate(torch.zeros(4, 2), torch.eye(3)[:, :2], torch.zeros(4, dtype=torch.long), groups, (1,))
+    zeros = ZeroShotMetric.calculate(
+        torch.zeros(4, 2),
+        torch.eye(3)[:, :2], torch.zeros(4, dtype=torch.long), groups, (1, ))
     assert zeros == {'all/top1': 0}
 
 
@@ -71,8 +84,8 @@ def test_without_teacher_and_with_prefix(fake_text):
 
 
 @pytest.mark.parametrize('change, message', [
-    (dict(image_embedding=torch.full((32,), torch.nan)), r'5\.jpg: image_embedding holds NaN'),
-    (dict(teacher_embedding=torch.full((32,), torch.inf)), r'5\.jpg: teacher_embedding holds NaN'),
+    (dict(image_embedding=torch.full((32, ), torch.nan)), r'5\.jpg: image_embedding holds NaN'),
+    (dict(teacher_embedding=torch.full((32, ), torch.inf)), r'5\.jpg: teacher_embedding holds NaN'),
     (dict(image_embedding=None), r'5\.jpg: the data sample has no image_embedding'),
     (dict(teacher_embedding=None), r'teacher_embedding is there for 19 of 20 images, but not for 5\.jpg'),
     (dict(image_embedding=torch.ones(32, 2)), r'5\.jpg: image_embedding must have shape \[D\]'),
