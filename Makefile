@@ -17,7 +17,7 @@ help:
 	@echo 'make test       install, then run the tests (PYTEST_OPTIONS="-m slow" for those that train)'
 	@echo 'make test-fork  the tests on the maintained fork of OpenMMLab, in .venv-fork'
 	@echo 'make coverage   the tests, with the lines that they do not reach'
-	@echo 'make clean      remove caches, builds and work dirs; virtual environments and data stay'
+	@echo 'make clean      remove caches and builds; virtual environments, data and work dirs stay'
 	@echo 'VENV=DIR        another virtual environment than .venv;  PYTHON=python3.11 the Python that makes it'
 
 # The stamp holds the checksum of what is to be installed and is written last. An environment that this recipe began
@@ -74,5 +74,5 @@ coverage: install
 	$(PY) -m coverage report
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .coverage* work_dirs kdeov_mm/.mim
+	rm -rf build dist *.egg-info .pytest_cache .coverage*
 	find kdeov_mm tools tests configs -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,7 +3,8 @@ import argparse
 import os
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
-from kdeov_mm.utils import InputError, check_checkpoint, find_resume, is_finished, load_config, prepare_data, user_errors
+from kdeov_mm.utils import (InputError, check_checkpoint, check_weights, find_resume, is_finished, load_config,
+                            prepare_data, user_errors)
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 from mmyolo.registry import RUNNERS
@@ -52,10 +53,10 @@ def main() -> None:
                     return
                 cfg.load_from = path
                 cfg.resume = True
-        elif cfg.get('load_from'):
-            check_checkpoint(cfg.load_from)
         prepare_data(cfg, 'train', 'val')
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        if cfg.get('load_from') and not cfg.get('resume'):
+            check_weights(runner.model, cfg.load_from, partial=True)
         runner.train_loop, runner.val_loop  # builds the data sets, so that they too complain before training
     runner.train()
 

@@ -47,22 +47,29 @@ def state_dict(checkpoint: object) -> dict:
         if isinstance(weights, dict) else {}
 
 
-def check_weights(model: torch.nn.Module, path: str) -> None:
+def check_weights(model: torch.nn.Module, path: str, partial: bool = False) -> None:
     """Check that a checkpoint belongs to a model: MMEngine's loader only warns, and goes on with random weights.
 
+    Args:
+        model: what the weights are for.
+        path: the checkpoint.
+        partial: whether a part of the model is enough, as when another training's backbone is taken.
+
     Raises:
-        InputError: if fewer than half of the model's tensors are in it, or one is of another shape.
+        InputError: if fewer than half of the model's tensors (partial: none) are in it with their shapes.
     """
-    weights = {re.sub(r'^module\.', '', name): value for name, value in state_dict(check_checkpoint(path)).items()}
-    own = {re.sub(r'^module\.', '', name): value for name, value in model.state_dict().items()}
-    shared = own.keys() & weights.keys()
-    if 2 * len(shared) < len(own):
-        raise InputError(f'{path} belongs to another model: it has {len(shared)} of the {len(own)} tensors of this config; '
-                         'give the config that it was trained with')
-    for name in sorted(shared):
-        if own[name].shape != weights[name].shape:
+    weights, own = ({re.sub(r'^module\.', '', name): value for name, value in tensors.items()}
+                    for tensors in (state_dict(check_checkpoint(path)), model.state_dict()))
+    shared = [name for name in own if name in weights]
+    fitting = [name for name in shared if own[name].shape == weights[name].shape]
+    fix = 'give the config that it was trained with'
+    if len(fitting) < (1 if partial else len(own) / 2):
+        raise InputError(f'{path} belongs to another model: it has {len(fitting)} of the {len(own)} tensors of this '
+                         f'config; {fix}')
+    for name in () if partial else shared:
+        if name not in fitting:
             raise InputError(f'{path} belongs to another model: {name} is {tuple(weights[name].shape)} there and '
-                             f'{tuple(own[name].shape)} in this config; give the config that it was trained with')
+                             f'{tuple(own[name].shape)} in this config; {fix}')
 
 
 def numbered_checkpoints(work_dir: str) -> List[Path]:

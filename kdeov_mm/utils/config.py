@@ -32,6 +32,7 @@ def load_config(path: str, cfg_options: Optional[dict] = None, data_root: Option
         InputError: if the file is absent or cannot be read, or an option names a field that does not exist.
     """
     cfg = read_config(path)
+    drop_collate_scope(cfg)
     options = dict(cfg_options or {})
     data_root = data_root or options.pop('data_root', None)
     if data_root:
@@ -61,6 +62,18 @@ def read_config(path: str) -> Config:
         return Config.fromfile(path)
     except Exception as error:  # a config is code: anything can go wrong in it
         raise InputError(f'config file {path} cannot be read: {type(error).__name__}: {error}') from error
+
+
+def drop_collate_scope(cfg: Config) -> None:
+    """Remove ``_scope_``, which MMEngine adds to what a config inherits from ``mmyolo::``, from collate functions.
+
+    MMEngine would hand it to the function as an argument.
+    """
+    for name in cfg:
+        dataloaders = cfg[name] if isinstance(cfg[name], list) else [cfg[name]]
+        for dataloader in dataloaders if name.endswith('_dataloader') else ():
+            if isinstance(dataloader, dict) and isinstance(dataloader.get('collate_fn'), dict):
+                dataloader['collate_fn'].pop('_scope_', None)
 
 
 def suggest(name: str, known) -> str:

@@ -72,7 +72,7 @@ def check_dataset(name: str, node: dict) -> None:
             if not os.path.exists(path):
                 raise InputError(f'{name}.{field}: {path} does not exist; check data_root and {field}')
             if needed:
-                found = check_coco(f'{name}.{field}', path, needed)
+                found = check_coco(f'{name}.{field}', path, needed, os.stat(path).st_mtime_ns)
                 image = found if field == 'ann_file' else image
     prefix = node.get('data_prefix')
     for key, folder in (prefix.items() if isinstance(prefix, dict) else ()):
@@ -103,8 +103,10 @@ def check_folder(name: str, folder: str, fix: str) -> None:
 
 
 @lru_cache(maxsize=None)
-def check_coco(name: str, path: str, needed: Tuple[str, ...]) -> Optional[str]:
+def check_coco(name: str, path: str, needed: Tuple[str, ...], changed: int) -> Optional[str]:
     """Check that a file is JSON and has the lists ``needed``; return the file name of its first image, if it says.
+
+    One file, as of the time ``changed``, is read once, however many parts of a config name it.
 
     Raises:
         InputError: if it is not.
