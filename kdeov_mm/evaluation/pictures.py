@@ -188,8 +188,8 @@ def detections(examples: List[dict], groups: Sequence[str], title: str, path: Pa
             frame(axes, found['bbox'], edgecolor=colours[found['group']], linewidth=2)
             x, y, width, _ = found['bbox']
             left = x + width / 2 < sum(axes.get_xlim()) / 2  # names grow towards the middle
-            axes.text(x if left else x + width, max(y, 0), f'{found["name"]} {found["score"]:.2f}', color='white',
-                      fontsize=7, ha='left' if left else 'right',
+            axes.text(x if left else x + width, max(y, 0), f'{found["name"]} {found["score"]:.2f}',
+                      color='white', fontsize=7, ha='left' if left else 'right',
                       va='bottom' if y > 0.05 * axes.get_ylim()[0] else 'top', clip_on=True, parse_math=False,
                       bbox=dict(facecolor=colours[found['group']], edgecolor='none', pad=1, alpha=0.9))
     handles = [Line2D([], [], color=colour, linewidth=2.5) for colour in colours.values()]

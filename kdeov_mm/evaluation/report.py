@@ -46,7 +46,7 @@ def show(value: Optional[float]) -> str:
 
 
 def make_rows(metrics: Dict[str, float]) -> List[Row]:
-    """Turn flat metrics into table rows, in order of appearance by task, then metric (retrieval: direction).
+    """Turn flat metrics into table rows, by task, then metric (retrieval: direction), then as they come.
 
     Keys are ``[{role}/]{task}/{group}/{metric}``; what has no student value or is not a number is left out.
     """
@@ -62,11 +62,11 @@ def make_rows(metrics: Dict[str, float]) -> List[Row]:
         row.values[role] = value
     found = [row for row in rows.values() if 'student' in row.values]
 
-    def order(key):
-        names = list(dict.fromkeys(map(key, found)))
+    def order(key, known=()):
+        names = [*known, *dict.fromkeys(key(row) for row in found if key(row) not in known)]
         return lambda row: names.index(key(row))
 
-    task = order(lambda row: row.task)
+    task = order(lambda row: row.task, TASKS)
     section = order(lambda row: row.group if row.task == 'retrieval' else row.metric)
     return sorted(found, key=lambda row: (task(row), section(row)))
 
