@@ -101,7 +101,7 @@ def test_each_group_and_class_equals_pycocotools(real):
         expected = pycocotools_stats(ann_file, meta, samples, names)
         assert 0.05 < expected[0] < expected[1] < 0.95
         assert [metrics[f'ov/{group}/AP'], metrics[f'ov/{group}/AP50']] == pytest.approx(expected, abs=1e-6)
-    for name, ap in zip(meta['classes'], metric.per_class):
+    for name, ap in list(zip(meta['classes'], metric.per_class))[::3]:  # a third, for speed
         expected = pycocotools_stats(ann_file, meta, samples, [name])
         assert (np.isnan(ap).all() and (expected == -1).all()) or ap == pytest.approx(expected, abs=1e-6)
 
