@@ -123,11 +123,6 @@ def import_mmyolo() -> None:
             importlib.import_module(name)
     except AssertionError as error:
         raise StackError(f'versions of OpenMMLab packages do not match: {error}') from None
-    except KeyError as error:
-        if 'already registered' not in str(error):
-            raise
-        raise StackError('mmdet or mmyolo was imported before kdeov_mm and failed half-way; start a new Python and put '
-                         '"import kdeov_mm" before any import of mmdet or mmyolo') from None
     finally:
         mmcv.__version__ = version
 

@@ -1,0 +1,151 @@
+"""The wheel carries the package, its data, configs and tools; ``make`` installs once and repairs what was cut."""
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = ('setup.py', 'MANIFEST.in', 'pyproject.toml', 'requirements.txt', 'LICENSE', 'README.md', 'Makefile', 'model-index.yml')
+PROBES = ('kdeov_mm/models/clip/weights/probe.safetensors', 'kdeov_mm/models/probe.json', 'kdeov_mm/probe.txt')
+
+
+@pytest.fixture(scope='module')
+def source(tmp_path_factory):
+    """A copy of what is packaged, so that builds leave nothing in the tree, with a data file of each kind."""
+    folder = tmp_path_factory.mktemp('source')
+    for name in ('kdeov_mm', 'configs', 'tools', 'requirements'):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns('__pycache__', '.mim'))
+    for name in FILES:
+        if (ROOT / name).is_file():
+            shutil.copy(ROOT / name, folder)
+    for name in PROBES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text('{}')
+    return folder
+
+
+def pack(source, code):
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', f'import setuptools.build_meta as build; {code}'], cwd=source,
+                   check=True, capture_output=True)
+
+
+@pytest.fixture(scope='module')
+def wheel(source, tmp_path_factory):
+    """A wheel built from the source distribution, as for an upload."""
+    folder = tmp_path_factory.mktemp('wheel')
+    pack(source, f'build.build_sdist({str(folder)!r})')
+    archive, = folder.glob('*.tar.gz')
+    subprocess.run([sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', folder, archive],
+                   check=True, capture_output=True)
+    return next(folder.glob('kdeov_mm-*.whl'))
+
+
+def test_wheel_contents(source, wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    package = {str(path.relative_to(source)) for path in source.glob('kdeov_mm/**/*')
+               if path.suffix in ('.py', '.json', '.safetensors', '.txt') and '.mim' not in path.parts}
+    mim = {f'kdeov_mm/.mim/{path.relative_to(source)}' for folder in ('configs', 'tools')
+           for path in source.glob(f'{folder}/**/*') if path.suffix in ('.py', '.sh')}
+    if (source / 'model-index.yml').exists():
+        mim.add('kdeov_mm/.mim/model-index.yml')
+    assert set(PROBES) <= package and 'kdeov_mm/.mim/tools/train.py' in mim
+    packed = {name for name in names if '.dist-info/' not in name}
+    assert package | mim <= packed
+    assert all(name.startswith('kdeov_mm/') and '__pycache__' not in name for name in packed)
+
+
+def test_wheel_metadata(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        metadata = archive.read(next(n for n in archive.namelist() if n.endswith('.dist-info/METADATA'))).decode()
+        licenses = [name for name in archive.namelist() if name.endswith('LICENSE')]
+        assert 'GNU GENERAL PUBLIC LICENSE' in archive.read(licenses[0]).decode()
+    assert 'Name: kdeov_mm\n' in metadata and 'Requires-Python: >=3.10\n' in metadata and 'GPL-3.0-only' in metadata
+    for needed in ('mmyolo==0.6.0', 'mmdet==3.3.0', 'mmengine==0.10.7', 'mmcv-lite==2.1.0', 'torch>=2.1'):
+        assert f'Requires-Dist: {needed}\n' in metadata
+
+
+def test_tools_of_the_wheel(wheel, tmp_path):
+    """``.mim/tools/train.py`` runs from an installed wheel, outside the source tree."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    done = subprocess.run([sys.executable, '-W', 'ignore', tmp_path / 'kdeov_mm/.mim/tools/train.py', 'absent.py'],
+                          cwd=tmp_path, capture_output=True, text=True, env=dict(os.environ, PYTHONPATH=str(tmp_path)))
+    assert done.returncode == 2 and done.stderr.splitlines()[-1] == 'error: config file not found: absent.py'
+
+
+def test_editable_installation(source, tmp_path):
+    """Configs and tools are links, so that an edit of them is seen without another installation."""
+    pack(source, f'build.build_editable({str(tmp_path)!r})')
+    assert list(tmp_path.glob('*.whl'))
+    for name in ('configs', 'tools'):
+        if (source / name).exists():
+            link = source / 'kdeov_mm/.mim' / name
+            assert link.is_symlink() and link.resolve() == source / name
+
+
+PYTHON = '''#!/bin/sh
+echo "$*" >> calls
+case "$*" in *"${FAIL_ON:-nothing}"*) exit 1 ;; esac
+case "$*" in *"-m venv"*) mkdir -p venv/bin; cp fake venv/bin/python ;; esac
+'''
+
+
+@pytest.fixture
+def make(source, tmp_path):
+    """Run ``make install`` with a stand-in for Python that writes its arguments down; return exit status and calls."""
+    for name in ('Makefile', 'setup.py', 'requirements.txt'):
+        shutil.copy(source / name, tmp_path)
+    shutil.copytree(source / 'requirements', tmp_path / 'requirements')
+    (tmp_path / 'fake').write_text(PYTHON)
+    (tmp_path / 'fake').chmod((tmp_path / 'fake').stat().st_mode | stat.S_IEXEC)
+
+    def make(fail_on=''):
+        (tmp_path / 'calls').unlink(missing_ok=True)
+        done = subprocess.run(['make', 'install', 'VENV=venv', 'PYTHON=./fake'], cwd=tmp_path, capture_output=True, text=True,
+                              env=dict(os.environ, FAIL_ON=fail_on))
+        calls = tmp_path / 'calls'
+        return done.returncode, calls.read_text() if calls.exists() else '', done.stderr
+    make.folder = tmp_path
+    return make
+
+
+def test_make_installs_once(make):
+    status, calls, _ = make()
+    assert status == 0 and '-m venv venv' in calls and '-r requirements.txt' in calls and '-e .' in calls
+    assert make()[:2] == (0, '')
+    with open(make.folder / 'requirements/runtime.txt', 'a') as file:
+        file.write('new\n')
+    status, calls, _ = make()
+    assert status == 0 and '-r requirements.txt' in calls and '-m venv' not in calls
+    assert make()[:2] == (0, '')
+
+
+@pytest.mark.parametrize('where', ['-m venv', '-r requirements.txt', '-e .', 'import kdeov_mm'])
+def test_make_repairs_a_cut_installation(make, where):
+    """Nothing counts as installed until all is; what was begun is begun anew."""
+    assert make(fail_on=where)[0] != 0
+    (make.folder / 'venv/half').mkdir(parents=True, exist_ok=True)
+    status, calls, _ = make()
+    assert status == 0 and '-m venv venv' in calls and 'import kdeov_mm' in calls
+    assert not (make.folder / 'venv/half').exists()
+
+
+def test_make_keeps_a_given_environment(make):
+    """An environment that someone else made is added to, never removed, also when that fails."""
+    (make.folder / 'venv/bin').mkdir(parents=True)
+    shutil.copy(make.folder / 'fake', make.folder / 'venv/bin/python')
+    (make.folder / 'venv/mine').touch()
+    assert make(fail_on='-r requirements.txt')[0] != 0
+    status, calls, _ = make()
+    assert status == 0 and '-m venv' not in calls and (make.folder / 'venv/mine').exists()
+
+
+def test_make_refuses_another_python(make):
+    status, _, said = make(fail_on='import sys')
+    assert status != 0 and 'is not Python 3.10 to 3.12' in said and not (make.folder / 'venv').exists()
