@@ -27,7 +27,6 @@ test_evaluator = [
 ]
 
 custom_hooks = [
-    dict(type='EpochSeedHook'),
     dict(type='VocabularyHook', text_encoder=text_encoder),
     dict(
         type='CLIPDistillationHook', teacher=dict(type='OpenCLIPTeacher', **clip_model), text_encoder=text_encoder),

@@ -1,7 +1,7 @@
 # The shapes world's teacher: a small OpenCLIP model, trained on all concepts with captions as CLIP was.
 _base_ = ['_base_/default_runtime.py', '_base_/shapes.py']
 
-max_epochs = 12
+max_epochs = 14
 shapes_world = dict(splits=('teacher', 'test_single'))
 
 model = dict(

@@ -19,8 +19,9 @@ class OVCocoDataset(YOLOv5CocoDataset):
 
     The classes are the file's categories, in the file's order, that are of the kept groups. Annotations of
     others are dropped while reading. Images without any annotation left stay (the student learns from the
-    teacher alone there), unless ``filter_cfg=dict(filter_empty_gt=True)``. ``metainfo['classes']`` and
-    ``metainfo['groups']`` hold the name and the group of each class, and labels index them.
+    teacher alone there), unless ``filter_cfg=dict(filter_empty_gt=True)``. ``metainfo['classes']``,
+    ``metainfo['groups']`` and ``metainfo['supercategories']`` hold each class's name, group and supercategory; labels
+    index them.
 
     Of the boxes, those without a positive, finite area of at least one by one pixel inside the image are
     dropped, and those that reach out of the image are clipped; both are counted in a warning. Images that are
@@ -70,7 +71,9 @@ class OVCocoDataset(YOLOv5CocoDataset):
         self._check_folders()
         content = load_coco(self.ann_file)
         kept = self._kept_classes(content['categories'])
-        self._metainfo.update(classes=tuple(kept), groups=tuple(kept.values()))
+        kinds = {category['name']: category.get('supercategory', category['name']) for category in content['categories']}
+        self._metainfo.update(classes=tuple(kept), groups=tuple(kept.values()),
+                              supercategories=tuple(kinds[name] for name in kept))
         self.cat_ids = [category['id'] for category in content['categories'] if category['name'] in kept]
         self.cat2label = {category_id: label for label, category_id in enumerate(self.cat_ids)}
 

@@ -19,7 +19,7 @@ try:
 except ImportError:  # not a POSIX system: concurrent generation is then the caller's affair
     fcntl = None
 
-VERSION = 1
+VERSION = 2
 TEXTURES = ('solid', 'striped', 'dotted')
 COLOURS = dict(  # RGB, 0 to 255
     red=(220, 25, 30),
@@ -300,10 +300,16 @@ def _article(phrase: str) -> str:
 def write_caption(rng: np.random.Generator,
                   objects: Sequence[dict],
                   sized: bool,
-                  hypernym: bool = False) -> str:
-    """A caption that names every object of :func:`draw_image` in random order, or vaguely what they are."""
+                  hypernym: bool = False,
+                  bare: bool = False) -> str:
+    """A caption that names every object of :func:`draw_image` in random order, or vaguely what they are.
+
+    A bare one names the shapes alone, as people mostly name things without saying what colour they are.
+    """
     if not objects:
         return str(rng.choice(EMPTY_CAPTIONS))
+    if bare:
+        return ' and '.join(sorted(_article(item['concept']['attributes']['shape']) for item in objects))
     if hypernym:
         word = str(rng.choice(['shape', 'object']))
         if len(objects) > 1:
@@ -352,6 +358,8 @@ def split_samples(split: str, seed: int, number: int, image_size: int, concepts:
             for sized in (True, rng.random() < 0.5):  # the first says all there is to say
                 hypernym = split == 'teacher' and rng.random() < HYPERNYM_SHARE
                 captions.append(write_caption(rng, objects, sized, hypernym))
+            if split == 'teacher':
+                captions.append(write_caption(rng, objects, sized=False, bare=True))
         yield image, objects, captions
 
 

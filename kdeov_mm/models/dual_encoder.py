@@ -3,12 +3,11 @@ from typing import List, Optional, Union
 
 import open_clip
 import torch
+import torch.nn.functional as F
 from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 from mmyolo.registry import MODELS
-from open_clip.loss import ClipLoss
 from torch import Tensor
-import torch.nn.functional as F
 
 from .clip.loading import check_source
 from .clip.teacher import open_clip_preprocess
@@ -16,7 +15,8 @@ from .clip.teacher import open_clip_preprocess
 
 @MODELS.register_module()
 class OpenCLIPDualEncoder(BaseModel):
-    """Any OpenCLIP model, trained with the symmetric contrastive loss of Radford et al. 2021.
+    """Any OpenCLIP model, trained with the symmetric contrastive loss of Radford et al. 2021, where equal captions
+    in a batch are no negatives.
 
     Args:
         model_name: An OpenCLIP model name.
@@ -32,7 +32,6 @@ class OpenCLIPDualEncoder(BaseModel):
         self.clip = open_clip.create_model(model_name, pretrained=pretrained)
         self.tokenizer = open_clip.get_tokenizer(model_name)
         self.max_logit_scale = max_logit_scale
-        self.contrastive_loss = ClipLoss()
         preprocess = open_clip_preprocess(self.clip.visual)
         self.register_buffer('mean', torch.tensor(preprocess['mean']).view(1, 3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(preprocess['std']).view(1, 3, 1, 1), persistent=False)
@@ -64,5 +63,22 @@ class OpenCLIPDualEncoder(BaseModel):
         with torch.no_grad():
             self.clip.logit_scale.clamp_(max=float(torch.tensor(self.max_logit_scale).log()))
             hits = (images @ texts.T).argmax(1).eq(torch.arange(len(images), device=images.device))
-        loss = self.contrastive_loss(images, texts, self.clip.logit_scale.exp())
+        same = torch.tensor([[a == b for b in captions] for a in captions], device=images.device).float()
+        loss = contrastive_loss(images, texts, self.clip.logit_scale.exp(), same)
         return dict(loss_contrastive=loss, batch_top1=hits.float().mean())
+
+
+def contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor, same: Tensor) -> Tensor:
+    """CLIP's symmetric contrastive loss, in which equal captions are no negatives (UniCL, Yang et al. 2022).
+
+    Args:
+        images, texts: Normalised embeddings ``[N, D]``, row by row one pair.
+        scale: Factor from cosine similarity to logit.
+        same: ``[N, N]``, symmetric, 1 where two captions are equal and 0 elsewhere; the unit matrix gives CLIP's loss.
+
+    Returns:
+        Tensor: Scalar, >= 0.
+    """
+    target = same / same.sum(1, keepdim=True)
+    logits = scale * images @ texts.T
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2

@@ -1,0 +1,149 @@
+"""The frozen side against OpenCLIP itself, on a full-size model saved to disk."""
+import json
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from kdeov_mm.models import OpenCLIPTeacher, OpenCLIPTextEncoder, PrecomputedTextEncoder, TextBank
+from kdeov_mm.models.clip import TEMPLATES, load_open_clip
+
+NAMES = ['cat', 'traffic light']
+
+
+@pytest.fixture(scope='module')
+def vit_file(tmp_path_factory):
+    """A randomly initialised ViT-B/32, as a downloaded one would lie on disk."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp('clip') / 'vit_b_32.safetensors'
+    save_file(open_clip.create_model('ViT-B-32').state_dict(), path)
+    yield str(path)
+    load_open_clip.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv('KDEOV_CACHE', str(tmp_path / 'cache'))
+
+
+@pytest.fixture(scope='module')
+def reference(vit_file):
+    return open_clip.create_model('ViT-B-32', pretrained=vit_file).eval()
+
+
+def test_teacher_equals_open_clip(vit_file, reference):
+    teacher = OpenCLIPTeacher('ViT-B-32', vit_file)
+    images = torch.rand(2, 3, 224, 224)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
+    with torch.no_grad():
+        expected = F.normalize(reference.encode_image((images - mean) / std), dim=-1)
+    torch.testing.assert_close(teacher.encode_image(images), expected, atol=1e-5, rtol=0)
+    assert teacher.embed_dims == 512
+    assert teacher.logit_scale == pytest.approx(reference.logit_scale.exp().item())
+
+
+def test_region_of_the_whole_image_is_the_image(vit_file):
+    teacher = OpenCLIPTeacher('ViT-B-32', vit_file)
+    image = F.interpolate(torch.rand(1, 3, 7, 7), 224, mode='bicubic').clamp(0, 1)
+    region = teacher.encode_regions(image, [torch.tensor([[0., 0., 224., 224.]])], context=1.)
+    assert F.cosine_similarity(region, teacher.encode_image(image)).item() > 0.999
+    assert teacher.encode_regions(image, [torch.zeros(0, 4)]).shape == (0, 512)
+
+
+def test_regions_are_the_resized_crops(vit_file):
+    teacher = OpenCLIPTeacher('ViT-B-32', vit_file)
+    image = F.interpolate(torch.rand(1, 3, 7, 7), 448, mode='bicubic').clamp(0, 1)
+    region = teacher.encode_regions(image, [torch.tensor([[100., 52., 324., 276.]])], context=1.)
+    assert F.cosine_similarity(region, teacher.encode_image(image[:, :, 52:276, 100:324])).item() > 0.999
+
+
+def test_class_embeddings_equal_open_clips_zero_shot_classifier(vit_file, reference):
+    few = open_clip.OPENAI_IMAGENET_TEMPLATES[:4]  # all 80 take minutes on one core
+    bank = TextBank.build(NAMES, OpenCLIPTextEncoder('ViT-B-32', vit_file), [template('{}') for template in few])
+    expected = open_clip.build_zero_shot_classifier(reference, open_clip.get_tokenizer('ViT-B-32'), NAMES, few)
+    torch.testing.assert_close(bank.embeddings, expected.T, atol=1e-5, rtol=0)
+
+
+def test_the_template_sets_are_open_clips():
+    assert TEMPLATES['openai_imagenet_80'] == [t('{}') for t in open_clip.OPENAI_IMAGENET_TEMPLATES]
+    assert len(TEMPLATES['openai_imagenet_80']) == 80
+
+
+def test_a_second_start_does_not_load_the_text_encoder(vit_file, monkeypatch):
+    encoder = dict(type='OpenCLIPTextEncoder', model_name='ViT-B-32', pretrained=vit_file)
+    first = TextBank.build(NAMES, encoder)
+    monkeypatch.setattr('kdeov_mm.models.clip.text_encoder.load_open_clip', None)
+    second = TextBank.build(NAMES, encoder)
+    assert torch.equal(first.embeddings, second.embeddings) and second.names == NAMES
+    with pytest.raises(TypeError):  # other names are other embeddings
+        TextBank.build(NAMES[::-1], encoder)
+
+
+def test_a_damaged_cache_file_is_made_anew(vit_file, tmp_path):
+    encoder = OpenCLIPTextEncoder('ViT-B-32', vit_file)
+    first = TextBank.build(NAMES, encoder)
+    file, = (tmp_path / 'cache' / 'text_bank').iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    assert torch.equal(TextBank.build(NAMES, encoder).embeddings, first.embeddings)
+
+
+@pytest.mark.parametrize('names, message', [
+    ([], 'empty'), (['a', ''], "''"), (['a', 3], '3'), (['a', 'b', 'a'], "'a'"),
+])
+def test_bad_names_are_named(names, message):
+    with pytest.raises(ValueError, match=message):
+        TextBank.build(names, OpenCLIPTextEncoder('ViT-B-32'))
+
+
+def test_bad_templates_are_named():
+    for templates in ('no_such_set', ['a photo'], []):
+        with pytest.raises(ValueError, match='templates'):
+            TextBank.build(['a'], OpenCLIPTextEncoder('ViT-B-32'), templates)
+
+
+@pytest.mark.parametrize('model_name, pretrained, error, message', [
+    ('ViT-B-23', None, ValueError, 'did you mean ViT-B-32'),
+    ('ViT-B-32', 'no_such_tag', ValueError, 'laion2b_s34b_b79k'),
+    ('ViT-B-32', 'no/such/file.pt', FileNotFoundError, 'no/such/file.pt'),
+])
+def test_a_model_that_does_not_exist_is_named_before_loading(model_name, pretrained, error, message):
+    with pytest.raises(error, match=message):
+        OpenCLIPTextEncoder(model_name, pretrained)
+    with pytest.raises(error, match=message):
+        OpenCLIPTeacher(model_name, pretrained)
+
+
+def test_weights_of_another_model_are_refused(vit_file, tmp_path):
+    with pytest.raises(ValueError, match='does not hold weights of RN50'):
+        OpenCLIPTeacher('RN50', vit_file)
+    broken = tmp_path / 'broken.pt'
+    broken.write_text('no weights')
+    with pytest.raises(ValueError, match='broken.pt'):
+        OpenCLIPTeacher('ViT-B-32', str(broken))
+
+
+def test_ready_embeddings_are_looked_up(tmp_path):
+    table = np.random.default_rng(0).normal(size=(3, 16)).astype(np.float16)
+    np.save(tmp_path / 'table.npy', table)
+    (tmp_path / 'names.json').write_text(json.dumps([dict(id=i, name=n) for i, n in enumerate('abc')]))
+    encoder = PrecomputedTextEncoder(str(tmp_path / 'table.npy'), str(tmp_path / 'names.json'))
+    bank = TextBank.build(['c', 'a'], encoder, 'single')
+    expected = F.normalize(torch.from_numpy(table[[2, 0]].astype(np.float32)), dim=-1)
+    torch.testing.assert_close(bank.embeddings, expected)
+    with pytest.raises(ValueError, match="'d'"):
+        TextBank.build(['d'], encoder)
+
+
+def test_ready_embeddings_that_do_not_fit_are_refused(tmp_path):
+    path = str(tmp_path / 'table.npy')
+    np.save(path, np.ones((3, 4)))
+    with pytest.raises(ValueError, match='2 names'):
+        PrecomputedTextEncoder(path, ['a', 'b'])
+    with pytest.raises(FileNotFoundError, match='missing.npy'):
+        PrecomputedTextEncoder('missing.npy', ['a'])
+    np.save(path, np.full((2, 4), np.nan))
+    with pytest.raises(ValueError, match='NaN'):
+        PrecomputedTextEncoder(path, ['a', 'b'])

@@ -1,0 +1,120 @@
+"""The head: fast scoring against an exhaustive loop, and what its losses see."""
+import torch
+import torch.nn.functional as F
+from torchvision.ops import box_iou, clip_boxes_to_image, nms
+
+from kdeov_mm.models import TextBank
+
+
+def ready(build_student, texts, **changes):
+    model = build_student(**changes).eval()
+    model.set_vocabulary(TextBank([str(i) for i in range(len(texts))], texts))
+    return model
+
+
+def exhaustive(head, x, texts, size):
+    """Every prior and every class, one at a time, in plain Python."""
+    objectness, distances, features, _ = head.head_module(x)
+    found = []
+    for o, d, f, stride in zip(objectness, distances, features, head.featmap_strides):
+        for row in range(o.shape[2]):
+            for column in range(o.shape[3]):
+                centre = torch.tensor([column + 0.5, row + 0.5])
+                left_top, right_bottom = d[0, :2, row, column], d[0, 2:, row, column]
+                box = torch.cat([(centre - left_top) * stride, (centre + right_bottom) * stride])
+                embedding = F.normalize(head.head_module.embed(f[0, :, row, column]), dim=0)
+                probability = (head.scale * texts @ embedding).softmax(0)
+                score = (o[0, 0, row, column].sigmoid() * probability).sqrt()
+                found += [(float(score[k]), k, clip_boxes_to_image(box[None], (size, size))[0]) for k in range(len(texts))]
+    kept = []
+    for k in range(len(texts)):
+        mine = [item for item in found if item[1] == k and item[0] > head.test_cfg.score_thr]
+        if mine:
+            boxes, scores = torch.stack([m[2] for m in mine]), torch.tensor([m[0] for m in mine])
+            kept += [mine[int(i)] for i in nms(boxes, scores, head.test_cfg.nms.iou_threshold)]
+    return sorted(kept, key=lambda item: -item[0])[:head.test_cfg.max_per_img]
+
+
+def test_prediction_equals_an_exhaustive_loop(build_student, make_samples, texts):
+    model = ready(build_student, texts, **{'test_cfg.classes_per_box': 5, 'test_cfg.nms_pre': 1000})
+    torch.manual_seed(0)
+    torch.nn.init.normal_(model.bbox_head.head_module.embed.weight)
+    for objectness, boxes in zip(model.bbox_head.head_module.obj_preds, model.bbox_head.head_module.reg_preds):
+        torch.nn.init.normal_(objectness.weight)
+        torch.nn.init.normal_(boxes[-1].bias, std=5.)  # boxes of all sizes
+    x = [3 * torch.randn(1, channels, size, size) for channels, size in ((64, 16), (128, 8), (256, 4))]
+    with torch.no_grad():
+        expected = exhaustive(model.bbox_head, x, texts, 128)
+        found = model.bbox_head.predict(x, make_samples(1, 128), texts)[0]
+    assert len(found) == len(expected) > 20
+    torch.testing.assert_close(found.scores, torch.tensor([e[0] for e in expected]), atol=1e-5, rtol=0)
+    assert found.labels.tolist() == [e[1] for e in expected]
+    torch.testing.assert_close(found.bboxes, torch.stack([e[2] for e in expected]), atol=1e-3, rtol=0)
+
+
+def test_a_larger_vocabulary_costs_no_dense_class_map(build_student, make_samples):
+    texts = F.normalize(torch.randn(1203, 128), dim=-1)
+    model = ready(build_student, texts, **{'test_cfg.nms_pre': 50})
+    shapes = []
+    original = model.bbox_head.head_module.region_embeddings
+    model.bbox_head.head_module.region_embeddings = lambda f: shapes.append(f.shape) or original(f)
+    with torch.no_grad():
+        model.predict(torch.rand(1, 3, 128, 128), make_samples(1, 128))
+    assert [shape[0] for shape in shapes] == [50]
+
+
+def test_only_labelled_regions_reach_the_text_loss(build_student, make_samples, texts):
+    model = ready(build_student, texts).train()
+    model.region_teacher = None
+    x = model.extract_feat(torch.rand(3, 3, 64, 64))
+    losses = model.bbox_head.loss(x, make_samples(3), texts)
+    assert losses['loss_text'] > 0 and 'loss_region' not in losses
+
+
+def test_unlabelled_objects_become_objects_without_a_name(build_student, make_samples, texts):
+    model = ready(build_student, texts, **{'bbox_head.proposal_score': 0.0, 'bbox_head.proposals': 2}).train()
+    head, samples = model.bbox_head, make_samples(2)
+    objectness, distances, _, _ = head.head_module(model.extract_feat(torch.rand(2, 3, 64, 64)))
+    asked = []
+
+    def teacher(boxes):
+        asked.extend(boxes)
+        number = sum(map(len, boxes))
+        return texts[:1].expand(number, -1), torch.linspace(0, 1, number)
+
+    instances = head.add_regions([s.gt_instances for s in samples], objectness, distances,
+                                 [s.metainfo for s in samples], teacher)
+    labelled = samples[0].gt_instances.bboxes
+    assert len(asked[0]) >= 2 and torch.equal(asked[0][:2], labelled)
+    assert instances[0].labels[:2].tolist() == [0, 1] and (instances[0].labels[2:] == -1).all()
+    assert (instances[1].labels == -1).all() and len(instances[1]) > 0
+    for instance in instances:
+        assert len(instance.teacher) == len(instance.bboxes) == len(instance.labels)
+    proposals = asked[0][2:]
+    assert (box_iou(proposals, labelled) < 0.3).all()
+
+
+def test_proposals_in_which_the_teacher_sees_background_are_dropped(build_student, make_samples, texts):
+    model = ready(build_student, texts, **{'bbox_head.proposal_score': 0.0}).train()
+    head, samples = model.bbox_head, make_samples(2)
+    objectness, distances, _, _ = head.head_module(model.extract_feat(torch.rand(2, 3, 64, 64)))
+    instances = head.add_regions(
+        [s.gt_instances for s in samples], objectness, distances, [s.metainfo for s in samples],
+        lambda boxes: (texts[:1].expand(sum(map(len, boxes)), -1), torch.zeros(sum(map(len, boxes)))))
+    assert instances[0].labels.tolist() == [0, 1] and len(instances[1]) == 0
+
+
+def test_the_balance_of_the_losses_does_not_depend_on_the_batch_size(build_student, make_samples, texts):
+    head = ready(build_student, texts).bbox_head
+    with torch.no_grad():
+        x = [torch.rand(1, channels, size, size) for channels, size in ((64, 32), (128, 16), (256, 8))]
+        head.train()
+        head.head_module.eval()
+        large = make_samples(8, 256)  # enough boxes for YOLOv8's normaliser to be above its lower bound of 1
+        for sample in large:
+            sample.gt_instances = make_samples(1, labels=[i % 5 for i in range(2)])[0].gt_instances
+            sample.gt_instances.bboxes = sample.gt_instances.bboxes * 4
+        eight = head.loss([f.expand(8, -1, -1, -1) for f in x], large, texts)
+        sixteen = head.loss([f.expand(16, -1, -1, -1) for f in x], large * 2, texts)
+    for name, value in eight.items():
+        torch.testing.assert_close(sixteen[name], value, rtol=1e-4, atol=1e-5)
