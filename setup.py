@@ -11,7 +11,10 @@ MIM_FILES = ('configs', 'tools', 'model-index.yml')  # what OpenMIM looks for in
 
 def requirements(*names: str) -> list:
     """The requirements in ``requirements/{name}.txt``, without comments."""
-    lines = [line.strip() for name in names for line in (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()]
+    lines = [
+        line.strip() for name in names
+        for line in (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
+    ]
     return [line for line in lines if line and not line.startswith(('#', '-r'))]
 
 
@@ -22,7 +25,7 @@ def version() -> str:
 
 
 class BuildWithMim(build_py):
-    """Carry configs and tools as ``kdeov_mm/.mim``: copied into a wheel, linked in an editable installation."""
+    """Carry configs and tools as ``kdeov_mm/.mim``: copied into a wheel, linked if editable."""
 
     def run(self) -> None:
         super().run()
@@ -44,12 +47,15 @@ readme = ROOT / 'README.md'
 setup(
     name='kdeov_mm',
     version=version(),
-    description='CLIP distillation for zero-shot classification, retrieval and open-vocabulary detection on MMYOLO',
+    description=
+    'CLIP distillation for zero-shot classification, retrieval and open-vocabulary detection on MMYOLO',
     long_description=readme.read_text(encoding='utf-8') if readme.exists() else '',
     long_description_content_type='text/markdown',
     license='GPL-3.0-only',
-    classifiers=['Programming Language :: Python :: 3', 'Operating System :: POSIX',
-                 'Topic :: Scientific/Engineering :: Image Recognition'],
+    classifiers=[
+        'Programming Language :: Python :: 3', 'Operating System :: POSIX',
+        'Topic :: Scientific/Engineering :: Image Recognition'
+    ],
     keywords='computer vision, open-vocabulary detection, knowledge distillation, CLIP, YOLO',
     packages=find_packages(include=('kdeov_mm', 'kdeov_mm.*')),
     package_data={'kdeov_mm': ['**/*.json', '**/*.safetensors', '**/*.txt']},

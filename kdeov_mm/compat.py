@@ -1,9 +1,10 @@
-"""The one place that knows about versions of torch, OpenCV, mmcv, mmengine, mmyolo and lvis; one function a problem.
+"""The one place that knows about versions of other packages; one function a problem.
 
-Works on torch 2.1 or newer with mmcv-lite or a real mmcv 2.0.1 to 2.1.0 and OpenMMLab's official releases, and on
-their maintained fork (``onedl-mmengine``, ``onedl-mmcv``, ``onedl-mmdetection``).
+Works on torch 2.1 or newer with mmcv-lite or a real mmcv 2.0.1 to 2.1.0 and OpenMMLab's official releases,
+and on their maintained fork (``onedl-mmengine``, ``onedl-mmcv``, ``onedl-mmdetection``).
 """
 import _compat_pickle
+import codecs
 import importlib
 import importlib.machinery
 import importlib.util
@@ -17,8 +18,16 @@ from importlib import metadata
 from typing import Any, Callable, Dict
 
 REQUIRED = dict(  # import name: what to install
-    torch='torch', torchvision='torchvision', cv2='opencv-python', mmengine='mmengine', mmcv='mmcv-lite==2.1.0',
-    mmdet='mmdet', mmyolo='mmyolo', open_clip='open_clip_torch', safetensors='safetensors', lvis='lvis')
+    torch='torch',
+    torchvision='torchvision',
+    cv2='opencv-python',
+    mmengine='mmengine',
+    mmcv='mmcv-lite==2.1.0',
+    mmdet='mmdet',
+    mmyolo='mmyolo',
+    open_clip='open_clip_torch',
+    safetensors='safetensors',
+    lvis='lvis')
 MMCV_DISTRIBUTIONS = ('mmcv', 'mmcv-lite', 'mmcv-full', 'onedl-mmcv')
 
 
@@ -38,13 +47,16 @@ def check_torch() -> None:
     import torch
     version = torch.__version__
     if tuple(int(part) for part in version.split('.')[:2]) < (2, 1):
-        raise StackError(f'torch {version} is too old: kdeov_mm needs 2.1 or newer; run "pip install -U torch torchvision"')
+        raise StackError(
+            f'torch {version} is too old: kdeov_mm needs 2.1 or newer; run "pip install -U torch torchvision"'
+        )
     try:
         import torchvision  # noqa: F401
     except (RuntimeError, OSError) as error:
-        raise StackError(f'torch {version} and torchvision {metadata.version("torchvision")} are different builds '
-                         f'({error}); reinstall both from one index: "pip install --force-reinstall torch torchvision"'
-                         ) from None
+        raise StackError(
+            f'torch {version} and torchvision {metadata.version("torchvision")} are different builds '
+            f'({error}); reinstall both from one index: "pip install --force-reinstall torch torchvision"'
+        ) from None
 
 
 def check_opencv() -> None:
@@ -66,19 +78,22 @@ def check_mmcv() -> None:
             pass
     if len(set(installed.values())) > 1:
         listed = ' and '.join(f'{name} {version}' for name, version in installed.items())
-        raise StackError(f'{listed} overwrite each other; uninstall all of them, then "pip install mmcv-lite==2.1.0"')
+        raise StackError(
+            f'{listed} overwrite each other; uninstall all of them, then "pip install mmcv-lite==2.1.0"')
     import mmcv
     from mmengine.utils import digit_version
     fork = 'onedl-mmcv' in installed
     if not fork and not digit_version('2.0.1') <= digit_version(mmcv.__version__) <= digit_version('2.1.0'):
-        raise StackError(f'mmcv {mmcv.__version__} is not supported: kdeov_mm needs mmcv or mmcv-lite 2.0.1 to 2.1.0, or '
-                         'onedl-mmcv; run "pip install mmcv-lite==2.1.0" after removing it')
+        raise StackError(
+            f'mmcv {mmcv.__version__} is not supported: kdeov_mm needs mmcv or mmcv-lite 2.0.1 to 2.1.0, or '
+            'onedl-mmcv; run "pip install mmcv-lite==2.1.0" after removing it')
 
 
 def provide_mmcv_ops() -> None:
     """Stand in for ``mmcv._ext``, which mmcv-lite lacks, with torchvision's ``nms``.
 
-    The stand-in's spec has no loader, so MMEngine's ``mmcv_full_available()`` stays False. A real mmcv wins.
+    The stand-in's spec has no loader, so MMEngine's ``mmcv_full_available()`` stays False (the fork's says
+    True, at no harm: ``mmcv.ops`` imports). A real mmcv wins.
     """
     import mmcv
     if 'mmcv._ext' in sys.modules:
@@ -103,6 +118,7 @@ def provide_mmcv_ops() -> None:
 
         def op(*args, **kwargs):
             raise NotImplementedError(f'mmcv op "{name}" is not in mmcv-lite; install a full mmcv to use it')
+
         return op
 
     ext = types.ModuleType('mmcv._ext')
@@ -138,8 +154,8 @@ def overlay(module: types.ModuleType, **names: Any) -> types.ModuleType:
 def checkpoint_globals() -> Dict[str, Any]:
     """What a checkpoint of MMEngine's runner may name besides tensors: NumPy arrays and ``HistoryBuffer``.
 
-    ``HistoryBuffer`` pickles its statistics as ``getattr(HistoryBuffer, 'mean')``; the ``getattr`` given here returns
-    this class's public methods and nothing else.
+    ``HistoryBuffer`` pickles its statistics as ``getattr(HistoryBuffer, 'mean')``; the ``getattr`` given here
+    returns this class's public methods and nothing else.
     """
     import numpy as np
     from mmengine.logging import HistoryBuffer
@@ -151,8 +167,13 @@ def checkpoint_globals() -> Dict[str, Any]:
         return method
 
     reconstruct, scalar = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
-    allowed = {'builtins.getattr': history_method, 'numpy.ndarray': np.ndarray, 'numpy.dtype': np.dtype,
-               'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer}
+    allowed = {
+        'builtins.getattr': history_method,
+        '_codecs.encode': codecs.encode,  # encode: bytes in protocol 2
+        'numpy.ndarray': np.ndarray,
+        'numpy.dtype': np.dtype,
+        'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer
+    }
     for core in ('numpy.core', 'numpy._core'):  # the module's name before and after NumPy 2
         allowed[f'{core}.multiarray._reconstruct'] = reconstruct
         allowed[f'{core}.multiarray.scalar'] = scalar
@@ -181,8 +202,9 @@ def restricted_pickle(allowed: Dict[str, Any]) -> types.ModuleType:
 def secure_checkpoints() -> None:
     """Let MMEngine load its own checkpoints, and only what :func:`checkpoint_globals` allows, on every torch.
 
-    torch >= 2.6 loads with ``weights_only=True``, which refuses ``HistoryBuffer``: it is added to the allow-list. The
-    weights-only loader of an older torch cannot be extended by name: there a restricted pickle module takes its place.
+    torch >= 2.6 loads with ``weights_only=True``, which refuses ``HistoryBuffer``: it is added to the
+    allow-list. The weights-only loader of an older torch cannot be extended by name: there a restricted pickle
+    module takes its place.
     The fork's loader, which falls back to ``weights_only=False``, is replaced.
     """
     import torch
@@ -213,7 +235,7 @@ def restore_lvis_float() -> None:
 
 
 def skip_albu() -> None:
-    """Where albumentations is absent, let MMYOLO's base configs build: ``mmdet.Albu`` warns and changes nothing."""
+    """Let MMYOLO's base configs build without albumentations: ``mmdet.Albu`` warns and changes nothing."""
     if importlib.util.find_spec('albumentations') is not None:
         return
     from mmcv.transforms import BaseTransform

@@ -1,4 +1,4 @@
-"""The wheel carries the package, its data, configs and tools; ``make`` installs once and repairs what was cut."""
+"""The wheel carries the package, data, configs and tools; ``make`` installs once and repairs what was cut."""
 import os
 import shutil
 import stat
@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = ('setup.py', 'MANIFEST.in', 'pyproject.toml', 'requirements.txt', 'LICENSE', 'README.md', 'Makefile', 'model-index.yml')
-PROBES = ('kdeov_mm/models/clip/weights/probe.safetensors', 'kdeov_mm/models/probe.json', 'kdeov_mm/probe.txt')
+FILES = ('setup.py', 'MANIFEST.in', 'pyproject.toml', 'requirements.txt', 'LICENSE', 'README.md', 'Makefile',
+         'model-index.yml')
+PROBES = ('kdeov_mm/models/clip/weights/probe.safetensors', 'kdeov_mm/models/probe.json',
+          'kdeov_mm/probe.txt')
 
 
 @pytest.fixture(scope='module')
@@ -31,8 +33,10 @@ def source(tmp_path_factory):
 
 
 def pack(source, code):
-    subprocess.run([sys.executable, '-W', 'ignore', '-c', f'import setuptools.build_meta as build; {code}'], cwd=source,
-                   check=True, capture_output=True)
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', f'import setuptools.build_meta as build; {code}'],
+                   cwd=source,
+                   check=True,
+                   capture_output=True)
 
 
 @pytest.fixture(scope='module')
@@ -41,17 +45,26 @@ def wheel(source, tmp_path_factory):
     folder = tmp_path_factory.mktemp('wheel')
     pack(source, f'build.build_sdist({str(folder)!r})')
     archive, = folder.glob('*.tar.gz')
-    subprocess.run([sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', folder, archive],
-                   check=True, capture_output=True)
+    subprocess.run([
+        sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', folder, archive
+    ],
+                   check=True,
+                   capture_output=True)
     return next(folder.glob('kdeov_mm-*.whl'))
 
 
 def test_wheel_contents(source, wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    package = {str(path.relative_to(source)) for path in source.glob('kdeov_mm/**/*')
-               if path.suffix in ('.py', '.json', '.safetensors', '.txt') and '.mim' not in path.parts}
-    mim = {f'kdeov_mm/.mim/{path.relative_to(source)}' for folder in ('configs', 'tools')
-           for path in source.glob(f'{folder}/**/*') if path.suffix in ('.py', '.sh')}
+    package = {
+        str(path.relative_to(source))
+        for path in source.glob('kdeov_mm/**/*')
+        if path.suffix in ('.py', '.json', '.safetensors', '.txt') and '.mim' not in path.parts
+    }
+    mim = {
+        f'kdeov_mm/.mim/{path.relative_to(source)}'
+        for folder in ('configs', 'tools')
+        for path in source.glob(f'{folder}/**/*') if path.suffix in ('.py', '.sh')
+    }
     if (source / 'model-index.yml').exists():
         mim.add('kdeov_mm/.mim/model-index.yml')
     assert set(PROBES) <= package and 'kdeov_mm/.mim/tools/train.py' in mim
@@ -62,10 +75,12 @@ def test_wheel_contents(source, wheel):
 
 def test_wheel_metadata(wheel):
     with zipfile.ZipFile(wheel) as archive:
-        metadata = archive.read(next(n for n in archive.namelist() if n.endswith('.dist-info/METADATA'))).decode()
+        metadata = archive.read(next(n for n in archive.namelist()
+                                     if n.endswith('.dist-info/METADATA'))).decode()
         licenses = [name for name in archive.namelist() if name.endswith('LICENSE')]
         assert 'GNU GENERAL PUBLIC LICENSE' in archive.read(licenses[0]).decode()
-    assert 'Name: kdeov_mm\n' in metadata and 'Requires-Python: >=3.10\n' in metadata and 'GPL-3.0-only' in metadata
+    for field in ('Name: kdeov_mm\n', 'Requires-Python: >=3.10\n', 'GPL-3.0-only'):
+        assert field in metadata
     for needed in ('mmyolo==0.6.0', 'mmdet==3.3.0', 'mmengine==0.10.7', 'mmcv-lite==2.1.0', 'torch>=2.1'):
         assert f'Requires-Dist: {needed}\n' in metadata
 
@@ -74,8 +89,12 @@ def test_tools_of_the_wheel(wheel, tmp_path):
     """``.mim/tools/train.py`` runs from an installed wheel, outside the source tree."""
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
-    done = subprocess.run([sys.executable, '-W', 'ignore', tmp_path / 'kdeov_mm/.mim/tools/train.py', 'absent.py'],
-                          cwd=tmp_path, capture_output=True, text=True, env=dict(os.environ, PYTHONPATH=str(tmp_path)))
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', tmp_path / 'kdeov_mm/.mim/tools/train.py', 'absent.py'],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, PYTHONPATH=str(tmp_path)))
     assert done.returncode == 2 and done.stderr.splitlines()[-1] == 'error: config file not found: absent.py'
 
 
@@ -98,7 +117,7 @@ case "$*" in *"-m venv"*) mkdir -p venv/bin; cp fake venv/bin/python ;; esac
 
 @pytest.fixture
 def make(source, tmp_path):
-    """Run ``make install`` with a stand-in for Python that writes its arguments down; return exit status and calls."""
+    """Run ``make install`` with a Python that notes its arguments; return exit status, calls and stderr."""
     for name in ('Makefile', 'setup.py', 'requirements.txt'):
         shutil.copy(source / name, tmp_path)
     shutil.copytree(source / 'requirements', tmp_path / 'requirements')
@@ -107,10 +126,14 @@ def make(source, tmp_path):
 
     def make(fail_on=''):
         (tmp_path / 'calls').unlink(missing_ok=True)
-        done = subprocess.run(['make', 'install', 'VENV=venv', 'PYTHON=./fake'], cwd=tmp_path, capture_output=True, text=True,
+        done = subprocess.run(['make', 'install', 'VENV=venv', 'PYTHON=./fake'],
+                              cwd=tmp_path,
+                              capture_output=True,
+                              text=True,
                               env=dict(os.environ, FAIL_ON=fail_on))
         calls = tmp_path / 'calls'
         return done.returncode, calls.read_text() if calls.exists() else '', done.stderr
+
     make.folder = tmp_path
     return make
 

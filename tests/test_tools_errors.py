@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.runner import CheckpointLoader
 
 from kdeov_mm.utils import load_config, resolve_checkpoint
 from kdeov_mm.utils.config import leaves
@@ -23,14 +24,16 @@ metainfo = dict(classes=('square',))
 model = dict(bbox_head=dict(head_module=dict(num_classes=1)), train_cfg=dict(assigner=dict(num_classes=1)))
 pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True),
             dict(type='mmdet.Resize', scale=(64, 64)), dict(type='mmdet.PackDetInputs')]
-test_pipeline = [pipeline[0], pipeline[2], dict(type='LoadAnnotations', with_bbox=True, _scope_='mmdet'), pipeline[3]]
+test_pipeline = [pipeline[0], pipeline[2], dict(type='LoadAnnotations', with_bbox=True, _scope_='mmdet'),
+                 pipeline[3]]
 train_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False, pin_memory=False, dataset=dict(
     metainfo=metainfo, pipeline=pipeline, ann_file='annotations/instances_train2017.json'))
 val_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False, pin_memory=False, dataset=dict(
     metainfo=metainfo, pipeline=test_pipeline, batch_shapes_cfg=None))
 test_dataloader = val_dataloader
 train_cfg = dict(max_epochs=2, val_interval=2, dynamic_intervals=None)
-default_hooks = dict(param_scheduler=dict(max_epochs=2), checkpoint=dict(interval=1, save_best=None, max_keep_ckpts=3))
+default_hooks = dict(param_scheduler=dict(max_epochs=2),
+                     checkpoint=dict(interval=1, save_best=None, max_keep_ckpts=3))
 custom_hooks = []
 '''
 
@@ -45,8 +48,8 @@ def make_coco(root: Path, images: int = 4) -> None:
             image[10:40, 10 + i:40 + i] = 255
             cv2.imwrite(str(root / split / f'{i}.jpg'), image)
             coco['images'].append(dict(id=i, file_name=f'{i}.jpg', width=64, height=64))
-            coco['annotations'].append(dict(id=i, image_id=i, category_id=1, bbox=[10 + i, 10, 30, 30], area=900,
-                                            iscrowd=0))
+            coco['annotations'].append(
+                dict(id=i, image_id=i, category_id=1, bbox=[10 + i, 10, 30, 30], area=900, iscrowd=0))
         (root / 'annotations').mkdir(exist_ok=True)
         (root / f'annotations/instances_{split}.json').write_text(json.dumps(coco))
 
@@ -70,6 +73,7 @@ def run(world, monkeypatch):
         spec.loader.exec_module(module)
         monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *map(str, args)])
         module.main()
+
     return run
 
 
@@ -86,6 +90,7 @@ def fail(run, capsys):
         assert len(errors) == 1 and errors[0] == lines[-1]
         assert not list(Path('.').rglob('epoch_*.pth'))
         return errors[0]
+
     return fail
 
 
@@ -110,10 +115,16 @@ def test_unknown_option(fail, option, said):
 
 
 @pytest.mark.parametrize('option, value', [
-    ('train_dataloader.batch_size', 7), ('model.backbone.frozen_stages', 1), ('randomness.seed', 3),
-    ('train_dataloader.dataset.indices', 5), ('train_dataloader.prefetch_factor', 2), ('load_from', 'x.pth'),
-    ('optim_wrapper.clip_grad.max_norm', 1.), ('optim_wrapper.accumulative_counts', 2),
-    ('param_scheduler', None), ('pipeline.0.to_float32', True),
+    ('train_dataloader.batch_size', 7),
+    ('model.backbone.frozen_stages', 1),
+    ('randomness.seed', 3),
+    ('train_dataloader.dataset.indices', 5),
+    ('train_dataloader.prefetch_factor', 2),
+    ('load_from', 'x.pth'),
+    ('optim_wrapper.clip_grad.max_norm', 1.),
+    ('optim_wrapper.accumulative_counts', 2),
+    ('param_scheduler', None),
+    ('pipeline.0.to_float32', True),
 ])
 def test_known_option(world, option, value):
     """Fields of the config, and arguments of the classes in it that the config leaves at their defaults."""
@@ -139,7 +150,10 @@ other = ['data/coco_mini/x', 'x/data/coco/', 'data/cocoa', 'data']
 ''')
     cfg = load_config('nested.py', data_root='/mnt/real')
     assert cfg.data_root == '/mnt/real/'
-    assert cfg.a.dataset.datasets == [dict(data_root='/mnt/real/'), dict(ann_file='/mnt/real/annotations/x.json')]
+    assert cfg.a.dataset.datasets == [
+        dict(data_root='/mnt/real/'),
+        dict(ann_file='/mnt/real/annotations/x.json')
+    ]
     assert cfg.b[0].ann_file == '/mnt/real/y.json' and cfg.b[1] == ['/mnt/real']
     assert cfg.c == {'/mnt/real/train2017/': 'img'}
     assert cfg.other == ['data/coco_mini/x', 'x/data/coco/', 'data/cocoa', 'data']
@@ -156,7 +170,8 @@ def test_data_root_of_a_real_config(world):
             node = node[int(part)] if isinstance(node, (list, tuple)) else node[part]
         values.append(node)
     assert not [value for value in values if isinstance(value, str) and value.startswith('data/coco')]
-    assert cfg.train_dataloader.dataset.data_root == 'coco/' and cfg.val_dataloader.dataset.data_root == 'mine'
+    assert cfg.train_dataloader.dataset.data_root == 'coco/'
+    assert cfg.val_dataloader.dataset.data_root == 'mine'
     assert cfg.val_evaluator.ann_file == 'coco/annotations/instances_val2017.json'
 
 
@@ -205,9 +220,11 @@ def test_bad_checkpoints(fail, world):
     os.truncate('cut.pth', 2000)
     torch.save(dict(state_dict=dict(x=torch.zeros(2))), 'other.pth')
     Path('work').mkdir()
-    for name, said in [('absent.pth', 'checkpoint not found: absent.pth'), ('text.pth', 'text.pth is not a complete'),
-                       ('cut.pth', 'cut.pth is not a complete'), ('no_weights.pth', 'no_weights.pth is not a checkpoint'),
-                       ('work', 'no complete checkpoint in work'), ('other.pth', 'other.pth belongs to another model')]:
+    for name, said in [('absent.pth', 'checkpoint not found: absent.pth'),
+                       ('text.pth', 'text.pth is not a complete'), ('cut.pth', 'cut.pth is not a complete'),
+                       ('no_weights.pth', 'no_weights.pth is not a checkpoint'),
+                       ('work', 'no complete checkpoint in work'),
+                       ('other.pth', 'other.pth belongs to another model')]:
         assert said in fail('test', 'config.py', name, '--data-root', 'coco')
     for name, said in [('text.pth', 'is not a complete checkpoint'), ('other.pth', 'cannot be resumed')]:
         assert said in fail('train', 'config.py', '--data-root', 'coco', '--resume', name)
@@ -227,14 +244,14 @@ def test_train_resume_test(world, run, capfd):
     first, last = Path('work/epoch_1.pth'), Path('work/epoch_2.pth')
     run(*train)
     assert Path(resolve_checkpoint('work')).resolve() == last.resolve()
-    whole = torch.load(last, map_location='cpu', weights_only=True)['state_dict']
+    whole = CheckpointLoader.load_checkpoint(str(last), map_location='cpu')['state_dict']
 
     os.truncate(last, last.stat().st_size // 2)
     saved = first.stat().st_mtime_ns
     with pytest.warns(UserWarning, match='epoch_2.pth is not a complete checkpoint'):
         run(*train, '--resume')
     assert first.stat().st_mtime_ns == saved  # epoch 1 was not trained again
-    resumed = torch.load(last, map_location='cpu', weights_only=True)['state_dict']
+    resumed = CheckpointLoader.load_checkpoint(str(last), map_location='cpu')['state_dict']
     assert whole.keys() == resumed.keys() and all(torch.equal(whole[name], resumed[name]) for name in whole)
 
     capfd.readouterr()

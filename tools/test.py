@@ -14,10 +14,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file, or a work dir, whose last complete one is taken')
     parser.add_argument('--work-dir', help='folder of the results; default: work_dirs/<name of the config>')
-    parser.add_argument('--data-root', help="folder that takes the place of the config's data_root everywhere in it")
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE',
-                        help='replace fields of the config, such as test_dataloader.0.batch_size=8')
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='job launcher')
+    parser.add_argument(
+        '--data-root', help="folder that takes the place of the config's data_root everywhere in it")
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='FIELD=VALUE',
+        help='replace fields of the config, such as test_dataloader.0.batch_size=8')
+    parser.add_argument(
+        '--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -34,7 +40,7 @@ def main() -> None:
         prepare_data(cfg, 'test')
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         check_weights(runner.model, cfg.load_from)
-        runner.test_loop  # builds the data sets, so that they too complain before testing
+        _ = runner.test_loop  # builds the data sets: they too complain before testing
     runner.test()
 
 

@@ -3,8 +3,8 @@ import argparse
 import os
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
-from kdeov_mm.utils import (InputError, check_checkpoint, check_weights, find_resume, is_finished, load_config,
-                            prepare_data, user_errors)
+from kdeov_mm.utils import (InputError, check_checkpoint, check_weights, find_resume, is_finished,
+                            load_config, prepare_data, user_errors)
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 from mmyolo.registry import RUNNERS
@@ -13,14 +13,26 @@ from mmyolo.registry import RUNNERS
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='folder of logs and checkpoints; default: work_dirs/<name of the config>')
-    parser.add_argument('--data-root', help="folder that takes the place of the config's data_root everywhere in it")
-    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-                        help='go on from this checkpoint; without a value, from the newest complete one in the work dir')
-    parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision (needs a GPU)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE',
-                        help='replace fields of the config, such as train_dataloader.batch_size=8 or key="[a,b]"')
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='job launcher')
+    parser.add_argument(
+        '--work-dir', help='folder of logs and checkpoints; default: work_dirs/<name of the config>')
+    parser.add_argument(
+        '--data-root', help="folder that takes the place of the config's data_root everywhere in it")
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint; without a value, from the newest complete one in the work dir')
+    parser.add_argument(
+        '--amp', action='store_true', help='train with automatic mixed precision (needs a GPU)')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='FIELD=VALUE',
+        help='replace fields of the config, such as train_dataloader.batch_size=8 or key="[a,b]"')
+    parser.add_argument(
+        '--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -57,7 +69,7 @@ def main() -> None:
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         if cfg.get('load_from') and not cfg.get('resume'):
             check_weights(runner.model, cfg.load_from, partial=True)
-        runner.train_loop, runner.val_loop  # builds the data sets, so that they too complain before training
+        _ = runner.train_loop, runner.val_loop  # builds the data sets: they too complain before training
     runner.train()
 
 

@@ -4,5 +4,7 @@ from .config import load_config
 from .data import prepare_data
 from .errors import InputError, user_errors
 
-__all__ = ['InputError', 'check_checkpoint', 'check_weights', 'find_resume', 'is_finished', 'load_config', 'prepare_data',
-           'resolve_checkpoint', 'user_errors']
+__all__ = [
+    'InputError', 'check_checkpoint', 'check_weights', 'find_resume', 'is_finished', 'load_config',
+    'prepare_data', 'resolve_checkpoint', 'user_errors'
+]

@@ -29,10 +29,13 @@ def check_checkpoint(path: str, resume: bool = False) -> dict:
         checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     except Exception as error:  # a damaged file can fail anywhere in the loader
         reason = str(error).split('. ')[0] or type(error).__name__
-        raise InputError(f'{path} is not a complete checkpoint ({reason}); give a .pth file that training wrote') from error
+        raise InputError(
+            f'{path} is not a complete checkpoint ({reason}); give a .pth file that training wrote'
+        ) from error
     weights = state_dict(checkpoint)
     if not weights:
-        raise InputError(f'{path} is not a checkpoint: it holds no weights; give a .pth file that training wrote')
+        raise InputError(
+            f'{path} is not a checkpoint: it holds no weights; give a .pth file that training wrote')
     missing = [field for field in RESUME_FIELDS if field not in checkpoint] if resume else []
     if missing:
         raise InputError(f'{path} cannot be resumed: it has no {", ".join(missing)}; '
@@ -48,7 +51,7 @@ def state_dict(checkpoint: object) -> dict:
 
 
 def check_weights(model: torch.nn.Module, path: str, partial: bool = False) -> None:
-    """Check that a checkpoint belongs to a model: MMEngine's loader only warns, and goes on with random weights.
+    """Check that a checkpoint belongs to a model: MMEngine's loader only warns and goes on without it.
 
     Args:
         model: what the weights are for.
@@ -58,18 +61,21 @@ def check_weights(model: torch.nn.Module, path: str, partial: bool = False) -> N
     Raises:
         InputError: if fewer than half of the model's tensors (partial: none) are in it with their shapes.
     """
-    weights, own = ({re.sub(r'^module\.', '', name): value for name, value in tensors.items()}
+    weights, own = ({re.sub(r'^module\.', '', name): value
+                     for name, value in tensors.items()}
                     for tensors in (state_dict(check_checkpoint(path)), model.state_dict()))
     shared = [name for name in own if name in weights]
     fitting = [name for name in shared if own[name].shape == weights[name].shape]
     fix = 'give the config that it was trained with'
     if len(fitting) < (1 if partial else len(own) / 2):
-        raise InputError(f'{path} belongs to another model: it has {len(fitting)} of the {len(own)} tensors of this '
-                         f'config; {fix}')
+        raise InputError(
+            f'{path} belongs to another model: it has {len(fitting)} of the {len(own)} tensors of this '
+            f'config; {fix}')
     for name in () if partial else shared:
         if name not in fitting:
-            raise InputError(f'{path} belongs to another model: {name} is {tuple(weights[name].shape)} there and '
-                             f'{tuple(own[name].shape)} in this config; {fix}')
+            raise InputError(
+                f'{path} belongs to another model: {name} is {tuple(weights[name].shape)} there and '
+                f'{tuple(own[name].shape)} in this config; {fix}')
 
 
 def numbered_checkpoints(work_dir: str) -> List[Path]:
@@ -80,7 +86,7 @@ def numbered_checkpoints(work_dir: str) -> List[Path]:
 
 
 def find_resume(work_dir: str) -> Optional[str]:
-    """The checkpoint to go on from: the one that ``last_checkpoint`` names, else the newest complete one, else None."""
+    """The checkpoint that ``last_checkpoint`` names, else a work dir's newest complete one, else None."""
     last = Path(work_dir, 'last_checkpoint')
     candidates = numbered_checkpoints(work_dir)
     if last.is_file():
@@ -115,5 +121,6 @@ def resolve_checkpoint(path: str) -> str:
 def is_finished(cfg: Config, checkpoint: dict) -> bool:
     """Whether a checkpoint is at or past the end of the training that the config asks for."""
     meta, train_cfg = checkpoint['meta'], cfg.get('train_cfg') or {}
-    return any(train_cfg.get(last) is not None and meta.get(now, 0) >= train_cfg[last]
-               for now, last in (('epoch', 'max_epochs'), ('iter', 'max_iters')))
+    return any(
+        train_cfg.get(last) is not None and meta.get(now, 0) >= train_cfg[last]
+        for now, last in (('epoch', 'max_epochs'), ('iter', 'max_iters')))

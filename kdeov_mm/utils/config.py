@@ -13,19 +13,25 @@ from torch.utils.data import DataLoader
 
 from .errors import InputError
 
-RUNNER_FIELDS = {'activation_checkpointing', 'auto_scale_lr', 'compile', 'efficient_conv_bn_eval',
-                 'find_unused_parameters', 'model_wrapper_cfg', 'runner_type', 'sync_bn', 'tta_model', 'tta_pipeline'}
+RUNNER_FIELDS = {
+    'activation_checkpointing', 'auto_scale_lr', 'compile', 'efficient_conv_bn_eval',
+    'find_unused_parameters', 'model_wrapper_cfg', 'runner_type', 'sync_bn', 'tta_model', 'tta_pipeline'
+}
 OPEN_FIELDS = {'custom_keys', 'paramwise_cfg'}  # their keys are free
 
 
-def load_config(path: str, cfg_options: Optional[dict] = None, data_root: Optional[str] = None,
+def load_config(path: str,
+                cfg_options: Optional[dict] = None,
+                data_root: Optional[str] = None,
                 work_dir: Optional[str] = None) -> Config:
     """Read a config file and apply the tools' options to it.
 
     Args:
         path: config file.
-        cfg_options: dotted names and values of fields to replace; ``data_root`` among them acts as the argument does.
-        data_root: takes the place of the config's ``data_root`` wherever that occurs, see :func:`replace_data_root`.
+        cfg_options: dotted names and values of fields to replace; ``data_root`` among them acts as the
+            argument does.
+        data_root: takes the place of the config's ``data_root`` wherever that occurs, see
+            :func:`replace_data_root`.
         work_dir: where logs and checkpoints go; the config's own, else ``work_dirs/<name of the config>``.
 
     Raises:
@@ -65,7 +71,7 @@ def read_config(path: str) -> Config:
 
 
 def drop_collate_scope(cfg: Config) -> None:
-    """Remove ``_scope_``, which MMEngine adds to what a config inherits from ``mmyolo::``, from collate functions.
+    """Remove the ``_scope_`` that MMEngine adds to collate functions inherited from ``mmyolo::``.
 
     MMEngine would hand it to the function as an argument.
     """
@@ -83,15 +89,16 @@ def suggest(name: str, known) -> str:
 
 
 def replace_data_root(cfg: Config, data_root: str) -> Config:
-    """A config in which each path under the old ``data_root`` is under the new one, in whatever list or dict it is.
+    """A config whose paths under the old ``data_root`` are under the new one, in whatever list or dict.
 
     Raises:
         InputError: if the config has no ``data_root`` at its top level.
     """
     old = cfg.get('data_root')
     if not isinstance(old, str) or not old.strip('/'):
-        raise InputError(f'--data-root {data_root}: {cfg.filename} has no data_root to replace; '
-                         'give it one at its top level, or use --cfg-options with the full names of the fields')
+        raise InputError(
+            f'--data-root {data_root}: {cfg.filename} has no data_root to replace; '
+            'give it one at its top level, or use --cfg-options with the full names of the fields')
     old = old.rstrip('/')
 
     def replace(value: Any) -> Any:
@@ -107,7 +114,7 @@ def replace_data_root(cfg: Config, data_root: str) -> Config:
 
 
 def check_option(cfg: Config, name: str) -> None:
-    """Check that a dotted name is a field of the config, or an argument of the class or loader that it belongs to.
+    """Check that a dotted name is a field of the config, or an argument of the class it belongs to.
 
     Raises:
         InputError: if it is not, with the names closest to it.
@@ -135,8 +142,9 @@ def check_option(cfg: Config, name: str) -> None:
     if len(parts) == 1 and name not in runner_fields() and not isinstance(node, (dict, list)):
         same = [path for path in leaves(cfg._cfg_dict) if path.rsplit('.', 1)[-1] == name and path != name]
         if same:
-            warnings.warn(f'--cfg-options {name} changes a variable of the config file, not what was made from it: '
-                          f'{", ".join(same)}')
+            warnings.warn(
+                f'--cfg-options {name} changes a variable of the config file, not what was made from it: '
+                f'{", ".join(same)}')
 
 
 def allowed_fields(node: dict, name: str) -> Optional[Set[str]]:
@@ -174,7 +182,7 @@ def parameters(function: Any) -> Set[str]:
 
 
 def find_classes(type_: Any) -> List[Any]:
-    """What a config's ``type`` may stand for, in any registry: the class itself, or all classes of that name."""
+    """What a config's ``type`` may stand for, the class itself, or all registered classes of that name."""
     if not isinstance(type_, str):
         return [type_] if callable(type_) else []
     scope, _, name = type_.rpartition('.')
@@ -189,9 +197,10 @@ def find_classes(type_: Any) -> List[Any]:
 
 def leaves(node: Any, path: Tuple[str, ...] = ()) -> Iterator[str]:
     """Dotted names of all fields of a config that are neither dict nor list."""
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, (list, tuple)) else None
-    if items is None:
+    if isinstance(node, (list, tuple)):
+        node = dict(enumerate(node))
+    if not isinstance(node, dict):
         yield '.'.join(path)
         return
-    for key, value in items:
+    for key, value in node.items():
         yield from leaves(value, (*path, str(key)))

@@ -81,8 +81,9 @@ def check_dataset(name: str, node: dict) -> None:
         folder = join(root, folder)
         check_folder(f'{name}.data_prefix.{key}', folder, 'check data_root and data_prefix')
         if key == 'img' and image and not os.path.exists(os.path.join(folder, image)):
-            raise InputError(f'{name}.data_prefix.img: {folder} has no {image}, the first image of {node["ann_file"]}; '
-                             'check that images and annotations belong together')
+            raise InputError(
+                f'{name}.data_prefix.img: {folder} has no {image}, the first image of {node["ann_file"]}; '
+                'check that images and annotations belong together')
 
 
 def is_local(path: Any) -> bool:
@@ -104,7 +105,7 @@ def check_folder(name: str, folder: str, fix: str) -> None:
 
 @lru_cache(maxsize=None)
 def check_coco(name: str, path: str, needed: Tuple[str, ...], changed: int) -> Optional[str]:
-    """Check that a file is JSON and has the lists ``needed``; return the file name of its first image, if it says.
+    """Check that a file is JSON and has the lists ``needed``; return the file name of its first image.
 
     One file, as of the time ``changed``, is read once, however many parts of a config name it.
 

@@ -13,7 +13,8 @@ class InputError(ValueError):
 def user_errors() -> Iterator[None]:
     """Turn a ``ValueError`` or ``OSError`` of the body into one line and exit status 2.
 
-    For the part of a tool that reads the user's input. ``KDEOV_TRACEBACK=1`` in the environment shows the traceback.
+    For the part of a tool that reads the user's input. ``KDEOV_TRACEBACK=1`` in the environment keeps the
+    traceback.
     """
     try:
         yield
