@@ -203,8 +203,8 @@ def secure_checkpoints() -> None:
     """Let MMEngine load its own checkpoints, and only what :func:`checkpoint_globals` allows, on every torch.
 
     torch >= 2.6 loads with ``weights_only=True``, which refuses ``HistoryBuffer``: it is added to the
-    allow-list. The weights-only loader of an older torch cannot be extended by name: there a restricted pickle
-    module takes its place.
+    allow-list. The weights-only loader of an older torch cannot be extended by name: there a restricted
+    pickle module takes its place.
     The fork's loader, which falls back to ``weights_only=False``, is replaced.
     """
     import torch

@@ -237,6 +237,34 @@ def test_amp_without_gpu(fail, monkeypatch):
     assert '--amp needs a GPU' in fail('train', 'config.py', '--data-root', 'coco', '--amp')
 
 
+def test_errors_of_hooks_before_training(fail):
+    """What a hook finds wrong before the first step is the user's; later errors keep their traceback."""
+    Path('hooked.py').write_text('''
+_base_ = './config.py'
+custom_imports = dict(imports=['kdeov_mm', 'picky_hook'], allow_failed_imports=False)
+custom_hooks = [dict(type='PickyHook')]
+''')
+    Path('picky_hook.py').write_text('''
+from mmengine.hooks import Hook
+from mmyolo.registry import HOOKS
+@HOOKS.register_module(force=True)
+class PickyHook(Hook):
+    def __init__(self, method='before_run'):
+        setattr(self, method, self.refuse)
+    def refuse(self, *args, **kwargs):
+        raise ValueError('dimension 3\\nis not 4')
+''')
+    sys.path.insert(0, '.')
+    try:
+        assert fail('train', 'hooked.py', '--data-root', 'coco') == 'error: dimension 3 is not 4'
+        with pytest.raises(ValueError, match='dimension 3'):
+            fail('train', 'hooked.py', '--data-root', 'coco',
+                 '--cfg-options', 'custom_hooks.0.method=after_train_iter')
+    finally:
+        sys.path.remove('.')
+        sys.modules.pop('picky_hook', None)
+
+
 def test_train_resume_test(world, run, capfd):
     """A real run through the tools: a user's own MMYOLO config, cut while it saved, resumed, then tested."""
     options = ('config.py', '--data-root', 'coco', '--work-dir', 'work')

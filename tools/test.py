@@ -3,7 +3,8 @@ import argparse
 import os
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
-from kdeov_mm.utils import check_weights, load_config, prepare_data, resolve_checkpoint, user_errors
+from kdeov_mm.utils import (FirstStep, check_weights, load_config, prepare_data, resolve_checkpoint,
+                            user_errors)
 from mmengine.config import DictAction
 from mmengine.runner import Runner
 from mmyolo.registry import RUNNERS
@@ -41,7 +42,9 @@ def main() -> None:
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         check_weights(runner.model, cfg.load_from)
         _ = runner.test_loop  # builds the data sets: they too complain before testing
-    runner.test()
+        runner.register_hook(first := FirstStep())
+    with user_errors(until=first):
+        runner.test()
 
 
 if __name__ == '__main__':

@@ -3,7 +3,7 @@ import argparse
 import os
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
-from kdeov_mm.utils import (InputError, check_checkpoint, check_weights, find_resume, is_finished,
+from kdeov_mm.utils import (FirstStep, InputError, check_checkpoint, check_weights, find_resume, is_finished,
                             load_config, prepare_data, user_errors)
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
@@ -70,7 +70,9 @@ def main() -> None:
         if cfg.get('load_from') and not cfg.get('resume'):
             check_weights(runner.model, cfg.load_from, partial=True)
         _ = runner.train_loop, runner.val_loop  # builds the data sets: they too complain before training
-    runner.train()
+        runner.register_hook(first := FirstStep())
+    with user_errors(until=first):
+        runner.train()
 
 
 if __name__ == '__main__':

@@ -2,9 +2,9 @@
 from .checkpoint import check_checkpoint, check_weights, find_resume, is_finished, resolve_checkpoint
 from .config import load_config
 from .data import prepare_data
-from .errors import InputError, user_errors
+from .errors import FirstStep, InputError, user_errors
 
 __all__ = [
-    'InputError', 'check_checkpoint', 'check_weights', 'find_resume', 'is_finished', 'load_config',
-    'prepare_data', 'resolve_checkpoint', 'user_errors'
+    'FirstStep', 'InputError', 'check_checkpoint', 'check_weights', 'find_resume', 'is_finished',
+    'load_config', 'prepare_data', 'resolve_checkpoint', 'user_errors'
 ]

@@ -2,24 +2,40 @@
 import os
 import sys
 from contextlib import contextmanager
-from typing import Iterator
+from typing import Iterator, Optional
+
+from mmengine.hooks import Hook
 
 
 class InputError(ValueError):
     """What the user gave cannot be used; the message names the input, its value and the fix."""
 
 
+class FirstStep(Hook):
+    """Knows whether training or testing has begun: before, an error is most likely one of the input."""
+    priority = 'VERY_HIGH'
+
+    def __init__(self) -> None:
+        self.reached = False
+
+    def before_train_iter(self, *args, **kwargs) -> None:
+        self.reached = True
+
+    before_test_iter = before_train_iter
+
+
 @contextmanager
-def user_errors() -> Iterator[None]:
+def user_errors(until: Optional[FirstStep] = None) -> Iterator[None]:
     """Turn a ``ValueError`` or ``OSError`` of the body into one line and exit status 2.
 
-    For the part of a tool that reads the user's input. ``KDEOV_TRACEBACK=1`` in the environment keeps the
-    traceback.
+    Args:
+        until: once this hook has seen the first step, errors keep their traceback. ``KDEOV_TRACEBACK=1`` in the
+            environment keeps it always.
     """
     try:
         yield
     except (ValueError, OSError) as error:
-        if os.environ.get('KDEOV_TRACEBACK'):
+        if os.environ.get('KDEOV_TRACEBACK') or until is not None and until.reached:
             raise
         print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
         sys.exit(2)
