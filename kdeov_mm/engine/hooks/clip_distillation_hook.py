@@ -19,11 +19,14 @@ class CLIPDistillationHook(Hook):
 
     Args:
         teacher: Config of an image teacher (``OpenCLIPTeacher``).
-        text_encoder: Config of the text encoder for captions and prompts; None: no captions.
-        regions: Whether the head may ask the teacher about regions.
+        text_encoder: Config of the text encoder for captions and background prompts; None: no captions.
+        regions: Whether the head may ask the teacher about regions; needs a text encoder.
         proposals_from_epoch: First epoch in which unlabelled proposals are shown to the teacher.
         background_prompts: Texts that describe a region without an object.
         test: Whether test batches get ``teacher_embedding`` too, so that metrics report the teacher beside the student.
+
+    Raises:
+        ValueError: ``regions`` without a text encoder.
     """
 
     priority = 'HIGH'
@@ -32,6 +35,9 @@ class CLIPDistillationHook(Hook):
                  proposals_from_epoch: int = 2,
                  background_prompts: Sequence[str] = ('an empty background', 'nothing but a background'),
                  test: bool = True) -> None:
+        if regions and text_encoder is None:
+            raise ValueError('text_encoder: regions=True needs one for the background prompts; give one, '
+                             'or set regions=False')
         self.teacher_cfg, self.text_encoder = teacher, text_encoder
         self.regions, self.proposals_from_epoch = regions, proposals_from_epoch
         self.background_prompts = list(background_prompts)
@@ -45,7 +51,7 @@ class CLIPDistillationHook(Hook):
         Raises:
             ValueError: The teacher's dimension is not the student's.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = self.student = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if self.teacher is None:
             self.teacher = MODELS.build(self.teacher_cfg).to(next(model.parameters()).device)
             dims = self.teacher.embed_dims
@@ -75,9 +81,8 @@ class CLIPDistillationHook(Hook):
         self.fill(data_batch)
         for sample in samples:
             captions = sample.get('captions')
-            if captions:
+            if captions and self.captions:
                 sample.caption_embedding = self.captions[captions[runner.epoch % len(captions)]]
-        self.texts = runner.model.texts
 
     def before_test_epoch(self, runner) -> None:
         if self.test:
@@ -109,6 +114,7 @@ class CLIPDistillationHook(Hook):
             teacher's similarities to the training vocabulary against the background prompts.
         """
         embeddings = self.teacher.encode_regions(self.images, boxes)
-        names = torch.cat([self.texts, self.background.to(self.texts)])
+        texts = self.student.texts
+        names = torch.cat([texts, self.background.to(texts)])
         probability = (self.teacher.logit_scale * embeddings @ names.T).softmax(-1)
-        return embeddings, probability[:, :len(self.texts)].sum(-1)
+        return embeddings, probability[:, :len(texts)].sum(-1)

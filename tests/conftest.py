@@ -1,0 +1,88 @@
+"""A world, a teacher and a training so small that tests can afford several of them."""
+import shutil
+from pathlib import Path
+from typing import Iterator
+
+import open_clip
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from safetensors.torch import save_file
+
+import kdeov_mm  # noqa: F401
+from kdeov_mm.datasets import ensure_world
+from kdeov_mm.utils import load_config
+
+DEMO = Path(__file__).resolve().parents[1] / 'configs' / 'kdeov_yolov8n.py'
+WORLD = dict(image_size=64, sizes=dict(teacher=8, train=32, val=8, test=16, test_single=16))
+
+
+@pytest.fixture(scope='session', autouse=True)
+def text_bank_cache(tmp_path_factory):
+    """Tests neither read nor fill the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('KDEOV_CACHE', str(tmp_path_factory.mktemp('cache')))
+        yield
+
+
+@pytest.fixture
+def mmyolo_scope():
+    """Lets configs name MMYOLO's classes without a runner."""
+    init_default_scope('mmyolo')
+
+
+@pytest.fixture(scope='session')
+def tiny_world(tmp_path_factory):
+    """The folder of a shapes world of a few dozen images; copy it to change it."""
+    root = tmp_path_factory.mktemp('world') / 'shapes'
+    ensure_world(root, **WORLD)
+    return root
+
+
+@pytest.fixture
+def world_copy(tiny_world, tmp_path):
+    """A copy of the tiny world that a test may change."""
+    return Path(shutil.copytree(tiny_world, tmp_path / 'world'))
+
+
+@pytest.fixture(scope='session')
+def tiny_teacher(tmp_path_factory):
+    """A weights file of the shapes world's architecture, with random weights."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp('teacher') / 'teacher.safetensors'
+    save_file(open_clip.create_model('kdeov-shapes').state_dict(), path)
+    return str(path)
+
+
+def dicts(node) -> Iterator[dict]:
+    """All dicts in a config."""
+    if isinstance(node, dict):
+        yield node
+    for item in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
+        yield from dicts(item)
+
+
+@pytest.fixture(scope='session')
+def demo_config(tiny_world, tiny_teacher, tmp_path_factory):
+    """Makes the demo's own config, on the tiny world with the tiny teacher, for two epochs of four steps.
+
+    The objectness of proposals has no lower limit there: a student that has learnt nothing still proposes regions.
+    """
+    def make(data_root=tiny_world, epochs=2):
+        work_dir = tmp_path_factory.mktemp('run')
+        cfg = load_config(str(DEMO), data_root=str(data_root), work_dir=str(work_dir))
+        for node in dicts(cfg._cfg_dict):
+            if node.get('pretrained') == 'shapes':
+                node.pretrained = tiny_teacher
+            if node.get('type') == 'mmdet.Resize':
+                node.scale = (WORLD['image_size'], ) * 2
+        cfg.shapes_world.update(WORLD)
+        cfg.train_dataloader.batch_size = 8
+        cfg.model.bbox_head.proposal_score = 0.
+        cfg.train_cfg.max_epochs = epochs
+        cfg.param_scheduler[1].end = epochs
+        cfg.default_hooks.logger.interval = 1
+        cfg.log_level = 'WARNING'
+        cfg.experiment_name = work_dir.name  # runners of one process share what has one name
+        return cfg
+    return make

@@ -1,0 +1,189 @@
+"""What the distillation hook brings to a batch, computed again from the files by OpenCLIP itself."""
+from types import SimpleNamespace
+
+import cv2
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.runner import Runner
+from mmyolo.registry import HOOKS, MODELS
+
+from kdeov_mm.models import TextBank
+
+pytestmark = pytest.mark.usefixtures('mmyolo_scope')
+
+
+@pytest.fixture
+def cfg(demo_config):
+    """The tiny demo, every image flipped, without a second process."""
+    cfg = demo_config()
+    for transform in cfg.train_dataloader.dataset.pipeline:
+        if transform.type == 'mmdet.RandomFlip':
+            transform.prob = 1.
+    cfg.train_dataloader.num_workers = 0
+    return cfg
+
+
+@pytest.fixture
+def runner(cfg):
+    """What hooks see of a runner in its first epoch, with a vocabulary of three names."""
+    model = MODELS.build(cfg.model)
+    names = ['red circle', 'solid blue star', 'ring']
+    model.set_vocabulary(TextBank.build(names, cfg.custom_hooks[0].text_encoder))
+    return SimpleNamespace(model=model, epoch=0, train_dataloader=Runner.build_dataloader(cfg.train_dataloader, seed=0))
+
+
+@pytest.fixture
+def make_hook(cfg):
+    return lambda **changes: HOOKS.build({**cfg.custom_hooks[1], **changes})
+
+
+@pytest.fixture
+def step(runner, make_hook):
+    """A hook and the batch that it has just filled."""
+    hook = make_hook()
+    hook.before_train(runner)
+    hook.before_train_epoch(runner)
+    batch = next(iter(runner.train_dataloader))
+    hook.before_train_iter(runner, 0, batch)
+    return hook, batch
+
+
+@pytest.fixture(scope='module')
+def clip(tiny_teacher):
+    """The teacher, loaded by OpenCLIP alone."""
+    return open_clip.create_model('kdeov-shapes', pretrained=tiny_teacher).eval()
+
+
+def embed_image(clip, image):
+    """The embedding ``[D]`` of an RGB image in [0, 1], ``[3, 64, 64]``."""
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
+    with torch.no_grad():
+        return F.normalize(clip.encode_image(((image - mean) / std)[None])[0], dim=-1)
+
+
+def embed_texts(clip, texts):
+    with torch.no_grad():
+        return F.normalize(clip.encode_text(open_clip.get_tokenizer('kdeov-shapes')(texts)), dim=-1)
+
+
+def test_the_teacher_sees_the_augmented_images(step, clip):
+    _, batch = step
+    expected = []
+    for sample in batch['data_samples']:
+        assert sample.flip
+        image = cv2.cvtColor(cv2.imread(sample.img_path), cv2.COLOR_BGR2RGB)[:, ::-1].copy()
+        expected.append(embed_image(clip, torch.from_numpy(image).permute(2, 0, 1).float() / 255))
+    expected = torch.stack(expected)
+    found = torch.stack([sample.teacher_embedding for sample in batch['data_samples']])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert (expected - expected.roll(1, 0)).norm(dim=-1).min() > 1e-3  # the images are told apart
+
+
+@pytest.mark.parametrize('epoch', [0, 1])
+def test_captions_are_embedded_in_turn(runner, make_hook, clip, epoch):
+    hook = make_hook()
+    hook.before_train(runner)
+    runner.epoch = epoch
+    batch = next(iter(runner.train_dataloader))
+    hook.before_train_iter(runner, 0, batch)
+    captioned = [sample for sample in batch['data_samples'] if sample.captions]
+    assert 0 < len(captioned) < len(batch['data_samples'])
+    for sample in batch['data_samples']:
+        assert ('caption_embedding' in sample) == bool(sample.captions)
+    expected = embed_texts(clip, [sample.captions[epoch % len(sample.captions)] for sample in captioned])
+    found = torch.stack([sample.caption_embedding for sample in captioned])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_images_of_different_sizes_are_padded_as_the_students_are(runner, step):
+    hook, batch = step
+    generator = torch.Generator().manual_seed(0)
+    sizes = [(64, 40), (30, 64), (64, 64)]
+    inputs = [torch.randint(256, (3, *size), generator=generator, dtype=torch.uint8) for size in sizes]
+    samples = batch['data_samples'][:3]
+    for sample, size in zip(samples, sizes):
+        sample.set_metainfo(dict(img_shape=size))
+    hook.before_train_iter(runner, 0, dict(inputs=inputs, data_samples=samples))
+    seen = runner.model.data_preprocessor(dict(inputs=inputs, data_samples=samples), True)['inputs']
+    assert seen.shape == (3, 3, 64, 64)
+    for sample, image in zip(samples, seen):
+        torch.testing.assert_close(sample.teacher_embedding, hook.teacher.encode_image(image[None])[0], atol=1e-5, rtol=0)
+    regions, _ = hook.embed_regions([torch.tensor([[0., 0., 30., 30.]])] * 3)
+    expected = hook.teacher.encode_regions(seen, [torch.tensor([[0., 0., 30., 30.]])] * 3)
+    torch.testing.assert_close(regions, expected, atol=1e-5, rtol=0)
+
+
+def test_a_region_is_an_object_if_the_vocabulary_beats_the_background(runner, step, clip):
+    hook, batch = step
+    boxes = [torch.tensor([[4., 4., 40., 30.], [20., 10., 60., 60.]]), torch.zeros(0, 4)]
+    boxes += [torch.tensor([[0., 0., 64., 64.]])] * (len(batch['data_samples']) - 2)
+    embeddings, probability = hook.embed_regions(boxes)
+    images = torch.stack([image.flip(0).float() / 255 for image in batch['inputs']])
+    parts = [hook.teacher.encode_regions(image[None], [box]) for image, box in zip(images, boxes)]
+    torch.testing.assert_close(embeddings, torch.cat(parts), atol=1e-5, rtol=0)
+
+    assert probability.shape == (len(embeddings), ) and (probability >= 0).all() and (probability <= 1).all()
+    names = [f'a photo of a {name}.' for name in runner.model.vocabulary]
+    texts = embed_texts(clip, names + ['an empty background', 'nothing but a background'])
+    scale = clip.logit_scale.exp().item()
+    for embedding, found in zip(embeddings, probability):
+        weights = [torch.exp(scale * (embedding @ text)).item() for text in texts]
+        assert found.item() == pytest.approx(sum(weights[:len(names)]) / sum(weights), abs=1e-4)
+
+
+def test_a_batch_without_any_region(step):
+    hook, batch = step
+    embeddings, probability = hook.embed_regions([torch.zeros(0, 4)] * len(batch['data_samples']))
+    assert embeddings.shape == (0, 128) and probability.shape == (0, )
+
+
+def test_a_wrapped_model_is_taught_too(runner, make_hook):
+    """Distributed training hides the student's attributes behind a wrapper."""
+    student = runner.model
+    runner.model = torch.nn.DataParallel(student)
+    hook = make_hook()
+    hook.before_train(runner)
+    batch = next(iter(runner.train_dataloader))
+    hook.before_train_iter(runner, 0, batch)
+    assert student.region_teacher == hook.embed_regions
+    assert student.region_teacher([torch.tensor([[0., 0., 30., 30.]])] * len(batch['inputs']))[1].isfinite().all()
+
+
+def test_without_alignment_captions_are_left_alone(runner, make_hook):
+    runner.model.loss_align = None
+    hook = make_hook()
+    hook.before_train(runner)
+    batch = next(iter(runner.train_dataloader))
+    hook.before_train_iter(runner, 0, batch)
+    assert any(sample.captions for sample in batch['data_samples'])
+    assert not any('caption_embedding' in sample for sample in batch['data_samples'])
+
+
+def test_without_regions_the_head_is_left_alone(runner, make_hook):
+    make_hook(regions=False, text_encoder=None).before_train(runner)
+    assert runner.model.region_teacher is None
+
+
+def test_regions_need_a_text_encoder(make_hook):
+    with pytest.raises(ValueError, match='text_encoder'):
+        make_hook(text_encoder=None)
+
+
+def test_a_teacher_of_another_dimension_is_refused(cfg, runner, make_hook):
+    cfg.merge_from_dict({'model.projector.embed_dims': 64, 'model.fusion.text_dims': 64,
+                         'model.bbox_head.head_module.embed_dims': 64})
+    runner.model = MODELS.build(cfg.model)
+    with pytest.raises(ValueError, match=r'128-dimensional.*embed_dims=64; set embed_dims = 128'):
+        make_hook().before_train(runner)
+
+
+@pytest.mark.parametrize('test', [True, False])
+def test_test_batches_are_embedded_if_wanted(runner, make_hook, test):
+    hook = make_hook(test=test)
+    hook.before_test_epoch(runner)
+    batch = next(iter(runner.train_dataloader))
+    hook.before_test_iter(runner, 0, batch)
+    assert ['teacher_embedding' in sample for sample in batch['data_samples']] == [test] * 8
+    assert (hook.teacher is not None) == test
