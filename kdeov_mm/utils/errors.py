@@ -29,8 +29,8 @@ def user_errors(until: Optional[FirstStep] = None) -> Iterator[None]:
     """Turn a ``ValueError`` or ``OSError`` of the body into one line and exit status 2.
 
     Args:
-        until: once this hook has seen the first step, errors keep their traceback. ``KDEOV_TRACEBACK=1`` in the
-            environment keeps it always.
+        until: once this hook has seen the first step, errors keep their traceback. ``KDEOV_TRACEBACK=1`` in
+            the environment keeps it always.
     """
     try:
         yield
