@@ -66,7 +66,7 @@ def dicts(node) -> Iterator[dict]:
 def demo_config(tiny_world, tiny_teacher, tmp_path_factory):
     """Makes the demo's own config, on the tiny world with the tiny teacher, for two epochs of four steps.
 
-    The objectness of proposals has no lower limit there: a student that has learnt nothing still proposes regions.
+    Proposals need no objectness there, so that a student that has learnt nothing makes some.
     """
     def make(data_root=tiny_world, epochs=2):
         work_dir = tmp_path_factory.mktemp('run')

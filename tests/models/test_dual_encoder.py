@@ -4,6 +4,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from mmdet.structures import DetDataSample
 from mmengine.optim import OptimWrapper
 from mmyolo.registry import MODELS
 from open_clip.loss import ClipLoss
@@ -44,16 +45,16 @@ def model():
     torch.manual_seed(0)
     return MODELS.build(dict(
         type='OpenCLIPDualEncoder', model_name='kdeov-shapes',
-        data_preprocessor=dict(type='mmdet.DetDataPreprocessor', mean=[0.] * 3, std=[255.] * 3, bgr_to_rgb=True)))
+        data_preprocessor=dict(
+            type='mmdet.DetDataPreprocessor', mean=[0.] * 3, std=[255.] * 3, bgr_to_rgb=True)))
 
 
 @pytest.fixture
 def batch():
-    from mmdet.structures import DetDataSample
     generator = torch.Generator().manual_seed(0)
     inputs = [torch.randint(256, (3, 64, 64), generator=generator, dtype=torch.uint8) for _ in range(6)]
     samples = [DetDataSample(metainfo=dict(captions=[caption], img_shape=(64, 64)))
-               for caption in ('a red star', 'a blue ring', 'a red star', 'a green moon', 'a fish', 'a heart')]
+               for caption in ('a red star', 'a blue ring', 'a red star', 'a moon', 'a fish', 'a heart')]
     return dict(inputs=inputs, data_samples=samples)
 
 
