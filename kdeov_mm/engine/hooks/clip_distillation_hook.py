@@ -14,8 +14,8 @@ from kdeov_mm.models.clip import TextBank
 class CLIPDistillationHook(Hook):
     """Fills ``teacher_embedding`` (and ``caption_embedding``) in the data samples before each step.
 
-    The teacher sees the very images that the student sees, after augmentation. It lives in this hook, so it is in
-    no checkpoint, no optimizer and no distributed graph.
+    The teacher sees the very images that the student sees, after augmentation. It lives in this hook, so it is
+    in no checkpoint, no optimizer and no distributed graph.
 
     Args:
         teacher: Config of an image teacher (``OpenCLIPTeacher``).
@@ -23,8 +23,8 @@ class CLIPDistillationHook(Hook):
         regions: Whether the head may ask the teacher about regions; needs a text encoder.
         proposals_from_epoch: First epoch in which unlabelled proposals are shown to the teacher.
         background_prompts: Texts that describe a region without an object.
-        test: Whether test batches get ``teacher_embedding`` too, so that metrics report the teacher beside the
-            student.
+        test: Whether test batches get ``teacher_embedding`` too, so that metrics report the teacher beside
+            the student.
 
     Raises:
         ValueError: ``regions`` without a text encoder.
@@ -57,9 +57,9 @@ class CLIPDistillationHook(Hook):
             self.teacher = MODELS.build(self.teacher_cfg).to(next(model.parameters()).device)
             dims = self.teacher.embed_dims
             if dims != model.embed_dims:
-                raise ValueError(f'teacher: {self.teacher.name} gives {dims}-dimensional embeddings, but the student '
-                                 f'has projector.embed_dims={model.embed_dims}; set embed_dims = {dims} in the '
-                                 'config')
+                raise ValueError(f'teacher: {self.teacher.name} gives {dims}-dimensional embeddings, but the '
+                                 f'student has projector.embed_dims={model.embed_dims}; '
+                                 f'set embed_dims = {dims} in the config')
         return model
 
     def before_train(self, runner) -> None:
@@ -113,8 +113,8 @@ class CLIPDistillationHook(Hook):
             boxes: For each image ``[n_i, 4]``, xyxy in pixels of the student's input.
 
         Returns:
-            tuple: Embeddings ``[sum n_i, D]``; probabilities ``[sum n_i]`` that a region shows any object, from
-            the teacher's similarities to the training vocabulary against the background prompts.
+            tuple: Embeddings ``[sum n_i, D]``; probabilities ``[sum n_i]`` that a region shows any object,
+            from the teacher's similarities to the training vocabulary against the background prompts.
         """
         embeddings = self.teacher.encode_regions(self.images, boxes)
         texts = self.student.texts
