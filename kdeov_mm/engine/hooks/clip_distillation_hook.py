@@ -14,8 +14,8 @@ from kdeov_mm.models.clip import TextBank
 class CLIPDistillationHook(Hook):
     """Fills ``teacher_embedding`` (and ``caption_embedding``) in the data samples before each step.
 
-    The teacher sees the very images that the student sees, after augmentation. It lives in this hook, so it is
-    in no checkpoint, no optimizer and no distributed graph.
+    The teacher sees the very images that the student sees, after augmentation. It lives in this hook, so it
+    is in no checkpoint, no optimizer and no distributed graph.
 
     Args:
         teacher: Config of an image teacher (``OpenCLIPTeacher``).
