@@ -125,10 +125,12 @@ def test_weights_of_another_model_are_refused(vit_file, tmp_path):
         OpenCLIPTeacher('ViT-B-32', str(broken))
 
 
-def test_ready_embeddings_are_looked_up(tmp_path):
+@pytest.mark.parametrize('content', [list('abc'), [dict(id=i, name=n) for i, n in enumerate('abc')],
+                                     dict(images=[], categories=[dict(id=i, name=n) for i, n in enumerate('abc')])])
+def test_ready_embeddings_are_looked_up(content, tmp_path):
     table = np.random.default_rng(0).normal(size=(3, 16)).astype(np.float16)
     np.save(tmp_path / 'table.npy', table)
-    (tmp_path / 'names.json').write_text(json.dumps([dict(id=i, name=n) for i, n in enumerate('abc')]))
+    (tmp_path / 'names.json').write_text(json.dumps(content))
     encoder = PrecomputedTextEncoder(str(tmp_path / 'table.npy'), str(tmp_path / 'names.json'))
     bank = TextBank.build(['c', 'a'], encoder, 'single')
     expected = F.normalize(torch.from_numpy(table[[2, 0]].astype(np.float32)), dim=-1)

@@ -69,7 +69,7 @@ class PrecomputedTextEncoder:
     Args:
         embeddings: A ``.npy`` file with one row for each name, ``[N, D]``.
         names: The names in row order: a list, or a JSON file that holds a list of names or of category records
-            with a ``name`` field.
+            with a ``name`` field, or that is a COCO annotation file.
 
     Raises:
         FileNotFoundError: A file is missing.
@@ -82,7 +82,9 @@ class PrecomputedTextEncoder:
                 raise FileNotFoundError(f'PrecomputedTextEncoder: no file {path!r}')
         if isinstance(names, str):
             with open(names) as file:
-                names = [n['name'] if isinstance(n, dict) else n for n in json.load(file)]
+                names = json.load(file)
+            names = names['categories'] if isinstance(names, dict) else names
+            names = [n['name'] if isinstance(n, dict) else n for n in names]
         table = np.load(embeddings, allow_pickle=False).astype(np.float32)
         if table.ndim != 2 or len(table) != len(names):
             raise ValueError(f'embeddings: {embeddings!r} has shape {table.shape}, but there are {len(names)} names; '
