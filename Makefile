@@ -9,11 +9,13 @@ PY = $(VENV)/bin/python
 STAMP = $(VENV)/kdeov_mm.installed
 INCOMPLETE = $(VENV)/kdeov_mm.incomplete
 
-.PHONY: help install demo test test-fork coverage clean
+.PHONY: help install demo teacher no-distillation test test-fork coverage clean
 
 help:
 	@echo 'make demo       install, then train $(CONFIG) on embedded data and show what it learnt;'
 	@echo '                interrupted, it goes on where it was when run again'
+	@echo 'make no-distillation  the same training with the distillation losses off, for comparison'
+	@echo 'make teacher    train the teacher of the embedded data anew, in place of the shipped weights'
 	@echo 'make test       install, then run the tests (PYTEST_OPTIONS="-m slow" for those that train)'
 	@echo 'make test-fork  the tests on the maintained fork of OpenMMLab, in .venv-fork'
 	@echo 'make coverage   the tests, with the lines that they do not reach'
@@ -61,6 +63,17 @@ REQUIREMENTS = requirements.txt
 demo: install
 	$(PY) tools/train.py $(CONFIG) --work-dir $(WORK_DIR) --resume
 	$(PY) tools/test.py $(CONFIG) $(WORK_DIR) --work-dir $(WORK_DIR)
+
+no-distillation:
+	$(MAKE) demo CONFIG=configs/baselines/kdeov_yolov8n_no-distillation.py WORK_DIR=work_dirs/kdeov_yolov8n_no-distillation
+
+TEACHER = kdeov_mm/models/clip/weights/kdeov-shapes-shapes.safetensors
+
+teacher: install
+	$(PY) tools/train.py configs/shapes_teacher.py --work-dir work_dirs/shapes_teacher --resume
+	$(PY) tools/train.py configs/shapes_teacher_stage2.py --work-dir work_dirs/shapes_teacher_stage2 --resume
+	$(PY) tools/train.py configs/shapes_teacher_stage3.py --work-dir work_dirs/shapes_teacher_stage3 --resume
+	$(PY) tools/export_teacher.py work_dirs/shapes_teacher_stage3/epoch_3.pth $(TEACHER)
 
 test: install
 	$(PY) -m pytest $(PYTEST_OPTIONS)

@@ -1,7 +1,8 @@
-# The shapes world's teacher: a small OpenCLIP model, trained on all concepts with captions as CLIP was.
+# The shapes world's teacher: a small OpenCLIP model, trained on all concepts with captions as CLIP was. Here shapes are
+# set against each other; shapes_teacher_stage2 and _stage3 go on with textures. `make teacher` runs all three.
 _base_ = ['_base_/default_runtime.py', '_base_/shapes.py']
 
-max_epochs = 14
+max_epochs = 20
 shapes_world = dict(splits=('teacher', 'test_single'))
 
 model = dict(
@@ -10,10 +11,10 @@ model = dict(
     data_preprocessor=dict(type='mmdet.DetDataPreprocessor', mean=[0., 0., 0.], std=[255., 255., 255.], bgr_to_rgb=True))
 
 train_dataloader = dict(
-    batch_size=256,
+    batch_size=128,
     num_workers=1,
     drop_last=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    sampler=dict(type='HardNegativeSampler', words=(0, 1), shuffle=True),
     collate_fn=dict(type='pseudo_collate'),
     dataset=dict(
         type='OVCocoDataset',
@@ -33,7 +34,7 @@ train_dataloader = dict(
         ]))
 
 optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05), clip_grad=dict(max_norm=5.),
+    type='OptimWrapper', optimizer=dict(type='AdamW', lr=1.5e-3, weight_decay=0.05), clip_grad=dict(max_norm=5.),
     paramwise_cfg=dict(norm_decay_mult=0., bias_decay_mult=0.))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),

@@ -76,6 +76,8 @@ def demo_config(tiny_world, tiny_teacher, tmp_path_factory):
                 node.pretrained = tiny_teacher
             if node.get('type') == 'mmdet.Resize':
                 node.scale = (WORLD['image_size'], ) * 2
+            if node.get('type') == 'CLIPDistillationHook':
+                node.proposals_from_epoch = 0
         cfg.shapes_world.update(WORLD)
         cfg.train_dataloader.batch_size = 8
         cfg.model.bbox_head.proposal_score = 0.

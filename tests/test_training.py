@@ -190,7 +190,6 @@ def test_the_optimizer_holds_the_student_alone(trained):
     assert not any(module is teacher.model for module in trained.model.modules())
 
 
-@pytest.mark.xfail(strict=True, raises=AttributeError, reason='KDEOV cannot be built without bbox_head yet')
 def test_stage_1_weights_are_those_of_stage_2(demo_config, weights):
     cfg = demo_config()
     cfg.model.bbox_head = None

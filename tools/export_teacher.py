@@ -3,6 +3,7 @@
     python tools/export_teacher.py work_dirs/shapes_teacher/epoch_24.pth kdeov-shapes-shapes.safetensors
 """
 import argparse
+import os
 
 import torch
 from safetensors.torch import save_file
@@ -20,6 +21,7 @@ def main() -> None:
     if not weights:
         raise SystemExit(f'checkpoint: {args.checkpoint!r} holds no "clip." weights; it must come from OpenCLIPDualEncoder')
     save_file({key: value.contiguous() for key, value in weights.items()}, args.output)
+    os.chmod(args.output, 0o644)
 
 
 if __name__ == '__main__':

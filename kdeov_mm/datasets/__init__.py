@@ -1,5 +1,6 @@
 from .ov_coco import OVCocoDataset
+from .samplers import HardNegativeSampler
 from .shapes import ensure_world, world_concepts
 from .transforms import ObjectSafeCrop
 
-__all__ = ['ObjectSafeCrop', 'OVCocoDataset', 'ensure_world', 'world_concepts']
+__all__ = ['HardNegativeSampler', 'ObjectSafeCrop', 'OVCocoDataset', 'ensure_world', 'world_concepts']

@@ -38,6 +38,7 @@ class ObjectSafeCrop(BaseTransform):
         grow = np.maximum(self.min_side - (inner[2:] - inner[:2]), 0) / 2
         inner = np.concatenate([inner[:2] - grow, inner[2:] + grow])
         limits = np.array([0, 0, width, height])
+        inner += np.tile(np.maximum(-inner[:2], 0) - np.maximum(inner[2:] - limits[2:], 0), 2)
         window = np.clip(inner + draw[1:] * (limits - inner), 0, [width, height] * 2)
         x1, y1, x2, y2 = window.round().astype(int)
         results['img'] = results['img'][y1:y2, x1:x2]

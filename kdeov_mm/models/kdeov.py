@@ -2,6 +2,7 @@
 from typing import Callable, List, Optional, Sequence, Tuple
 
 import torch
+from mmdet.models.detectors import SingleStageDetector
 from mmdet.structures import OptSampleList, SampleList
 from mmyolo.models.detectors import YOLODetector
 from mmyolo.registry import MODELS
@@ -41,7 +42,11 @@ class KDEOV(YOLODetector):
                  data_preprocessor: Optional[dict] = None, init_cfg: Optional[dict] = None) -> None:
         if not 0 <= text_dropout <= 1:
             raise ValueError(f'text_dropout: must be in [0, 1], got {text_dropout}')
-        super().__init__(backbone, neck, bbox_head, train_cfg, test_cfg, data_preprocessor, init_cfg)
+        # Not SingleStageDetector's own: it cannot do without a head, as stage 1 must.
+        super(SingleStageDetector, self).__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.backbone, self.neck = MODELS.build(backbone), MODELS.build(neck)
+        self.bbox_head = MODELS.build({**bbox_head, 'train_cfg': train_cfg, 'test_cfg': test_cfg}) if bbox_head else None
+        self.train_cfg, self.test_cfg = train_cfg, test_cfg
         self.fusion = MODELS.build(fusion) if fusion else None
         self.projector = MODELS.build(projector)
         self.loss_distill = MODELS.build(loss_distill) if loss_distill else None

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmdet.models.utils import unpack_gt_instances
 from mmdet.structures import SampleList
+from mmengine.dist import get_world_size
 from mmengine.structures import InstanceData
 from mmyolo.models.dense_heads import YOLOv8Head, YOLOv8HeadModule
 from mmyolo.models.task_modules.assigners import BatchTaskAlignedAssigner
@@ -113,13 +114,14 @@ class OpenVocabHead(YOLOv8Head):
 
     def __init__(self, *args, loss_text: float = 1.0, loss_region: Optional[dict] = None,
                  loss_similarity: Optional[dict] = None, init_scale: float = 20., proposals: int = 2,
-                 proposal_score: float = 0.1, proposal_object: float = 0.5, **kwargs) -> None:
+                 proposal_score: float = 0.1, proposal_object: float = 0.95, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.log_scale = nn.Parameter(torch.tensor(math.log(init_scale)))
         self.text_weight = loss_text
         self.loss_region = MODELS.build(loss_region) if loss_region else None
         self.loss_similarity = MODELS.build(loss_similarity) if loss_similarity else None
         self.proposals, self.proposal_score, self.proposal_object = proposals, proposal_score, proposal_object
+        self.show_proposals = True  # CLIPDistillationHook waits until boxes are good enough to be shown
 
     @property
     def scale(self) -> Tensor:
@@ -144,9 +146,12 @@ class OpenVocabHead(YOLOv8Head):
             instances = self.add_regions(instances, objectness, bbox_preds, img_metas, region_teacher)
         agnostic = [InstanceData(bboxes=i.bboxes, labels=torch.zeros_like(i.labels)) for i in instances]
         losses = super().loss_by_feat(objectness, bbox_preds, dists, agnostic, img_metas)
-        # YOLOv8 sums over the batch; a mean keeps the balance with the other losses at any batch size.
-        losses = {name: loss / len(instances) for name, loss in losses.items()}
+        # YOLOv8 sums over the global batch; a mean keeps the balance with the other losses at any batch size.
+        losses = {name: loss / (len(instances) * get_world_size()) for name, loss in losses.items()}
         losses['loss_obj'] = losses.pop('loss_cls')
+        if region_teacher is not None:
+            found = sum(int((instance.labels < 0).sum()) for instance in instances) / len(instances)
+            losses['found_objects'] = objectness[0].new_tensor(found)
         losses.update(self.embedding_losses(features, instances, texts))
         return losses
 
@@ -172,6 +177,8 @@ class OpenVocabHead(YOLOv8Head):
         """The best class-agnostic boxes ``[m, 4]`` away from the labelled ones ``[n, 4]``."""
         height, width = img_meta['img_shape'][:2]
         boxes = clip_boxes_to_image(boxes, (height, width))
+        if not self.show_proposals:
+            return boxes[:0]
         good = (scores > self.proposal_score) & ((boxes[:, 2:] - boxes[:, :2]).amin(1) > 4)
         if len(labelled):
             top_left = torch.maximum(boxes[:, None, :2], labelled[None, :, :2])

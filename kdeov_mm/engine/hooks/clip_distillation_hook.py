@@ -21,7 +21,7 @@ class CLIPDistillationHook(Hook):
         teacher: Config of an image teacher (``OpenCLIPTeacher``).
         text_encoder: Config of the text encoder for captions and background prompts; None: no captions.
         regions: Whether the head may ask the teacher about regions; needs a text encoder.
-        proposals_from_epoch: First epoch in which unlabelled proposals are shown to the teacher.
+        proposals_from_epoch: First epoch (from 0) in which unlabelled proposals are shown to the teacher.
         background_prompts: Texts that describe a region without an object.
         test: Whether test batches get ``teacher_embedding`` too, so that metrics report the teacher beside
             the student.
@@ -33,7 +33,7 @@ class CLIPDistillationHook(Hook):
     priority = 'HIGH'
 
     def __init__(self, teacher: dict, text_encoder: Optional[dict] = None, regions: bool = True,
-                 proposals_from_epoch: int = 2,
+                 proposals_from_epoch: int = 1,
                  background_prompts: Sequence[str] = ('an empty background', 'nothing but a background'),
                  test: bool = True) -> None:
         if regions and text_encoder is None:
@@ -77,7 +77,8 @@ class CLIPDistillationHook(Hook):
             model.region_teacher = self.embed_regions
 
     def before_train_epoch(self, runner) -> None:
-        self.show_proposals = runner.epoch >= self.proposals_from_epoch
+        if self.student.with_bbox:
+            self.student.bbox_head.show_proposals = runner.epoch >= self.proposals_from_epoch
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: dict = None) -> None:
         samples = data_batch['data_samples']
@@ -98,11 +99,11 @@ class CLIPDistillationHook(Hook):
     def fill(self, data_batch: dict) -> None:
         """Embed the batch's images (uint8 BGR, ``[3, H, W]`` each) into ``teacher_embedding``."""
         device = self.teacher.mean.device
-        height, width = (max(image.shape[i] for image in data_batch['inputs']) for i in (1, 2))
-        self.images = torch.stack([
-            torch.nn.functional.pad(image, (0, width - image.shape[2], 0, height - image.shape[1]))
-            for image in data_batch['inputs']]).to(device).flip(1).float() / 255
-        for sample, embedding in zip(data_batch['data_samples'], self.teacher.encode_image(self.images)):
+        images = [image.to(device).flip(0).float() / 255 for image in data_batch['inputs']]
+        height, width = (max(image.shape[i] for image in images) for i in (1, 2))
+        self.images = torch.stack([  # regions are cut from one batch, padded as the student's
+            torch.nn.functional.pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images])
+        for sample, embedding in zip(data_batch['data_samples'], self.teacher.encode_image(images)):
             sample.teacher_embedding = embedding
 
     @torch.no_grad()

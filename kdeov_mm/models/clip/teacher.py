@@ -1,5 +1,5 @@
 """The frozen image teacher."""
-from typing import Optional, Sequence
+from typing import Optional, Sequence, Union
 
 import torch
 import torch.nn.functional as F
@@ -50,18 +50,26 @@ class OpenCLIPTeacher:
         return float(self.model.logit_scale.exp())
 
     @torch.no_grad()
-    def encode_image(self, images: Tensor) -> Tensor:
+    def encode_image(self, images: Union[Tensor, Sequence[Tensor]]) -> Tensor:
         """Embed whole images.
 
         Args:
-            images: RGB in [0, 1], ``[B, 3, H, W]``; resized to the teacher's own input size.
+            images: RGB in [0, 1], ``[B, 3, H, W]`` or B images ``[3, H, W]`` of any sizes; each is resized to the
+                teacher's own input size.
 
         Returns:
             Tensor: float32, L2-normalised, ``[B, D]``.
         """
-        if images.shape[-2:] != self.image_size:
-            images = F.interpolate(images, self.image_size, mode='bicubic', antialias=True).clamp(0, 1)
-        return self._embed(images)
+        if len({tuple(image.shape) for image in images}) > 1:
+            images = torch.cat([self._resize(image[None]) for image in images])
+        elif not isinstance(images, Tensor):
+            images = torch.stack(tuple(images))
+        return self._embed(self._resize(images))
+
+    def _resize(self, images: Tensor) -> Tensor:
+        if images.shape[-2:] == self.image_size:
+            return images
+        return F.interpolate(images, self.image_size, mode='bicubic', antialias=True).clamp(0, 1)
 
     @torch.no_grad()
     def encode_regions(self, images: Tensor, boxes: Sequence[Tensor], context: float = 1.2) -> Tensor:

@@ -1,0 +1,10 @@
+# The demo's training with the distillation losses off: base labels and base captions are all that is learnt from.
+_base_ = '../kdeov_yolov8n.py'
+
+model = dict(loss_distill=None, loss_similarity=None, bbox_head=dict(loss_region=None, loss_similarity=None))
+custom_hooks = [
+    dict(type='VocabularyHook', text_encoder=_base_.text_encoder),
+    dict(
+        type='CLIPDistillationHook', teacher=dict(type='OpenCLIPTeacher', **_base_.clip_model),
+        text_encoder=_base_.text_encoder, regions=False),
+]
