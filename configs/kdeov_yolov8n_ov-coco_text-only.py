@@ -1,0 +1,15 @@
+# OV-COCO without CLIP weights: ready text embeddings of COCO's 80 names, no image teacher, no distillation.
+_base_ = './kdeov_yolov8n_ov-coco.py'
+
+model = dict(
+    loss_distill=None,
+    loss_similarity=None,
+    bbox_head=dict(loss_region=None, loss_similarity=None))
+custom_hooks = [
+    dict(
+        type='VocabularyHook',
+        text_encoder=dict(
+            type='PrecomputedTextEncoder',
+            embeddings='data/clip_text/coco_clip_hand_craft.npy',  # one row for each category of the file below
+            names=_base_.data_root + 'annotations/instances_val2017.json')),
+]

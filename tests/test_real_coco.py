@@ -1,0 +1,157 @@
+"""Real COCO images with true CLIP text embeddings: letterboxing, training, testing, and a full-size teacher."""
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from mmcv.transforms import Compose
+from mmdet.datasets import CocoDataset
+from mmyolo.registry import DATASETS, MODELS
+from safetensors.torch import save_file
+
+from kdeov_mm.models import PrecomputedTextEncoder, TextBank
+from kdeov_mm.models.clip import load_open_clip
+from kdeov_mm.utils import load_config
+from kdeov_mm.utils.config import leaves
+
+ROOT = Path(__file__).resolve().parents[1]
+REAL = Path(os.environ.get('KDEOV_REAL_DATA', ROOT.parent / 'shared' / 'data'))
+COCO, EMBEDDINGS = REAL / 'coco_mini', REAL / 'clip_text' / 'coco_clip_hand_craft.npy'
+CONFIGS = {name: ROOT / 'configs' / f'kdeov_yolov8n_ov-coco{name}.py' for name in ('', '_text-only', '_overfit')}
+needs_real_data = pytest.mark.skipif(
+    not (COCO.is_dir() and EMBEDDINGS.is_file()), reason=f'no real COCO images and text embeddings in {REAL}')
+
+
+def value_at(cfg, path):
+    """The value of a dotted field."""
+    for part in path.split('.'):
+        cfg = cfg[int(part)] if isinstance(cfg, (list, tuple)) else cfg[part]
+    return cfg
+
+
+def run(monkeypatch, tool, *args):
+    """Run a tool in this process."""
+    spec = importlib.util.spec_from_file_location(f'tool_{tool}', ROOT / 'tools' / f'{tool}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *map(str, args)])
+    module.main()
+
+
+def logged(work_dir):
+    """The records that a training logged, one for each step."""
+    file, = work_dir.glob('*/vis_data/scalars.json')
+    return [record for record in map(json.loads, file.read_text().splitlines()) if 'loss' in record]
+
+
+@pytest.fixture(scope='module')
+def vit_file(tmp_path_factory):
+    """A randomly initialised ViT-B/32, as a downloaded one would lie on disk."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp('clip') / 'vit_b_32.safetensors'
+    save_file(open_clip.create_model('ViT-B-32-quickgelu').state_dict(), path)
+    yield path
+    load_open_clip.cache_clear()
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_data_root_reaches_every_field(name):
+    old, new = load_config(str(CONFIGS[name])), load_config(str(CONFIGS[name]), data_root='/somewhere/else')
+    paths = [path for path in leaves(old._cfg_dict) if str(value_at(old, path)).startswith('data/coco')]
+    assert {path.split('.')[0] for path in paths} > {'train_dataloader', 'test_dataloader', 'test_evaluator'}
+    assert ('custom_hooks.0.text_encoder.names' in paths) == bool(name)
+    for path in paths:
+        assert value_at(new, path) == value_at(old, path).replace('data/coco', '/somewhere/else'), path
+
+
+@needs_real_data
+def test_ready_embeddings_are_in_the_order_of_the_annotation_file():
+    encoder = PrecomputedTextEncoder(str(EMBEDDINGS), str(COCO / 'annotations' / 'instances_val2017.json'))
+    names = list(CocoDataset.METAINFO['classes'])
+    assert list(encoder.rows) == names
+    # In CLIP's space most names are nearest to one of their own kind, which would not be so in any other order.
+    categories = json.loads((COCO / 'annotations' / 'instances_val2017.json').read_text())['categories']
+    kinds = np.array([category['supercategory'] for category in categories])
+    table = TextBank.build(names, encoder).embeddings
+
+    def share_near_its_kind(rows):
+        nearest = (table[rows] @ table[rows].T - 2 * torch.eye(len(rows))).argmax(1)
+        return (kinds == kinds[nearest]).mean()
+
+    order = np.arange(len(names))
+    assert share_near_its_kind(order) > 0.6 > max(share_near_its_kind(np.roll(order, k)) for k in range(1, len(names)))
+
+
+@needs_real_data
+@pytest.mark.parametrize('wide', [True, False])
+def test_boxes_come_back_to_the_original_image(wide, mmyolo_scope):
+    """What the training pipeline does to boxes, the prediction undoes."""
+    cfg = load_config(str(CONFIGS['_overfit']), data_root=str(COCO))
+    dataset = DATASETS.build(cfg.test_dataloader[0].dataset)
+    info = next(info for info in map(dataset.get_data_info, range(len(dataset)))
+                if len(info['instances']) > 3 and (info['width'] > info['height']) == wide)
+    to_input, to_test = Compose(cfg.train_dataloader.dataset.pipeline), dataset.pipeline
+    letterboxed = to_input(dict(info))['data_samples'].gt_instances.bboxes.tensor
+    sample = to_test(dict(info))['data_samples']
+    left_top = sample.pad_param[[2, 0]]
+    assert max(left_top) > 0 and sample.scale_factor[0] < 1
+
+    head = MODELS.build(cfg.model).bbox_head
+    head.test_cfg.update(classes_per_box=1, score_thr=0., nms=dict(iou_threshold=1.))
+    number = len(letterboxed)
+    found = head.predict_single(
+        torch.linspace(0.9, 0.5, number), torch.ones(number, head.head_module.tower_dims), letterboxed,
+        torch.eye(512)[:3], sample.metainfo, rescale=True)
+    original = torch.tensor([instance['bbox'] for instance in info['instances']])
+    torch.testing.assert_close(found.bboxes, original, atol=0.05, rtol=0)
+
+
+@needs_real_data
+@pytest.mark.slow
+def test_training_on_real_images_lowers_the_loss_and_testing_reports_groups(tmp_path, monkeypatch):
+    options = ('--data-root', COCO, '--work-dir', tmp_path, '--cfg-options',
+               f'custom_hooks.0.text_encoder.embeddings={EMBEDDINGS}')
+    run(monkeypatch, 'train', CONFIGS['_overfit'], *options, 'train_dataloader.dataset.indices=8',
+        'train_dataloader.batch_size=4', 'train_cfg.max_epochs=10', 'default_hooks.checkpoint.interval=10',
+        'default_hooks.logger.interval=1', 'log_processor.window_size=1')
+    records = logged(tmp_path)
+    losses = torch.tensor([record['loss'] for record in records])
+    assert len(losses) == 20 and losses.isfinite().all()
+    assert losses[-2:].mean() < 0.9 * losses[:2].mean()
+    assert not any('distill' in key or 'region' in key for key in records[0])
+
+    run(monkeypatch, 'test', CONFIGS['_overfit'], tmp_path, *options, 'test_dataloader.0.dataset.indices=8',
+        'test_dataloader.1.dataset.indices=8')
+    metrics = json.loads((tmp_path / 'report' / 'metrics.json').read_text())
+    for task in ('ov', 'ov_train'):
+        for group in ('all', 'base', 'novel'):
+            assert 0 <= metrics[f'{task}/{group}/AP'] <= metrics[f'{task}/{group}/AP50'] <= 1
+
+
+@needs_real_data
+@pytest.mark.slow
+def test_a_full_size_teacher_from_a_local_file(vit_file, tmp_path, monkeypatch):
+    """Through the fields of the config that otherwise name OpenAI's weights."""
+    run(monkeypatch, 'train', CONFIGS[''], '--data-root', COCO, '--work-dir', tmp_path, '--cfg-options',
+        *(f'custom_hooks.{field}.pretrained={vit_file}' for field in ('0.text_encoder', '1.text_encoder', '1.teacher')),
+        'custom_hooks.1.proposals_from_epoch=0', 'model.bbox_head.proposal_score=0.',
+        'train_dataloader.dataset.indices=4', 'train_dataloader.batch_size=2', 'train_dataloader.num_workers=0',
+        'val_dataloader.dataset.indices=4', 'val_dataloader.num_workers=0', 'train_cfg.max_epochs=1',
+        'default_hooks.logger.interval=1', 'log_processor.window_size=1')
+    records = logged(tmp_path)
+    assert len(records) == 2
+    for record in records:
+        assert abs(record['teacher_cosine']) < 1
+        for name in ('loss_distill', 'loss_similarity', 'loss_region', 'loss_region_similarity', 'loss_text'):
+            assert 0 < record[name] < 100, name
+    weights = torch.load(tmp_path / 'epoch_1.pth', map_location='cpu', weights_only=True)['state_dict']
+    # About 3 million weights of the student, none of the teacher's 151 million.
+    assert sum(value.numel() for value in weights.values()) < 5e6
+    bank = TextBank.build(['cat'], dict(
+        type='OpenCLIPTextEncoder', model_name='ViT-B-32-quickgelu', pretrained=str(vit_file)))
+    assert bank.embeddings.shape == (1, 512)
