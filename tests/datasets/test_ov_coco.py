@@ -186,7 +186,8 @@ def test_gt_label_needs_one_instance(world):
 
 def test_metainfo_classes_restrict(small):
     assert small(groups=None, metainfo=dict(classes=('dog', ))).metainfo['classes'] == ('dog', )
-    assert small(groups=None).metainfo == dict(classes=('cat', 'dog'), groups=('base', 'novel'))
+    assert small(groups=None).metainfo == dict(
+        classes=('cat', 'dog'), groups=('base', 'novel'), supercategories=('cat', 'dog'))
 
 
 def test_a_dataset_can_be_sent_to_workers(small):
