@@ -10,6 +10,7 @@ custom_hooks = [
         type='VocabularyHook',
         text_encoder=dict(
             type='PrecomputedTextEncoder',
-            embeddings='data/clip_text/coco_clip_hand_craft.npy',  # one row for each category of the file below
+            # One row for each category of the annotation file.
+            embeddings='data/clip_text/coco_clip_hand_craft.npy',
             names=_base_.data_root + 'annotations/instances_val2017.json')),
 ]

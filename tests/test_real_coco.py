@@ -1,4 +1,4 @@
-"""Real COCO images with true CLIP text embeddings: letterboxing, training, testing, and a full-size teacher."""
+"""Real COCO images, true CLIP text embeddings: letterboxing, training, testing, and a full-size teacher."""
 import importlib.util
 import json
 import os
@@ -22,7 +22,10 @@ from kdeov_mm.utils.config import leaves
 ROOT = Path(__file__).resolve().parents[1]
 REAL = Path(os.environ.get('KDEOV_REAL_DATA', ROOT.parent / 'shared' / 'data'))
 COCO, EMBEDDINGS = REAL / 'coco_mini', REAL / 'clip_text' / 'coco_clip_hand_craft.npy'
-CONFIGS = {name: ROOT / 'configs' / f'kdeov_yolov8n_ov-coco{name}.py' for name in ('', '_text-only', '_overfit')}
+CONFIGS = {
+    name: ROOT / 'configs' / f'kdeov_yolov8n_ov-coco{name}.py'
+    for name in ('', '_text-only', '_overfit')
+}
 needs_real_data = pytest.mark.skipif(
     not (COCO.is_dir() and EMBEDDINGS.is_file()), reason=f'no real COCO images and text embeddings in {REAL}')
 
@@ -43,7 +46,8 @@ def run(monkeypatch, tool, *inputs, work_dir, options):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     # MMEngine's visualizers are global by name: each work dir needs its own to log to.
-    options = ('--data-root', COCO, '--work-dir', work_dir, '--cfg-options', f'visualizer.name={work_dir}', *options)
+    options = ('--data-root', COCO, '--work-dir', work_dir,
+               '--cfg-options', f'visualizer.name={work_dir}', *options)
     monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *map(str, (*inputs, *options))])
     module.main()
 
@@ -79,7 +83,7 @@ def test_ready_embeddings_are_in_the_order_of_the_annotation_file():
     encoder = PrecomputedTextEncoder(str(EMBEDDINGS), str(COCO / 'annotations' / 'instances_val2017.json'))
     names = list(CocoDataset.METAINFO['classes'])
     assert list(encoder.rows) == names
-    # In CLIP's space most names are nearest to one of their own kind, which would not be so in any other order.
+    # In CLIP's space most names are nearest to one of their own kind; in another order they would not be.
     categories = json.loads((COCO / 'annotations' / 'instances_val2017.json').read_text())['categories']
     kinds = np.array([category['supercategory'] for category in categories])
     table = TextBank.build(names, encoder).embeddings
@@ -89,7 +93,8 @@ def test_ready_embeddings_are_in_the_order_of_the_annotation_file():
         return (kinds == kinds[nearest]).mean()
 
     order = np.arange(len(names))
-    assert share_near_its_kind(order) > 0.6 > max(share_near_its_kind(np.roll(order, k)) for k in range(1, len(names)))
+    shifted = [share_near_its_kind(np.roll(order, shift)) for shift in order[1:]]
+    assert share_near_its_kind(order) > 0.6 > max(shifted)
 
 
 @needs_real_data
@@ -121,8 +126,8 @@ def test_boxes_come_back_to_the_original_image(wide, mmyolo_scope):
 def test_training_on_real_images_lowers_the_loss_and_testing_reports_groups(tmp_path, monkeypatch):
     embeddings = f'custom_hooks.0.text_encoder.embeddings={EMBEDDINGS}'
     run(monkeypatch, 'train', CONFIGS['_overfit'], work_dir=tmp_path, options=(
-        embeddings, 'train_dataloader.dataset.indices=8', 'train_dataloader.batch_size=4', 'train_cfg.max_epochs=10',
-        'default_hooks.checkpoint.interval=10', *LOG_EACH_STEP))
+        embeddings, 'train_dataloader.dataset.indices=8', 'train_dataloader.batch_size=4',
+        'train_cfg.max_epochs=10', 'default_hooks.checkpoint.interval=10', *LOG_EACH_STEP))
     records = logged(tmp_path)
     losses = torch.tensor([record['loss'] for record in records])
     assert len(losses) == 20 and losses.isfinite().all()
@@ -145,8 +150,9 @@ def test_a_full_size_teacher_from_a_local_file(vit_file, tmp_path, monkeypatch):
     run(monkeypatch, 'train', CONFIGS[''], work_dir=tmp_path, options=(
         *(f'custom_hooks.{field}.pretrained={vit_file}' for field in fields),
         'custom_hooks.1.proposals_from_epoch=0', 'model.bbox_head.proposal_score=0.',
-        'train_dataloader.dataset.indices=4', 'train_dataloader.batch_size=2', 'train_dataloader.num_workers=0',
-        'val_dataloader.dataset.indices=4', 'val_dataloader.num_workers=0', 'train_cfg.max_epochs=1', *LOG_EACH_STEP))
+        'train_dataloader.dataset.indices=4', 'train_dataloader.batch_size=2',
+        'train_dataloader.num_workers=0', 'val_dataloader.dataset.indices=4', 'val_dataloader.num_workers=0',
+        'train_cfg.max_epochs=1', *LOG_EACH_STEP))
     records = logged(tmp_path)
     assert len(records) == 2
     for record in records:

@@ -6,6 +6,8 @@ strides = [8, 16, 32]
 norm_cfg = dict(type='BN', momentum=0.03, eps=0.001)
 act_cfg = dict(type='SiLU', inplace=True)
 
+find_unused_parameters = True  # a step without guidance leaves the fusion unused
+
 model = dict(
     type='KDEOV',
     data_preprocessor=dict(

@@ -1,5 +1,5 @@
-# OV-COCO (Zareian et al. 2021, "Open-vocabulary object detection using captions"): COCO 2017 with 48 base classes,
-# whose boxes are learnt, and 17 novel ones, which are only tested. The official layout of COCO is expected.
+# OV-COCO (Zareian et al. 2021, "Open-vocabulary object detection using captions"): COCO 2017 with 48 base
+# classes, whose boxes are learnt, and 17 novel ones, which are only tested. In COCO's official layout.
 data_root = 'data/coco/'
 image_size = 640
 
@@ -8,7 +8,8 @@ letterbox = [
     dict(type='YOLOv5KeepRatioResize', scale=(image_size, image_size)),
     dict(type='LetterResize', scale=(image_size, image_size), allow_scale_up=False, pad_val=dict(img=114)),
 ]
-meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'pad_param', 'flip', 'flip_direction')
+meta_keys = (
+    'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'pad_param', 'flip', 'flip_direction')
 train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=None),
     dict(type='LoadAnnotations', with_bbox=True),
