@@ -10,7 +10,7 @@ from mmyolo.registry import MODELS
 from torch import Tensor
 
 from .clip.loading import check_source
-from .clip.teacher import open_clip_preprocess
+from .clip.teacher import input_size, open_clip_preprocess, resize
 
 
 @MODELS.register_module()
@@ -38,10 +38,7 @@ class OpenCLIPDualEncoder(BaseModel):
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Embed RGB images in [0, 1], ``[B, 3, H, W]``; float32, L2-normalised, ``[B, D]``."""
-        size = self.clip.visual.image_size
-        size = (size, size) if isinstance(size, int) else tuple(size)
-        if images.shape[-2:] != size:
-            images = F.interpolate(images, size, mode='bicubic', antialias=True).clamp(0, 1)
+        images = resize(images, input_size(self.clip.visual))
         return F.normalize(self.clip.encode_image((images - self.mean) / self.std).float(), dim=-1)
 
     def encode_text(self, texts: List[str]) -> Tensor:

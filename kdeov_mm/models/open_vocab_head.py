@@ -175,10 +175,9 @@ class OpenVocabHead(YOLOv8Head):
 
     def propose(self, scores: Tensor, boxes: Tensor, labelled: Tensor, img_meta: dict) -> Tensor:
         """The best class-agnostic boxes ``[m, 4]`` away from the labelled ones ``[n, 4]``."""
-        height, width = img_meta['img_shape'][:2]
-        boxes = clip_boxes_to_image(boxes, (height, width))
         if not self.show_proposals:
             return boxes[:0]
+        boxes = clip_boxes_to_image(boxes, tuple(img_meta['img_shape'][:2]))
         good = (scores > self.proposal_score) & ((boxes[:, 2:] - boxes[:, :2]).amin(1) > 4)
         if len(labelled):
             top_left = torch.maximum(boxes[:, None, :2], labelled[None, :, :2])

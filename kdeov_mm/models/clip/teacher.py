@@ -1,5 +1,5 @@
 """The frozen image teacher."""
-from typing import Optional, Sequence, Union
+from typing import Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -27,8 +27,7 @@ class OpenCLIPTeacher:
         self.name = model_name
         self.batch_size = batch_size
         visual = self.model.visual
-        size = visual.image_size
-        self.image_size = (size, size) if isinstance(size, int) else tuple(size)
+        self.image_size = input_size(visual)
         preprocess = open_clip_preprocess(visual)
         self.mean = torch.tensor(preprocess['mean']).view(1, 3, 1, 1)
         self.std = torch.tensor(preprocess['std']).view(1, 3, 1, 1)
@@ -61,15 +60,10 @@ class OpenCLIPTeacher:
             Tensor: float32, L2-normalised, ``[B, D]``.
         """
         if len({tuple(image.shape) for image in images}) > 1:
-            images = torch.cat([self._resize(image[None]) for image in images])
+            images = torch.cat([resize(image[None], self.image_size) for image in images])
         elif not isinstance(images, Tensor):
             images = torch.stack(tuple(images))
-        return self._embed(self._resize(images))
-
-    def _resize(self, images: Tensor) -> Tensor:
-        if images.shape[-2:] == self.image_size:
-            return images
-        return F.interpolate(images, self.image_size, mode='bicubic', antialias=True).clamp(0, 1)
+        return self._embed(resize(images, self.image_size))
 
     @torch.no_grad()
     def encode_regions(self, images: Tensor, boxes: Sequence[Tensor], context: float = 1.2) -> Tensor:
@@ -96,6 +90,19 @@ class OpenCLIPTeacher:
         images = (images - self.mean) / self.std
         parts = [self.model.encode_image(part) for part in images.split(self.batch_size)]
         return F.normalize(torch.cat(parts).float(), dim=-1)
+
+
+def input_size(visual) -> Tuple[int, int]:
+    """Height and width in pixels that an OpenCLIP image tower takes."""
+    size = visual.image_size
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def resize(images: Tensor, size: Tuple[int, int]) -> Tensor:
+    """Resize images in [0, 1], ``[B, 3, H, W]``, as CLIP's preprocessing interpolates."""
+    if images.shape[-2:] == size:
+        return images
+    return F.interpolate(images, size, mode='bicubic', antialias=True).clamp(0, 1)
 
 
 def open_clip_preprocess(visual) -> dict:
