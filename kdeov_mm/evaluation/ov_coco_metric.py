@@ -12,10 +12,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from kdeov_mm.datasets.coco_file import load_coco
+from kdeov_mm.utils.files import write_atomically
 
 from . import pictures
 from .base import RoleMetric, order_groups
-from .files import write_atomically
 
 
 @METRICS.register_module()

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from .files import atomic_path
+from kdeov_mm.utils.files import atomic_path
 
 BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9',
                                                  '#D55E00', '#F0E442')

@@ -9,8 +9,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from kdeov_mm.utils.files import write_atomically
+
 from . import pictures
-from .files import write_atomically
 
 ROLES = ('student', 'teacher', 'chance')
 TASKS = dict(zero_shot='Zero-shot classification', retrieval='Retrieval', ov='Open-vocabulary detection')

@@ -1,12 +1,13 @@
 """Loading of OpenCLIP models, by name and tag or from a local file."""
 import difflib
-import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import List, Optional
 
 import open_clip
 from torch import nn
+
+from kdeov_mm.utils.files import sha256
 
 open_clip.add_model_config(Path(__file__).parent / 'model_configs')
 WEIGHTS = Path(__file__).parent / 'weights'  # shipped as {model name}-{tag}.safetensors
@@ -75,9 +76,5 @@ def weights_id(model_name: str, pretrained: Optional[str]) -> str:
     """A short identity of a model's weights: the SHA-256 of a local file, else the tag."""
     pretrained = find_weights(model_name, pretrained)
     if pretrained is not None and Path(pretrained).is_file():
-        digest = hashlib.sha256()
-        with open(pretrained, 'rb') as file:
-            for block in iter(lambda: file.read(1 << 20), b''):
-                digest.update(block)
-        return f'{model_name}:{digest.hexdigest()[:16]}'
+        return f'{model_name}:{sha256(pretrained)[:16]}'
     return f'{model_name}:{pretrained}'

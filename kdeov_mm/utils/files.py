@@ -1,8 +1,9 @@
-"""Writing of report files, whole or not at all."""
+"""Files: written whole or not at all, and their checksums."""
+import hashlib
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Union
 
 
 @contextmanager
@@ -22,3 +23,12 @@ def write_atomically(path: Path, text: str) -> Path:
     with atomic_path(path) as partial:
         partial.write_text(text, encoding='utf-8')
     return path
+
+
+def sha256(path: Union[str, Path]) -> str:
+    """The SHA-256 of a file's content, hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        for block in iter(lambda: file.read(1 << 20), b''):
+            digest.update(block)
+    return digest.hexdigest()
