@@ -1,10 +1,11 @@
 from .ov_coco import OVCocoDataset
+from .region_store import LoadRegions, PackRegions
 from .samplers import HardNegativeSampler
 from .shapes import ensure_world, world_concepts
 from .teacher_store import TeacherStore, TeacherStoreWriter
 from .transforms import ObjectSafeCrop
 
 __all__ = [
-    'HardNegativeSampler', 'ObjectSafeCrop', 'OVCocoDataset', 'TeacherStore', 'TeacherStoreWriter', 'ensure_world',
-    'world_concepts'
+    'HardNegativeSampler', 'LoadRegions', 'ObjectSafeCrop', 'OVCocoDataset', 'PackRegions', 'TeacherStore',
+    'TeacherStoreWriter', 'ensure_world', 'world_concepts'
 ]

@@ -15,6 +15,7 @@ from mmyolo.registry import MODELS, TASK_UTILS
 from torch import Tensor, nn
 from torchvision.ops import batched_nms, box_area, clip_boxes_to_image, nms
 
+from .bags import bag_embeddings, enclosing_boxes, pair_neighbours
 from .losses import weighted_mean
 
 
@@ -106,6 +107,8 @@ class OpenVocabHead(YOLOv8Head):
         loss_region: Config of the loss between region embeddings and the teacher's (DistillationLoss); None: no
             region distillation.
         loss_similarity: Config of a SimilarityDistillationLoss over the training vocabulary, or None.
+        loss_bag: Config of the contrastive loss between bags of regions and the teacher's view of them
+            (CrossModalAlignmentLoss), or None; needs a region teacher at hand, a region store holds no bags.
         init_scale: Start of the learnt factor from cosine similarity to logit.
         proposals: Most unlabelled proposals an image that are shown to the teacher.
         proposal_score: Least objectness of a proposal, in [0, 1].
@@ -113,13 +116,15 @@ class OpenVocabHead(YOLOv8Head):
     """
 
     def __init__(self, *args, loss_text: float = 1.0, loss_region: Optional[dict] = None,
-                 loss_similarity: Optional[dict] = None, init_scale: float = 20., proposals: int = 2,
-                 proposal_score: float = 0.1, proposal_object: float = 0.95, **kwargs) -> None:
+                 loss_similarity: Optional[dict] = None, loss_bag: Optional[dict] = None, init_scale: float = 20.,
+                 proposals: int = 2, proposal_score: float = 0.1, proposal_object: float = 0.95,
+                 **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.log_scale = nn.Parameter(torch.tensor(math.log(init_scale)))
         self.text_weight = loss_text
         self.loss_region = MODELS.build(loss_region) if loss_region else None
         self.loss_similarity = MODELS.build(loss_similarity) if loss_similarity else None
+        self.loss_bag = MODELS.build(loss_bag) if loss_bag else None
         self.proposals, self.proposal_score, self.proposal_object = proposals, proposal_score, proposal_object
         self.show_proposals = True  # CLIPDistillationHook waits until boxes are good enough to be shown
 
@@ -134,7 +139,8 @@ class OpenVocabHead(YOLOv8Head):
 
         Args:
             x: The neck's features.
-            batch_data_samples: With ``gt_instances`` whose labels index ``texts``.
+            batch_data_samples: With ``gt_instances`` whose labels index ``texts``; -1 is an object without a name. They
+                may bring their own ``teacher`` embeddings ``[n, D]`` from a region store.
             texts: The training vocabulary's embeddings ``[K, D]``.
             region_teacher: Maps one ``[n_i, 4]`` tensor of boxes for each image to ``[sum n_i, D]`` embeddings and
                 ``[sum n_i]`` probabilities that there is an object.
@@ -142,17 +148,22 @@ class OpenVocabHead(YOLOv8Head):
         objectness, bbox_preds, features, dists = self.head_module(x)
         gt_instances, _, img_metas = unpack_gt_instances(batch_data_samples)
         instances = [InstanceData(bboxes=torch.as_tensor(gt.bboxes), labels=gt.labels) for gt in gt_instances]
+        bags = None
         if region_teacher is not None:
             instances = self.add_regions(instances, objectness, bbox_preds, img_metas, region_teacher)
+            bags = self.make_bags(instances, region_teacher)
+        elif 'teacher' in gt_instances[0]:
+            for instance, gt in zip(instances, gt_instances):
+                instance.teacher = gt.teacher
         agnostic = [InstanceData(bboxes=i.bboxes, labels=torch.zeros_like(i.labels)) for i in instances]
         losses = super().loss_by_feat(objectness, bbox_preds, dists, agnostic, img_metas)
         # YOLOv8 sums over the global batch; a mean keeps the balance with the other losses at any batch size.
         losses = {name: loss / (len(instances) * get_world_size()) for name, loss in losses.items()}
         losses['loss_obj'] = losses.pop('loss_cls')
-        if region_teacher is not None:
+        if 'teacher' in instances[0]:
             found = sum(int((instance.labels < 0).sum()) for instance in instances) / len(instances)
             losses['found_objects'] = objectness[0].new_tensor(found)
-        losses.update(self.embedding_losses(features, instances, texts))
+        losses.update(self.embedding_losses(features, instances, texts, bags))
         return losses
 
     @torch.no_grad()
@@ -173,6 +184,14 @@ class OpenVocabHead(YOLOv8Head):
                                        teacher=embedding[keep]))
         return result
 
+    def make_bags(self, instances: List[InstanceData], region_teacher: Callable) -> Optional[tuple]:
+        """Pairs of neighbouring instances ``[m_i, 2]`` of each image and the teacher's embeddings ``[sum m_i, D]``."""
+        if self.loss_bag is None:
+            return None
+        pairs = [pair_neighbours(instance.bboxes) for instance in instances]
+        boxes = [enclosing_boxes(instance.bboxes, pair) for instance, pair in zip(instances, pairs)]
+        return pairs, region_teacher(boxes)[0]
+
     def propose(self, scores: Tensor, boxes: Tensor, labelled: Tensor, img_meta: dict) -> Tensor:
         """The best class-agnostic boxes ``[m, 4]`` away from the labelled ones ``[n, 4]``."""
         if not self.show_proposals:
@@ -188,7 +207,8 @@ class OpenVocabHead(YOLOv8Head):
         boxes, scores = boxes[good], scores[good]
         return boxes[nms(boxes, scores, 0.3)[:self.proposals]]
 
-    def embedding_losses(self, features: Sequence[Tensor], instances: List[InstanceData], texts: Tensor) -> dict:
+    def embedding_losses(self, features: Sequence[Tensor], instances: List[InstanceData], texts: Tensor,
+                         bags: Optional[tuple] = None) -> dict:
         """Text and distillation losses on the priors that ``loss_by_feat`` has just assigned."""
         flat = torch.cat([f.flatten(2).transpose(1, 2) for f in features], dim=1)
         foreground = self.assigner.foreground
@@ -199,6 +219,8 @@ class OpenVocabHead(YOLOv8Head):
             losses['loss_region'] = embeddings.sum() * 0
         if taught and self.loss_similarity is not None:
             losses['loss_region_similarity'] = embeddings.sum() * 0
+        if bags is not None:
+            losses['loss_bag'] = embeddings.sum() * 0
         if not len(embeddings):
             return losses
         weight = self.assigner.scores[foreground]
@@ -218,6 +240,11 @@ class OpenVocabHead(YOLOv8Head):
                 losses['loss_region'] = self.loss_region(embeddings, teacher, weight)
             if self.loss_similarity is not None:
                 losses['loss_region_similarity'] = self.loss_similarity(embeddings, teacher, texts, weight)
+        if bags is not None:
+            pairs, teacher = bags
+            regions, valid = bag_embeddings(embeddings, index, weight, instances, pairs)
+            if len(regions):
+                losses['loss_bag'] = self.loss_bag(regions, teacher[valid])
         return losses
 
     def flatten_predictions(self, objectness: Sequence[Tensor], bbox_preds: Sequence[Tensor],

@@ -7,7 +7,7 @@ from mmengine.model import is_model_wrapper
 from mmyolo.registry import HOOKS, MODELS
 from torch import Tensor
 
-from kdeov_mm.models.clip import TextBank
+from kdeov_mm.models.clip import RegionTeacher, TextBank
 
 
 @HOOKS.register_module()
@@ -72,8 +72,7 @@ class CLIPDistillationHook(Hook):
                 bank = TextBank.build(texts, self.text_encoder, templates='none')
                 self.captions = dict(zip(bank.names, bank.embeddings))
         if self.regions and model.with_bbox:
-            background = TextBank.build(self.background_prompts, self.text_encoder, templates='none')
-            self.background = background.embeddings
+            self.background = TextBank.build(self.background_prompts, self.text_encoder, templates='none')
             model.region_teacher = self.embed_regions
 
     def before_train_epoch(self, runner) -> None:
@@ -106,19 +105,10 @@ class CLIPDistillationHook(Hook):
         for sample, embedding in zip(data_batch['data_samples'], self.teacher.encode_image(images)):
             sample.teacher_embedding = embedding
 
-    @torch.no_grad()
     def embed_regions(self, boxes: List[Tensor]) -> Tuple[Tensor, Tensor]:
-        """The region teacher of the current batch.
+        """What the teacher says of regions of the current batch, see ``RegionTeacher``.
 
         Args:
             boxes: For each image ``[n_i, 4]``, xyxy in pixels of the student's input.
-
-        Returns:
-            tuple: Embeddings ``[sum n_i, D]``; probabilities ``[sum n_i]`` that a region shows any object,
-            from the teacher's similarities to the training vocabulary against the background prompts.
         """
-        embeddings = self.teacher.encode_regions(self.images, boxes)
-        texts = self.student.texts
-        names = torch.cat([texts, self.background.to(texts)])
-        probability = (self.teacher.logit_scale * embeddings @ names.T).softmax(-1)
-        return embeddings, probability[:, :len(texts)].sum(-1)
+        return RegionTeacher(self.teacher, self.student.texts, self.background)(self.images, boxes)

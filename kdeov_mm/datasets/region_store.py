@@ -1,0 +1,95 @@
+"""Regions that the teacher has embedded once, as training data."""
+from functools import lru_cache
+from typing import Dict, List
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmdet.datasets.transforms import PackDetInputs
+from mmdet.structures.bbox import HorizontalBoxes
+from mmyolo.registry import TRANSFORMS
+
+from .teacher_store import TeacherStore
+
+
+class RegionStore:
+    """A teacher store whose rows are regions, see ``tools/cache_regions.py``.
+
+    Rows have ``image`` (id of the image), ``box`` (xyxy, pixels of the original image, ``[4]``), ``label`` (-1 for an
+    object without a name) and ``embedding`` (float16, ``[D]``). An image's labelled rows come first, in the order of
+    its annotations.
+
+    Raises:
+        FileNotFoundError, ValueError: See ``TeacherStore``.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.store = TeacherStore(root)
+        self.boxes, self.labels = self.store.column('box'), self.store.column('label')
+        self.rows: Dict[int, List[int]] = {}
+        for row, image in enumerate(self.store.column('image').tolist()):
+            self.rows.setdefault(image, []).append(row)
+
+    def embeddings(self, rows: torch.Tensor) -> torch.Tensor:
+        """float32, L2-normalised, ``[n, D]``."""
+        return torch.nn.functional.normalize(self.store.rows(rows.tolist())['embedding'].float(), dim=-1)
+
+
+open_store = lru_cache(maxsize=4)(RegionStore)
+
+
+@TRANSFORMS.register_module()
+class LoadRegions(BaseTransform):
+    """Adds a region store's nameless objects to an image's boxes, after ``LoadAnnotations``.
+
+    From here to ``PackRegions`` a box's label is its row in the store: geometric transforms carry labels along.
+
+    Args:
+        store: Folder of the region store.
+
+    Raises:
+        ValueError: The store was made from other annotations: this image's labelled boxes are not the store's.
+    """
+
+    def __init__(self, store: str) -> None:
+        self.store = open_store(store)
+        self.root = store
+
+    def transform(self, results: dict) -> dict:
+        """Add to ``gt_bboxes``, ``gt_bboxes_labels`` and ``gt_ignore_flags``."""
+        rows = self.store.rows.get(results['img_id'], [])
+        boxes, labels = self.store.boxes[rows], self.store.labels[rows]
+        known, given = results['gt_bboxes'].tensor, torch.as_tensor(results['gt_bboxes_labels'])
+        n = len(known)
+        if not torch.equal(labels[:n], given) or (labels[n:] >= 0).any() \
+                or not torch.allclose(boxes[:n], known, atol=0.01):
+            raise ValueError(f'region store "{self.root}": its labelled boxes of image {results["img_id"]} '
+                             f'({results["img_path"]}) are not those of the annotations; make it again from these')
+        results['gt_bboxes'] = HorizontalBoxes(torch.cat([known, boxes[n:]]))
+        results['gt_bboxes_labels'] = np.array(rows, dtype=np.int64)
+        results['gt_ignore_flags'] = np.pad(results['gt_ignore_flags'], (0, len(rows) - n))
+        return results
+
+
+@TRANSFORMS.register_module()
+class PackRegions(PackDetInputs):
+    """Packs a sample whose boxes came through ``LoadRegions``: labels are names again, ``teacher`` holds embeddings.
+
+    Args:
+        store: Folder of the region store.
+        meta_keys: See ``PackDetInputs``.
+    """
+
+    def __init__(self, store: str, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.store = open_store(store)
+
+    def transform(self, results: dict) -> dict:
+        """Pack; ``gt_instances`` gets ``teacher``, float32 ``[n, D]``."""
+        packed = super().transform(results)
+        for name in ('gt_instances', 'ignored_instances'):
+            instances = getattr(packed['data_samples'], name)
+            rows = instances.labels
+            instances.labels = self.store.labels[rows]
+            instances.teacher = self.store.embeddings(rows)
+        return packed

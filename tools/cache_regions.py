@@ -1,0 +1,139 @@
+"""Write a region store: the teacher's embeddings of labelled boxes and of the objects that a student finds elsewhere.
+
+    python tools/cache_regions.py configs/kdeov_yolov8n.py work_dirs/kdeov_yolov8n data/shapes/regions
+
+Training then needs no teacher for regions: docs/design.md, "Regions from a store". Interrupted, it goes on where it
+was. Several processes share the work: torchrun --nproc_per_node=2 tools/cache_regions.py ... --launcher pytorch
+"""
+import argparse
+import os
+
+import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
+import mmcv
+import torch
+from kdeov_mm.datasets import TeacherStoreWriter
+from kdeov_mm.models.clip import RegionTeacher, TextBank
+from kdeov_mm.models.clip.loading import weights_id
+from kdeov_mm.utils import InputError, check_weights, load_config, prepare_data, resolve_checkpoint, user_errors
+from kdeov_mm.utils.files import sha256
+from mmengine.config import Config, DictAction
+from mmengine.dataset import pseudo_collate
+from mmengine.dist import barrier, get_dist_info, init_dist
+from mmengine.registry import init_default_scope
+from mmengine.runner import load_checkpoint
+from mmyolo.registry import DATASETS, MODELS
+from tqdm import tqdm
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config of the student, with a CLIPDistillationHook')
+    parser.add_argument('checkpoint', help='checkpoint or work dir of a trained student, which proposes the regions')
+    parser.add_argument('store', help='folder to write')
+    parser.add_argument('--data-root', help="folder that takes the place of the config's data_root")
+    parser.add_argument('--batch-size', type=int, default=32, help='images in one forward pass')
+    parser.add_argument('--shard-size', type=int, default=1024, help='images a shard, after which it can go on')
+    parser.add_argument('--proposals', type=int, help="most proposals an image; default: the head's in the config")
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE',
+                        help='replace fields of the config')
+    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def find_hook(cfg: Config, kind: str) -> dict:
+    """The config of a hook."""
+    found = [hook for hook in cfg.get('custom_hooks', []) if hook['type'] == kind]
+    if not found:
+        raise InputError(f'custom_hooks: the config has no {kind}; give the config that trains with the teacher online')
+    return found[0]
+
+
+def to_original(boxes: torch.Tensor, meta: dict) -> torch.Tensor:
+    """Boxes ``[n, 4]`` of the student's input in pixels of the original image."""
+    pad = meta.get('pad_param')
+    if pad is not None:
+        boxes = boxes - boxes.new_tensor([pad[2], pad[0], pad[2], pad[0]])
+    return boxes / boxes.new_tensor(meta['scale_factor']).repeat(2)
+
+
+@torch.no_grad()
+def embed_batch(model, region_teacher: RegionTeacher, data: dict, device: str) -> dict:
+    """Rows of the store for one batch of the test pipeline."""
+    inputs = model.data_preprocessor(data, training=False)
+    head = model.bbox_head
+    x = model.extract_feat(inputs['inputs'], model.texts if model.fusion is not None else None)
+    objectness, distances, _, _ = head.head_module(x)
+    scores, _, boxes = head.flatten_predictions(objectness, distances)
+    rows = dict(image=[], box=[], label=[], embedding=[])
+    for score, box, sample in zip(scores, boxes, inputs['data_samples']):
+        given = sample.gt_instances
+        known = torch.as_tensor(given.bboxes).to(device)  # in pixels of the original image already
+        scale = known.new_tensor(sample.scale_factor).repeat(2)
+        pad = sample.get('pad_param')
+        shown = known * scale + (known.new_tensor([pad[2], pad[0], pad[2], pad[0]]) if pad is not None else 0)
+        found = to_original(head.propose(score, box, shown, sample.metainfo), sample.metainfo)
+        image = torch.from_numpy(mmcv.imread(sample.img_path)[..., ::-1].copy()).permute(2, 0, 1).to(device)
+        regions = torch.cat([known, found])
+        embeddings, objects = region_teacher(image[None].float() / 255, [regions])
+        keep = torch.cat([objects.new_ones(len(known), dtype=torch.bool), objects[len(known):] > head.proposal_object])
+        labels = torch.cat([given.labels, given.labels.new_full((len(found), ), -1)])
+        rows['image'].append(torch.full((int(keep.sum()), ), sample.img_id))
+        rows['box'].append(regions[keep].float())
+        rows['label'].append(labels[keep])
+        rows['embedding'].append(embeddings[keep].half())
+    return {name: torch.cat(values).cpu() for name, values in rows.items()}
+
+
+def main() -> None:
+    args = parse_args()
+    with user_errors():
+        cfg = load_config(args.config, args.cfg_options, args.data_root)
+        if args.launcher != 'none':
+            init_dist(args.launcher, backend='nccl' if args.device == 'cuda' else 'gloo')
+        init_default_scope(cfg.get('default_scope', 'mmyolo'))
+        checkpoint = resolve_checkpoint(args.checkpoint)
+        vocabulary, distillation = find_hook(cfg, 'VocabularyHook'), find_hook(cfg, 'CLIPDistillationHook')
+        prepare_data(cfg, 'train', 'test')
+        test = cfg.test_dataloader[0] if isinstance(cfg.test_dataloader, (list, tuple)) else cfg.test_dataloader
+        dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, pipeline=test['dataset']['pipeline'], test_mode=True))
+        model = MODELS.build(cfg.model)
+        check_weights(model, checkpoint)
+        load_checkpoint(model, checkpoint, map_location='cpu', logger='silent')
+        if args.proposals is not None:
+            model.bbox_head.proposals = args.proposals
+        names = dataset.metainfo['classes']
+        model.set_vocabulary(TextBank.build(names, vocabulary['text_encoder'], vocabulary.get('templates', 'single')))
+        background = TextBank.build(distillation.get('background_prompts', (
+            'an empty background', 'nothing but a background')), distillation['text_encoder'], 'none')
+        model = model.to(args.device).eval()
+        source = distillation['teacher']
+        identity = dict(
+            content='regions', teacher=weights_id(source['model_name'], source.get('pretrained')),
+            student=sha256(checkpoint), annotations=sha256(dataset.ann_file), classes=list(names),
+            proposals=model.bbox_head.proposals, proposal_score=model.bbox_head.proposal_score,
+            proposal_object=model.bbox_head.proposal_object, shard_size=args.shard_size)
+        writer = TeacherStoreWriter(args.store, identity, -(-len(dataset) // args.shard_size))
+        rank, world_size = get_dist_info()
+        missing = writer.missing(rank, world_size)
+        region_teacher = RegionTeacher(MODELS.build(source).to(args.device), model.texts, background)
+    with tqdm(total=len(missing) * args.shard_size, unit=' images', disable=rank > 0) as progress:
+        for number in missing:
+            indices = range(number * args.shard_size, min((number + 1) * args.shard_size, len(dataset)))
+            parts = []
+            for start in range(0, len(indices), args.batch_size):
+                data = pseudo_collate([dataset[i] for i in indices[start:start + args.batch_size]])
+                parts.append(embed_batch(model, region_teacher, data, args.device))
+                progress.update(len(data['inputs']))
+            writer.write(number, {name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+    barrier()
+    if rank == 0:
+        writer.finish()
+        print(f'{args.store}: regions of {len(dataset)} images')
+
+
+if __name__ == '__main__':
+    main()
