@@ -8,6 +8,11 @@ from PIL import Image
 
 INSTANCE_FIELDS = dict(images=('id', 'file_name', 'width', 'height'), categories=('id', 'name'),
                        annotations=('id', 'image_id', 'category_id', 'bbox', 'area'))
+# LVIS v1 names its images by URL; the rest says which classes were looked for, and how often they occur.
+LVIS_FIELDS = dict(
+    INSTANCE_FIELDS,
+    images=('id', 'width', 'height', 'neg_category_ids', 'not_exhaustive_category_ids'),
+    categories=('id', 'name', 'frequency'))
 CAPTION_FIELDS = dict(annotations=('image_id', 'caption'))
 
 

@@ -1,0 +1,290 @@
+"""What the metrics of detection share: predicted boxes, AP of each class, chance, pictures, tables."""
+import contextlib
+import csv
+import io
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from pycocotools.coco import COCO
+
+from kdeov_mm.datasets.coco_file import INSTANCE_FIELDS, load_coco
+from kdeov_mm.utils.files import write_atomically
+
+from . import pictures
+from .base import RoleMetric, order_groups
+from .engines import find_engine
+
+
+@dataclass
+class Boxes:
+    """Predicted boxes of all images, in the order in which ties count.
+
+    Attributes:
+        img_ids: int64 ``[N]``.
+        labels: int64 ``[N]`` in [0, K).
+        scores: ``[N]``.
+        bboxes: ``[N, 4]``, xyxy in pixels.
+    """
+
+    img_ids: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+    bboxes: np.ndarray
+
+    @classmethod
+    def gather(cls, results: List[dict], num_classes: int) -> 'Boxes':
+        """Join images' predictions.
+
+        Raises:
+            ValueError: A label is not one of the K classes.
+        """
+        for result in results:
+            labels = result['labels']
+            if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
+                raise ValueError(
+                    f'{result["img_path"]}: a predicted label is not in [0, {num_classes}); does the model '
+                    "use the data set's vocabulary?")
+        joined = {key: np.concatenate([result[key] for result in results]) for key in ('labels', 'scores', 'bboxes')}
+        img_ids = np.repeat([result['img_id'] for result in results], [len(result['labels']) for result in results])
+        return cls(img_ids, joined['labels'].astype(np.int64), joined['scores'], joined['bboxes'])
+
+    def __getitem__(self, index: np.ndarray) -> 'Boxes':
+        """Those of an index or mask."""
+        return Boxes(self.img_ids[index], self.labels[index], self.scores[index], self.bboxes[index])
+
+    def best(self, number: int, of: np.ndarray) -> 'Boxes':
+        """The ``number`` best of each group of equal values in ``of`` ``[N]``; among ties the first."""
+        order = np.lexsort((-self.scores, of))
+        rank = np.arange(len(of)) - np.searchsorted(of[order], of[order])
+        return self[np.sort(order[rank < number])]
+
+    def by_class(self, num_classes: int) -> List['Boxes']:
+        """The boxes of each of the K classes."""
+        order = np.argsort(self.labels, kind='stable')
+        bounds = np.searchsorted(self.labels[order], np.arange(num_classes + 1))
+        return [self[order[start:end]] for start, end in zip(bounds, bounds[1:])]
+
+    def records(self, category_id: int) -> List[dict]:
+        """As detections of one category in COCO's format, with what the engines need besides."""
+        bboxes = xyxy_to_xywh(self.bboxes)
+        return [
+            dict(id=i, image_id=img_id, category_id=category_id, bbox=bbox, area=area, score=score, iscrowd=0)
+            for i, (img_id, bbox, area, score) in enumerate(
+                zip(self.img_ids.tolist(), bboxes.tolist(), bboxes[:, 2:].prod(1).tolist(),
+                    self.scores.tolist()), 1)
+        ]
+
+
+class BoxMetric(RoleMetric):
+    """AP of boxes for each class and what is made of it, where all names compete in every image.
+
+    Beside it stands ``chance``: the same boxes and scores under class names drawn at random, which is what
+    localisation reaches without any knowledge of names. Needs the data set's ``classes``, uses its ``groups``.
+
+    Args:
+        ann_file: Annotation file; categories are matched to ``classes`` by name.
+        engine: What matches and integrates, see :mod:`~kdeov_mm.evaluation.engines`.
+        chance: Whether to compute the chance level, which doubles the time.
+        seed: Of the random names.
+        num_examples: Images kept for the picture.
+        score_thr: Lowest score of a box in the picture, in [0, 1].
+        **kwargs: See :class:`~kdeov_mm.evaluation.base.RoleMetric`.
+
+    Raises:
+        FileNotFoundError, ValueError: The annotation file or the engine cannot be used.
+    """
+
+    fields = INSTANCE_FIELDS  # that the annotation file must have
+    engines: Mapping[str, Callable] = {}
+    columns: Sequence[str] = ()  # of the table of classes
+
+    def __init__(self,
+                 ann_file: str,
+                 engine: str,
+                 chance: bool = True,
+                 seed: int = 0,
+                 num_examples: int = 8,
+                 score_thr: float = 0.3,
+                 **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.engine = find_engine(engine, self.engines)
+        self.coco = read_coco(ann_file, self.fields)
+        self.ann_file, self.chance, self.seed = ann_file, chance, seed
+        self.num_examples, self.score_thr = num_examples, score_thr
+
+    def calculate(self, boxes: Boxes, category_ids: np.ndarray, img_ids: Sequence[int]) -> np.ndarray:
+        """The table of classes.
+
+        Args:
+            boxes: Predictions.
+            category_ids: The category id of each class, ``[K]``.
+            img_ids: Images that count.
+
+        Returns:
+            np.ndarray: float64 ``[K, len(columns)]`` in [0, 1]; NaN for a class without ground truth.
+        """
+        raise NotImplementedError
+
+    def summarize(self, table: np.ndarray, category_ids: np.ndarray) -> Dict[str, float]:
+        """The metrics, by name, from a table of classes; what has no ground truth is left out."""
+        raise NotImplementedError
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep each image's boxes (xyxy, pixels of the original image), scores and labels.
+
+        Raises:
+            ValueError: A box or a score is not finite, or the image is not in the annotation file.
+        """
+        for sample in data_samples:
+            pred = {
+                key: torch.as_tensor(sample['pred_instances'][key]).detach().cpu().numpy()
+                for key in ('bboxes', 'scores', 'labels')
+            }
+            image = sample.get('img_path', sample['img_id'])
+            if not (np.isfinite(pred['bboxes']).all() and np.isfinite(pred['scores']).all()):
+                raise ValueError(f'{image}: a predicted box or score is NaN or infinite')
+            if sample['img_id'] not in self.coco.imgs:
+                raise ValueError(
+                    f'{image}: image id {sample["img_id"]} is not in {self.ann_file}; '
+                    'test data set and metric must use one annotation file')
+            self.results.append(dict(img_id=sample['img_id'], img_path=str(image), **pred))
+
+    def category_ids(self) -> np.ndarray:
+        """The annotation file's category id of each class, ``[K]``.
+
+        Raises:
+            ValueError: A class is not in the file.
+        """
+        ids = {category['name']: category['id'] for category in self.coco.dataset['categories']}
+        classes = self.require_meta('classes')
+        missing = [name for name in classes if name not in ids]
+        if missing:
+            raise ValueError(
+                f'{self.ann_file} has no category {missing[:5]} ({len(missing)} in all), which the data set '
+                'has; test data set and metric must use one annotation file')
+        return np.array([ids[name] for name in classes])
+
+    def truth_by_class(self, img_ids: Sequence[int]) -> Dict[int, List[dict]]:
+        """The annotations that count, by category id."""
+        truth = defaultdict(list)
+        for img_id in img_ids:
+            for annotation in self.coco.imgToAnns[img_id]:
+                truth[annotation['category_id']].append(annotation)
+        return truth
+
+    def average_precision(self, boxes: Boxes, truth: Dict[int, List[dict]], category_ids: np.ndarray,
+                          max_dets: Optional[int] = None) -> np.ndarray:
+        """AP, AP50 and AP75 of each class, ``[K, 3]``; NaN without ground truth."""
+        table = np.full((len(category_ids), 3), np.nan)
+        for label, found in enumerate(boxes.by_class(len(category_ids))):
+            category = self.coco.cats[category_ids[label]]
+            annotations = truth.get(category['id'], [])
+            if not annotations:
+                continue
+            detections = found.records(category['id'])
+            images = [self.coco.imgs[i] for i in sorted({item['image_id'] for item in annotations + detections})]
+            precision = self.engine(images, category, annotations, detections, max_dets)
+            if precision[0, 0] >= 0:
+                table[label] = precision.mean(), precision[0].mean(), precision[5].mean()
+        return table
+
+    def compute_by_role(self, results: List[dict]) -> Dict[str, Dict[str, float]]:
+        """The metrics of the student and of chance."""
+        results = sorted(results, key=lambda result: result['img_id'])
+        category_ids, img_ids = self.category_ids(), [result['img_id'] for result in results]
+        self.class_groups()  # complains before the work
+        roles = dict(student=Boxes.gather(results, len(category_ids)))
+        if self.chance:
+            rng = np.random.default_rng(self.seed)
+            names = [rng.integers(len(category_ids), size=len(result['labels'])) for result in results]
+            roles['chance'] = Boxes.gather([dict(result, labels=labels) for result, labels in zip(results, names)],
+                                           len(category_ids))
+        tables = {role: self.calculate(boxes, category_ids, img_ids) for role, boxes in roles.items()}
+        self.per_class = tables['student']
+        if np.isnan(self.per_class).all():
+            raise ValueError(f'{self.ann_file}: the {len(results)} images hold no object of '
+                             f'the {len(category_ids)} classes')
+        self.examples = self.find_examples(results, category_ids)
+        return {role: self.summarize(table, category_ids) for role, table in tables.items()}
+
+    def find_examples(self, results: List[dict], category_ids: np.ndarray) -> List[dict]:
+        """Images for the picture: as many of each group as of the others, spread over the data set."""
+        classes, groups = self.require_meta('classes'), self.class_groups()
+        label_of = {category: label for label, category in enumerate(category_ids.tolist())}
+        truth = {
+            result['img_id']: [
+                ann for ann in self.coco.imgToAnns[result['img_id']]
+                if ann['category_id'] in label_of and not ann.get('iscrowd')
+            ]
+            for result in results
+        }
+        chosen: Dict[int, dict] = {}
+        names = order_groups(groups)
+        for i, name in enumerate(names):
+            share = (self.num_examples - len(chosen)) // (len(names) - i)
+            having = [
+                result for result in results
+                if result['img_id'] not in chosen and any(groups[label_of[ann['category_id']]] == name
+                                                          for ann in truth[result['img_id']])
+            ]
+            for j in np.linspace(0, len(having) - 1, min(share, len(having))).astype(int):
+                chosen[having[j]['img_id']] = having[j]
+        examples = []
+        for img_id, result in chosen.items():
+            keep = np.flatnonzero(result['scores'] >= self.score_thr)
+            keep = keep[np.argsort(-result['scores'][keep], kind='stable')][:len(truth[img_id]) + 2]
+            examples.append(
+                dict(
+                    img_path=result['img_path'],
+                    truth=[
+                        dict(bbox=ann['bbox'], name=classes[label_of[ann['category_id']]])
+                        for ann in truth[img_id]
+                    ],
+                    found=[
+                        dict(
+                            bbox=xyxy_to_xywh(result['bboxes'][i:i + 1])[0].tolist(),
+                            name=classes[result['labels'][i]],
+                            group=groups[result['labels'][i]],
+                            score=float(result['scores'][i])) for i in keep
+                    ]))
+        return examples
+
+    def draw(self, out_dir: Path) -> List[Path]:
+        """Draw detections on some images, and write the table of classes as CSV."""
+        classes, groups = self.require_meta('classes'), self.class_groups()
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator='\n')
+        writer.writerow(['class', 'group', *self.columns])
+        writer.writerows([name, group] + ['' if np.isnan(value) else f'{value:.6f}' for value in row]
+                         for name, group, row in zip(classes, groups, self.per_class))
+        path = write_atomically(out_dir / f'{self.task}_per_class.csv', table.getvalue())
+        if not self.examples:
+            return [path]
+        title = f'All {len(classes)} names are prompts in every image'
+        return [
+            pictures.detections(self.examples, order_groups(groups), title,
+                                out_dir / f'{self.task}_detections.png'), path
+        ]
+
+
+def read_coco(ann_file: str, fields: Dict[str, Tuple[str, ...]] = INSTANCE_FIELDS) -> COCO:
+    """Index an annotation file, without masks; raises what :func:`~kdeov_mm.datasets.coco_file.load_coco` does."""
+    coco = COCO()
+    coco.dataset = load_coco(ann_file, fields)
+    for number, annotation in enumerate(coco.dataset['annotations'], 1):
+        annotation.pop('segmentation', None)  # most of the memory
+        annotation.setdefault('iscrowd', 0)  # pycocotools insists on it
+        annotation['id'] = number  # to the engines a match with annotation 0 is none
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco
+
+
+def xyxy_to_xywh(boxes: np.ndarray) -> np.ndarray:
+    """Corners to corner and size, ``[N, 4]``, float64."""
+    boxes = np.asarray(boxes, float).reshape(-1, 4)
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
