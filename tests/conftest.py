@@ -1,4 +1,6 @@
 """A world, a teacher and a training so small that tests can afford several of them."""
+import json
+import os
 import shutil
 from pathlib import Path
 from typing import Iterator
@@ -88,3 +90,57 @@ def demo_config(tiny_world, tiny_teacher, tmp_path_factory):
         cfg.experiment_name = work_dir.name  # runners of one process share what has one name
         return cfg
     return make
+
+
+REAL = Path(os.environ.get('KDEOV_REAL_DATA', Path(__file__).resolve().parents[1] / '../shared/data'))
+
+
+@pytest.fixture(scope='session')
+def coco_mini() -> Path:
+    """A sample of real COCO."""
+    root = REAL / 'coco_mini'
+    if not root.is_dir():
+        pytest.skip(f'no real COCO sample at {root}')
+    return root
+
+
+@pytest.fixture(scope='session')
+def lvis_mini(coco_mini, tmp_path_factory):
+    """A data set in LVIS v1's format: real images with boxes of COCO, LVIS's own 1,203 categories.
+
+    Labels are those of COCO's names that LVIS has too, and each other box is of a rare class, which stands for
+    whatever it shows.
+    """
+    names = REAL / 'clip_text' / 'lvis_v1_categories.json'
+    if not names.is_file():
+        pytest.skip(f'no LVIS categories at {names}')
+    root = tmp_path_factory.mktemp('lvis')
+    for split in ('train2017', 'val2017'):
+        (root / split).symlink_to(coco_mini.resolve() / split)
+    (root / 'annotations').mkdir()
+    categories = json.loads(names.read_text())
+    lvis_id = {category['name']: category['id'] for category in categories}
+    rare = [category['id'] for category in categories if category['frequency'] == 'r']
+    images, annotations = [], []
+    for split in ('train2017', 'val2017'):
+        content = json.loads((coco_mini / 'annotations' / f'instances_{split}.json').read_text())
+        name_of = {category['id']: category['name'] for category in content['categories']}
+        for image in content['images'][:6]:
+            found = [item for item in content['annotations'] if item['image_id'] == image['id']]
+            known = {item['id']: lvis_id.get(name_of[item['category_id']], rare[item['category_id']]) for item in found}
+            annotations += [
+                dict(id=len(annotations) + i, image_id=image['id'], category_id=known[item['id']], bbox=item['bbox'],
+                     area=item['area'], segmentation=item['segmentation']) for i, item in enumerate(found, 1)
+            ]
+            images.append(
+                dict(id=image['id'], width=image['width'], height=image['height'],
+                     coco_url=f'http://images.cocodataset.org/{split}/{image["file_name"]}',
+                     neg_category_ids=[category for category in rare[:60] if category not in known.values()],
+                     not_exhaustive_category_ids=sorted(known.values())[:1]))
+    content = dict(images=images, categories=categories, annotations=annotations)
+    for split in ('train', 'val'):
+        (root / 'annotations' / f'lvis_v1_{split}.json').write_text(json.dumps(content))
+    for image in images:  # as the widely used file has it
+        image['file_name'] = image['coco_url'].split('/')[-1]
+    (root / 'annotations' / 'lvis_v1_minival_inserted_image_name.json').write_text(json.dumps(content))
+    return root

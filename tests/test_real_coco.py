@@ -11,7 +11,7 @@ import pytest
 import torch
 from mmcv.transforms import Compose
 from mmdet.datasets import CocoDataset
-from mmyolo.registry import DATASETS, MODELS
+from mmyolo.registry import DATASETS, METRICS, MODELS
 from safetensors.torch import save_file
 
 from kdeov_mm.models import PrecomputedTextEncoder, TextBank
@@ -37,16 +37,22 @@ def value_at(cfg, path):
     return cfg
 
 
+LVIS_CONFIGS = {
+    name: ROOT / 'configs' / f'kdeov_yolov8n_{name}.py'
+    for name in ('ov-lvis', 'ov-lvis_text-only', 'lvis-minival')
+}
+LVIS_TEXTS = tuple(f'custom_hooks.0.text_encoder.{field}={REAL / "clip_text" / file}' for field, file in (
+    ('embeddings', 'lvis_clip_hand_craft.npy'), ('names', 'lvis_v1_categories.json')))
 LOG_EACH_STEP = ('default_hooks.logger.interval=1', 'log_processor.window_size=1')
 
 
-def run(monkeypatch, tool, *inputs, work_dir, options):
+def run(monkeypatch, tool, *inputs, work_dir, options, data_root=COCO):
     """Run a tool in this process on the real images."""
     spec = importlib.util.spec_from_file_location(f'tool_{tool}', ROOT / 'tools' / f'{tool}.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     # MMEngine's visualizers are global by name: each work dir needs its own to log to.
-    options = ('--data-root', COCO, '--work-dir', work_dir,
+    options = ('--data-root', data_root, '--work-dir', work_dir,
                '--cfg-options', f'visualizer.name={work_dir}', *options)
     monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *map(str, (*inputs, *options))])
     module.main()
@@ -162,3 +168,43 @@ def test_a_full_size_teacher_from_a_local_file(vit_file, tmp_path, monkeypatch):
     weights = torch.load(tmp_path / 'epoch_1.pth', map_location='cpu', weights_only=True)['state_dict']
     # About 3 million weights of the student, none of the teacher's 151 million.
     assert sum(value.numel() for value in weights.values()) < 5e6
+
+
+@pytest.mark.parametrize('name', LVIS_CONFIGS)
+def test_lvis_configs_build(name, lvis_mini, mmyolo_scope):
+    cfg = load_config(str(LVIS_CONFIGS[name]), data_root=str(lvis_mini))
+    assert MODELS.build(cfg.model).bbox_head.test_cfg.max_per_img == 300
+    train, test = (DATASETS.build(cfg[f'{part}_dataloader'].dataset) for part in ('train', 'test'))
+    assert set(train.metainfo['groups']) == {'base'} and len(train.metainfo['classes']) == 866
+    assert len(test.metainfo['classes']) == 1203
+    assert 'data_samples' in train[0] and 'data_samples' in test[0]
+    for part, protocols in (('val', ('standard', )), ('test', ('standard', 'fixed'))):
+        metric = METRICS.build(cfg[f'{part}_evaluator'])
+        assert metric.protocols == protocols and metric.ann_file == test.ann_file
+
+
+def test_minival_from_config_to_report(lvis_mini, tmp_path, monkeypatch, mmyolo_scope):
+    """With random weights: all 1,203 names, true text embeddings, real images."""
+    torch.manual_seed(0)
+    config = LVIS_CONFIGS['lvis-minival']
+    torch.save(dict(state_dict=MODELS.build(load_config(str(config)).model).state_dict()), tmp_path / 'random.pth')
+    run(monkeypatch, 'test', config, tmp_path / 'random.pth', work_dir=tmp_path, data_root=lvis_mini, options=(
+        *LVIS_TEXTS, 'test_dataloader.dataset.indices=3', 'test_dataloader.batch_size=3',
+        'test_dataloader.num_workers=0'))
+    metrics = json.loads((tmp_path / 'report' / 'metrics.json').read_text())
+    for protocol in ('standard', 'fixed'):
+        for key in ('AP', 'AP50', 'AP75', 'APr', 'APf'):
+            assert 0 <= metrics[f'ov_lvis/{protocol}/{key}'] < 0.1
+    classes = (tmp_path / 'report' / 'ov_lvis_per_class.csv').read_text().splitlines()
+    assert len(classes) == 1204
+    assert 'LVIS' in (tmp_path / 'report' / 'report.md').read_text()
+
+
+@pytest.mark.slow
+def test_training_on_lvis(lvis_mini, tmp_path, monkeypatch):
+    run(monkeypatch, 'train', LVIS_CONFIGS['ov-lvis_text-only'], work_dir=tmp_path, data_root=lvis_mini, options=(
+        *LVIS_TEXTS, 'train_dataloader.batch_size=4', 'train_dataloader.num_workers=0', 'train_cfg.max_epochs=1',
+        'train_cfg.val_interval=1', 'val_dataloader.num_workers=0', 'val_dataloader.dataset.indices=2',
+        *LOG_EACH_STEP))
+    records = logged(tmp_path)
+    assert len(records) == 3 and all(0 < record['loss_text'] < 100 for record in records)

@@ -1,6 +1,8 @@
-"""Write OV-COCO's annotation files (48 base, 17 novel classes, or both) from COCO's own.
+"""Write annotation files of the base classes, of the novel ones and of both: of OV-COCO (48 base, 17 novel) from
+COCO's own, or of OV-LVIS (866 frequent and common ones as base, 337 rare as novel) from LVIS's.
 
     python tools/make_ov_split.py data/coco/annotations/instances_val2017.json
+    python tools/make_ov_split.py data/coco/annotations/lvis_v1_train.json --vocabulary ov_lvis
 
 writes instances_val2017_base.json, ..._novel.json and ..._all.json beside it, or into --out-dir. Images and
 ids stay as they are, images without an annotation left included; each category gets the field "group".
@@ -10,7 +12,7 @@ import json
 import os
 from pathlib import Path
 
-from kdeov_mm.datasets.coco_file import load_coco
+from kdeov_mm.datasets.coco_file import INSTANCE_FIELDS, LVIS_FIELDS, load_coco
 from kdeov_mm.datasets.splits import VOCABULARIES, class_groups
 
 
@@ -32,7 +34,7 @@ def split_annotations(content: dict, groups: dict[str, str], kept: set[str]) -> 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('ann_files', nargs='+', help='instances_*.json of COCO')
+    parser.add_argument('ann_files', nargs='+', help='instances_*.json of COCO, or lvis_v1_*.json of LVIS')
     parser.add_argument('--vocabulary', default='ov_coco',
                         help=f'one of {list(VOCABULARIES)}, or a JSON file of {{group: [class names]}}')
     parser.add_argument('--out-dir', help='default: beside the input')
@@ -45,8 +47,8 @@ def main() -> None:
     if vocabulary.endswith('.json'):
         vocabulary = json.loads(Path(vocabulary).read_text(encoding='utf-8'))
     for path in map(Path, args.ann_files):
-        content = load_coco(str(path))
-        groups = class_groups(vocabulary, [category['name'] for category in content['categories']])
+        content = load_coco(str(path), LVIS_FIELDS if vocabulary == 'ov_lvis' else INSTANCE_FIELDS)
+        groups = class_groups(vocabulary, content['categories'])
         folder = Path(args.out_dir) if args.out_dir else path.parent
         folder.mkdir(parents=True, exist_ok=True)
         names = sorted(set(groups.values()))

@@ -1,4 +1,5 @@
 from .ov_coco import OVCocoDataset
+from .ov_lvis import OVLVISDataset
 from .region_store import LoadRegions, PackRegions
 from .samplers import HardNegativeSampler
 from .shapes import ensure_world, world_concepts
@@ -6,6 +7,6 @@ from .teacher_store import TeacherStore, TeacherStoreWriter
 from .transforms import ObjectSafeCrop
 
 __all__ = [
-    'HardNegativeSampler', 'LoadRegions', 'ObjectSafeCrop', 'OVCocoDataset', 'PackRegions', 'TeacherStore',
-    'TeacherStoreWriter', 'ensure_world', 'world_concepts'
+    'HardNegativeSampler', 'LoadRegions', 'ObjectSafeCrop', 'OVCocoDataset', 'OVLVISDataset', 'PackRegions',
+    'TeacherStore', 'TeacherStoreWriter', 'ensure_world', 'world_concepts'
 ]

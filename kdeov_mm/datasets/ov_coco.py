@@ -9,7 +9,7 @@ from mmengine.logging import print_log
 from mmyolo.datasets import YOLOv5CocoDataset
 from mmyolo.registry import DATASETS
 
-from .coco_file import CAPTION_FIELDS, image_defect, load_coco
+from .coco_file import CAPTION_FIELDS, INSTANCE_FIELDS, image_defect, load_coco
 from .splits import check_names, class_groups
 
 
@@ -47,6 +47,7 @@ class OVCocoDataset(YOLOv5CocoDataset):
         RuntimeError: when more images than ``max_broken`` are unreadable.
     """
     METAINFO: dict = {}
+    fields = INSTANCE_FIELDS  # that the annotation file must have
 
     def __init__(self,
                  *args,
@@ -69,7 +70,7 @@ class OVCocoDataset(YOLOv5CocoDataset):
     def load_data_list(self) -> list[dict]:
         """Read the annotations of the kept classes; see the class."""
         self._check_folders()
-        content = load_coco(self.ann_file)
+        content = load_coco(self.ann_file, self.fields)
         kept = self._kept_classes(content['categories'])
         kinds = {category['name']: category.get('supercategory', category['name']) for category in content['categories']}
         self._metainfo.update(classes=tuple(kept), groups=tuple(kept.values()),
@@ -94,7 +95,7 @@ class OVCocoDataset(YOLOv5CocoDataset):
                 if len(info['instances']) != 1:
                     raise ValueError(
                         f'gt_label needs exactly one instance an image, but image {image["id"]} '
-                        f'({image["file_name"]}) of "{self.ann_file}" has {len(info["instances"])} '
+                        f'({info["img_path"]}) of "{self.ann_file}" has {len(info["instances"])} '
                         'of the kept classes')
                 info['gt_label'] = info['instances'][0]['bbox_label']
             data_list.append(info)
@@ -153,7 +154,7 @@ class OVCocoDataset(YOLOv5CocoDataset):
         if self.vocabulary is None:
             groups = {category['name']: category.get('group', 'base') for category in categories}
         else:
-            groups = class_groups(self.vocabulary, names)
+            groups = class_groups(self.vocabulary, categories)
         if self.groups is not None:
             check_names(self.groups, sorted(set(groups.values())), f'groups of "{self.ann_file}"')
         wanted = self._metainfo.get('classes', names)

@@ -1,6 +1,6 @@
 """Named vocabularies: which classes of a data set are base and which novel."""
 import difflib
-from typing import Iterable, Mapping, Sequence, Union
+from typing import Callable, Dict, Iterable, List, Mapping, Sequence, Union
 
 # OV-COCO as in OVR-CNN (Zareian et al., CVPR 2021): 48 base and 17 novel of COCO's 80 classes, 15 unused.
 OV_COCO = dict(
@@ -12,7 +12,29 @@ OV_COCO = dict(
     novel=('airplane', 'bus', 'cat', 'dog', 'cow', 'elephant', 'umbrella', 'tie', 'snowboard', 'skateboard',
            'cup', 'knife', 'cake', 'couch', 'keyboard', 'sink', 'scissors'))
 
-VOCABULARIES = dict(ov_coco=OV_COCO)
+# OV-LVIS as in ViLD (Gu et al., ICLR 2022): of LVIS v1's 1,203 classes the 866 that are frequent or common in the
+# training set are base, the 337 rare ones novel. The annotation file itself says which is which.
+OV_LVIS = dict(f='base', c='base', r='novel')
+
+
+def groups_by_frequency(categories: List[dict]) -> Dict[str, List[str]]:
+    """OV-LVIS's groups of LVIS's category records.
+
+    Raises:
+        ValueError: for a category whose ``frequency`` is not ``f``, ``c`` or ``r``.
+    """
+    groups: Dict[str, List[str]] = {group: [] for group in dict.fromkeys(OV_LVIS.values())}
+    for category in categories:
+        if category.get('frequency') not in OV_LVIS:
+            raise ValueError(f'LVIS: frequency of {category["name"]!r} must be one of {", ".join(map(repr, OV_LVIS))}, '
+                             f'got {category.get("frequency")!r}; is this an annotation file of LVIS v1?')
+        groups[OV_LVIS[category['frequency']]].append(category['name'])
+    return groups
+
+
+# The names of each group, or a function that tells them from the file's category records.
+VOCABULARIES: Dict[str, Union[Mapping[str, Sequence[str]], Callable]] = dict(
+    ov_coco=OV_COCO, ov_lvis=groups_by_frequency)
 
 
 def check_names(names: Iterable[str], known: Sequence[str], what: str) -> None:
@@ -29,12 +51,12 @@ def check_names(names: Iterable[str], known: Sequence[str], what: str) -> None:
                      f'such as {", ".join(map(repr, known[:5]))}')
 
 
-def class_groups(vocabulary: Union[str, Mapping[str, Sequence[str]]], known: Sequence[str]) -> dict[str, str]:
+def class_groups(vocabulary: Union[str, Mapping[str, Sequence[str]]], categories: List[dict]) -> dict[str, str]:
     """The group of each name in a vocabulary.
 
     Args:
         vocabulary: a name in :data:`VOCABULARIES`, or the names of each group.
-        known: all class names of the annotation file.
+        categories: all category records of the annotation file.
 
     Returns:
         ``{name: group}``.
@@ -45,6 +67,9 @@ def class_groups(vocabulary: Union[str, Mapping[str, Sequence[str]]], known: Seq
     if isinstance(vocabulary, str):
         check_names([vocabulary], list(VOCABULARIES), 'vocabulary')
         vocabulary = VOCABULARIES[vocabulary]
+    if callable(vocabulary):
+        vocabulary = vocabulary(categories)
+    known = [category['name'] for category in categories]
     groups: dict[str, str] = {}
     for group, names in vocabulary.items():
         if isinstance(names, str):

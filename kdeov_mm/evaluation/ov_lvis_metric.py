@@ -5,6 +5,7 @@ import numpy as np
 from mmyolo.registry import METRICS
 
 from kdeov_mm.datasets.coco_file import LVIS_FIELDS
+from kdeov_mm.datasets.splits import groups_by_frequency
 
 from .box_metric import BoxMetric, Boxes
 from .engines import FASTER, LVIS_ENGINES
@@ -66,10 +67,7 @@ class OVLVISMetric(BoxMetric):
 
     def check(self, engine: str) -> None:
         """Raise ValueError where the annotation file has what LVIS does not."""
-        for category in self.coco.dataset['categories']:
-            if category['frequency'] not in FREQUENCIES:
-                raise ValueError(f'annotation file "{self.ann_file}": frequency of {category["name"]!r} must be '
-                                 f'one of {", ".join(map(repr, FREQUENCIES))}, got {category["frequency"]!r}')
+        groups_by_frequency(self.coco.dataset['categories'])
         special = [item for item in self.coco.dataset['annotations'] if item.get('ignore') or item['iscrowd']]
         if special and engine == FASTER:  # which would take them for COCO's crowds
             raise ValueError(f'annotation file "{self.ann_file}" has {len(special)} annotations with ignore or '

@@ -1,4 +1,5 @@
 """The report of a test run: flat metrics, one table, pictures."""
+import csv
 import json
 from dataclasses import dataclass, field
 from numbers import Real
@@ -14,7 +15,9 @@ from kdeov_mm.utils.files import write_atomically
 from . import pictures
 
 ROLES = ('student', 'teacher', 'chance')
-TASKS = dict(zero_shot='Zero-shot classification', retrieval='Retrieval', ov='Open-vocabulary detection')
+TASKS = dict(zero_shot='Zero-shot classification', retrieval='Retrieval', ov='Open-vocabulary detection',
+             ov_lvis='Open-vocabulary detection, LVIS')
+MAX_CLASSES = 200  # that a report lists
 LABELS = dict(top1='top-1', top5='top-5', t2i='text to image', i2t='image to text')
 
 
@@ -95,7 +98,7 @@ def print_table(metrics: Dict[str, float], name: str) -> None:
 
 
 def markdown(metrics: Dict[str, float], name: str, files: Sequence[Path]) -> str:
-    """The report as Markdown: table, pictures, links to other files, which lie beside it."""
+    """The report as Markdown: table, pictures, tables of classes, links to other files, which lie beside it."""
     lines = [
         f'# Results of {name}', '',
         '| task | group | metric | student | teacher | student / teacher | chance |',
@@ -107,7 +110,20 @@ def markdown(metrics: Dict[str, float], name: str, files: Sequence[Path]) -> str
     for path in files:
         caption = path.stem.replace('_', ' ')
         lines += ['', f'![{caption}]({path.name})' if path.suffix == '.png' else f'[{caption}]({path.name})']
+        if path.name.endswith('_per_class.csv'):
+            lines += class_table(path)
     return '\n'.join(lines) + '\n'
+
+
+def class_table(path: Path) -> List[str]:
+    """A CSV file of classes, ``class,group,metrics...``, as a Markdown table; nothing where it would be too long."""
+    with open(path, encoding='utf-8', newline='') as file:
+        header, *rows = csv.reader(file)
+    if len(rows) > MAX_CLASSES:
+        return []
+    shown = [row[:2] + [show(float(value) if value else None) for value in row[2:]] for row in rows]
+    align = ['---'] * 2 + ['---:'] * (len(header) - 2)
+    return ['', *(f'| {" | ".join(cells)} |' for cells in (header, align, *shown))]
 
 
 def write_report(metrics: Dict[str, float], out_dir: Path, name: str, drawers: Sequence = ()) -> Path:
@@ -143,6 +159,8 @@ def group_panels(metrics: Dict[str, float]) -> Dict[str, Dict[str, Dict[str, flo
             title, bar = f'{TASKS[row.task]}, {LABELS.get(row.metric, row.metric)}', row.group
         elif row.task == 'retrieval' and row.metric.startswith('R@'):
             title, bar = f'{TASKS[row.task]}, {LABELS.get(row.group, row.group)}', row.metric
+        elif row.task == 'ov_lvis':
+            title, bar = f'{TASKS[row.task]}, {row.group}', row.metric
         else:
             continue
         panels.setdefault(title, {})[bar] = row.values

@@ -174,3 +174,28 @@ def test_pictures_can_be_drawn(tmp_path, image):
         with Image.open(path) as picture:
             assert np.asarray(picture.convert('L')).std() > 5
     assert not [path for path in Path(tmp_path).iterdir() if path.name.startswith('.')]
+
+
+def test_the_report_lists_classes_unless_they_are_many(tmp_path):
+    class Classes:
+        number = 2
+
+        def draw(self, out_dir):
+            path = out_dir / 'ov_per_class.csv'
+            rows = ''.join(f'name {i},novel,0.250000,\n' for i in range(self.number))
+            path.write_text(f'class,group,AP,AP50\n{rows}')
+            return [path]
+
+    text = write_report(DETECTION, tmp_path, 'x', [Classes()]).read_text()
+    assert text.endswith('(ov_per_class.csv)\n\n| class | group | AP | AP50 |\n| --- | --- | ---: | ---: |\n'
+                         '| name 0 | novel | 0.250 | – |\n| name 1 | novel | 0.250 | – |\n')
+    Classes.number = 201
+    assert write_report(DETECTION, tmp_path, 'x', [Classes()]).read_text().endswith('(ov_per_class.csv)\n')
+
+
+def test_lvis_by_protocol(tmp_path):
+    metrics = {'ov_lvis/standard/AP': 0.2, 'ov_lvis/standard/APr': 0.1, 'ov_lvis/fixed/AP': 0.25}
+    text = write_report(metrics, tmp_path, 'x').read_text()
+    for row in ('standard | AP | 0.200', 'standard | APr | 0.100', 'fixed | AP | 0.250'):
+        assert f'| Open-vocabulary detection, LVIS | {row} |' in text
+    assert (tmp_path / 'groups.png').is_file()

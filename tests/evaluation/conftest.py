@@ -1,7 +1,5 @@
-"""A fake text encoder, and where the real data lies."""
-import os
+"""A fake text encoder."""
 import zlib
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -27,11 +25,3 @@ def fake_text(monkeypatch):
         lambda names, text_encoder, templates='single': SimpleNamespace(
             names=names, embeddings=torch.stack([text_embedding(name) for name in names])))
     return text_embedding
-
-
-@pytest.fixture(scope='session')
-def coco_mini() -> Path:
-    root = Path(os.environ.get('KDEOV_REAL_DATA', Path(__file__).parents[2] / '../shared/data')) / 'coco_mini'
-    if not root.is_dir():
-        pytest.skip(f'no real COCO sample at {root}')
-    return root

@@ -1,4 +1,5 @@
 import contextlib
+import importlib.util
 import io
 import json
 
@@ -8,6 +9,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from kdeov_mm.evaluation import OVCocoMetric
+
+needs_faster = pytest.mark.skipif(
+    importlib.util.find_spec('faster_coco_eval') is None, reason='faster-coco-eval is not installed')
+ENGINES = ['pycocotools', pytest.param('faster-coco-eval', marks=needs_faster)]
 
 
 @pytest.fixture(scope='module')
@@ -93,9 +98,10 @@ def pycocotools_stats(ann_file, meta, samples, names, max_dets=100):
     ])
 
 
-def test_each_group_and_class_equals_pycocotools(real):
+@pytest.mark.parametrize('engine', ENGINES)
+def test_each_group_and_class_equals_pycocotools(real, engine):
     ann_file, meta, samples = real
-    metric, metrics = run(ann_file, meta, samples)
+    metric, metrics = run(ann_file, meta, samples, engine=engine, chance=False)
     for group in ('all', 'base', 'novel'):
         names = [name for name, of in zip(meta['classes'], meta['groups']) if group in ('all', of)]
         expected = pycocotools_stats(ann_file, meta, samples, names)
@@ -163,6 +169,20 @@ def test_perfect_predictions_and_a_group_without_ground_truth(small):
     metric, metrics = run(*small, chance=False)
     assert metrics == pytest.approx({'ov/all/AP': 1, 'ov/all/AP50': 1, 'ov/base/AP': 1, 'ov/base/AP50': 1})
     assert np.isnan(metric.per_class[2]).all()
+
+
+@pytest.mark.parametrize('engine', ENGINES)
+def test_annotation_ids_may_start_at_zero(small, engine):
+    """To pycocotools a match with annotation 0 is none."""
+    ann_file, meta, samples = small
+    with open(ann_file) as file:
+        data = json.load(file)
+    for annotation in data['annotations']:
+        annotation['id'] -= 1
+    with open(ann_file, 'w') as file:
+        json.dump(data, file)
+    _, metrics = run(ann_file, meta, samples, chance=False, engine=engine)
+    assert metrics['ov/all/AP'] == pytest.approx(1)
 
 
 def test_names_compete(small):

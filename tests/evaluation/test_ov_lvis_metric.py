@@ -190,7 +190,7 @@ def test_bad_input(federated, tmp_path, monkeypatch):
 
     with pytest.raises(ValueError, match=r"images\[0\] lacks \['neg_category_ids'\]"):
         OVLVISMetric(written(lambda data: data['images'][0].pop('neg_category_ids')))
-    with pytest.raises(ValueError, match="frequency of 'thing_7' must be one of 'r', 'c', 'f', got 'often'"):
+    with pytest.raises(ValueError, match="frequency of 'thing_7' must be one of 'f', 'c', 'r', got 'often'"):
         OVLVISMetric(written(lambda data: data['categories'][0].update(frequency='often')))
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
     for metric in (OVLVISMetric, OVCocoMetric):

@@ -1,0 +1,9 @@
+# Zero-shot transfer to LVIS: weights of any of the configs with CLIP ViT-B/32 are tested, not trained, on the 5,000
+# images of minival (Kamath et al. 2021, "MDETR"), all 1,203 names, as GLIP, YOLO-World and YOLOE report it.
+_base_ = './kdeov_yolov8n_ov-lvis_text-only.py'
+
+ann_file = 'annotations/lvis_v1_minival_inserted_image_name.json'
+val_dataloader = dict(dataset=dict(ann_file=ann_file))
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=_base_.data_root + ann_file)
+test_evaluator = val_evaluator

@@ -1,0 +1,15 @@
+# OV-LVIS without CLIP weights: ready text embeddings of LVIS's 1,203 names, no image teacher, no distillation.
+_base_ = './kdeov_yolov8n_ov-lvis.py'
+
+model = dict(
+    loss_distill=None,
+    loss_similarity=None,
+    bbox_head=dict(loss_region=None, loss_similarity=None))
+custom_hooks = [
+    dict(
+        type='VocabularyHook',
+        text_encoder=dict(
+            type='PrecomputedTextEncoder',
+            embeddings='data/clip_text/lvis_clip_hand_craft.npy',
+            names='data/clip_text/lvis_v1_categories.json')),  # one record for each row
+]
