@@ -1,5 +1,5 @@
-# Zero-shot transfer to LVIS: weights of any of the configs with CLIP ViT-B/32 are tested, not trained, on the 5,000
-# images of minival (Kamath et al. 2021, "MDETR"), all 1,203 names, as GLIP, YOLO-World and YOLOE report it.
+# Zero-shot transfer to LVIS: weights of any of the configs with CLIP ViT-B/32 are tested, not trained, on the
+# part of LVIS's validation images that lie in val2017 (minival, Kamath et al. 2021, "MDETR"), against all 1,203 names.
 _base_ = './kdeov_yolov8n_ov-lvis_text-only.py'
 
 ann_file = 'annotations/lvis_v1_minival_inserted_image_name.json'
