@@ -72,7 +72,9 @@ class OVCocoDataset(YOLOv5CocoDataset):
         self._check_folders()
         content = load_coco(self.ann_file, self.fields)
         kept = self._kept_classes(content['categories'])
-        kinds = {category['name']: category.get('supercategory', category['name']) for category in content['categories']}
+        kinds = {
+            category['name']: category.get('supercategory', category['name']) for category in content['categories']
+        }
         self._metainfo.update(classes=tuple(kept), groups=tuple(kept.values()),
                               supercategories=tuple(kinds[name] for name in kept))
         self.cat_ids = [category['id'] for category in content['categories'] if category['name'] in kept]
