@@ -13,7 +13,7 @@ from mmyolo.models.dense_heads import YOLOv8Head, YOLOv8HeadModule
 from mmyolo.models.task_modules.assigners import BatchTaskAlignedAssigner
 from mmyolo.registry import MODELS, TASK_UTILS
 from torch import Tensor, nn
-from torchvision.ops import batched_nms, box_area, clip_boxes_to_image, nms
+from torchvision.ops import box_area, clip_boxes_to_image, nms
 
 from .bags import bag_embeddings, enclosing_boxes, pair_neighbours
 from .losses import weighted_mean
@@ -78,19 +78,42 @@ class OpenVocabHeadModule(YOLOv8HeadModule):
             tuple: For each level objectness logits ``[B, 1, H, W]``, box distances ``[B, 4, H, W]``, embedding
             tower features ``[B, C, H, W]`` and box distributions ``[B, H*W, 4, reg_max]``.
         """
+        objectness, maps, features = self.towers(x)
+        dists = [m.reshape(len(m), 4, self.reg_max, -1).permute(0, 3, 1, 2) for m in maps]
+        boxes = [self.distances(dist).transpose(1, 2).reshape(len(m), 4, *m.shape[2:]) for dist, m in zip(dists, maps)]
+        return objectness, boxes, features, dists
+
+    def towers(self, x: Sequence[Tensor]) -> Tuple[List[Tensor], ...]:
+        """Run the layers and decode nothing.
+
+        Returns:
+            tuple: For each level objectness logits ``[B, 1, H, W]``, logits of the box distributions
+            ``[B, 4*reg_max, H, W]`` and embedding tower features ``[B, C, H, W]``.
+        """
         return tuple(map(list, zip(*(self.forward_single(*level) for level in zip(
             x, self.cls_preds, self.reg_preds, self.obj_preds)))))
 
     def forward_single(self, x, cls_pred, reg_pred, obj_pred) -> Tuple[Tensor, ...]:
-        b, _, h, w = x.shape
         reg_feat = reg_pred[:-1](x)
-        dists = reg_pred[-1](reg_feat).reshape(b, 4, self.reg_max, h * w).permute(0, 3, 1, 2)
-        boxes = dists.softmax(3).matmul(self.proj.view(-1, 1)).squeeze(-1).transpose(1, 2).reshape(b, 4, h, w)
-        return obj_pred(reg_feat), boxes, cls_pred(x), dists
+        return obj_pred(reg_feat), reg_pred[-1](reg_feat), cls_pred(x)
+
+    def distances(self, dists: Tensor) -> Tensor:
+        """Expected distances ``[..., 4]``, in strides, of distributions ``[..., 4, reg_max]`` given as logits."""
+        return dists.softmax(-1).matmul(self.proj.view(-1, 1)).squeeze(-1)
 
     def region_embeddings(self, features: Tensor) -> Tensor:
         """Turn tower features ``[..., C]`` into region embeddings; float32, L2-normalised, ``[..., D]``."""
         return F.normalize(self.embed(features).float(), dim=-1)
+
+    def similarity(self, features: Tensor, texts: Tensor) -> Tensor:
+        """Cosine similarity ``[n, K]`` of the region embeddings of tower features ``[n, C]`` with texts ``[K, D]``.
+
+        The embedding layer moves over to the texts: the K dot products cost less in the tower's C than in D dimensions.
+        """
+        layer = torch.cat([self.embed.weight, self.embed.bias[:, None]], dim=1).float()
+        features = F.pad(features.float(), (0, 1), value=1.)  # the bias is the weight of a constant
+        norm = (features @ layer.T).norm(dim=1, keepdim=True).clamp(min=1e-12)
+        return (features / norm) @ (texts @ layer).T
 
 
 @MODELS.register_module()
@@ -170,7 +193,7 @@ class OpenVocabHead(YOLOv8Head):
     def add_regions(self, instances: List[InstanceData], objectness, bbox_preds, img_metas,
                     region_teacher: Callable) -> List[InstanceData]:
         """Add unlabelled objects (label -1) and every instance's ``teacher`` embedding ``[n, D]``."""
-        scores, _, boxes = self.flatten_predictions(objectness, bbox_preds)
+        scores, boxes = self.flatten_predictions(objectness, bbox_preds)
         proposals = [self.propose(s, b, i.bboxes, meta) for s, b, i, meta in zip(scores, boxes, instances, img_metas)]
         counts = [(len(i), len(p)) for i, p in zip(instances, proposals)]
         embeddings, objects = region_teacher([torch.cat([i.bboxes, p]) for i, p in zip(instances, proposals)])
@@ -247,45 +270,59 @@ class OpenVocabHead(YOLOv8Head):
                 losses['loss_bag'] = self.loss_bag(regions, teacher[valid])
         return losses
 
-    def flatten_predictions(self, objectness: Sequence[Tensor], bbox_preds: Sequence[Tensor],
-                            features: Optional[Sequence[Tensor]] = None) -> Tuple[Tensor, Optional[Tensor], Tensor]:
-        """Objectness in [0, 1] ``[B, N]``, features ``[B, N, C]`` or None, decoded boxes ``[B, N, 4]``."""
-        sizes = [o.shape[2:] for o in objectness]
-        priors = torch.cat(self.prior_generator.grid_priors(
-            sizes, dtype=bbox_preds[0].dtype, device=bbox_preds[0].device, with_stride=True))
+    def priors(self, maps: Sequence[Tensor]) -> Tensor:
+        """Centre x, y and stride w, h, in pixels, of all positions of the levels' maps ``[B, C, H, W]``: ``[N, 4]``."""
+        return torch.cat(self.prior_generator.grid_priors(
+            [m.shape[2:] for m in maps], dtype=maps[0].dtype, device=maps[0].device, with_stride=True))
+
+    def flatten_predictions(self, objectness: Sequence[Tensor], bbox_preds: Sequence[Tensor]) -> Tuple[Tensor, ...]:
+        """Of every prior, objectness in [0, 1] ``[B, N]`` and the decoded box ``[B, N, 4]``."""
+        priors = self.priors(bbox_preds)
         boxes = torch.cat([b.flatten(2).transpose(1, 2) for b in bbox_preds], dim=1)
         boxes = self.bbox_coder.decode(priors[None, :, :2], boxes, priors[:, 2])
-        scores = torch.cat([o.flatten(1) for o in objectness], dim=1).sigmoid()
-        if features is not None:
-            features = torch.cat([f.flatten(2).transpose(1, 2) for f in features], dim=1)
-        return scores, features, boxes
+        return torch.cat([o.flatten(1) for o in objectness], dim=1).sigmoid(), boxes
 
     def predict(self, x: Sequence[Tensor], batch_data_samples: SampleList, texts: Tensor,
                 rescale: bool = True) -> List[InstanceData]:
         """Detect with the vocabulary ``texts`` ``[K, D]``; boxes in pixels of the original image if ``rescale``."""
-        objectness, bbox_preds, features, _ = self.head_module(x)
-        scores, features, boxes = self.flatten_predictions(objectness, bbox_preds, features)
-        return [self.predict_single(*image, texts, sample.metainfo, rescale)
-                for *image, sample in zip(scores, features, boxes, batch_data_samples)]
+        found = self.candidates(*self.head_module.towers(x), texts)
+        return [self.post_process(*image, sample.metainfo, rescale) for image, sample in zip(found, batch_data_samples)]
 
-    def predict_single(self, objectness: Tensor, features: Tensor, boxes: Tensor, texts: Tensor, img_meta: dict,
-                       rescale: bool) -> InstanceData:
-        """Boxes, scores and labels of one image.
+    def candidates(self, objectness: Sequence[Tensor], dists: Sequence[Tensor], features: Sequence[Tensor],
+                   texts: Tensor) -> List[Tuple[Tensor, ...]]:
+        """Name the most object-like priors of each image; only they are decoded, embedded and compared with texts.
 
         The score is ``objectness^a * probability^(1-a)`` with ``a = test_cfg.objectness_power``, as OLN and F-VLM
-        combine localisation and similarity. Only the ``nms_pre`` best by objectness are compared with the texts.
+        combine localisation and similarity. ``test_cfg.nms_pre`` priors and ``test_cfg.classes_per_box`` names of each
+        are kept; with as many as there are priors and names, the scoring is exhaustive.
+
+        Args:
+            objectness, dists, features: See ``OpenVocabHeadModule.towers``.
+            texts: The vocabulary's embeddings ``[K, D]``.
+
+        Returns:
+            list: For each image boxes ``[M, 4]`` in pixels of the network's input, scores ``[M]`` in [0, 1] and labels
+            ``[M]``.
         """
-        cfg = self.test_cfg
-        objectness, order = objectness.topk(min(cfg.nms_pre, len(objectness)))
-        embeddings = self.head_module.region_embeddings(features[order])
-        probability = (self.scale * embeddings @ texts.T).softmax(-1)
-        probability, labels = probability.topk(min(cfg.classes_per_box, len(texts)), dim=-1)
-        power = cfg.objectness_power
-        scores = (objectness[:, None]**power * probability**(1 - power)).flatten()
-        boxes = boxes[order].repeat_interleave(probability.shape[1], dim=0)
-        labels = labels.flatten()
-        keep = scores > cfg.score_thr
-        boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
+        cfg, priors = self.test_cfg, self.priors(objectness)
+        objectness = torch.cat([o.flatten(1) for o in objectness], dim=1)
+        objectness, order = objectness.topk(min(cfg.nms_pre, len(priors)))
+        dists, features = gather(dists, order), gather(features, order)
+        found = []
+        for logit, prior, dist, feature in zip(objectness, priors[order], dists, features):
+            distances = self.head_module.distances(dist.unflatten(1, (4, -1)))
+            boxes = self.bbox_coder.decode(prior[:, :2], distances, prior[:, 2])[0]
+            probability = self.head_module.similarity(feature, self.scale * texts).softmax(1)
+            probability, labels = probability.topk(min(cfg.classes_per_box, len(texts)))
+            power = cfg.objectness_power
+            scores = logit.sigmoid()[:, None]**power * probability**(1 - power)
+            keep = scores > cfg.score_thr
+            found.append((boxes[keep.nonzero()[:, 0]], scores[keep], labels[keep]))
+        return found
+
+    def post_process(self, boxes: Tensor, scores: Tensor, labels: Tensor, img_meta: dict,
+                     rescale: bool) -> InstanceData:
+        """Boxes in the image, without duplicates, the ``test_cfg.max_per_img`` best first."""
         if rescale:
             pad = img_meta.get('pad_param')
             if pad is not None:
@@ -295,5 +332,31 @@ class OpenVocabHead(YOLOv8Head):
         else:
             height, width = img_meta['img_shape'][:2]
         boxes = clip_boxes_to_image(boxes, (height, width))
-        keep = batched_nms(boxes, scores, labels, cfg.nms.iou_threshold)[:cfg.max_per_img]
+        keep = nms_by_class(boxes, scores, labels, self.test_cfg.nms.iou_threshold, self.test_cfg.max_per_img)
         return InstanceData(bboxes=boxes[keep], scores=scores[keep], labels=labels[keep])
+
+
+def gather(maps: Sequence[Tensor], index: Tensor) -> Tensor:
+    """Vectors ``[B, M, C]`` of the levels' maps ``[B, C, H, W]`` at positions ``[B, M]`` of all levels in a row."""
+    flat = torch.cat([m.flatten(2) for m in maps], dim=2)
+    return flat.gather(2, index[:, None].expand(-1, flat.shape[1], -1)).transpose(1, 2)
+
+
+def nms_by_class(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float, most: int) -> Tensor:
+    """Indices of the ``most`` best boxes that non-maximum suppression within each class leaves, best first.
+
+    Only better boxes can suppress a box. So the best few are tried first, and more only where too few of them remain:
+    the result is that of all boxes. Coordinates are at least 0.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    tried = 4 * most
+    while True:
+        best = order[:tried]
+        # Classes are moved apart, in float64: a thousand images side by side leave float32 no fractions of a pixel.
+        apart = boxes[best].double()
+        if len(best):
+            apart = apart + (labels[best] * (apart.max() + 1))[:, None]
+        keep = best[nms(apart, scores[best].double(), iou_threshold)]
+        if len(keep) >= most or tried >= len(order):
+            return keep[:most]
+        tried *= 4

@@ -1,9 +1,15 @@
 """The head: fast scoring against an exhaustive loop, and what its losses see."""
+import math
+
+import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torchvision.ops import box_iou, clip_boxes_to_image, nms
 
 from kdeov_mm.models import TextBank
+from kdeov_mm.models.open_vocab_head import nms_by_class
 
 
 def ready(build_student, texts, **changes):
@@ -52,15 +58,46 @@ def test_prediction_equals_an_exhaustive_loop(build_student, make_samples, texts
     torch.testing.assert_close(found.bboxes, torch.stack([e[2] for e in expected]), atol=1e-3, rtol=0)
 
 
-def test_a_larger_vocabulary_costs_no_dense_class_map(build_student, make_samples):
-    texts = F.normalize(torch.randn(1203, 128), dim=-1)
-    model = ready(build_student, texts, **{'test_cfg.nms_pre': 50})
-    shapes = []
-    original = model.bbox_head.head_module.region_embeddings
-    model.bbox_head.head_module.region_embeddings = lambda f: shapes.append(f.shape) or original(f)
-    with torch.no_grad():
+class Shapes(TorchDispatchMode):
+    """Records the shapes of all tensors that are made."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        self.found += [tuple(leaf.shape) for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        return result
+
+
+@pytest.mark.parametrize('nms_pre, dense', [(50, False), (1000, True)])
+def test_only_an_exhaustive_search_compares_every_prior_with_every_name(build_student, make_samples, nms_pre, dense):
+    names, priors = 1203, 16**2 + 8**2 + 4**2
+    texts = F.normalize(torch.randn(names, 128), dim=-1)
+    model = ready(build_student, texts, **{'test_cfg.nms_pre': nms_pre})
+    with torch.no_grad(), Shapes() as shapes:
         model.predict(torch.rand(1, 3, 128, 128), make_samples(1, 128))
-    assert [shape[0] for shape in shapes] == [50]
+    compared = [math.prod(shape) for shape in shapes.found if names in shape]
+    assert min(compared) > 0
+    assert (max(compared) >= priors * names) == dense
+
+
+@pytest.mark.parametrize(
+    'boxes, names, most', [(1500, 3, 100), (1500, 10000, 100), (700, 1, 100), (0, 5, 10), (8, 5, 10)])
+def test_suppression_of_the_best_few_equals_suppression_of_all(boxes, names, most):
+    torch.manual_seed(0)
+    centre, size = 60 + torch.rand(boxes, 2) * 600, torch.rand(boxes, 2) * 60 + 40
+    centre[boxes // 2:] = centre[:boxes - boxes // 2] + torch.randn(boxes - boxes // 2, 2) * 5  # many near-duplicates
+    xyxy, scores = torch.cat([centre - size / 2, centre + size / 2], 1), torch.rand(boxes).round(decimals=2)  # ties
+    labels = torch.randint(names, (boxes, ))
+    labels[boxes // 2:] = labels[:boxes - boxes // 2]
+    expected = []
+    for i in scores.argsort(descending=True, stable=True).tolist():
+        rivals = [j for j in expected if labels[j] == labels[i]]
+        if not rivals or box_iou(xyxy[i:i + 1], xyxy[rivals]).max() <= 0.5:
+            expected.append(i)
+    assert nms_by_class(xyxy, scores, labels, 0.5, most).tolist() == expected[:most]
 
 
 def test_only_labelled_regions_reach_the_text_loss(build_student, make_samples, texts):
