@@ -66,13 +66,13 @@ def dicts(node) -> Iterator[dict]:
 
 @pytest.fixture(scope='session')
 def demo_config(tiny_world, tiny_teacher, tmp_path_factory):
-    """Makes the demo's own config, on the tiny world with the tiny teacher, for two epochs of four steps.
+    """Makes the demo's own config, or one based on it, on the tiny world with the tiny teacher, for two epochs of four steps.
 
     Proposals need no objectness there, so that a student that has learnt nothing makes some.
     """
-    def make(data_root=tiny_world, epochs=2):
+    def make(data_root=tiny_world, epochs=2, config=DEMO):
         work_dir = tmp_path_factory.mktemp('run')
-        cfg = load_config(str(DEMO), data_root=str(data_root), work_dir=str(work_dir))
+        cfg = load_config(str(config), data_root=str(data_root), work_dir=str(work_dir))
         for node in dicts(cfg._cfg_dict):
             if node.get('pretrained') == 'shapes':
                 node.pretrained = tiny_teacher
@@ -82,7 +82,8 @@ def demo_config(tiny_world, tiny_teacher, tmp_path_factory):
                 node.proposals_from_epoch = 0
         cfg.shapes_world.update(WORLD)
         cfg.train_dataloader.batch_size = 8
-        cfg.model.bbox_head.proposal_score = 0.
+        if cfg.model.type == 'KDEOV':
+            cfg.model.bbox_head.proposal_score = 0.
         cfg.train_cfg.max_epochs = epochs
         cfg.param_scheduler[1].end = epochs
         cfg.default_hooks.logger.interval = 1

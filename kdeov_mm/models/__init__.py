@@ -1,4 +1,5 @@
 """Models: the student, its parts, and the frozen side."""
+from .baselines import YOLOWorld
 from .clip import OpenCLIPTeacher, OpenCLIPTextEncoder, PrecomputedTextEncoder, TextBank
 from .dual_encoder import OpenCLIPDualEncoder
 from .fusion import CrossAttentionFusion, FiLMFusion
@@ -10,5 +11,5 @@ from .projector import Projector
 __all__ = [
     'ClassAgnosticTaskAlignedAssigner', 'CrossAttentionFusion', 'CrossModalAlignmentLoss', 'DistillationLoss',
     'FiLMFusion', 'KDEOV', 'OpenCLIPDualEncoder', 'OpenCLIPTeacher', 'OpenCLIPTextEncoder', 'OpenVocabHead',
-    'OpenVocabHeadModule', 'PrecomputedTextEncoder', 'Projector', 'SimilarityDistillationLoss', 'TextBank'
+    'OpenVocabHeadModule', 'PrecomputedTextEncoder', 'Projector', 'SimilarityDistillationLoss', 'TextBank', 'YOLOWorld'
 ]

@@ -1,0 +1,51 @@
+"""Timing of things that are to be compared: in turns, so that a busy machine slows all of them alike."""
+import time
+from typing import Any, Callable, Dict, Hashable, List
+
+import torch
+from tqdm import tqdm
+
+Stages = Dict[str, Callable[[Any], Any]]
+
+
+def time_stages(stages: Stages, device: torch.device) -> Dict[str, float]:
+    """Run stages, each on the result of the one before (the first on None); seconds of each."""
+    seconds, value = {}, None
+    start = time.perf_counter()
+    for name, stage in stages.items():
+        value = stage(value)
+        if device.type == 'cuda':
+            torch.cuda.synchronize(device)
+        end = time.perf_counter()
+        seconds[name], start = end - start, end
+    return seconds
+
+
+@torch.no_grad()
+def time_in_turns(candidates: Dict[Hashable, Stages], repeats: int, device: torch.device, warmup: int = 2,
+                  slow: float = 2.0, slow_repeats: int = 3) -> Dict[Hashable, List[Dict[str, float]]]:
+    """Time every candidate once a round, for ``warmup`` rounds that do not count and ``repeats`` that do.
+
+    Args:
+        candidates: What is compared, each as stages.
+        repeats: Rounds that count.
+        device: Where they run.
+        warmup: Rounds before.
+        slow: A candidate whose first pass takes more seconds than this has no other warm-up and is measured
+            ``slow_repeats`` times at most.
+        slow_repeats: See ``slow``.
+
+    Returns:
+        dict: For each candidate and round that counts, the seconds of each stage.
+    """
+    measured: Dict[Hashable, List[Dict[str, float]]] = {key: [] for key in candidates}
+    is_slow = {}
+    for round_ in tqdm(range(warmup + repeats), desc=f'{len(candidates)} candidates in turns', unit='round'):
+        for key, stages in candidates.items():
+            if is_slow.get(key) and (round_ < warmup or len(measured[key]) >= slow_repeats):
+                continue
+            seconds = time_stages(stages, device)
+            is_slow.setdefault(key, sum(seconds.values()) > slow)
+            if round_ >= warmup:
+                measured[key].append(seconds)
+    return measured

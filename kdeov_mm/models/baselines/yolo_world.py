@@ -1,0 +1,199 @@
+"""YOLO-World, written from its paper for comparison; not the authors' code, and their weights do not fit.
+
+Cheng et al. 2024, "YOLO-World: Real-Time Open-Vocabulary Object Detection" (CVPR). What the paper leaves open is chosen
+here: one attention head and a 1x1 projection of the texts in each text-guided CSP layer, 256 dimensions and 8 heads in
+the image-pooling attention, alpha and beta for each level, binary cross-entropy over the vocabulary as YOLOv8 has it.
+"""
+import math
+from functools import partial
+from typing import List, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from mmdet.models.utils import multi_apply
+from mmyolo.models.detectors import YOLODetector
+from mmyolo.models.dense_heads import YOLOv8Head, YOLOv8HeadModule
+from mmyolo.models.layers import CSPLayerWithTwoConv
+from mmyolo.models.necks import YOLOv8PAFPN
+from mmyolo.models.utils import make_divisible, make_round
+from mmyolo.registry import MODELS
+from torch import Tensor, nn
+
+from kdeov_mm.models.clip import TextBank
+
+
+class TextGuidedCSPLayer(CSPLayerWithTwoConv):
+    """YOLOv8's CSP layer with max-sigmoid attention after its last block (section 3.3 of the paper).
+
+    ``X' = X * sigmoid(max_j(X w_j))``, concatenated with the other branches.
+
+    Args:
+        text_dims: Dimension D of the texts.
+        *args, **kwargs: Of ``CSPLayerWithTwoConv``.
+    """
+
+    def __init__(self, *args, text_dims: int, num_blocks: int = 1, **kwargs) -> None:
+        super().__init__(*args, num_blocks=num_blocks + 1, **kwargs)  # one more branch to concatenate
+        self.blocks = self.blocks[:-1]
+        self.guide = nn.Linear(text_dims, self.mid_channels)
+
+    def forward(self, x: Tensor, texts: Tensor) -> Tensor:
+        """Features ``[B, C, H, W]`` guided by texts ``[B, K, D]``."""
+        branches = list(self.main_conv(x).chunk(2, 1))
+        for block in self.blocks:
+            branches.append(block(branches[-1]))
+        last = branches[-1]
+        similarity = self.guide(texts) @ last.flatten(2) / math.sqrt(self.mid_channels)
+        attention = similarity.amax(1).sigmoid().view(len(x), 1, *x.shape[2:])
+        return self.final_conv(torch.cat([*branches, last * attention], 1))
+
+
+class ImagePoolingAttention(nn.Module):
+    """Texts attend to 3 x 3 max-pooled patches of each level: ``W' = W + MultiHeadAttention(W, X, X)``.
+
+    Args:
+        in_channels: Channels of the levels.
+        text_dims: Dimension D of the texts.
+        embed_dims: Width of queries, keys and values.
+        num_heads: Attention heads.
+    """
+
+    def __init__(self, in_channels: Sequence[int], text_dims: int, embed_dims: int = 256, num_heads: int = 8) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.levels = nn.ModuleList(nn.Linear(channels, embed_dims) for channels in in_channels)
+        self.query = nn.Sequential(nn.LayerNorm(text_dims), nn.Linear(text_dims, embed_dims))
+        self.key, self.value = (nn.Sequential(nn.LayerNorm(embed_dims), nn.Linear(embed_dims, embed_dims))
+                                for _ in range(2))
+        self.output = nn.Linear(embed_dims, text_dims)
+
+    def forward(self, texts: Tensor, feats: Sequence[Tensor]) -> Tensor:
+        """Texts ``[B, K, D]`` that have seen the image."""
+        patches = torch.cat([layer(F.adaptive_max_pool2d(x, 3).flatten(2).transpose(1, 2))
+                             for layer, x in zip(self.levels, feats)], 1)
+        query, key, value = (x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+                             for x in (self.query(texts), self.key(patches), self.value(patches)))
+        attended = F.scaled_dot_product_attention(query, key, value)
+        return texts + self.output(attended.transpose(1, 2).flatten(2))
+
+
+@MODELS.register_module()
+class YOLOWorldPAFPN(YOLOv8PAFPN):
+    """RepVL-PAN: YOLOv8's neck of text-guided CSP layers, with image-pooling attention after the top-down path.
+
+    Args:
+        text_dims: Dimension D of the texts.
+        *args, **kwargs: Of ``YOLOv8PAFPN``, with three levels.
+    """
+
+    def __init__(self, *args, text_dims: int, **kwargs) -> None:
+        self.text_dims = text_dims
+        super().__init__(*args, **kwargs)
+        pooled = [*self.out_channels[:2], self.in_channels[2]]  # the top-down path leaves its topmost level as it is
+        self.text_enhancer = ImagePoolingAttention([make_divisible(c, self.widen_factor) for c in pooled], text_dims)
+
+    def build_csp_layer(self, inputs: int, outputs: int) -> nn.Module:
+        return TextGuidedCSPLayer(
+            make_divisible(inputs, self.widen_factor), make_divisible(outputs, self.widen_factor),
+            num_blocks=make_round(self.num_csp_blocks, self.deepen_factor), add_identity=False, norm_cfg=self.norm_cfg,
+            act_cfg=self.act_cfg, text_dims=self.text_dims)
+
+    def build_top_down_layer(self, idx: int) -> nn.Module:
+        return self.build_csp_layer(self.in_channels[idx - 1] + self.in_channels[idx], self.out_channels[idx - 1])
+
+    def build_bottom_up_layer(self, idx: int) -> nn.Module:
+        return self.build_csp_layer(self.out_channels[idx] + self.out_channels[idx + 1], self.out_channels[idx + 1])
+
+    def forward(self, feats: Sequence[Tensor], texts: Tensor) -> Tuple[Tensor, ...]:
+        """Fuse the backbone's three levels with texts ``[K, D]``."""
+        p3, p4, p5 = feats
+        texts = texts.expand(len(p3), -1, -1)
+        p4 = self.top_down_layers[0](torch.cat([self.upsample_layers[0](p5), p4], 1), texts)
+        p3 = self.top_down_layers[1](torch.cat([self.upsample_layers[1](p4), p3], 1), texts)
+        texts = self.text_enhancer(texts, (p3, p4, p5))
+        p4 = self.bottom_up_layers[0](torch.cat([self.downsample_layers[0](p3), p4], 1), texts)
+        p5 = self.bottom_up_layers[1](torch.cat([self.downsample_layers[1](p4), p5], 1), texts)
+        return p3, p4, p5
+
+
+@MODELS.register_module()
+class YOLOWorldHeadModule(YOLOv8HeadModule):
+    """YOLOv8's towers with the text contrastive head: logit = alpha * cosine(object embedding, text) + beta.
+
+    Args:
+        text_dims: Dimension D of the texts.
+        *args, **kwargs: Of ``YOLOv8HeadModule``; ``num_classes`` only sets the towers' width.
+    """
+
+    def __init__(self, *args, text_dims: int, **kwargs) -> None:
+        self.text_dims = text_dims
+        super().__init__(*args, **kwargs)
+
+    def _init_layers(self) -> None:
+        super()._init_layers()
+        for tower in self.cls_preds:
+            tower[-1] = nn.Conv2d(tower[-1].in_channels, self.text_dims, 1)
+        self.log_scale = nn.Parameter(torch.full((self.num_levels, ), math.log(1 / 0.07)))
+        self.shift = nn.Parameter(torch.zeros(self.num_levels))
+
+    def init_weights(self) -> None:
+        super(YOLOv8HeadModule, self).init_weights()
+        for reg_pred in self.reg_preds:
+            reg_pred[-1].bias.data[:] = 1.0
+        strides = self.shift.new_tensor(self.featmap_strides)
+        self.shift.data = torch.log(5 / self.num_classes / (640 / strides)**2)  # YOLOv8's prior
+
+    def contrast(self, x: Tensor, tower: nn.Module, level: int, texts: Tensor) -> Tensor:
+        """Similarity logits ``[B, K, H, W]``."""
+        objects = F.normalize(tower(x), dim=1)
+        weight = (self.log_scale[level].exp() * F.normalize(texts, dim=1))[:, :, None, None]
+        return F.conv2d(objects, weight, self.shift[level].expand(len(texts)))
+
+    def forward(self, x: Sequence[Tensor], texts: Tensor) -> Tuple[List[Tensor], ...]:
+        """What ``YOLOv8HeadModule`` returns, for the classes ``texts`` ``[K, D]``."""
+        towers = [partial(self.contrast, tower=tower, level=level, texts=texts)
+                  for level, tower in enumerate(self.cls_preds)]
+        return multi_apply(self.forward_single, x, towers, self.reg_preds)
+
+
+@MODELS.register_module()
+class YOLOWorldHead(YOLOv8Head):
+    """YOLOv8's assignment, losses and decoding over the classes of the vocabulary."""
+
+    def forward(self, x: Tuple[Sequence[Tensor], Tensor]) -> Tuple[List[Tensor], ...]:
+        feats, texts = x
+        return self.head_module(feats, texts)
+
+    def set_num_classes(self, number: int) -> None:
+        """Classes of the next forward pass."""
+        for part in (self, self.head_module, getattr(self, 'assigner', self)):
+            part.num_classes = number
+
+
+@MODELS.register_module()
+class YOLOWorld(YOLODetector):
+    """The detector; takes its vocabulary as ``KDEOV`` does.
+
+    Args:
+        *args, **kwargs: Of ``YOLODetector``, with a YOLOWorldPAFPN and a YOLOWorldHead.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.register_buffer('texts', torch.zeros(0, self.neck.text_dims), persistent=False)
+
+    def set_vocabulary(self, bank: TextBank) -> None:
+        """Choose the names to detect or, in training, to learn.
+
+        Raises:
+            ValueError: The embeddings have another dimension than the model.
+        """
+        if bank.embeddings.shape[1:] != self.texts.shape[1:]:
+            raise ValueError(f'vocabulary: embeddings have shape {tuple(bank.embeddings.shape)}, but this model needs '
+                             f'(K, {self.texts.shape[1]}); set text_dims of neck and head_module')
+        self.texts = bank.embeddings.to(self.texts)
+        self.bbox_head.set_num_classes(len(self.texts))
+
+    def extract_feat(self, batch_inputs: Tensor) -> Tuple[Sequence[Tensor], Tensor]:
+        """The neck's features, guided by the vocabulary, and the vocabulary for the head."""
+        return self.neck(self.backbone(batch_inputs), self.texts), self.texts

@@ -1,0 +1,89 @@
+"""tools/benchmark_detector.py: its stages are the detectors' own, it writes what it says, and bad options are refused."""
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from PIL import Image
+
+from kdeov_mm.models import TextBank
+from mmdet.structures import DetDataSample
+
+TOOL = Path(__file__).resolve().parents[1] / 'tools' / 'benchmark_detector.py'
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('benchmark_detector', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('config, stages', [
+    ('kdeov_yolov8n.py', 'our_stages'), ('baselines/yolo-world-n.py', 'yolo_stages')])
+def test_the_stages_together_are_the_detectors_own_prediction(tool, mmyolo_scope, config, stages):
+    model = tool.build(Config.fromfile(tool.CONFIGS / config), torch.device('cpu'))
+    texts, images = F.normalize(torch.randn(3, 128), dim=1), torch.rand(1, 3, 64, 64)
+    meta = dict(ori_shape=(32, 32), img_shape=(64, 64), scale_factor=(2., 2.))
+    found = None
+    for stage in getattr(tool, stages)(model, images, texts, meta).values():
+        found = stage(found)
+    model.set_vocabulary(TextBank(['a', 'b', 'c'], texts))
+    expected = model.predict(images, [DetDataSample(metainfo=meta)])[0].pred_instances
+    assert len(expected) > 0
+    for key in ('bboxes', 'scores', 'labels'):
+        torch.testing.assert_close(found[key], expected[key])
+
+
+def test_it_writes_what_it_measures(tool, tmp_path, capsys):
+    tool.main(['--image-size', '64', '--vocabulary-sizes', '80', '3', '--repeats', '2', '--device', 'cpu', '--out-dir',
+               str(tmp_path / 'out')])
+    result = json.loads((tmp_path / 'out' / 'benchmark.json').read_text())
+    assert [(row['model'], row['names']) for row in result['rows']] == [
+        ('KDEOV-n', 3), ('KDEOV-n', 80), ('YOLO-World-n', 3), ('YOLO-World-n', 80), ('YOLOv8n', 80)]
+    assert result['threads'] == torch.get_num_threads() and result['image_size'] == 64
+    priors = 8**2 + 4**2 + 2**2
+    # the worst case: every prior with every name passes the threshold, ours keeps five names of each
+    assert [row['boxes_to_nms'] for row in result['rows']] == [
+        3 * priors, 5 * priors, 3 * priors, 80 * priors, 80 * priors]
+    for row in result['rows']:
+        assert row['rounds'] == 2 and row['network'] > 0
+        assert row['end_to_end'] >= max(row[stage] for stage in ('network', 'decode', 'post_processing'))
+    cost = {(row['model'], row['names']): row for row in result['rows']}
+    assert result['ratios'] == {
+        'KDEOV-n at 80 names / network of YOLOv8n': pytest.approx(
+            cost['KDEOV-n', 80]['end_to_end'] / cost['YOLOv8n', 80]['network']),
+        'YOLO-World-n at 80 names / KDEOV-n': pytest.approx(
+            cost['YOLO-World-n', 80]['end_to_end'] / cost['KDEOV-n', 80]['end_to_end'])}
+    assert Image.open(tmp_path / 'out' / 'benchmark.png').size[0] > 500
+    printed = capsys.readouterr().out
+    assert printed.count('| KDEOV-n |') == 2 and str(tmp_path / 'out' / 'benchmark.json') in printed
+
+
+def test_rivals_can_be_left_out(tool, tmp_path):
+    tool.main(['--image-size', '32', '--vocabulary-sizes', '1', '--repeats', '1', '--device', 'cpu', '--skip-rivals',
+               '--out-dir', str(tmp_path)])
+    result = json.loads((tmp_path / 'benchmark.json').read_text())
+    assert [row['model'] for row in result['rows']] == ['KDEOV-n'] and result['ratios'] == {}
+
+
+@pytest.mark.parametrize('options, message', [
+    (['--image-size', '100'], '--image-size 100'),
+    (['--image-size', '0'], '--image-size 0'),
+    (['--vocabulary-sizes', '80', '0'], '--vocabulary-sizes 0'),
+    (['--repeats', '0'], '--repeats 0'),
+    (['--threads', '-1'], '--threads -1'),
+    (['--device', 'abacus'], '--device abacus'),
+    (['--device', 'cuda:99'], '--device cuda:99'),
+])
+def test_bad_options_are_refused_before_any_work(tool, tmp_path, capsys, options, message):
+    with pytest.raises(SystemExit) as stop:
+        tool.main([*options, '--out-dir', str(tmp_path / 'out')])
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and message in error and error.count('\n') == 1
+    assert not (tmp_path / 'out').exists()
