@@ -26,6 +26,8 @@ def time_in_turns(candidates: Dict[Hashable, Stages], repeats: int, device: torc
                   slow: float = 2.0, slow_repeats: int = 3) -> Dict[Hashable, List[Dict[str, float]]]:
     """Time every candidate once a round, for ``warmup`` rounds that do not count and ``repeats`` that do.
 
+    Every other round goes backwards, so that nobody always follows the same neighbour.
+
     Args:
         candidates: What is compared, each as stages.
         repeats: Rounds that count.
@@ -36,12 +38,12 @@ def time_in_turns(candidates: Dict[Hashable, Stages], repeats: int, device: torc
         slow_repeats: See ``slow``.
 
     Returns:
-        dict: For each candidate and round that counts, the seconds of each stage.
+        dict: For each candidate, round by round from the first that counts, the seconds of each stage.
     """
     measured: Dict[Hashable, List[Dict[str, float]]] = {key: [] for key in candidates}
     is_slow = {}
     for round_ in tqdm(range(warmup + repeats), desc=f'{len(candidates)} candidates in turns', unit='round'):
-        for key, stages in candidates.items():
+        for key, stages in list(candidates.items())[::-1 if round_ % 2 else 1]:
             if is_slow.get(key) and (round_ < warmup or len(measured[key]) >= slow_repeats):
                 continue
             seconds = time_stages(stages, device)

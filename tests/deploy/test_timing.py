@@ -7,7 +7,7 @@ import torch
 from kdeov_mm.deploy.timing import time_in_turns
 
 
-def test_candidates_take_turns_and_slow_ones_fewer(monkeypatch):
+def test_candidates_take_turns_there_and_back_and_slow_ones_fewer(monkeypatch):
     clock, calls = [0.], []
     monkeypatch.setattr(time, 'perf_counter', lambda: clock[0])
 
@@ -26,6 +26,6 @@ def test_candidates_take_turns_and_slow_ones_fewer(monkeypatch):
 
     measured = time_in_turns(dict(a=stages('a', 1), b=stages('b', 9), c=stages('c', 0)), repeats=4,
                              device=torch.device('cpu'), warmup=2, slow=5, slow_repeats=1)
-    assert ''.join(calls) == 'abc' 'ac' 'abc' 'ac' 'ac' 'ac'
+    assert ''.join(calls) == 'abc' 'ca' 'abc' 'ca' 'ac' 'ca'
     assert measured['a'] == [pytest.approx(dict(first=1, second=1))] * 4
     assert measured['b'] == [pytest.approx(dict(first=1, second=9))]
