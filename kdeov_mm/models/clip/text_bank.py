@@ -2,54 +2,23 @@
 import hashlib
 import json
 import os
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Sequence, Union
+from typing import List, Mapping, Sequence, Union
 
-import open_clip
+import torch
+import torch.nn.functional as F
 from mmyolo.registry import MODELS
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-TEMPLATES = {
-    'none': ['{}'],
-    'single': ['a photo of a {}.'],
-    'openai_imagenet_80': [template('{}') for template in open_clip.OPENAI_IMAGENET_TEMPLATES],
-}
+from .prompts import fill, resolve_templates
+from .vocabulary import check_names, read_synonyms
 
 
 def cache_dir() -> Path:
     """Where text banks are cached: ``$KDEOV_CACHE`` or ``~/.cache/kdeov_mm``."""
     return Path(os.environ.get('KDEOV_CACHE', Path.home() / '.cache' / 'kdeov_mm'))
-
-
-def resolve_templates(templates: Union[str, Sequence[str]]) -> List[str]:
-    """Turn a template set's name, or a list of templates with one ``{}`` each, into a list.
-
-    Raises:
-        ValueError: Unknown name, empty list, or a template without ``{}``.
-    """
-    if isinstance(templates, str):
-        if templates not in TEMPLATES:
-            raise ValueError(f'templates: unknown set {templates!r}; choose one of {", ".join(TEMPLATES)} or give a list')
-        return TEMPLATES[templates]
-    bad = [template for template in templates if template.count('{}') != 1]
-    if bad or not templates:
-        raise ValueError(f'templates: each needs exactly one "{{}}" for the name, got {bad or templates!r}')
-    return list(templates)
-
-
-def check_names(names: Sequence[str]) -> None:
-    """Raise ValueError for a vocabulary that is empty or has empty, non-string or repeated names."""
-    if not names:
-        raise ValueError('names: the vocabulary is empty; give at least one name')
-    for name in names:
-        if not isinstance(name, str) or not name.strip():
-            raise ValueError(f'names: each name must be a non-empty string, got {name!r}')
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
-        raise ValueError(f'names: {repeated[:5]!r} stand there more than once; name each class once')
 
 
 @dataclass
@@ -66,33 +35,67 @@ class TextBank:
 
     @classmethod
     def build(cls, names: Sequence[str], text_encoder: Union[dict, object],
-              templates: Union[str, Sequence[str]] = 'single') -> 'TextBank':
+              templates: Union[str, Sequence[str]] = 'single',
+              synonyms: Union[str, Mapping[str, Sequence[str]], None] = None) -> 'TextBank':
         """Embed a vocabulary, or load it from the cache without loading the text encoder.
+
+        A name's embedding is the normalised mean over its synonyms and the templates (Radford et al. 2021, "Learning
+        transferable visual models from natural language supervision", section 3.1.4). A PrecomputedTextEncoder's is
+        taken as it is.
 
         Args:
             names: Distinct texts.
             text_encoder: A text encoder or its config.
-            templates: ``none``, ``single``, ``openai_imagenet_80`` or a list of templates with one ``{}`` each.
+            templates: ``none``, ``single``, ``openai_imagenet_80``, ``vild``, a file with one template a line, or a
+                list of templates with one ``{}`` each.
+            synonyms: ``{name: [synonym, ...]}`` or a file with them, see :func:`read_synonyms`; a name always counts
+                itself, and names without synonyms may be missing.
 
         Raises:
-            ValueError: Bad names or templates.
+            ValueError: Bad names, templates or synonyms.
+            FileNotFoundError: A file of templates or synonyms is missing.
         """
-        names = list(names)
         check_names(names)
-        templates = resolve_templates(templates)
+        names, templates, synonyms = list(names), resolve_templates(templates), read_synonyms(synonyms)
         encoder = MODELS.build(text_encoder) if isinstance(text_encoder, dict) else text_encoder
         if encoder.id is None:
-            return cls(names, encoder.encode_names(names, templates))
-        key = hashlib.sha256(json.dumps([encoder.id, templates, names]).encode()).hexdigest()[:32]
-        path = cache_dir() / 'text_bank' / f'{key}.safetensors'
-        if path.is_file():
-            try:
-                return cls(names, load_file(path)['embeddings'])
-            except Exception:  # a damaged cache file is only a slower start
-                path.unlink(missing_ok=True)
-        embeddings = encoder.encode_names(names, templates)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f'.{os.getpid()}.tmp')
-        save_file({'embeddings': embeddings.contiguous()}, partial)
-        os.replace(partial, path)
-        return cls(names, embeddings)
+            return cls(names, encoder.encode_text(names))
+        words = [dict.fromkeys([name, *synonyms.get(name, ())]) for name in names]  # an ordered set each
+        prompts = [[fill(template, word) for word in each for template in templates] for each in words]
+        return cls(names, cached_embeddings(prompts, encoder))
+
+    def check(self, embed_dims: int) -> None:
+        """Check that a model of dimension D can use this vocabulary.
+
+        Raises:
+            ValueError: The embeddings are not ``[K, D]``, or not finite.
+        """
+        shape = tuple(self.embeddings.shape)
+        if shape != (len(self.names), embed_dims):
+            raise ValueError(f'vocabulary: embeddings have shape {shape}, but {len(self.names)} names and this model '
+                             f'need ({len(self.names)}, {embed_dims}); use the text encoder of the model\'s teacher'
+                             ' or set projector.embed_dims and head_module.embed_dims')
+        if not torch.isfinite(self.embeddings).all():
+            raise ValueError('vocabulary: the embeddings hold NaN or infinite values')
+
+
+def cached_embeddings(prompts: Sequence[Sequence[str]], encoder) -> Tensor:
+    """The mean embedding of each class's prompts, normalised, ``[K, D]``; from the cache if it is there.
+
+    The key is made of model, weights and the very prompts, in which names, templates and synonyms are.
+    """
+    key = hashlib.sha256(json.dumps([encoder.id, prompts]).encode()).hexdigest()[:32]
+    path = cache_dir() / 'text_bank' / f'{key}.safetensors'
+    if path.is_file():
+        try:
+            return load_file(path)['embeddings']
+        except Exception:  # a damaged cache file is only a slower start
+            path.unlink(missing_ok=True)
+    every = encoder.encode_text([prompt for each in prompts for prompt in each])
+    means = torch.stack([part.mean(dim=0) for part in every.split([len(each) for each in prompts])])
+    embeddings = F.normalize(means, dim=-1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f'.{os.getpid()}.tmp')
+    save_file({'embeddings': embeddings.contiguous()}, partial)
+    os.replace(partial, path)
+    return embeddings

@@ -1,0 +1,80 @@
+"""A text encoder that is a file of ready embeddings."""
+from pathlib import Path
+from typing import List, Sequence, Union
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmyolo.registry import MODELS
+from safetensors.torch import load_file
+from torch import Tensor
+
+from .vocabulary import check_names, read_names
+
+
+def read_embeddings(path: str) -> Tensor:
+    """Read ready text embeddings.
+
+    Args:
+        path: A ``.npy`` file, or a ``.safetensors`` file with one tensor; ``[N, D]`` of floating-point numbers.
+
+    Returns:
+        Tensor: float32, L2-normalised, ``[N, D]``.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is none of these, or a row is zero or not finite.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'embeddings: no file {path!r}')
+    try:
+        tensors = list(load_file(path).values()) if Path(path).suffix == '.safetensors' \
+            else [torch.from_numpy(np.load(path, allow_pickle=False))]
+    except Exception as error:  # each format has errors of its own
+        raise ValueError(f'embeddings: {path!r} is neither a .npy file of numbers nor a .safetensors file: '
+                         f'{error}') from error
+    if len(tensors) != 1 or tensors[0].ndim != 2 or not tensors[0].is_floating_point():
+        told = [f'{list(tensor.shape)} {str(tensor.dtype).removeprefix("torch.")}' for tensor in tensors]
+        raise ValueError(f'embeddings: {path!r} must hold one array [N, D] of floating-point numbers, got {told}')
+    table = tensors[0].float()
+    bad = ~table.isfinite().all(-1) | (table == 0).all(-1)
+    if bad.any():
+        raise ValueError(f'embeddings: rows of {path!r} hold NaN or infinite values, or only zeros; the first is '
+                         f'row {int(bad.nonzero()[0])} (counted from 0)')
+    return F.normalize(table, dim=-1)
+
+
+@MODELS.register_module()
+class PrecomputedTextEncoder:
+    """Looks class names up in a file of ready embeddings, so that no CLIP weights are needed.
+
+    Args:
+        embeddings: A ``.npy`` or ``.safetensors`` file with one row for each name, ``[N, D]``.
+        names: The names in row order: a list, or a file for :func:`read_names`.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: The array is not ``[N, D]`` and finite, or N is not the number of names, or the names are bad.
+    """
+
+    def __init__(self, embeddings: str, names: Union[str, Sequence[str]]) -> None:
+        self.table = read_embeddings(embeddings)
+        names = read_names(names) if isinstance(names, str) else list(names)
+        check_names(names)
+        if len(self.table) != len(names):
+            raise ValueError(f'embeddings: {embeddings!r} has shape {tuple(self.table.shape)}, but there are '
+                             f'{len(names)} names; give one row for each name')
+        self.rows = {name: row for row, name in enumerate(names)}
+
+    @property
+    def id(self) -> None:
+        """None: the embeddings are ready, with their own templates and synonyms in them."""
+        return None
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Look texts up; float32, L2-normalised, ``[N, D]``."""
+        missing: List[str] = [text for text in texts if text not in self.rows]
+        if missing:
+            raise ValueError(f'names: no embedding for {missing[:5]!r} ({len(missing)} of {len(texts)}); '
+                             'the file holds names such as ' + ', '.join(list(self.rows)[:3]))
+        return self.table[[self.rows[text] for text in texts]]

@@ -1,0 +1,73 @@
+"""Prompt templates: the sentences around a class name."""
+from pathlib import Path
+from typing import List, Sequence, Union
+
+import open_clip
+
+from .vocabulary import read_lines
+
+
+def vild_templates() -> List[str]:
+    """The 63 templates of ViLD (Gu et al. 2022, "Open-vocabulary object detection via vision and language knowledge
+    distillation", appendix), built from their parts.
+
+    Only the set counts: the class embedding is the mean over it. The authors' demo code also puts "This is" before a
+    template that starts with an article; here, as in the paper's list, it does not stand.
+    """
+    kinds = ('good', 'bad', 'bright', 'dark', 'low resolution', 'cropped', 'close-up', 'jpeg corrupted', 'blurry',
+             'pixelated', 'black and white')
+    looks = ('nice', 'cool', 'weird', 'small', 'large', 'clean', 'dirty', 'hard to see')
+    return [
+        *(f'There is {which} {{}} in the scene.' for which in ('{article}', 'the')),
+        *(f'a photo of {which} {{}} in the scene.' for which in ('{article}', 'the', 'one')),
+        *(f'a photo of {which} {{}}.' for which in ('{article}', 'the', 'my', 'one', 'many')),
+        *(f'itap of {which} {{}}.' for which in ('{article}', 'the', 'my')),  # "I took a picture"
+        *(f'a {kind} photo of {which} {{}}.' for kind in kinds for which in ('{article}', 'the')),
+        *(f'a photo of {which} {look} {{}}.' for look in looks for which in ('a', 'the')),
+        *(f'{which} {made} {{}}.' for made in ('plastic', 'toy', 'plushie', 'cartoon') for which in ('a', 'the')),
+        *(f'{which} embroidered {{}}.' for which in ('an', 'the')),
+        *(f'a painting of {which} {{}}.' for which in ('a', 'the')),
+    ]
+
+
+TEMPLATES = {
+    'none': ['{}'],
+    'single': ['a photo of a {}.'],
+    'openai_imagenet_80': [template('{}') for template in open_clip.OPENAI_IMAGENET_TEMPLATES],
+    'vild': vild_templates(),
+}
+
+
+def resolve_templates(templates: Union[str, Sequence[str]]) -> List[str]:
+    """Turn the name of a template set, a file with one template a line, or a list of templates into a list.
+
+    A template has one ``{}`` for the name, and may have one ``{article}`` for its "a" or "an".
+
+    Raises:
+        ValueError: Unknown name, no template, or one without ``{}``.
+        FileNotFoundError: ``templates`` looks like a file that does not exist.
+    """
+    if isinstance(templates, str):
+        if templates in TEMPLATES:
+            return TEMPLATES[templates]
+        if '/' not in templates and not Path(templates).suffix and not Path(templates).is_file():
+            raise ValueError(f'templates: unknown set {templates!r}; choose one of {", ".join(TEMPLATES)}, '
+                             'or give a list, or a .txt file with one template a line')
+        templates = read_lines(templates, 'templates')
+    bad = [template for template in templates if not is_template(template)]
+    if bad or not templates:
+        raise ValueError(f'templates: each needs exactly one "{{}}" for the name and may have one "{{article}}" '
+                         f'before it, got {bad or templates!r}')
+    return list(templates)
+
+
+def is_template(template: str) -> bool:
+    """Whether a text has one ``{}``, at most one ``{article}``, and no other brace."""
+    rest = template.replace('{article}', '', 1)
+    return '{}' in rest and rest.count('{') == rest.count('}') == 1
+
+
+def fill(template: str, name: str) -> str:
+    """Put a name into a template, as a reader would write it: ``traffic_light`` becomes ``traffic light``."""
+    name = name.replace('_', ' ').strip()
+    return template.format(name, article='an' if name[:1].lower() in 'aeiou' else 'a')

@@ -1,0 +1,118 @@
+"""The names of a vocabulary and their synonyms: reading and checking."""
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Dict, List, Mapping, Sequence, Union
+
+MAX_CHARACTERS = 2000  # of a name; CLIP reads at most 77 tokens, about 300 characters
+
+
+def read_lines(path: str, what: str) -> List[str]:
+    """The lines of a text file that hold something, without space around them.
+
+    Args:
+        path: A UTF-8 file.
+        what: What the file is for; errors begin with it.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not text, or nothing is in it.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'{what}: no file {str(path)!r}')
+    try:
+        text = Path(path).read_text(encoding='utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{what}: {str(path)!r} is not UTF-8 text: {error}') from error
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise ValueError(f'{what}: {str(path)!r} is empty; give one line for each')
+    return lines
+
+
+def read_json(path: str, what: str) -> object:
+    """The content of a JSON file; of a COCO or LVIS annotation file its categories.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not JSON.
+    """
+    try:
+        content = json.loads('\n'.join(read_lines(path, what)))
+    except json.JSONDecodeError as error:
+        raise ValueError(f'{what}: {str(path)!r} is not JSON: {error}') from error
+    return content['categories'] if isinstance(content, dict) and 'categories' in content else content
+
+
+def read_names(path: str) -> List[str]:
+    """Read a vocabulary's names.
+
+    Args:
+        path: A text file with one name a line (empty lines do not count), or a ``.json`` file: a list of names, a list
+            of category records with a ``name`` field, or a COCO or LVIS annotation file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It holds no names, or bad ones; see :func:`check_names`.
+    """
+    if Path(path).suffix == '.json':
+        content = read_json(path, 'names')
+        if not isinstance(content, list):
+            raise ValueError(f'names: {str(path)!r} must hold a list of names or of records with a "name", '
+                             f'got a {type(content).__name__}')
+        names = [item.get('name') if isinstance(item, dict) else item for item in content]
+    else:
+        names = read_lines(path, 'names')
+    check_names(names)
+    return names
+
+
+def read_synonyms(source: Union[str, Mapping[str, Sequence[str]], None]) -> Dict[str, List[str]]:
+    """The synonyms of some names.
+
+    Args:
+        source: ``{name: [synonym, ...]}``, or a ``.json`` file with that or with category records that have
+            ``synonyms``, as LVIS' annotation files; None: no name has any.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is something else, or a synonym is not a non-empty string.
+    """
+    if isinstance(source, (str, Path)):
+        source = read_json(source, 'synonyms')
+    if isinstance(source, list) and all(isinstance(item, dict) and 'name' in item for item in source):
+        source = {item['name']: item.get('synonyms', []) for item in source}
+    if not isinstance(source or {}, Mapping):
+        raise ValueError(f'synonyms: expected {{name: [synonym, ...]}} or category records with a "name" and '
+                         f'"synonyms", got a {type(source).__name__}')
+    for name, words in (source or {}).items():
+        if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) and word.strip() for word in words):
+            raise ValueError(f'synonyms: those of {name!r} must be a list of non-empty strings, got {words!r}')
+    return {name: list(words) for name, words in (source or {}).items()}
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Check a vocabulary's names.
+
+    Raises:
+        ValueError: There is none, or one is not a string, is empty, is longer than ``MAX_CHARACTERS`` or stands
+            there more than once.
+    """
+    if isinstance(names, str):
+        raise ValueError(f'names: expected a list, got the string {shorten(names)!r}; for a file use read_names')
+    if not len(names):
+        raise ValueError('names: the vocabulary is empty; give at least one name')
+    for index, name in enumerate(names):
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f'names: each must be a non-empty string, but number {index + 1} is {name!r}')
+        if len(name) > MAX_CHARACTERS:
+            raise ValueError(f'names: number {index + 1}, {shorten(name)!r}, has {len(name)} characters; CLIP reads '
+                             f'far fewer than {MAX_CHARACTERS}: shorten it, or check that this is a list of names')
+    repeated = [shorten(name) for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise ValueError(f'names: {repeated[:5]!r} stand there more than once; name each class once')
+
+
+def shorten(text: str, length: int = 60) -> str:
+    """At most ``length`` characters of a text, for an error message."""
+    return text if len(text) <= length else text[:length - 3] + '...'

@@ -1,0 +1,72 @@
+"""Ready embeddings: found by name, and refused when they do not fit."""
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.numpy import save_file
+
+from kdeov_mm.models import PrecomputedTextEncoder, TextBank
+
+
+def save(path, table):
+    save_file(dict(texts=table), path) if path.suffix == '.safetensors' else np.save(path, table)
+    return str(path)
+
+
+@pytest.mark.parametrize('file', ['table.npy', 'table.safetensors'])
+@pytest.mark.parametrize('content', [list('abc'), [dict(id=i, name=n) for i, n in enumerate('abc')],
+                                     dict(images=[], categories=[dict(id=i, name=n) for i, n in enumerate('abc')])])
+def test_ready_embeddings_are_looked_up(content, file, tmp_path):
+    table = np.random.default_rng(0).normal(size=(3, 16)).astype(np.float16)
+    (tmp_path / 'names.json').write_text(json.dumps(content))
+    encoder = PrecomputedTextEncoder(save(tmp_path / file, table), str(tmp_path / 'names.json'))
+    bank = TextBank.build(['c', 'a'], encoder, 'single', dict(a=['b']))  # what is ready stays as it is
+    expected = F.normalize(torch.from_numpy(table[[2, 0]].astype(np.float32)), dim=-1)
+    torch.testing.assert_close(bank.embeddings, expected)
+    with pytest.raises(ValueError, match="'d'"):
+        TextBank.build(['d'], encoder)
+
+
+def test_names_from_a_text_file(tmp_path):
+    (tmp_path / 'names.txt').write_text('a\nb\n')
+    encoder = PrecomputedTextEncoder(save(tmp_path / 'table.npy', np.eye(2)), str(tmp_path / 'names.txt'))
+    assert torch.equal(encoder.encode_text(['b']), torch.tensor([[0., 1.]]))
+
+
+def with_row(value):
+    table = np.ones((3, 4))
+    table[1, 2:] = value
+    return table
+
+
+@pytest.mark.parametrize('table, message', [
+    (np.ones((2, 4)), r'\(2, 4\), but there are 3 names'),
+    (np.ones((4, 4)), r'\(4, 4\), but there are 3 names'),
+    (np.ones(3), r'\[N, D\]'),
+    (with_row(np.nan), 'NaN or infinite.*row 1 '),
+    (with_row(np.inf), 'NaN or infinite.*row 1 '),
+    (np.array([[1., 0.], [0., 0.], [0., 1.]]), 'zeros.*row 1 '),
+    (np.ones((3, 4), dtype=np.int64), 'floating-point numbers, got.*int64'),
+    (np.ones((3, 4), dtype=bool), 'floating-point'),
+    (np.array([['a'] * 4] * 3), 'npy file of numbers'),
+    (np.array([[None] * 4] * 3), 'npy file of numbers'),
+])
+def test_ready_embeddings_that_do_not_fit_are_refused(table, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        PrecomputedTextEncoder(save(tmp_path / 'table.npy', table), ['a', 'b', 'c'])
+
+
+def test_bad_files_and_names_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match='missing.npy'):
+        PrecomputedTextEncoder('missing.npy', ['a'])
+    path = save(tmp_path / 'table.npy', np.ones((2, 4)))
+    with pytest.raises(FileNotFoundError, match='missing.txt'):
+        PrecomputedTextEncoder(path, 'missing.txt')
+    with pytest.raises(ValueError, match="'a'.*more than once"):
+        PrecomputedTextEncoder(path, ['a', 'a'])
+    for file in ('text.npy', 'text.safetensors'):
+        (tmp_path / file).write_text('no array')
+        with pytest.raises(ValueError, match=file):
+            PrecomputedTextEncoder(str(tmp_path / file), ['a', 'b'])

@@ -1,0 +1,59 @@
+"""Prompt templates: the known sets, files of one's own, and how they are filled."""
+import open_clip
+import pytest
+import torch.nn.functional as F
+
+from kdeov_mm.models import TextBank
+from kdeov_mm.models.clip import TEMPLATES
+from kdeov_mm.models.clip.prompts import fill, resolve_templates
+
+
+def test_the_set_of_80_is_open_clips():
+    assert TEMPLATES['openai_imagenet_80'] == [t('{}') for t in open_clip.OPENAI_IMAGENET_TEMPLATES]
+    assert len(TEMPLATES['openai_imagenet_80']) == 80
+
+
+def test_vild_has_63_different_templates():
+    assert len(set(TEMPLATES['vild'])) == len(TEMPLATES['vild']) == 63
+    prompts = [fill(template, 'apple') for template in TEMPLATES['vild']]
+    assert {'There is an apple in the scene.', 'itap of my apple.', 'a photo of many apple.', 'a toy apple.',
+            'a black and white photo of an apple.', 'a photo of the hard to see apple.'} <= set(prompts)
+    assert 'There is a dog in the scene.' in [fill(template, 'dog') for template in TEMPLATES['vild']]
+
+
+@pytest.mark.parametrize('name', TEMPLATES)
+def test_every_set_says_the_name_once(name):
+    for template in resolve_templates(name):
+        assert fill(template, 'zzz').count('zzz') == 1 and '{' not in fill(template, 'zzz')
+
+
+@pytest.mark.parametrize('name, prompt', [
+    ('traffic_light', 'a traffic light'), ('Orange', 'an Orange'), ('{}', 'a {}'), (' ear ', 'an ear'),
+])
+def test_a_name_is_written_as_a_reader_would(name, prompt):
+    assert fill('{article} {}', name) == prompt
+
+
+def test_templates_from_a_file(tmp_path, spy, embed):
+    path = tmp_path / 'mine.txt'
+    path.write_text('a drawing of {article} {}\n\n  the {}  \n')
+    assert resolve_templates(str(path)) == ['a drawing of {article} {}', 'the {}']
+    bank = TextBank.build(['eel'], spy, str(path))
+    expected = F.normalize(embed('a drawing of an eel') + embed('the eel'), dim=0)
+    assert (bank.embeddings[0] - expected).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize('templates', [
+    'no_such_set', [], ['a photo'], ['{} and {}'], ['a {kind} {}'], ['{'], ['{article} {article} {}'],
+])
+def test_bad_templates_are_named(templates):
+    with pytest.raises(ValueError, match='templates'):
+        resolve_templates(templates)
+
+
+def test_a_missing_or_empty_file_of_templates_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match='templates: no file .*missing.txt'):
+        resolve_templates(str(tmp_path / 'missing.txt'))
+    (tmp_path / 'empty.txt').write_text('\n')
+    with pytest.raises(ValueError, match='empty.txt'):
+        resolve_templates(str(tmp_path / 'empty.txt'))

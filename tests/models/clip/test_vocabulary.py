@@ -1,0 +1,106 @@
+"""Where names and synonyms come from, what they become, and which are refused."""
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from kdeov_mm.models import OpenCLIPTextEncoder, TextBank
+from kdeov_mm.models.clip import read_names
+from kdeov_mm.models.clip.vocabulary import read_synonyms
+
+REAL = Path(os.environ.get('KDEOV_REAL_DATA', Path(__file__).parents[3] / '../shared/data'))
+
+
+@pytest.mark.parametrize('file, content', [
+    ('names.txt', '\ufeffcat\n\n traffic light \r\nÄpfel\n'),
+    ('names.json', json.dumps(['cat', 'traffic light', 'Äpfel'])),
+    ('names.json', json.dumps([dict(id=i, name=name) for i, name in enumerate(['cat', 'traffic light', 'Äpfel'])])),
+    ('names.json', json.dumps(dict(images=[], categories=[dict(name='cat'), dict(name='traffic light'),
+                                                         dict(name='Äpfel')]))),
+])
+def test_names_are_read_in_order(tmp_path, file, content):
+    (tmp_path / file).write_text(content, encoding='utf-8')
+    assert read_names(str(tmp_path / file)) == ['cat', 'traffic light', 'Äpfel']
+
+
+@pytest.mark.parametrize('file, content, message', [
+    ('names.txt', b'', 'empty'), ('names.txt', b'\x93NUMPY\xff', 'UTF-8'), ('names.txt', b'cat\ndog\ncat', "'cat'"),
+    ('names.json', b'{', 'JSON'), ('names.json', b'{"a": 1}', 'list'), ('names.json', b'[1, 2]', 'number 1 is 1'),
+    ('names.json', b'[{"id": 1}]', 'None'), ('names.json', b'[]', 'empty'),
+])
+def test_a_bad_file_of_names_is_explained(tmp_path, file, content, message):
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_names(str(tmp_path / file))
+    with pytest.raises(FileNotFoundError, match='missing.txt'):
+        read_names(str(tmp_path / 'missing.txt'))
+
+
+@pytest.mark.parametrize('names, message', [
+    ([], 'empty'), (['a', ''], "number 2 is ''"), (['a', ' \t'], 'non-empty'), (['a', 3], 'number 2 is 3'),
+    (['a', None], 'None'), (['a', 'b', 'a'], "'a'"), ('cat', 'expected a list'), (['a', 'x' * 10000], '10000 characters'),
+])
+def test_bad_names_are_named_shortly(names, message, spy):
+    with pytest.raises(ValueError, match=message) as error:
+        TextBank.build(names, spy)
+    assert len(str(error.value)) < 300 and spy.asked == []
+
+
+def test_a_name_longer_than_the_context_counts_with_its_beginning(capfd, tiny_teacher):
+    encoder = OpenCLIPTextEncoder('kdeov-shapes', tiny_teacher)  # reads 48 tokens: start, 46 words and end
+    whole, longer = ' '.join(['star'] * 46), ' '.join(['star'] * 47)
+    first = TextBank.build([whole], encoder, 'none')
+    assert 'longer than' not in ''.join(capfd.readouterr())
+    second = TextBank.build([longer], encoder, 'none')
+    assert '1 of 1 texts are longer than the 48 tokens' in ''.join(capfd.readouterr())
+    assert torch.equal(first.embeddings, second.embeddings)
+
+
+# ------------------------------------------------------------------------------------ synonyms
+def test_a_class_is_the_mean_over_its_synonyms_and_the_templates(spy, embed):
+    synonyms = dict(sofa=['couch', 'sofa', 'settee'], absent=['x'])
+    bank = TextBank.build(['cat', 'sofa'], spy, ['a {}', 'the {}'], synonyms)
+    assert bank.names == ['cat', 'sofa']
+    for row, words in zip(bank.embeddings, (['cat'], ['sofa', 'couch', 'settee'])):
+        total = sum(embed(f'{article} {word}') for word in words for article in ('a', 'the'))
+        torch.testing.assert_close(row, F.normalize(total, dim=0))
+
+
+def test_the_cache_knows_names_templates_and_synonyms_apart(spy):
+    calls = [dict(names=['a', 'b']), dict(names=['b', 'a']), dict(names=['a', 'b'], templates=['{}']),
+             dict(names=['a', 'b'], synonyms=dict(a=['c'])), dict(names=['a', 'b'], synonyms=dict(b=['c'])),
+             dict(names=['a', 'b'], synonyms=dict(a=['c', 'd']))]
+    banks = [TextBank.build(text_encoder=spy, **call) for call in calls]
+    assert len(spy.asked) == len(calls)
+    assert len({tuple(bank.embeddings.flatten().tolist()) for bank in banks}) == len(calls)
+    for call, bank in zip(calls, banks):
+        assert torch.equal(TextBank.build(text_encoder=spy, **call).embeddings, bank.embeddings)
+    assert len(spy.asked) == len(calls)
+
+
+def test_synonyms_from_category_records(tmp_path):
+    records = [dict(id=1, name='sofa', synonyms=['sofa', 'couch']), dict(id=2, name='cat')]
+    expected = dict(sofa=['sofa', 'couch'], cat=[])
+    for content in (records, dict(categories=records), expected):
+        (tmp_path / 'lvis.json').write_text(json.dumps(content))
+        assert read_synonyms(str(tmp_path / 'lvis.json')) == expected
+    assert read_synonyms(records) == expected and read_synonyms(None) == {}
+
+
+@pytest.mark.skipif(not (REAL / 'clip_text').is_dir(), reason=f'no real LVIS categories in {REAL}')
+def test_synonyms_of_lvis(spy):
+    path = str(REAL / 'clip_text' / 'lvis_v1_categories.json')
+    names, synonyms = read_names(path), read_synonyms(path)
+    assert len(names) == len(synonyms) == 1203
+    TextBank.build(names, spy, 'none', path)
+    words = {word.replace('_', ' ') for words in synonyms.values() for word in words}
+    assert words | {name.replace('_', ' ') for name in names} == set(spy.asked[0]) and len(words) > 1203
+
+
+@pytest.mark.parametrize('synonyms', [['couch'], dict(sofa='couch'), dict(sofa=['']), dict(sofa=[3]), 3])
+def test_bad_synonyms_are_named(synonyms, spy):
+    with pytest.raises(ValueError, match='synonyms'):
+        TextBank.build(['sofa'], spy, synonyms=synonyms)
