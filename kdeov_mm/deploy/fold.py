@@ -5,6 +5,7 @@ from typing import List, Tuple
 import torch
 from mmcv.cnn import ConvModule
 from mmyolo.models.necks import YOLOv5PAFPN, YOLOv8PAFPN
+from mmyolo.models.utils import make_divisible
 from torch import Tensor, nn
 
 from kdeov_mm.models.fusion import FiLMFusion
@@ -32,11 +33,12 @@ def fold_film(model: nn.Module) -> nn.Module:
         raise TypeError(f'fusion: only FiLMFusion folds, got {type(model.fusion).__name__}')
     if not len(model.texts):
         raise ValueError('vocabulary: the model has none; call set_vocabulary first')
-    gammas, betas = model.fusion.gamma_beta(model.texts)
+    modulation = dict(zip(model.fusion.levels, zip(*model.fusion.gamma_beta(model.texts))))
     folded = copy.deepcopy(model)
     folded.fusion = None
     for conv, level, start in consumers(folded.neck):
-        fold_affine(conv, gammas[level], betas[level], start)
+        if level in modulation:
+            fold_affine(conv, *modulation[level], start)
     return folded
 
 
@@ -63,7 +65,6 @@ def consumers(neck: nn.Module) -> List[Tuple[ConvModule, int, int]]:
 
 def channels_of(neck: nn.Module) -> List[int]:
     """Channels of the backbone levels that a neck reads, after its width multiplier."""
-    from mmyolo.models.utils import make_divisible
     return [make_divisible(channels, neck.widen_factor) for channels in neck.in_channels]
 
 

@@ -1,5 +1,5 @@
 """Text-guided fusion between backbone and neck."""
-from typing import Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -12,31 +12,71 @@ from torch import Tensor, nn
 class TextGuidedFusion(BaseModule):
     """Base class: a fusion changes the backbone's features given a set of text embeddings, or leaves them alone.
 
+    A subclass has ``fuse(feats, texts, mask)``, which gets and returns the features of the chosen levels; texts that
+    do not count are zero there, and at least one of each set counts.
+
     Args:
         in_channels: Channels of the backbone's levels, before ``widen_factor``.
         text_dims: Dimension D of the text embeddings.
         widen_factor: The backbone's width multiplier.
+        levels: Indices of the levels that are guided; None means all.
+
+    Raises:
+        ValueError: ``levels`` names one that is not there, or one twice.
     """
 
     def __init__(self, in_channels: Sequence[int], text_dims: int, widen_factor: float = 1.0,
-                 init_cfg: Optional[dict] = None) -> None:
+                 levels: Optional[Sequence[int]] = None, init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg=init_cfg)
-        self.in_channels = [make_divisible(channels, widen_factor) for channels in in_channels]
+        number = len(in_channels)
+        self.levels = tuple(range(number) if levels is None else levels)
+        if not self.levels or sorted(set(self.levels) & set(range(number))) != sorted(self.levels):
+            raise ValueError(f'levels: expected different indices from 0 to {number - 1}, one for each of in_channels, '
+                             f'got {levels}')
+        self.in_channels = [make_divisible(in_channels[level], widen_factor) for level in self.levels]
         self.text_dims = text_dims
 
-    def forward(self, feats: Sequence[Tensor], texts: Optional[Tensor] = None) -> Tuple[Tensor, ...]:
+    def forward(self, feats: Sequence[Tensor], texts: Optional[Tensor] = None,
+                mask: Optional[Tensor] = None) -> Tuple[Tensor, ...]:
         """Fuse.
 
         Args:
             feats: One ``[B, C_l, H_l, W_l]`` for each level.
-            texts: The vocabulary's embeddings ``[K, D]``; their order has no influence. None: no guidance.
+            texts: A set of text embeddings for all images ``[K, D]``, or one for each ``[B, K, D]``; their order has no
+                influence. None: no guidance.
+            mask: Which of the texts count, ``[B, K]`` of bool; None: all. The others have no influence, whatever they
+                hold, and an image for which none counts is not guided.
 
         Returns:
             tuple: Features of the same shapes; ``feats`` themselves where ``texts`` is None.
+
+        Raises:
+            ValueError: The shapes do not fit each other.
         """
         if texts is None:
             return tuple(feats)
-        return self.fuse(feats, texts)
+        self.check(feats, texts, mask)
+        chosen = [feats[level] for level in self.levels]
+        if mask is None:
+            fused = self.fuse(chosen, texts, None)
+        else:
+            texts = torch.where(mask[..., None], texts, 0.)  # [B, K, D], whatever it was
+            guided = mask.any(-1)
+            fused = self.fuse(chosen, texts, mask | ~guided[:, None])  # no empty set: its softmax would be NaN
+            fused = [torch.where(guided[:, None, None, None], new, old) for new, old in zip(fused, chosen)]
+        result = list(feats)
+        for level, new in zip(self.levels, fused):
+            result[level] = new
+        return tuple(result)
+
+    def check(self, feats: Sequence[Tensor], texts: Tensor, mask: Optional[Tensor]) -> None:
+        """Raise ValueError for shapes that do not fit each other; see ``forward``."""
+        batch, shape = len(feats[0]), tuple(texts.shape)
+        if texts.ndim not in (2, 3) or shape[-1] != self.text_dims or not shape[-2] or shape[:-2] not in ((), (batch, )):
+            raise ValueError(f'texts: expected [K, {self.text_dims}] or [{batch}, K, {self.text_dims}] with K > 0, '
+                             f'got {list(shape)}')
+        if mask is not None and (tuple(mask.shape) != (batch, shape[-2]) or mask.dtype != torch.bool):
+            raise ValueError(f'mask: expected [{batch}, {shape[-2]}] of bool, got {list(mask.shape)} of {mask.dtype}')
 
 
 @MODELS.register_module()
@@ -47,27 +87,30 @@ class FiLMFusion(TextGuidedFusion):
     identity; for a fixed vocabulary they are constants, which fold into the neck's first convolutions.
 
     Args:
+        in_channels, text_dims, widen_factor, levels: See :class:`TextGuidedFusion`.
         hidden_dims: Width of the hidden layer between text and gamma, beta.
     """
 
     def __init__(self, in_channels: Sequence[int], text_dims: int, widen_factor: float = 1.0, hidden_dims: int = 128,
-                 init_cfg: Optional[dict] = None) -> None:
-        super().__init__(in_channels, text_dims, widen_factor, init_cfg)
+                 levels: Optional[Sequence[int]] = None, init_cfg: Optional[dict] = None) -> None:
+        super().__init__(in_channels, text_dims, widen_factor, levels, init_cfg)
         self.hidden = nn.Sequential(nn.Linear(text_dims, hidden_dims), nn.SiLU())
         self.modulation = nn.Linear(hidden_dims, 2 * sum(self.in_channels))
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
     def gamma_beta(self, texts: Tensor) -> Tuple[Sequence[Tensor], Sequence[Tensor]]:
-        """The modulation for a vocabulary ``[K, D]``: gamma and beta, ``[C_l]`` for each level."""
-        context = F.normalize(texts.mean(dim=0), dim=-1)
-        gamma, beta = self.modulation(self.hidden(context)).chunk(2)
-        return gamma.split(self.in_channels), beta.split(self.in_channels)
+        """The modulation for sets of texts ``[..., K, D]``: gamma and beta, ``[..., C_l]`` for each of ``levels``.
 
-    def fuse(self, feats: Sequence[Tensor], texts: Tensor) -> Tuple[Tensor, ...]:
+        Rows of zeros have no influence: they do not turn the mean.
+        """
+        context = F.normalize(texts.mean(dim=-2), dim=-1)
+        gamma, beta = self.modulation(self.hidden(context)).chunk(2, dim=-1)
+        return gamma.split(self.in_channels, dim=-1), beta.split(self.in_channels, dim=-1)
+
+    def fuse(self, feats: Sequence[Tensor], texts: Tensor, mask: Optional[Tensor]) -> List[Tensor]:
         gammas, betas = self.gamma_beta(texts)
-        return tuple(x * (1 + gamma.view(1, -1, 1, 1)) + beta.view(1, -1, 1, 1)
-                     for x, gamma, beta in zip(feats, gammas, betas))
+        return [x * (1 + gamma[..., None, None]) + beta[..., None, None] for x, gamma, beta in zip(feats, gammas, betas)]
 
 
 @MODELS.register_module()
@@ -77,30 +120,27 @@ class CrossAttentionFusion(TextGuidedFusion):
     The result is added to the features through a projection that starts at zero: identity at initialisation.
 
     Args:
+        in_channels, text_dims, widen_factor, levels: See :class:`TextGuidedFusion`.
         embed_dims: Width of queries, keys and values.
         num_heads: Attention heads; divides ``embed_dims``.
-        levels: Indices of the levels that attend; None means all.
     """
 
     def __init__(self, in_channels: Sequence[int], text_dims: int, widen_factor: float = 1.0, embed_dims: int = 64,
                  num_heads: int = 4, levels: Optional[Sequence[int]] = None, init_cfg: Optional[dict] = None) -> None:
-        super().__init__(in_channels, text_dims, widen_factor, init_cfg)
-        self.levels = tuple(range(len(self.in_channels)) if levels is None else levels)
-        if not set(self.levels) <= set(range(len(self.in_channels))):
-            raise ValueError(f'levels: {levels} are not among the {len(self.in_channels)} levels of in_channels')
-        self.query = nn.ModuleList(nn.Linear(self.in_channels[i], embed_dims) for i in self.levels)
-        self.output = nn.ModuleList(nn.Linear(embed_dims, self.in_channels[i]) for i in self.levels)
+        super().__init__(in_channels, text_dims, widen_factor, levels, init_cfg)
+        self.query = nn.ModuleList(nn.Linear(channels, embed_dims) for channels in self.in_channels)
+        self.output = nn.ModuleList(nn.Linear(embed_dims, channels) for channels in self.in_channels)
         self.text = nn.Linear(text_dims, embed_dims)
         self.attention = nn.MultiheadAttention(embed_dims, num_heads, batch_first=True)
         for layer in self.output:
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def fuse(self, feats: Sequence[Tensor], texts: Tensor) -> Tuple[Tensor, ...]:
-        feats = list(feats)
+    def fuse(self, feats: Sequence[Tensor], texts: Tensor, mask: Optional[Tensor]) -> List[Tensor]:
         keys = self.text(texts).expand(len(feats[0]), -1, -1)
-        for i, query, output in zip(self.levels, self.query, self.output):
-            positions = feats[i].flatten(2).transpose(1, 2)
-            attended, _ = self.attention(query(positions), keys, keys, need_weights=False)
-            feats[i] = feats[i] + output(attended).transpose(1, 2).view_as(feats[i])
-        return tuple(feats)
+        fused = []
+        for x, query, output in zip(feats, self.query, self.output):
+            attended, _ = self.attention(query(x.flatten(2).transpose(1, 2)), keys, keys,
+                                         key_padding_mask=None if mask is None else ~mask, need_weights=False)
+            fused.append(x + output(attended).transpose(1, 2).view_as(x))
+        return fused

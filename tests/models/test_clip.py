@@ -86,12 +86,20 @@ def test_a_damaged_cache_file_is_made_anew(vit_file, tmp_path):
     ('ViT-B-23', None, ValueError, 'did you mean ViT-B-32'),
     ('ViT-B-32', 'no_such_tag', ValueError, 'laion2b_s34b_b79k'),
     ('ViT-B-32', 'no/such/file.pt', FileNotFoundError, 'no/such/file.pt'),
+    ('ViT-B-32', 'openai', ValueError, "QuickGELU.*set model_name='ViT-B-32-quickgelu'"),
+    ('RN50', 'openai', ValueError, "model_name='RN50-quickgelu'"),
 ])
-def test_a_model_that_does_not_exist_is_named_before_loading(model_name, pretrained, error, message):
+def test_a_model_that_does_not_exist_or_fit_is_named_before_loading(model_name, pretrained, error, message):
     with pytest.raises(error, match=message):
         OpenCLIPTextEncoder(model_name, pretrained)
     with pytest.raises(error, match=message):
         OpenCLIPTeacher(model_name, pretrained)
+
+
+def test_quick_gelu_weights_suit_the_models_that_have_it():
+    for tag in ('openai', 'metaclip_400m'):
+        OpenCLIPTextEncoder('ViT-B-32-quickgelu', tag)
+    OpenCLIPTextEncoder('ViT-B-32', 'laion2b_s34b_b79k')
 
 
 def test_weights_of_another_model_are_refused(vit_file, tmp_path):

@@ -33,7 +33,7 @@ def check_source(model_name: str, pretrained: Optional[str]) -> None:
         pretrained: A tag that OpenCLIP knows for this model, a local file, or None for random weights.
 
     Raises:
-        ValueError: Unknown model name or tag.
+        ValueError: Unknown model name or tag, or the tag's weights were trained with QuickGELU and the model has none.
         FileNotFoundError: ``pretrained`` looks like a file that does not exist.
     """
     if model_name.startswith(('hf-hub:', 'local-dir:')):
@@ -51,6 +51,11 @@ def check_source(model_name: str, pretrained: Optional[str]) -> None:
     if pretrained not in tags:
         raise ValueError(f'pretrained: {model_name} has no tag {pretrained!r}; '
                          f'known are {", ".join(tags) or "none"}, or give a local file')
+    # OpenCLIP only warns, and computes other embeddings than these weights were trained to.
+    quick = open_clip.get_pretrained_cfg(model_name, pretrained).get('quick_gelu', False)
+    if quick and not open_clip.get_model_config(model_name).get('quick_gelu', False):
+        raise ValueError(f'pretrained: the weights {pretrained!r} were trained with QuickGELU, which {model_name} does '
+                         f'not have; set model_name={model_name + "-quickgelu"!r}')
 
 
 @lru_cache(maxsize=2)

@@ -11,8 +11,8 @@ def vild_templates() -> List[str]:
     """The 63 templates of ViLD (Gu et al. 2022, "Open-vocabulary object detection via vision and language knowledge
     distillation", appendix), built from their parts.
 
-    Only the set counts: the class embedding is the mean over it. The authors' demo code also puts "This is" before a
-    template that starts with an article; here, as in the paper's list, it does not stand.
+    Their order has no influence: the class embedding is a mean. The authors' demo code can also put "This is" before
+    those that begin with an article; that is left out here.
     """
     kinds = ('good', 'bad', 'bright', 'dark', 'low resolution', 'cropped', 'close-up', 'jpeg corrupted', 'blurry',
              'pixelated', 'black and white')
