@@ -9,6 +9,7 @@ from mmyolo.registry import MODELS
 from torch import Tensor
 
 from .clip import TextBank
+from .text_sampling import SampledTexts, sample_texts
 
 
 @MODELS.register_module()
@@ -33,15 +34,20 @@ class KDEOV(YOLODetector):
         loss_similarity: Config of a SimilarityDistillationLoss over the training vocabulary, or None.
         loss_align: Config of the loss between image embedding and ``caption_embedding``, or None.
         text_dropout: Share of the training steps without text guidance, in [0, 1].
+        num_negatives: In training, how many names that an image is not labelled with guide the fusion and compete in the
+            text loss there, beside those that it is; at least 1. None: the whole vocabulary. What is distilled keeps
+            the whole vocabulary.
     """
 
     def __init__(self, backbone: dict, neck: dict, projector: dict, fusion: Optional[dict] = None,
                  bbox_head: Optional[dict] = None, loss_distill: Optional[dict] = None,
                  loss_similarity: Optional[dict] = None, loss_align: Optional[dict] = None, text_dropout: float = 0.5,
-                 train_cfg: Optional[dict] = None, test_cfg: Optional[dict] = None,
+                 num_negatives: Optional[int] = None, train_cfg: Optional[dict] = None, test_cfg: Optional[dict] = None,
                  data_preprocessor: Optional[dict] = None, init_cfg: Optional[dict] = None) -> None:
         if not 0 <= text_dropout <= 1:
             raise ValueError(f'text_dropout: must be in [0, 1], got {text_dropout}')
+        if num_negatives is not None and num_negatives < 1:
+            raise ValueError(f'num_negatives: must be at least 1, or None for the whole vocabulary, got {num_negatives}')
         # Not SingleStageDetector's own: it cannot do without a head, as stage 1 must.
         super(SingleStageDetector, self).__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone, self.neck = MODELS.build(backbone), MODELS.build(neck)
@@ -52,9 +58,9 @@ class KDEOV(YOLODetector):
         self.loss_distill = MODELS.build(loss_distill) if loss_distill else None
         self.loss_similarity = MODELS.build(loss_similarity) if loss_similarity else None
         self.loss_align = MODELS.build(loss_align) if loss_align else None
-        self.text_dropout = text_dropout
+        self.text_dropout, self.num_negatives = text_dropout, num_negatives
         self.vocabulary: Optional[List[str]] = None
-        self.register_buffer('texts', torch.zeros(0, self.embed_dims), persistent=False)
+        self.texts = torch.zeros(0, self.embed_dims)
         self.region_teacher: Optional[Callable] = None
 
     @property
@@ -62,30 +68,36 @@ class KDEOV(YOLODetector):
         """The dimension D of image, region and text embeddings."""
         return self.projector.embed_dims
 
+    def _apply(self, fn: Callable, recurse: bool = True) -> 'KDEOV':
+        """Move the vocabulary with the parameters. It is no buffer: its size changes, which averaging of weights
+        (EMAHook) and the broadcast of buffers do not expect."""
+        super()._apply(fn, recurse)
+        self.texts = fn(self.texts)
+        return self
+
     def set_vocabulary(self, bank: TextBank) -> None:
         """Choose the names to detect (or, in training, to learn).
 
         Raises:
             ValueError: The embeddings are not ``[K, D]`` with the model's D, or not finite.
         """
-        shape = tuple(bank.embeddings.shape)
-        if shape != (len(bank.names), self.embed_dims):
-            raise ValueError(f'vocabulary: embeddings have shape {shape}, but {len(bank.names)} names and this model '
-                             f'need ({len(bank.names)}, {self.embed_dims}); use the text encoder of the model\'s teacher'
-                             ' or set projector.embed_dims and head_module.embed_dims')
-        if not torch.isfinite(bank.embeddings).all():
-            raise ValueError('vocabulary: the embeddings hold NaN or infinite values')
+        bank.check(self.embed_dims)
         self.vocabulary = list(bank.names)
         self.texts = bank.embeddings.to(self.texts)
 
-    def extract_feat(self, batch_inputs: Tensor, texts: Optional[Tensor] = None) -> Tuple[Tensor, ...]:
-        """The neck's features of preprocessed images ``[B, 3, H, W]``, guided by ``texts`` ``[K, D]`` if given."""
-        return self.fuse(self.backbone(batch_inputs), texts)
+    def extract_feat(self, batch_inputs: Tensor, texts: Optional[Tensor] = None,
+                     mask: Optional[Tensor] = None) -> Tuple[Tensor, ...]:
+        """The neck's features of preprocessed images ``[B, 3, H, W]``, guided by ``texts`` if given.
 
-    def fuse(self, feats: Sequence[Tensor], texts: Optional[Tensor]) -> Tuple[Tensor, ...]:
+        Texts ``[K, D]`` or ``[B, K, D]`` and their mask ``[B, K]`` are those of :class:`TextGuidedFusion`.
+        """
+        return self.fuse(self.backbone(batch_inputs), texts, mask)
+
+    def fuse(self, feats: Sequence[Tensor], texts: Optional[Tensor],
+             mask: Optional[Tensor] = None) -> Tuple[Tensor, ...]:
         """Fusion and neck."""
         if self.fusion is not None:
-            feats = self.fusion(feats, texts)
+            feats = self.fusion(feats, texts, mask)
         return self.neck(feats)
 
     def encode_image(self, images: Tensor) -> Tensor:
@@ -98,11 +110,21 @@ class KDEOV(YOLODetector):
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict:
         """Distillation, alignment and detection losses, each where the data samples carry what it needs."""
         guided = self.fusion is not None and len(self.texts) and float(torch.rand(())) >= self.text_dropout
-        feats = self.extract_feat(batch_inputs, self.texts if guided else None)
+        sampled = self.sample_texts(batch_data_samples)
+        guidance = (self.texts, None) if sampled is None else (sampled.embeddings, sampled.mask)
+        feats = self.extract_feat(batch_inputs, *guidance if guided else ())
         losses = self.image_losses(feats, batch_data_samples)
         if self.with_bbox:
-            losses.update(self.bbox_head.loss(feats, batch_data_samples, self.texts, self.region_teacher))
+            losses.update(self.bbox_head.loss(feats, batch_data_samples, self.texts, self.region_teacher, sampled))
         return losses
+
+    def sample_texts(self, batch_data_samples: SampleList) -> Optional[SampledTexts]:
+        """Each image's texts, where ``num_negatives`` asks for it."""
+        if self.num_negatives is None or not len(self.texts):
+            return None
+        none = torch.zeros(0, dtype=torch.long)
+        labels = [sample.gt_instances.labels if 'gt_instances' in sample else none for sample in batch_data_samples]
+        return sample_texts(self.texts, labels, self.num_negatives)
 
     def image_losses(self, feats: Sequence[Tensor], batch_data_samples: SampleList) -> dict:
         """Losses of the image embedding."""

@@ -17,6 +17,7 @@ from torchvision.ops import box_area, clip_boxes_to_image, nms
 
 from .bags import bag_embeddings, enclosing_boxes, pair_neighbours
 from .losses import weighted_mean
+from .text_sampling import SampledTexts
 
 
 @TASK_UTILS.register_module()
@@ -157,7 +158,7 @@ class OpenVocabHead(YOLOv8Head):
         return self.log_scale.exp().clamp(max=100.)
 
     def loss(self, x: Sequence[Tensor], batch_data_samples: SampleList, texts: Tensor,
-             region_teacher: Optional[Callable] = None) -> dict:
+             region_teacher: Optional[Callable] = None, sampled: Optional[SampledTexts] = None) -> dict:
         """Losses of a batch.
 
         Args:
@@ -167,6 +168,7 @@ class OpenVocabHead(YOLOv8Head):
             texts: The training vocabulary's embeddings ``[K, D]``.
             region_teacher: Maps one ``[n_i, 4]`` tensor of boxes for each image to ``[sum n_i, D]`` embeddings and
                 ``[sum n_i]`` probabilities that there is an object.
+            sampled: The names that compete for each image's regions; None: all.
         """
         objectness, bbox_preds, features, dists = self.head_module(x)
         gt_instances, _, img_metas = unpack_gt_instances(batch_data_samples)
@@ -186,7 +188,7 @@ class OpenVocabHead(YOLOv8Head):
         if 'teacher' in instances[0]:
             found = sum(int((instance.labels < 0).sum()) for instance in instances) / len(instances)
             losses['found_objects'] = objectness[0].new_tensor(found)
-        losses.update(self.embedding_losses(features, instances, texts, bags))
+        losses.update(self.embedding_losses(features, instances, texts, bags, sampled))
         return losses
 
     @torch.no_grad()
@@ -231,7 +233,7 @@ class OpenVocabHead(YOLOv8Head):
         return boxes[nms(boxes, scores, 0.3)[:self.proposals]]
 
     def embedding_losses(self, features: Sequence[Tensor], instances: List[InstanceData], texts: Tensor,
-                         bags: Optional[tuple] = None) -> dict:
+                         bags: Optional[tuple] = None, sampled: Optional[SampledTexts] = None) -> dict:
         """Text and distillation losses on the priors that ``loss_by_feat`` has just assigned."""
         flat = torch.cat([f.flatten(2).transpose(1, 2) for f in features], dim=1)
         foreground = self.assigner.foreground
@@ -255,6 +257,8 @@ class OpenVocabHead(YOLOv8Head):
         named = labels >= 0
         if named.any():
             logits = self.scale * embeddings[named] @ texts.T
+            if sampled is not None:
+                logits = logits.masked_fill(~sampled.compete(len(texts))[image[named]], -torch.inf)
             loss = F.cross_entropy(logits, labels[named], reduction='none')
             losses['loss_text'] = self.text_weight * weighted_mean(loss, weight[named])
         if taught:

@@ -70,3 +70,28 @@ def test_a_wrapped_model_is_reached(hook, runner):
     runner.model = torch.nn.DataParallel(student)
     hook.before_train(runner)
     assert student.vocabulary == names_of('base')
+
+
+def test_a_vocabulary_takes_the_place_of_the_class_names_in_testing(demo_config, runner, tmp_path):
+    cfg = demo_config().custom_hooks[0]
+    (tmp_path / 'names.txt').write_text('a dog\na cat\n')
+    runner.test_loop.dataloader = SimpleNamespace(dataset=SimpleNamespace(metainfo={}))
+    for vocabulary in (['a dog', 'a cat'], str(tmp_path / 'names.txt')):
+        hook = HOOKS.build(dict(cfg, vocabulary=vocabulary))
+        hook.before_train(runner)
+        assert runner.model.vocabulary == names_of('base')
+        hook.before_test_epoch(runner)
+        assert runner.model.vocabulary == ['a dog', 'a cat']
+        with pytest.raises(ValueError, match='2 names, but the data set has 480 classes'):
+            hook.before_val_epoch(runner)
+
+
+def test_templates_and_synonyms_reach_the_embeddings(demo_config, runner):
+    cfg = demo_config().custom_hooks[0]
+    first = names_of('base')[0]
+    hook = HOOKS.build(dict(cfg, templates=['the {}'], synonyms={first: ['a thing']}))
+    hook.before_train(runner)
+    expected = TextBank.build(names_of('base'), cfg.text_encoder, ['the {}'], {first: ['a thing']})
+    assert torch.equal(runner.model.texts, expected.embeddings)
+    plain = TextBank.build(names_of('base'), cfg.text_encoder, ['the {}'])
+    assert (expected.embeddings != plain.embeddings).any(-1).nonzero().flatten().tolist() == [0]

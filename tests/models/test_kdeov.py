@@ -1,7 +1,10 @@
 """The student's contracts."""
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import EMAHook
 from mmyolo.registry import MODELS
 
 from kdeov_mm.models import TextBank
@@ -88,3 +91,29 @@ def test_neither_teacher_nor_vocabulary_is_in_the_checkpoint(build_student, text
     model.region_teacher = lambda boxes: None
     assert set(model.state_dict()) == keys
     assert {key.split('.')[0] for key in keys} == {'backbone', 'fusion', 'neck', 'projector', 'bbox_head', 'loss_align'}
+
+
+@pytest.mark.parametrize('update_buffers', [False, True])
+def test_weights_are_averaged_whatever_the_vocabulary(build_student, texts, update_buffers):
+    model = build_student()
+    runner = SimpleNamespace(model=model, iter=0, epoch=0)
+    hook = EMAHook(update_buffers=update_buffers, momentum=0.5)
+    hook.before_run(runner)
+    start = model.projector.layers[0].weight.clone()
+    for runner.iter in range(2):
+        model.set_vocabulary(bank(texts[:3 + runner.iter]))
+        with torch.no_grad():
+            model.projector.layers[0].weight.add_(1.)
+        hook.after_train_iter(runner, runner.iter)
+    hook.before_val_epoch(runner)
+    torch.testing.assert_close(model.projector.layers[0].weight, start + 1.5)  # the first step only copies
+    assert torch.equal(model.texts, texts[:4])
+    hook.after_val_epoch(runner)
+    torch.testing.assert_close(model.projector.layers[0].weight, start + 2)
+
+
+def test_the_vocabulary_goes_where_the_model_goes(build_student, texts):
+    model = build_student()
+    model.set_vocabulary(bank(texts))
+    assert model.double().texts.dtype == torch.float64
+    assert model.to('meta').texts.is_meta and dict(model.named_buffers()).get('texts') is None

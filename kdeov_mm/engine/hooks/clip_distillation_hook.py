@@ -3,11 +3,11 @@ from typing import List, Optional, Sequence, Tuple
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmyolo.registry import HOOKS, MODELS
 from torch import Tensor
 
 from kdeov_mm.models.clip import RegionTeacher, TextBank
+from kdeov_mm.utils import unwrap
 
 
 @HOOKS.register_module()
@@ -52,7 +52,7 @@ class CLIPDistillationHook(Hook):
         Raises:
             ValueError: The teacher's dimension is not the student's.
         """
-        model = self.student = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = self.student = unwrap(runner.model)
         if self.teacher is None:
             self.teacher = MODELS.build(self.teacher_cfg).to(next(model.parameters()).device)
             dims = self.teacher.embed_dims

@@ -12,6 +12,7 @@ from mmyolo.registry import MODELS
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from kdeov_mm.utils.files import atomic_path
 from .prompts import fill, resolve_templates
 from .vocabulary import check_names, read_synonyms
 
@@ -94,8 +95,6 @@ def cached_embeddings(prompts: Sequence[Sequence[str]], encoder) -> Tensor:
     every = encoder.encode_text([prompt for each in prompts for prompt in each])
     means = torch.stack([part.mean(dim=0) for part in every.split([len(each) for each in prompts])])
     embeddings = F.normalize(means, dim=-1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f'.{os.getpid()}.tmp')
-    save_file({'embeddings': embeddings.contiguous()}, partial)
-    os.replace(partial, path)
+    with atomic_path(path) as partial:
+        save_file({'embeddings': embeddings}, partial)
     return embeddings

@@ -1,11 +1,10 @@
 """The frozen text encoder."""
-import logging
+import warnings
 from typing import Optional, Sequence
 
 import open_clip
 import torch
 import torch.nn.functional as F
-from mmengine.logging import print_log
 from mmengine.utils import track_iter_progress
 from mmyolo.registry import MODELS
 from torch import Tensor
@@ -55,8 +54,8 @@ def warn_of_long(texts: Sequence[str], tokenizer) -> None:
     """Warn of texts that do not fit into the tokenizer's context."""
     context = tokenizer.context_length
     padding = tokenizer([''], context_length=context + 1)[0, -1]
-    long = [text for text in texts if len(text.encode()) + 2 > context  # no token but the first and last is below a byte
+    long = [text for text in texts if len(text.encode()) + 2 > context  # a token is a byte or more
             and tokenizer([text], context_length=context + 1)[0, -1] != padding]
     if long:
-        print_log(f'{len(long)} of {len(texts)} texts are longer than the {context} tokens that the text encoder '
-                  f'reads; only their beginning counts. The first: {shorten(long[0])!r}', 'current', logging.WARNING)
+        warnings.warn(f'{len(long)} of {len(texts)} texts are longer than the {context} tokens that the text encoder '
+                      f'reads; only their beginning counts. The first: {shorten(long[0])!r}')
