@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from PIL import Image
+from PIL import Image, ImageOps
 
 from kdeov_mm.utils.files import atomic_path
 
@@ -17,12 +17,13 @@ ROLE_COLOURS = dict(student=BLUE, teacher=ORANGE, chance=GREY)
 GROUP_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW)
 MAX_CONFUSION = 40  # rows that can still be read
 INK = '#222222'
+DPI = 110
 
 
 def save(fig: Figure, path: Path) -> Path:
     """Write a figure, whole or not at all."""
     with atomic_path(path) as partial:
-        fig.savefig(partial, dpi=110, facecolor='white')
+        fig.savefig(partial, dpi=DPI, facecolor='white')
     return path
 
 
@@ -120,9 +121,9 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str], path: Path) -> Pa
 
 
 def show_image(axes, img_path: str) -> None:
-    """Show an image file without axes."""
+    """Show an image file, turned as its EXIF data say, without axes."""
     with Image.open(img_path) as image:
-        axes.imshow(np.asarray(image.convert('RGB')), interpolation='bilinear')
+        axes.imshow(np.asarray(ImageOps.exif_transpose(image).convert('RGB')), interpolation='bilinear')
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
@@ -131,6 +132,17 @@ def show_image(axes, img_path: str) -> None:
 def frame(axes, bbox: Sequence[float], **style) -> None:
     """Draw a box, xywh in pixels."""
     axes.add_patch(Rectangle(bbox[:2], *bbox[2:], fill=False, **style))
+
+
+def name_box(axes, found: dict, colour: str, size: float = 7) -> None:
+    """Draw a box with its name and score, ``dict(bbox, name, score)``."""
+    frame(axes, found['bbox'], edgecolor=colour, linewidth=2)
+    x, y, width, _ = found['bbox']
+    left = x + width / 2 < sum(axes.get_xlim()) / 2  # names grow towards the middle
+    axes.text(x if left else x + width, max(y, 0), f'{shorten(found["name"], 60)} {found["score"]:.2f}',
+              color=INK if colour in (YELLOW, SKY) else 'white', fontsize=size, ha='left' if left else 'right',
+              va='bottom' if y > 0.05 * axes.get_ylim()[0] else 'top', clip_on=True, parse_math=False,
+              bbox=dict(facecolor=colour, edgecolor='none', pad=1, alpha=0.9))
 
 
 def retrieval_grid(examples: List[dict], path: Path) -> Path:
@@ -185,18 +197,33 @@ def detections(examples: List[dict], groups: Sequence[str], title: str, path: Pa
             for start, colour in ((0, 'black'), (3, 'white')):  # seen on dark and light alike
                 frame(axes, truth['bbox'], edgecolor=colour, linewidth=0.9, linestyle=(start, (3, 3)))
         for found in reversed(example['found']):  # the best on top
-            frame(axes, found['bbox'], edgecolor=colours[found['group']], linewidth=2)
-            x, y, width, _ = found['bbox']
-            left = x + width / 2 < sum(axes.get_xlim()) / 2  # names grow towards the middle
-            axes.text(x if left else x + width, max(y, 0), f'{found["name"]} {found["score"]:.2f}',
-                      color='white', fontsize=7, ha='left' if left else 'right',
-                      va='bottom' if y > 0.05 * axes.get_ylim()[0] else 'top', clip_on=True, parse_math=False,
-                      bbox=dict(facecolor=colours[found['group']], edgecolor='none', pad=1, alpha=0.9))
+            name_box(axes, found, colours[found['group']])
     handles = [Line2D([], [], color=colour, linewidth=2.5) for colour in colours.values()]
     handles.append(Line2D([], [], color='black', linewidth=0.9, linestyle=(0, (3, 3))))
     labels = [*colours, 'ground truth']
     fig.legend(handles, labels, loc='outside lower center', ncols=len(handles), frameon=False, fontsize=9)
     fig.suptitle(title, fontsize=11, color=INK)
+    return save(fig, path)
+
+
+def named_boxes(img_path: str, found: List[dict], names: Sequence[str], path: Path) -> Path:
+    """Draw an image with predicted boxes, coloured by name.
+
+    Args:
+        img_path: The image.
+        found: ``dict(bbox, name, score)``, best first; boxes are xywh in pixels.
+        names: All names; their order gives their colours.
+        path: File to write.
+    """
+    colours = {name: GROUP_COLOURS[i % len(GROUP_COLOURS)] for i, name in enumerate(names)}
+    fig = Figure()
+    axes = fig.add_axes((0, 0, 1, 1))
+    show_image(axes, img_path)
+    width, height = axes.get_xlim()[1] + 0.5, axes.get_ylim()[0] + 0.5
+    zoom = min(max(1., 640 / max(width, height)), 1600 / max(width, height))  # names can be read, files stay small
+    fig.set_size_inches(width * zoom / DPI, height * zoom / DPI)
+    for item in reversed(found):
+        name_box(axes, item, colours[item['name']], size=9)
     return save(fig, path)
 
 

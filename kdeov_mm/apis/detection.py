@@ -1,0 +1,106 @@
+"""Detection of one's own words in one's own images."""
+from pathlib import Path
+from typing import List, Optional, Sequence, Union
+
+import torch
+from mmcv.transforms import Compose
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import load_checkpoint
+from mmyolo.registry import MODELS, TRANSFORMS
+from torch import nn
+
+from kdeov_mm.models import PrecomputedTextEncoder, TextBank
+from kdeov_mm.utils import check_weights
+
+IMAGE_SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
+
+
+def find_images(paths: Sequence[str]) -> List[str]:
+    """The image files that files and folders (with all that is below) stand for, in order.
+
+    Raises:
+        FileNotFoundError: One does not exist.
+        ValueError: A folder has no image, judged by the suffix.
+    """
+    found: List[str] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(str(file) for file in path.rglob('*') if file.suffix.lower() in IMAGE_SUFFIXES)
+            if not inside:
+                raise ValueError(f'images: no file below {str(path)!r} ends with {", ".join(sorted(IMAGE_SUFFIXES))}')
+            found += inside
+        elif path.is_file():
+            found.append(str(path))
+        else:
+            raise FileNotFoundError(f'images: no file or folder {str(path)!r}')
+    return list(dict.fromkeys(found))
+
+
+def build_vocabulary(cfg: Config, names: Sequence[str], templates: Union[str, Sequence[str], None] = None,
+                     embeddings: Optional[str] = None) -> TextBank:
+    """Embed names for the model of a config.
+
+    Args:
+        cfg: A training's config, whose VocabularyHook has the text encoder.
+        names: Distinct texts.
+        templates: See ``TextBank.build``; None: those of the config.
+        embeddings: A file of ready embeddings, one row for each name, in place of the text encoder.
+
+    Raises:
+        ValueError: Bad names, templates or embeddings, or a config without VocabularyHook.
+        FileNotFoundError: A file is missing.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmyolo'))
+    hook = next((hook for hook in cfg.get('custom_hooks') or [] if hook['type'] == 'VocabularyHook'), None)
+    if embeddings is not None:
+        bank = TextBank.build(names, PrecomputedTextEncoder(embeddings, names))
+    elif hook is None:
+        raise ValueError(f'config: {cfg.filename} has no VocabularyHook, whose text encoder embeds the names; '
+                         'give ready embeddings')
+    else:
+        bank = TextBank.build(names, hook['text_encoder'], templates or hook.get('templates', 'single'),
+                              hook.get('synonyms'))
+    bank.check(cfg.model.projector.embed_dims)
+    return bank
+
+
+def load_model(cfg: Config, checkpoint: str, bank: TextBank, device: str = 'cpu') -> nn.Module:
+    """Build the model of a config, in inference mode, with weights and vocabulary.
+
+    Raises:
+        ValueError: The checkpoint is not one, or another model's, or the model cannot detect.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmyolo'))
+    model = MODELS.build(cfg.model)
+    if not getattr(model, 'with_bbox', False):
+        raise ValueError(f'config: the model of {cfg.filename} has no bbox_head, so it cannot detect')
+    check_weights(model, checkpoint)
+    load_checkpoint(model, checkpoint, map_location='cpu', logger='silent')
+    model.set_vocabulary(bank)
+    return model.to(device).eval()
+
+
+def inference_pipeline(cfg: Config) -> Compose:
+    """The transforms of a config's (first) test data set, without the annotations that it loads."""
+    init_default_scope(cfg.get('default_scope', 'mmyolo'))
+    loader = cfg.test_dataloader[0] if isinstance(cfg.test_dataloader, (list, tuple)) else cfg.test_dataloader
+    transforms = [transform for transform in loader.dataset.pipeline if 'LoadAnnotations' not in transform['type']]
+    return Compose([TRANSFORMS.build(transform) for transform in transforms])
+
+
+@torch.inference_mode()
+def detect(model: nn.Module, pipeline: Compose, path: str) -> DetDataSample:
+    """Detect the model's vocabulary in one image file.
+
+    Returns:
+        DetDataSample: ``pred_instances`` have ``bboxes`` (xyxy in pixels of the image), ``scores`` in [0, 1] and
+        ``labels`` that index ``model.vocabulary``, best first; ``ori_shape`` is the image's height and width.
+
+    Raises:
+        Exception: Of the image's decoder, where the file is broken.
+    """
+    data = pipeline(dict(img_path=path, img_id=0))
+    sample, = model.test_step(dict(inputs=[data['inputs']], data_samples=[data['data_samples']]))
+    return sample.to('cpu')

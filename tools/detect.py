@@ -1,0 +1,101 @@
+"""Detect your own words in your own images.
+
+    python tools/detect.py configs/kdeov_yolov8n.py work_dirs/kdeov_yolov8n scene.jpg photos/ --names "red circle" dog
+    python tools/detect.py CONFIG CHECKPOINT photos/ --names-file names.txt --templates openai_imagenet_80
+    python tools/detect.py CONFIG CHECKPOINT photos/ --names-file names.txt --embeddings embeddings.npy
+"""
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import List
+
+import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
+import torch
+from kdeov_mm.apis import build_vocabulary, detect, find_images, inference_pipeline, load_model
+from kdeov_mm.datasets.coco_file import image_defect
+from kdeov_mm.evaluation.pictures import named_boxes
+from kdeov_mm.models.clip import read_names
+from kdeov_mm.utils import InputError, check_checkpoint, load_config, resolve_checkpoint, user_errors
+from kdeov_mm.utils.files import write_atomically
+from mmengine.config import DictAction
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file, or a work dir, whose last complete one is taken')
+    parser.add_argument('images', nargs='+', help='image files, or folders of them')
+    names = parser.add_mutually_exclusive_group(required=True)
+    names.add_argument('--names', nargs='+', metavar='NAME', help='what to detect')
+    names.add_argument('--names-file', metavar='FILE', help='a text file with one name a line, or a .json file')
+    parser.add_argument(
+        '--embeddings', metavar='FILE', help='.npy or .safetensors with one row for each name: no text encoder is needed')
+    parser.add_argument('--templates', help="none, single, openai_imagenet_80, vild or a file; default: the config's")
+    parser.add_argument('--score-thr', type=float, default=0.3, metavar='S', help='least score, 0 to 1; default: 0.3')
+    parser.add_argument('--out-dir', default='work_dirs/detect', help='for pictures and detections.json')
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE', help='replace fields of the config')
+    return parser.parse_args()
+
+
+def readable(paths: List[str]) -> List[str]:
+    """The images that can be read; the others are reported."""
+    good = []
+    for path in paths:
+        defect = image_defect(path)
+        if defect:
+            report(path, defect)
+        else:
+            good.append(path)
+    if not good:
+        raise InputError(f'images: none of the {len(paths)} can be read')
+    return good
+
+
+def report(path: str, reason: object) -> None:
+    print(f'skipped {path}: {reason}', file=sys.stderr)
+
+
+def main() -> None:
+    args = parse_args()
+    with user_errors():
+        if not 0 <= args.score_thr <= 1:
+            raise InputError(f'--score-thr {args.score_thr}: give a number from 0 to 1')
+        if args.embeddings and args.templates:
+            raise InputError('--templates: ready --embeddings have theirs already; give one of the two')
+        cfg = load_config(args.config, args.cfg_options)
+        names = args.names or read_names(args.names_file)
+        paths = readable(find_images(args.images))
+        checkpoint = resolve_checkpoint(args.checkpoint)
+        check_checkpoint(checkpoint)
+        bank = build_vocabulary(cfg, names, args.templates, args.embeddings)
+        pipeline, model = inference_pipeline(cfg), load_model(cfg, checkpoint, bank, args.device)
+
+    content = dict(images=[], categories=[dict(id=i, name=name) for i, name in enumerate(names)], annotations=[])
+    out_dir, number = Path(args.out_dir), len(str(len(paths)))
+    for image_id, path in enumerate(paths):
+        try:
+            sample = detect(model, pipeline, path)
+        except Exception as error:  # decoders raise anything
+            report(path, error)
+            continue
+        height, width = sample.ori_shape[:2]
+        content['images'].append(dict(id=image_id, file_name=path, width=width, height=height))
+        found = sample.pred_instances[sample.pred_instances.scores >= args.score_thr]
+        boxes = []
+        for (x1, y1, x2, y2), score, label in zip(*(found[key].tolist() for key in ('bboxes', 'scores', 'labels'))):
+            bbox = [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)]
+            boxes.append(dict(bbox=bbox, name=names[label], score=score))
+            content['annotations'].append(dict(
+                id=len(content['annotations']) + 1, image_id=image_id, category_id=label, bbox=bbox,
+                area=round(bbox[2] * bbox[3], 2), iscrowd=0, score=round(score, 4)))
+        picture = named_boxes(path, boxes, names, out_dir / f'{image_id:0{number}}_{Path(path).stem}.png')
+        told = ', '.join(f'{box["name"]} {box["score"]:.2f}' for box in boxes) or 'nothing found'
+        print(f'{path}: {told} -> {picture}')
+    print(f'{len(content["annotations"])} objects: {write_atomically(out_dir / "detections.json", json.dumps(content))}')
+
+
+if __name__ == '__main__':
+    main()
