@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
     names.add_argument('--names', nargs='+', metavar='NAME', help='what to detect')
     names.add_argument('--names-file', metavar='FILE', help='a text file with one name a line, or a .json file')
     parser.add_argument(
-        '--embeddings', metavar='FILE', help='.npy or .safetensors with one row for each name: no text encoder is needed')
+        '--embeddings', metavar='FILE', help='.npy or .safetensors with one row for each name: needs no text encoder')
     parser.add_argument('--templates', help="none, single, openai_imagenet_80, vild or a file; default: the config's")
     parser.add_argument('--score-thr', type=float, default=0.3, metavar='S', help='least score, 0 to 1; default: 0.3')
     parser.add_argument('--out-dir', default='work_dirs/detect', help='for pictures and detections.json')
@@ -94,7 +94,8 @@ def main() -> None:
         picture = named_boxes(path, boxes, names, out_dir / f'{image_id:0{number}}_{Path(path).stem}.png')
         told = ', '.join(f'{box["name"]} {box["score"]:.2f}' for box in boxes) or 'nothing found'
         print(f'{path}: {told} -> {picture}')
-    print(f'{len(content["annotations"])} objects: {write_atomically(out_dir / "detections.json", json.dumps(content))}')
+    written = write_atomically(out_dir / 'detections.json', json.dumps(content))
+    print(f'{len(content["annotations"])} objects: {written}')
 
 
 if __name__ == '__main__':

@@ -72,7 +72,7 @@ class TextGuidedFusion(BaseModule):
     def check(self, feats: Sequence[Tensor], texts: Tensor, mask: Optional[Tensor]) -> None:
         """Raise ValueError for shapes that do not fit each other; see ``forward``."""
         batch, shape = len(feats[0]), tuple(texts.shape)
-        if texts.ndim not in (2, 3) or shape[-1] != self.text_dims or not shape[-2] or shape[:-2] not in ((), (batch, )):
+        if len(shape) < 2 or shape[-1] != self.text_dims or not shape[-2] or shape[:-2] not in ((), (batch, )):
             raise ValueError(f'texts: expected [K, {self.text_dims}] or [{batch}, K, {self.text_dims}] with K > 0, '
                              f'got {list(shape)}')
         if mask is not None and (tuple(mask.shape) != (batch, shape[-2]) or mask.dtype != torch.bool):
@@ -110,7 +110,8 @@ class FiLMFusion(TextGuidedFusion):
 
     def fuse(self, feats: Sequence[Tensor], texts: Tensor, mask: Optional[Tensor]) -> List[Tensor]:
         gammas, betas = self.gamma_beta(texts)
-        return [x * (1 + gamma[..., None, None]) + beta[..., None, None] for x, gamma, beta in zip(feats, gammas, betas)]
+        return [x * (1 + gamma[..., None, None]) + beta[..., None, None]
+                for x, gamma, beta in zip(feats, gammas, betas)]
 
 
 @MODELS.register_module()

@@ -34,9 +34,9 @@ class KDEOV(YOLODetector):
         loss_similarity: Config of a SimilarityDistillationLoss over the training vocabulary, or None.
         loss_align: Config of the loss between image embedding and ``caption_embedding``, or None.
         text_dropout: Share of the training steps without text guidance, in [0, 1].
-        num_negatives: In training, how many names that an image is not labelled with guide the fusion and compete in the
-            text loss there, beside those that it is; at least 1. None: the whole vocabulary. What is distilled keeps
-            the whole vocabulary.
+        num_negatives: In training, how many of the names that an image is not labelled with guide the fusion and
+            compete in the text loss, beside those that it is; at least 1. None: the whole vocabulary, which
+            distillation always keeps.
     """
 
     def __init__(self, backbone: dict, neck: dict, projector: dict, fusion: Optional[dict] = None,
@@ -47,7 +47,8 @@ class KDEOV(YOLODetector):
         if not 0 <= text_dropout <= 1:
             raise ValueError(f'text_dropout: must be in [0, 1], got {text_dropout}')
         if num_negatives is not None and num_negatives < 1:
-            raise ValueError(f'num_negatives: must be at least 1, or None for the whole vocabulary, got {num_negatives}')
+            raise ValueError('num_negatives: must be at least 1, or None for the whole vocabulary, '
+                             f'got {num_negatives}')
         # Not SingleStageDetector's own: it cannot do without a head, as stage 1 must.
         super(SingleStageDetector, self).__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone, self.neck = MODELS.build(backbone), MODELS.build(neck)

@@ -10,7 +10,8 @@ FUSIONS = [FiLMFusion, CrossAttentionFusion]
 
 def features(batch=2):
     generator = torch.Generator().manual_seed(0)
-    return [torch.randn(batch, channels, size, size, generator=generator) for channels, size in ((8, 8), (16, 4), (24, 2))]
+    return [torch.randn(batch, channels, size, size, generator=generator)
+            for channels, size in ((8, 8), (16, 4), (24, 2))]
 
 
 def build(kind, trained=False, **kwargs):
@@ -26,6 +27,8 @@ def build(kind, trained=False, **kwargs):
 def test_identity_at_initialisation_and_without_texts(kind):
     feats, texts = features(), torch.randn(5, 32)
     for out, x in zip(build(kind)(feats, texts), feats):
+        assert torch.equal(out, x)
+    for out, x in zip(build(kind)(features(4), *sets()), features(4)):
         assert torch.equal(out, x)
     for out, x in zip(build(kind, trained=True)(feats, None), feats):
         assert out is x

@@ -78,6 +78,7 @@ def test_one_name_is_a_vocabulary(build_student, make_samples, texts):
     (['a', 'b'], torch.ones(3, 128), r'2 names'),
     (['a'], torch.ones(1, 64), r'\(1, 128\)'),
     (['a'], torch.full((1, 128), float('nan')), 'NaN'),
+    (['a'], torch.ones(1, 128, dtype=torch.long), 'floating-point'),
 ])
 def test_a_vocabulary_that_does_not_fit_is_refused(build_student, names, embeddings, message):
     with pytest.raises(ValueError, match=message):

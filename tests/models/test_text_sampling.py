@@ -118,7 +118,8 @@ def test_the_losses_of_a_batch_are_those_of_each_image_with_its_own_vocabulary(s
     weights, terms, sampled = [], [], drawn[0]
     for i, sample in enumerate(samples(2)):
         chosen = sampled.index[i][sampled.mask[i]]
-        sample.gt_instances.labels = torch.stack([(chosen == label).nonzero()[0, 0] for label in sample.gt_instances.labels])
+        labels = sample.gt_instances.labels
+        sample.gt_instances.labels = torch.stack([(chosen == label).nonzero()[0, 0] for label in labels])
         model.set_vocabulary(TextBank([str(int(n)) for n in chosen], names[chosen]))
         model.loss(images()[i:i + 1], [sample])
     alone = (torch.cat(weights) * torch.cat(terms)).sum() / torch.cat(weights).sum()

@@ -69,13 +69,15 @@ class TextBank:
         """Check that a model of dimension D can use this vocabulary.
 
         Raises:
-            ValueError: The embeddings are not ``[K, D]``, or not finite.
+            ValueError: The embeddings are not ``[K, D]``, not floating-point numbers, or not finite.
         """
         shape = tuple(self.embeddings.shape)
         if shape != (len(self.names), embed_dims):
             raise ValueError(f'vocabulary: embeddings have shape {shape}, but {len(self.names)} names and this model '
                              f'need ({len(self.names)}, {embed_dims}); use the text encoder of the model\'s teacher'
                              ' or set projector.embed_dims and head_module.embed_dims')
+        if not self.embeddings.is_floating_point():
+            raise ValueError(f'vocabulary: the embeddings must be floating-point numbers, got {self.embeddings.dtype}')
         if not torch.isfinite(self.embeddings).all():
             raise ValueError('vocabulary: the embeddings hold NaN or infinite values')
 

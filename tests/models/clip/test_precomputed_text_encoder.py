@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as torch_save
 
 from kdeov_mm.models import PrecomputedTextEncoder, TextBank
 
@@ -33,6 +34,14 @@ def test_names_from_a_text_file(tmp_path):
     (tmp_path / 'names.txt').write_text('a\nb\n')
     encoder = PrecomputedTextEncoder(save(tmp_path / 'table.npy', np.eye(2)), str(tmp_path / 'names.txt'))
     assert torch.equal(encoder.encode_text(['b']), torch.tensor([[0., 1.]]))
+
+
+def test_half_precision_is_read_as_float32(tmp_path):
+    table = torch.randn(2, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    torch_save(dict(texts=table), tmp_path / 'table.safetensors')
+    found = PrecomputedTextEncoder(str(tmp_path / 'table.safetensors'), ['a', 'b']).table
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, F.normalize(table.float(), dim=-1))
 
 
 def with_row(value):

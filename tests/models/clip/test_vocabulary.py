@@ -42,7 +42,8 @@ def test_a_bad_file_of_names_is_explained(tmp_path, file, content, message):
 
 @pytest.mark.parametrize('names, message', [
     ([], 'empty'), (['a', ''], "number 2 is ''"), (['a', ' \t'], 'non-empty'), (['a', 3], 'number 2 is 3'),
-    (['a', None], 'None'), (['a', 'b', 'a'], "'a'"), ('cat', 'expected a list'), (['a', 'x' * 10000], '10000 characters'),
+    (['a', None], 'None'), (['a', 'b', 'a'], "'a'"), ('cat', 'expected a list'),
+    (['a', 'x' * 10000], '10000 characters'),
 ])
 def test_bad_names_are_named_shortly(names, message, spy):
     with pytest.raises(ValueError, match=message) as error:
