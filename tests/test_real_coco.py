@@ -118,11 +118,10 @@ def test_boxes_come_back_to_the_original_image(wide, mmyolo_scope):
     assert max(left_top) > 0 and sample.scale_factor[0] < 1
 
     head = MODELS.build(cfg.model).bbox_head
-    head.test_cfg.update(classes_per_box=1, score_thr=0., nms=dict(iou_threshold=1.))
+    head.test_cfg.update(nms=dict(iou_threshold=1.))
     number = len(letterboxed)
-    found = head.predict_single(
-        torch.linspace(0.9, 0.5, number), torch.ones(number, head.head_module.tower_dims), letterboxed,
-        torch.eye(512)[:3], sample.metainfo, rescale=True)
+    found = head.post_process(letterboxed, torch.linspace(0.9, 0.5, number), torch.zeros(number, dtype=torch.long),
+                              sample.metainfo, rescale=True)
     original = torch.tensor([instance['bbox'] for instance in info['instances']])
     torch.testing.assert_close(found.bboxes, original, atol=0.05, rtol=0)
 

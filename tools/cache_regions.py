@@ -11,16 +11,17 @@ import os
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import mmcv
 import torch
+from kdeov_mm.apis import build_vocabulary, load_model
 from kdeov_mm.datasets import TeacherStoreWriter
 from kdeov_mm.models.clip import RegionTeacher, TextBank
 from kdeov_mm.models.clip.loading import weights_id
-from kdeov_mm.utils import InputError, check_weights, load_config, prepare_data, resolve_checkpoint, user_errors
+from kdeov_mm.models.open_vocab_head import to_input, to_original
+from kdeov_mm.utils import InputError, load_config, prepare_data, resolve_checkpoint, user_errors
 from kdeov_mm.utils.files import sha256
 from mmengine.config import Config, DictAction
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import barrier, get_dist_info, init_dist
 from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint
 from mmyolo.registry import DATASETS, MODELS
 from tqdm import tqdm
 
@@ -52,14 +53,6 @@ def find_hook(cfg: Config, kind: str) -> dict:
     return found[0]
 
 
-def to_original(boxes: torch.Tensor, meta: dict) -> torch.Tensor:
-    """Boxes ``[n, 4]`` of the student's input in pixels of the original image."""
-    pad = meta.get('pad_param')
-    if pad is not None:
-        boxes = boxes - boxes.new_tensor([pad[2], pad[0], pad[2], pad[0]])
-    return boxes / boxes.new_tensor(meta['scale_factor']).repeat(2)
-
-
 @torch.no_grad()
 def embed_batch(model, region_teacher: RegionTeacher, data: dict, device: str) -> dict:
     """Rows of the store for one batch of the test pipeline."""
@@ -67,17 +60,14 @@ def embed_batch(model, region_teacher: RegionTeacher, data: dict, device: str) -
     head = model.bbox_head
     x = model.extract_feat(inputs['inputs'], model.texts if model.fusion is not None else None)
     objectness, distances, _, _ = head.head_module(x)
-    scores, _, boxes = head.flatten_predictions(objectness, distances)
+    scores, boxes = head.flatten_predictions(objectness, distances)
     rows = dict(image=[], box=[], label=[], embedding=[])
     for score, box, sample in zip(scores, boxes, inputs['data_samples']):
         given = sample.gt_instances
         known = torch.as_tensor(given.bboxes).to(device)  # in pixels of the original image already
-        scale = known.new_tensor(sample.scale_factor).repeat(2)
-        pad = sample.get('pad_param')
-        shown = known * scale + (known.new_tensor([pad[2], pad[0], pad[2], pad[0]]) if pad is not None else 0)
-        found = to_original(head.propose(score, box, shown, sample.metainfo), sample.metainfo)
+        found = head.propose(score, box, to_input(known, sample.metainfo), sample.metainfo)
         image = torch.from_numpy(mmcv.imread(sample.img_path)[..., ::-1].copy()).permute(2, 0, 1).to(device)
-        regions = torch.cat([known, found])
+        regions = torch.cat([known, to_original(found, sample.metainfo)])
         embeddings, objects = region_teacher(image[None].float() / 255, [regions])
         keep = torch.cat([objects.new_ones(len(known), dtype=torch.bool), objects[len(known):] > head.proposal_object])
         labels = torch.cat([given.labels, given.labels.new_full((len(found), ), -1)])
@@ -96,20 +86,16 @@ def main() -> None:
             init_dist(args.launcher, backend='nccl' if args.device == 'cuda' else 'gloo')
         init_default_scope(cfg.get('default_scope', 'mmyolo'))
         checkpoint = resolve_checkpoint(args.checkpoint)
-        vocabulary, distillation = find_hook(cfg, 'VocabularyHook'), find_hook(cfg, 'CLIPDistillationHook')
+        distillation = find_hook(cfg, 'CLIPDistillationHook')
         prepare_data(cfg, 'train', 'test')
         test = cfg.test_dataloader[0] if isinstance(cfg.test_dataloader, (list, tuple)) else cfg.test_dataloader
         dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, pipeline=test['dataset']['pipeline'], test_mode=True))
-        model = MODELS.build(cfg.model)
-        check_weights(model, checkpoint)
-        load_checkpoint(model, checkpoint, map_location='cpu', logger='silent')
+        names = dataset.metainfo['classes']
+        model = load_model(cfg, checkpoint, build_vocabulary(cfg, names), args.device)
         if args.proposals is not None:
             model.bbox_head.proposals = args.proposals
-        names = dataset.metainfo['classes']
-        model.set_vocabulary(TextBank.build(names, vocabulary['text_encoder'], vocabulary.get('templates', 'single')))
         background = TextBank.build(distillation.get('background_prompts', (
             'an empty background', 'nothing but a background')), distillation['text_encoder'], 'none')
-        model = model.to(args.device).eval()
         source = distillation['teacher']
         identity = dict(
             content='regions', teacher=weights_id(source['model_name'], source.get('pretrained')),

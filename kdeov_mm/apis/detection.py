@@ -67,7 +67,7 @@ def build_vocabulary(cfg: Config, names: Sequence[str], templates: Union[str, Se
 
 
 def load_model(cfg: Config, checkpoint: str, bank: TextBank, device: str = 'cpu') -> nn.Module:
-    """Build the model of a config, in inference mode, with weights and vocabulary.
+    """Build the model of a config for detection, in inference mode, with weights and vocabulary.
 
     Raises:
         ValueError: The checkpoint is not one, or another model's, or the model cannot detect.
@@ -79,6 +79,7 @@ def load_model(cfg: Config, checkpoint: str, bank: TextBank, device: str = 'cpu'
     check_weights(model, checkpoint)
     load_checkpoint(model, checkpoint, map_location='cpu', logger='silent')
     model.set_vocabulary(bank)
+    model.embed_images = False
     return model.to(device).eval()
 
 

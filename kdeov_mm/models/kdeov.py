@@ -63,6 +63,7 @@ class KDEOV(YOLODetector):
         self.vocabulary: Optional[List[str]] = None
         self.texts = torch.zeros(0, self.embed_dims)
         self.region_teacher: Optional[Callable] = None
+        self.embed_images = True  # prediction of boxes alone can do without the second, unguided pass of the neck
 
     @property
     def embed_dims(self) -> int:
@@ -150,13 +151,14 @@ class KDEOV(YOLODetector):
         return losses
 
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
-        """Fill ``image_embedding`` and, where a vocabulary is set, ``pred_instances`` in the data samples."""
+        """Fill ``image_embedding`` (if ``embed_images``) and, where a vocabulary is set, ``pred_instances``."""
         feats = self.backbone(batch_inputs)
-        unguided = self.fuse(feats, None)
-        for sample, embedding in zip(batch_data_samples, self.projector(unguided)):
-            sample.image_embedding = embedding
+        guided = self.fuse(feats, self.texts if len(self.texts) else None)
+        if self.embed_images:
+            unguided = guided if self.fusion is None else self.fuse(feats, None)
+            for sample, embedding in zip(batch_data_samples, self.projector(unguided)):
+                sample.image_embedding = embedding
         if self.with_bbox and len(self.texts):
-            guided = unguided if self.fusion is None else self.fuse(feats, self.texts)
             results = self.bbox_head.predict(guided, batch_data_samples, self.texts, rescale)
             batch_data_samples = self.add_pred_to_datasample(batch_data_samples, results)
         return batch_data_samples

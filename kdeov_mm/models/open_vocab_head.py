@@ -328,16 +328,31 @@ class OpenVocabHead(YOLOv8Head):
                      rescale: bool) -> InstanceData:
         """Boxes in the image, without duplicates, the ``test_cfg.max_per_img`` best first."""
         if rescale:
-            pad = img_meta.get('pad_param')
-            if pad is not None:
-                boxes = boxes - boxes.new_tensor([pad[2], pad[0], pad[2], pad[0]])
-            boxes = boxes / boxes.new_tensor(img_meta['scale_factor']).repeat(2)
+            boxes = to_original(boxes, img_meta)
             height, width = img_meta['ori_shape'][:2]
         else:
             height, width = img_meta['img_shape'][:2]
         boxes = clip_boxes_to_image(boxes, (height, width))
         keep = nms_by_class(boxes, scores, labels, self.test_cfg.nms.iou_threshold, self.test_cfg.max_per_img)
         return InstanceData(bboxes=boxes[keep], scores=scores[keep], labels=labels[keep])
+
+
+def to_original(boxes: Tensor, img_meta: dict) -> Tensor:
+    """Boxes ``[n, 4]`` in pixels of the network's input, in pixels of the original image."""
+    scale, shift = scale_and_shift(boxes, img_meta)
+    return (boxes - shift) / scale
+
+
+def to_input(boxes: Tensor, img_meta: dict) -> Tensor:
+    """Boxes ``[n, 4]`` in pixels of the original image, in pixels of the network's input."""
+    scale, shift = scale_and_shift(boxes, img_meta)
+    return boxes * scale + shift
+
+
+def scale_and_shift(boxes: Tensor, img_meta: dict) -> Tuple[Tensor, Tensor]:
+    """How an image was resized and then padded, for x, y, x, y: ``[4]`` each."""
+    top, _, left, _ = img_meta.get('pad_param', (0, 0, 0, 0))
+    return boxes.new_tensor(img_meta['scale_factor']).repeat(2), boxes.new_tensor([left, top, left, top])
 
 
 def gather(maps: Sequence[Tensor], index: Tensor) -> Tensor:
