@@ -61,6 +61,7 @@ setup(
     package_data={'kdeov_mm': ['**/*.json', '**/*.safetensors', '**/*.txt']},
     python_requires='>=3.10',
     install_requires=requirements('mminstall', 'runtime'),
-    extras_require=dict(tests=requirements('tests'), faster=['faster-coco-eval']),
+    extras_require=dict(
+        tests=requirements('tests'), faster=['faster-coco-eval'], webdataset=requirements('webdataset')),
     cmdclass=dict(build_py=BuildWithMim),
     zip_safe=False)

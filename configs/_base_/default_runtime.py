@@ -8,6 +8,7 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     epoch_seed=dict(type='EpochSeedHook'),
+    broken_images=dict(type='BrokenImagesHook'),
     report=dict(type='ReportHook'))
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -1,12 +1,19 @@
+from .image_text import ImageTextDataset
+from .load_image import LoadImageReduced
+from .mixture_sampler import MixtureSampler
 from .ov_coco import OVCocoDataset
 from .ov_lvis import OVLVISDataset
 from .region_store import LoadRegions, PackRegions
 from .samplers import HardNegativeSampler
+from .seeded_dataset import SeededDataset
 from .shapes import ensure_world, world_concepts
+from .shards import ImageTextShards
+from .skip_batch_sampler import SkipBatchSampler
 from .teacher_store import TeacherStore, TeacherStoreWriter
 from .transforms import ObjectSafeCrop
 
 __all__ = [
-    'HardNegativeSampler', 'LoadRegions', 'ObjectSafeCrop', 'OVCocoDataset', 'OVLVISDataset', 'PackRegions',
-    'TeacherStore', 'TeacherStoreWriter', 'ensure_world', 'world_concepts'
+    'HardNegativeSampler', 'ImageTextDataset', 'ImageTextShards', 'LoadImageReduced', 'LoadRegions',
+    'MixtureSampler', 'ObjectSafeCrop', 'OVCocoDataset', 'OVLVISDataset', 'PackRegions', 'SeededDataset',
+    'SkipBatchSampler', 'TeacherStore', 'TeacherStoreWriter', 'ensure_world', 'world_concepts'
 ]

@@ -1,8 +1,9 @@
 """Reading what users hand in: annotation files in COCO's format, and images that may be broken."""
+import io
 import json
 import os
 from collections import Counter
-from typing import Iterable, Optional
+from typing import Iterable, Optional, Union
 
 from PIL import Image
 
@@ -66,19 +67,23 @@ def load_coco(path: str, fields: dict[str, tuple] = INSTANCE_FIELDS) -> dict:
     return content
 
 
-def image_defect(path: str) -> Optional[str]:
-    """Say why an image file cannot be used, or None if it can.
+def image_defect(image: Union[str, bytes]) -> Optional[str]:
+    """Say why an image, a file's path or its content, cannot be used, or None if it can.
 
     OpenCV silently fills what a truncated JPEG lacks with grey, so decoding alone does not tell. Reading the
     header and the end of the file does, and costs little; only a file without the end that its format demands
     is decoded in full.
     """
     try:
-        with Image.open(path) as image, open(path, 'rb') as file:
-            end = dict(JPEG=b'\xff\xd9', PNG=b'IEND').get(image.format)
-            file.seek(max(0, os.path.getsize(path) - 1024))
-            if end is None or end not in file.read():
-                image.load()
+        with io.BytesIO(image) if isinstance(image, bytes) else open(image, 'rb') as file:
+            with Image.open(file) as header:
+                end = dict(JPEG=b'\xff\xd9', PNG=b'IEND').get(header.format)
+                position = file.tell()
+                file.seek(max(0, file.seek(0, os.SEEK_END) - 1024))
+                complete = end is not None and end in file.read()
+                file.seek(position)
+                if not complete:
+                    header.load()
     except FileNotFoundError:
         return 'does not exist'
     except Exception as error:  # PIL's decoders raise anything from OSError to SyntaxError

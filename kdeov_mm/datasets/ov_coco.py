@@ -9,12 +9,13 @@ from mmengine.logging import print_log
 from mmyolo.datasets import YOLOv5CocoDataset
 from mmyolo.registry import DATASETS
 
-from .coco_file import CAPTION_FIELDS, INSTANCE_FIELDS, image_defect, load_coco
+from .broken_images import SkipBrokenImages
+from .coco_file import CAPTION_FIELDS, INSTANCE_FIELDS, load_coco
 from .splits import check_names, class_groups
 
 
 @DATASETS.register_module()
-class OVCocoDataset(YOLOv5CocoDataset):
+class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
     """An open-vocabulary data set in COCO's format.
 
     The classes are the file's categories, in the file's order, that are of the kept groups. Annotations of
@@ -57,12 +58,10 @@ class OVCocoDataset(YOLOv5CocoDataset):
                  gt_label: bool = False,
                  max_broken: float = 0.05,
                  **kwargs) -> None:
-        if not 0 <= max_broken <= 1:
-            raise ValueError(f'max_broken is a share of the images, between 0 and 1, got {max_broken}')
+        self.set_max_broken(max_broken)
         self.groups = (groups,) if isinstance(groups, str) else groups
         self.vocabulary, self.caption_file = vocabulary, caption_file
-        self.gt_label, self.max_broken = gt_label, max_broken
-        self.broken: dict[str, str] = {}  # the reason for each path
+        self.gt_label = gt_label
         self._defects: Counter = Counter()  # of boxes
         super().__init__(*args, **kwargs)
 
@@ -104,7 +103,7 @@ class OVCocoDataset(YOLOv5CocoDataset):
         if self._defects:
             told = ', '.join(f'{count} {what}' for what, count in sorted(self._defects.items()))
             print_log(f'Boxes in "{self.ann_file}": {told}', 'current', logging.WARNING)
-        return self._readable(data_list)
+        return self.readable(data_list)
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
         """As CocoDataset's, with boxes dropped or clipped as the class says."""
@@ -176,50 +175,3 @@ class OVCocoDataset(YOLOv5CocoDataset):
         for record in load_coco(path, CAPTION_FIELDS)['annotations']:
             captions[record['image_id']].append(record['caption'].strip())
         return captions
-
-    # ------------------------------------------------------------------------------------------ broken images
-    def _readable(self, data_list: list[dict]) -> list[dict]:
-        """The data infos whose images can be read, checked before the run, which can still be stopped."""
-        if not data_list:
-            raise ValueError(f'annotation file "{self.ann_file}" lists no images')
-        self._number = len(data_list)
-        if self.backend_args is None:  # files on this machine
-            defects = {info['img_path']: image_defect(info['img_path']) for info in data_list}
-            self._report_broken({path: defect for path, defect in defects.items() if defect})
-        return [info for info in data_list if info['img_path'] not in self.broken]
-
-    def _report_broken(self, broken: dict[str, str]) -> None:
-        self.broken.update(broken)
-        if not broken:
-            return
-        told = '; '.join(f'{path}: {reason}' for path, reason in list(self.broken.items())[:5])
-        message = f'{len(self.broken)} of {self._number} images of "{self.ann_file}" cannot be read ({told})'
-        allowed = max(1, int(self.max_broken * self._number)) if self.max_broken else 0
-        if len(self.broken) > allowed or len(self.broken) == self._number:
-            raise RuntimeError(
-                f'{message}; max_broken={self.max_broken} allows {allowed}. Restore them or raise max_broken')
-        print_log(f'{message}; they are skipped', 'current', logging.WARNING)
-
-    def prepare_data(self, idx: int) -> Any:
-        """As the base class's; None for a training image that has become unreadable since it was checked."""
-        try:
-            return super().prepare_data(idx)
-        except Exception:
-            path = self.get_data_info(idx)['img_path']
-            defect = None if self.test_mode or self.backend_args else image_defect(path)
-            if defect is None:
-                raise
-            if path not in self.broken:
-                self._report_broken({path: defect})
-            return None
-
-    def __getitem__(self, idx: int) -> dict:
-        """As the base class's, but after a refused image comes the next, not a random one."""
-        if self.test_mode:
-            return super().__getitem__(idx)
-        for step in range(min(len(self), self.max_refetch + 1)):
-            data = self.prepare_data((idx + step) % len(self))
-            if data is not None:
-                return data
-        raise RuntimeError(
-            f'the pipeline refused image {idx} of "{self.ann_file}" and all that it was tried with after')

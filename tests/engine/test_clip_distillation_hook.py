@@ -6,8 +6,10 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
+from mmdet.structures import DetDataSample
 from mmengine.runner import Runner
 from mmyolo.registry import HOOKS, MODELS
+from torch.utils.data import IterableDataset
 
 from kdeov_mm.models import TextBank
 
@@ -99,6 +101,44 @@ def test_captions_are_embedded_in_turn(runner, make_hook, clip, epoch):
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
+def test_captions_at_random_are_a_function_of_seed_epoch_and_image(runner, make_hook, clip):
+    hook = make_hook(caption_choice='random')
+    hook.before_train(runner)
+    dataset = runner.train_dataloader.dataset
+    infos = [info for info in map(dataset.get_data_info, range(len(dataset))) if info['captions']]
+
+    def choose(seed, epoch):
+        runner.seed, runner.epoch = seed, epoch
+        batch = dict(inputs=[torch.zeros(3, 64, 64, dtype=torch.uint8)] * len(infos), data_samples=[
+            DetDataSample(metainfo=dict(img_path=info['img_path'], captions=info['captions'])) for info in infos])
+        hook.before_train_iter(runner, 0, batch)
+        found = torch.stack([sample.caption_embedding for sample in batch['data_samples']])
+        expected = torch.stack([embed_texts(clip, info['captions']) for info in infos])
+        distance = (found[:, None] - expected).norm(dim=-1)
+        assert distance.min(1).values.max() < 1e-5
+        return distance.argmin(1).tolist()
+
+    choices = [choose(seed, epoch) for seed, epoch in ((0, 0), (0, 1), (1, 0))]
+    assert choices[0] == choose(0, 0) and len(set(map(tuple, choices))) == 3
+    assert all(0 < sum(choice) < len(choice) for choice in choices)  # images take theirs independently
+
+
+def test_captions_of_a_stream_are_embedded_as_they_come(runner, make_hook, clip):
+    class Stream(IterableDataset):
+        """Knows no data infos."""
+        __iter__ = None
+    batch = next(iter(runner.train_dataloader))
+    runner.train_dataloader = SimpleNamespace(dataset=Stream())
+    hook = make_hook()
+    hook.before_train(runner)
+    hook.before_train_iter(runner, 0, batch)
+    captioned = [sample for sample in batch['data_samples'] if sample.captions]
+    expected = embed_texts(clip, [sample.captions[0] for sample in captioned])
+    torch.testing.assert_close(
+        torch.stack([sample.caption_embedding for sample in captioned]), expected, atol=1e-5, rtol=0)
+    assert not any('caption_embedding' in sample for sample in batch['data_samples'] if not sample.captions)
+
+
 def test_an_image_of_another_size_is_embedded_without_the_batchs_padding(runner, step):
     hook, batch = step
     generator = torch.Generator().manual_seed(0)
@@ -168,6 +208,11 @@ def test_without_alignment_captions_are_left_alone(runner, make_hook):
 def test_without_regions_the_head_is_left_alone(runner, make_hook):
     make_hook(regions=False, text_encoder=None).before_train(runner)
     assert runner.model.region_teacher is None
+
+
+def test_an_unknown_choice_of_captions_is_refused(make_hook):
+    with pytest.raises(ValueError, match="'turn' or 'random', got 'first'"):
+        make_hook(caption_choice='first')
 
 
 def test_regions_need_a_text_encoder(make_hook):

@@ -5,9 +5,11 @@ import torch
 from mmengine.hooks import Hook
 from mmyolo.registry import HOOKS, MODELS
 from torch import Tensor
+from torch.utils.data import IterableDataset
 
 from kdeov_mm.models.clip import RegionTeacher, TextBank
 from kdeov_mm.utils import unwrap
+from kdeov_mm.utils.seeds import choose_caption
 
 
 @HOOKS.register_module()
@@ -23,11 +25,13 @@ class CLIPDistillationHook(Hook):
         regions: Whether the head may ask the teacher about regions; needs a text encoder.
         proposals_from_epoch: First epoch (from 0) in which unlabelled proposals are shown to the teacher.
         background_prompts: Texts that describe a region without an object.
+        caption_choice: Which of an image's captions an epoch takes: ``turn``, one after the other, or ``random``, a
+            function of seed, epoch and image, so that images take theirs independently.
         test: Whether test batches get ``teacher_embedding`` too, so that metrics report the teacher beside
             the student.
 
     Raises:
-        ValueError: ``regions`` without a text encoder.
+        ValueError: ``regions`` without a text encoder, or an unknown ``caption_choice``.
     """
 
     priority = 'HIGH'
@@ -35,16 +39,20 @@ class CLIPDistillationHook(Hook):
     def __init__(self, teacher: dict, text_encoder: Optional[dict] = None, regions: bool = True,
                  proposals_from_epoch: int = 1,
                  background_prompts: Sequence[str] = ('an empty background', 'nothing but a background'),
-                 test: bool = True) -> None:
+                 caption_choice: str = 'turn', test: bool = True) -> None:
         if regions and text_encoder is None:
             raise ValueError('text_encoder: regions=True needs one for the background prompts; give one, '
                              'or set regions=False')
+        if caption_choice not in ('turn', 'random'):
+            raise ValueError(f"caption_choice must be 'turn' or 'random', got {caption_choice!r}")
+        self.caption_choice = caption_choice
         self.teacher_cfg, self.text_encoder = teacher, text_encoder
         self.regions, self.proposals_from_epoch = regions, proposals_from_epoch
         self.background_prompts = list(background_prompts)
         self.test = test
         self.teacher = None
         self.captions = {}
+        self.caption_encoder = None
 
     def build(self, runner):
         """Build the teacher, once, and check that its embeddings fit the student.
@@ -65,27 +73,45 @@ class CLIPDistillationHook(Hook):
     def before_train(self, runner) -> None:
         model = self.build(runner)
         if self.text_encoder is not None and model.loss_align is not None:
-            dataset = runner.train_dataloader.dataset
-            infos = map(dataset.get_data_info, range(len(dataset)))
-            texts = sorted({caption for info in infos for caption in info.get('captions') or []})
-            if texts:
-                bank = TextBank.build(texts, self.text_encoder, templates='none')
-                self.captions = dict(zip(bank.names, bank.embeddings))
+            self.read_captions(runner.train_dataloader.dataset)
         if self.regions and model.with_bbox:
             self.background = TextBank.build(self.background_prompts, self.text_encoder, templates='none')
             model.region_teacher = self.embed_regions
+
+    def read_captions(self, dataset) -> None:
+        """Embed all captions of a data set beforehand; those of a stream only as they come."""
+        if isinstance(dataset, IterableDataset):
+            self.caption_encoder = MODELS.build(self.text_encoder)
+            return
+        infos = map(dataset.get_data_info, range(len(dataset)))
+        texts = sorted({caption for info in infos for caption in info.get('captions') or []})
+        if texts:
+            bank = TextBank.build(texts, self.text_encoder, templates='none')
+            self.captions = dict(zip(bank.names, bank.embeddings))
 
     def before_train_epoch(self, runner) -> None:
         if self.student.with_bbox:
             self.student.bbox_head.show_proposals = runner.epoch >= self.proposals_from_epoch
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: dict = None) -> None:
-        samples = data_batch['data_samples']
         self.fill(data_batch)
-        for sample in samples:
-            captions = sample.get('captions')
-            if captions and self.captions:
-                sample.caption_embedding = self.captions[captions[runner.epoch % len(captions)]]
+        if self.captions or self.caption_encoder:
+            captioned = [sample for sample in data_batch['data_samples'] if sample.get('captions')]
+            texts = [self.choose(runner, sample) for sample in captioned]
+            for sample, embedding in zip(captioned, self.embed_captions(texts)):
+                sample.caption_embedding = embedding
+
+    def choose(self, runner, sample) -> str:
+        """The image's caption for this epoch."""
+        if self.caption_choice == 'random':
+            return choose_caption(sample.captions, runner.seed, runner.epoch, sample.img_path)
+        return sample.captions[runner.epoch % len(sample.captions)]
+
+    def embed_captions(self, texts: Sequence[str]) -> Sequence[Tensor]:
+        """One embedding ``[D]`` for each text."""
+        if self.captions or not texts:
+            return [self.captions[text] for text in texts]
+        return self.caption_encoder.encode_text(texts)
 
     def before_test_epoch(self, runner) -> None:
         if self.test:

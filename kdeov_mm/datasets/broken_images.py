@@ -1,0 +1,148 @@
+"""Images that cannot be read: skipped, counted, listed, and too many of them stop the run."""
+import logging
+import os
+from typing import Any, Mapping
+
+from mmengine.dist import is_main_process
+from mmengine.logging import print_log
+
+from .coco_file import image_defect
+
+
+class BrokenImageError(ValueError):
+    """An image cannot be decoded; raised by transforms that load, and skipped by data sets."""
+
+
+class BrokenImages:
+    """What data sets know of their broken images.
+
+    Attributes:
+        broken: The reason for each broken image, by path.
+        max_broken: The largest share of images that may be broken. One image is always forgiven, unless this is 0.
+        source: What the images belong to, for messages and the list.
+    """
+
+    source: str
+    max_broken = 0.05
+    _broken_list = None
+
+    def set_max_broken(self, share: float) -> None:
+        """Set ``max_broken``.
+
+        Raises:
+            ValueError: It is not in [0, 1].
+        """
+        if not 0 <= share <= 1:
+            raise ValueError(f'max_broken is a share of the images, between 0 and 1, got {share}')
+        self.max_broken = share
+        self.broken: dict[str, str] = {}
+
+    def list_broken(self, path: str) -> None:
+        """From now on list broken images in a file that all processes share, and skip those that it lists already.
+
+        Each line holds source, image and reason, separated by tabs. Delete the file when images have been restored.
+        """
+        self._broken_list = path
+        known = self._read_list()
+        if is_main_process():
+            self._append_list({image: reason for image, reason in self.broken.items() if image not in known})
+        self.broken.update(known)
+
+    def _read_list(self) -> dict[str, str]:
+        if not os.path.isfile(self._broken_list):
+            return {}
+        with open(self._broken_list, encoding='utf-8') as file:
+            lines = [line.rstrip('\n').split('\t') for line in file]
+        return {line[1]: line[2] for line in lines if len(line) == 3 and line[0] == self.source}
+
+    def _append_list(self, broken: Mapping[str, str]) -> None:
+        lines = ''.join(f'{self.source}\t{image}\t{" ".join(reason.split())}\n' for image, reason in broken.items())
+        if lines:
+            file = os.open(self._broken_list, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            os.write(file, lines.encode())  # in one piece: other processes write too
+            os.close(file)
+
+    def report_broken(self, broken: Mapping[str, str], number: int) -> None:
+        """Count, list and tell broken images of ``number`` in all.
+
+        Raises:
+            RuntimeError: More than ``max_broken`` are, over all processes that share the list.
+        """
+        new = {image: reason for image, reason in broken.items() if image not in self.broken}
+        if not new:
+            return
+        self.broken.update(new)
+        if self._broken_list:
+            self._append_list(new)
+            self.broken.update(self._read_list())
+        told = '; '.join(f'{image}: {reason}' for image, reason in list({**new, **self.broken}.items())[:5])
+        message = f'{len(self.broken)} of {number} images of "{self.source}" cannot be read ({told})'
+        allowed = max(1, int(self.max_broken * number)) if self.max_broken else 0
+        if len(self.broken) > allowed or len(self.broken) >= number:
+            listed = f' and delete {self._broken_list}' if self._broken_list else ''
+            raise RuntimeError(f'{message}; max_broken={self.max_broken} allows {allowed}. '
+                               f'Restore them{listed}, or raise max_broken')
+        print_log(f'{message}; they are skipped', 'current', logging.WARNING)
+
+
+class SkipBrokenImages(BrokenImages):
+    """Mixin of data sets with an index that go on without broken images.
+
+    Attributes:
+        check_images: ``start`` checks all images before the run; ``read`` each when it is read, for collections
+            that are too large for that.
+    """
+
+    check_images = 'start'
+
+    @property
+    def source(self) -> str:
+        """The annotation file."""
+        return self.ann_file
+
+    def readable(self, data_list: list[dict]) -> list[dict]:
+        """The data infos whose images can be read, as far as they are checked before the run.
+
+        Raises:
+            ValueError: There are none.
+        """
+        if not data_list:
+            raise ValueError(f'"{self.source}" lists no images')
+        self._number = len(data_list)
+        if self.check_images == 'start' and self._local:
+            defects = {info['img_path']: image_defect(info['img_path']) for info in data_list}
+            self.report_broken({path: defect for path, defect in defects.items() if defect}, self._number)
+        return [info for info in data_list if info['img_path'] not in self.broken]
+
+    @property
+    def _local(self) -> bool:
+        return getattr(self, 'backend_args', None) is None
+
+    def prepare_data(self, idx: int) -> Any:
+        """As the base class's; None for a training image that cannot be read."""
+        path = self.get_data_info(idx)['img_path']
+        defect = None
+        if self.check_images == 'read' and not self.test_mode and self._local:
+            defect = self.broken.get(path) or image_defect(path)
+        if defect is None:
+            try:
+                return super().prepare_data(idx)
+            except Exception as error:
+                if not self.test_mode:
+                    defect = str(error) if isinstance(error, BrokenImageError) else \
+                        image_defect(path) if self._local else None
+                if defect is None:
+                    raise
+        self.report_broken({path: defect}, self._number)
+        return None
+
+    def __getitem__(self, idx: int) -> dict:
+        """As the base class's, but after a refused image comes the next, not a random one."""
+        if self.test_mode:
+            return super().__getitem__(idx)
+        for step in range(min(len(self), self.max_refetch + 1)):
+            data = self.prepare_data((idx + step) % len(self))
+            if data is not None:
+                return data
+        raise RuntimeError(
+            f'the pipeline refused image {idx} of "{self.source}" and all that it was tried with after')

@@ -1,0 +1,149 @@
+"""Readers of files that pair images with captions.
+
+Each reader returns ``{image: captions}``: the image's path relative to the image folder, and its captions, which may be
+none. Images are in the file's order.
+"""
+import csv
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Optional, Sequence, Union
+
+from .coco_file import load_coco
+from .splits import check_names
+
+Captions = dict[str, list[str]]
+
+IMAGE_SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
+COCO_FIELDS = dict(images=('id', 'file_name'), annotations=('image_id', 'caption'))
+
+
+def check_file(path: str, what: str) -> None:
+    """Raise FileNotFoundError unless ``path`` is a file."""
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'{what} "{path}" does not exist; check data_root and the file\'s name')
+
+
+def read_coco(path: str) -> Captions:
+    """COCO's own JSON with ``images`` and ``annotations`` (Chen et al. 2015, "Microsoft COCO captions").
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not JSON, lacks a field, or a caption is of an image that it does not list.
+    """
+    content = load_coco(path, COCO_FIELDS)
+    names = {image['id']: image['file_name'] for image in content['images']}
+    captions: Captions = {name: [] for name in names.values()}
+    for record in content['annotations']:
+        if record['image_id'] not in names:
+            raise ValueError(f'annotation file "{path}": a caption is of image {record["image_id"]}, which "images" '
+                             'does not list')
+        captions[names[record['image_id']]].append(record['caption'])
+    return captions
+
+
+def read_karpathy(path: str, split: Union[str, Sequence[str], None] = None) -> Captions:
+    """Karpathy's JSON (Karpathy and Fei-Fei 2015), such as ``dataset_flickr30k.json`` or ``dataset_coco.json``.
+
+    Args:
+        path: The file.
+        split: ``train``, ``val``, ``test``, for COCO also ``restval``, or several of them; None reads all.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not JSON, is not of this layout, or has no such split.
+    """
+    check_file(path, 'annotation file')
+    try:
+        with open(path, encoding='utf-8') as file:
+            images = json.load(file)['images']
+        splits = list(dict.fromkeys(image['split'] for image in images))
+        names = ['/'.join(filter(None, (image.get('filepath'), image['filename']))) for image in images]
+        texts = [[sentence['raw'] for sentence in image['sentences']] for image in images]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f'annotation file "{path}" is not in Karpathy\'s layout, images[] with filename, split and '
+                         f'sentences[].raw: {type(error).__name__} {error}') from error
+    except ValueError as error:
+        raise ValueError(f'annotation file "{path}" is not JSON: {error}') from error
+    wanted = splits if split is None else [split] if isinstance(split, str) else list(split)
+    check_names(wanted, splits, f'split of "{path}"')
+    return {name: text for name, text, image in zip(names, texts, images) if image['split'] in wanted}
+
+
+def read_table(path: str, columns: Sequence[Union[str, int]] = ('filepath', 'title'),
+               delimiter: Optional[str] = None) -> Captions:
+    """A CSV or TSV with one pair a row; rows of one image give it several captions.
+
+    Args:
+        path: The file, UTF-8, quoted as CSV is.
+        columns: Those of image and caption: names in the first row, or numbers from 0 where there is no such row.
+        delimiter: By default a tab for ``.tsv`` and a comma for all else.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: No such column, a row that is too short or without an image, broken quotes, not UTF-8.
+    """
+    check_file(path, 'annotation file')
+    if len(columns) != 2 or len({type(column) for column in columns}) != 1:
+        raise ValueError(f'columns must be two names or two numbers, of image and caption, got {columns!r}')
+    delimiter = delimiter or ('\t' if path.endswith('.tsv') else ',')
+    captions: Captions = {}
+    with open(path, encoding='utf-8-sig', newline='') as file:
+        rows = csv.reader(file, delimiter=delimiter, strict=True)
+        try:
+            image, text = columns
+            if isinstance(image, str):
+                header = next(rows, [])
+                check_names(columns, header, f'columns of "{path}"')
+                image, text = header.index(image), header.index(text)
+            for row in rows:
+                if not row:
+                    continue
+                if len(row) <= max(image, text) or not row[image].strip():
+                    raise ValueError(f'annotation file "{path}", line {rows.line_num}: no image in column {image} and '
+                                     f'caption in column {text}: {row!r:.200}')
+                captions.setdefault(row[image].strip(), []).append(row[text])
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f'annotation file "{path}", line {rows.line_num}: {error}; check its quotes, delimiter '
+                             f'({delimiter!r}) and encoding (UTF-8)') from error
+    return captions
+
+
+def read_flickr8k(path: str, split_file: Optional[str] = None) -> Captions:
+    """Flickr8k's ``captions.txt`` (``image,caption``), of the images that a split file such as
+    ``Flickr_8k.trainImages.txt`` lists, one name a line.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: As for :func:`read_table`, or the split file lists images twice or without captions.
+    """
+    captions = read_table(path, ('image', 'caption'))
+    if split_file is None:
+        return captions
+    check_file(split_file, 'split file')
+    names = [line.strip() for line in Path(split_file).read_text(encoding='utf-8').splitlines() if line.strip()]
+    check_names(names, list(captions), f'split file "{split_file}"')
+    repeated = [name for name, times in Counter(names).items() if times > 1]
+    if repeated:
+        raise ValueError(f'split file "{split_file}" lists images twice: {repeated[:5]}')
+    return {name: captions[name] for name in names}
+
+
+def read_folder(folder: str) -> Captions:
+    """All images below a folder, sorted by path, without captions.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: There is no image in it.
+    """
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f'image folder "{folder}" does not exist; check data_root and data_prefix')
+    found = [
+        os.path.relpath(os.path.join(parent, name), folder)
+        for parent, _, names in os.walk(folder, followlinks=True) for name in names
+        if name.lower().endswith(IMAGE_SUFFIXES)
+    ]
+    if not found:
+        raise ValueError(f'image folder "{folder}" has no images: files that end in {", ".join(IMAGE_SUFFIXES)}')
+    return {path: [] for path in sorted(found)}

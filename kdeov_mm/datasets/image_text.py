@@ -1,0 +1,90 @@
+"""Images with captions, or without, from the files that such collections come in."""
+import os
+from typing import Optional, Sequence, Union
+
+from mmengine.dataset import BaseDataset
+from mmyolo.registry import DATASETS
+
+from .broken_images import SkipBrokenImages
+from .caption_files import read_coco, read_flickr8k, read_folder, read_karpathy, read_table
+
+FORMATS = ('coco', 'karpathy', 'flickr8k', 'table', 'folder')
+
+
+@DATASETS.register_module()
+class ImageTextDataset(SkipBrokenImages, BaseDataset):
+    """Image-text pairs for distillation, alignment and retrieval.
+
+    Each data info has ``img_path``, ``img_id`` (the number of the image in the file) and ``captions``, a list of
+    non-empty str that may itself be empty. ``PackDetInputs`` needs ``captions`` in its ``meta_keys``.
+
+    Args:
+        format: ``coco`` (COCO's captions), ``karpathy`` (``dataset_flickr30k.json`` and its kind), ``flickr8k``
+            (``captions.txt``), ``table`` (CSV or TSV), or ``folder`` (images alone, no ann_file).
+        ann_file: The file of captions, absolute or below data_root.
+        split: For ``karpathy`` one or several names such as ``train``; for ``flickr8k`` a file of image names.
+        columns: For ``table``, see :func:`~kdeov_mm.datasets.caption_files.read_table`.
+        delimiter: For ``table``; by default a tab for ``.tsv`` and a comma for all else.
+        max_broken: The largest share of images that may be unreadable. One image is always forgiven, unless this is 0.
+        check_images: ``start`` checks all images before the run, ``read`` each when it is read. By default ``start``
+            for tests, whose images must not change, and ``read`` for training.
+        **kwargs: Those of mmengine's ``BaseDataset``: data_root, data_prefix=dict(img=...), pipeline, test_mode, ...
+
+    Raises:
+        FileNotFoundError: A file or the image folder is missing.
+        ValueError: An unknown format, an option that the format does not have, or a file that is not of its format.
+        RuntimeError: More images than ``max_broken`` are unreadable.
+    """
+
+    def __init__(self,
+                 *args,
+                 format: str,
+                 split: Union[str, Sequence[str], None] = None,
+                 columns: Optional[Sequence[Union[str, int]]] = None,
+                 delimiter: Optional[str] = None,
+                 max_broken: float = 0.05,
+                 check_images: Optional[str] = None,
+                 data_prefix: dict = dict(img=''),
+                 test_mode: bool = False,
+                 **kwargs) -> None:
+        if format not in FORMATS:
+            raise ValueError(f'format must be one of {", ".join(FORMATS)}, got {format!r}')
+        for name, value, formats in (('split', split, ('karpathy', 'flickr8k')), ('columns', columns, ('table', )),
+                                     ('delimiter', delimiter, ('table', ))):
+            if value is not None and format not in formats:
+                raise ValueError(f'{name}={value!r} is for format {" or ".join(formats)}, not for {format!r}')
+        if check_images not in (None, 'start', 'read'):
+            raise ValueError(f"check_images must be 'start' or 'read', got {check_images!r}")
+        self.set_max_broken(max_broken)
+        self.check_images = check_images or ('start' if test_mode else 'read')
+        self.format, self.split, self.columns, self.delimiter = format, split, columns, delimiter
+        super().__init__(*args, data_prefix=data_prefix, test_mode=test_mode, **kwargs)
+
+    @property
+    def source(self) -> str:
+        """The annotation file, or the folder."""
+        return self.ann_file or self.data_prefix['img']
+
+    def load_data_list(self) -> list[dict]:
+        """Read the file; see the class."""
+        if self.format != 'folder' and not self.ann_file:
+            raise ValueError(f'format {self.format!r} needs an ann_file')
+        folder = self.data_prefix['img'] or '.'
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(f'image folder "{folder}" does not exist; check data_root and data_prefix')
+        return self.readable([
+            dict(img_path=os.path.join(folder, name), img_id=number,
+                 captions=[text.strip() for text in captions if text.strip()])
+            for number, (name, captions) in enumerate(self._read(folder).items())
+        ])
+
+    def _read(self, folder: str) -> dict[str, list[str]]:
+        if self.format == 'folder':
+            return read_folder(folder)
+        if self.format == 'karpathy':
+            return read_karpathy(self.ann_file, self.split)
+        if self.format == 'flickr8k':
+            return read_flickr8k(self.ann_file, self.split and os.path.join(self.data_root, self.split))
+        if self.format == 'table':
+            return read_table(self.ann_file, self.columns or ('filepath', 'title'), self.delimiter)
+        return read_coco(self.ann_file)

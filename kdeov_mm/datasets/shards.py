@@ -1,0 +1,324 @@
+"""Image-text pairs from WebDataset shards, for collections that are too large for an index in memory."""
+import glob
+import json
+import os
+import random
+import re
+import tarfile
+import zlib
+from typing import Iterator, List, Mapping, NamedTuple, Optional, Sequence, Union
+
+from mmengine.dataset import Compose
+from mmengine.dist import get_dist_info
+from mmyolo.registry import DATASETS
+from torch import Tensor, zeros
+from torch.utils.data import IterableDataset, get_worker_info
+
+from kdeov_mm.utils.seeds import mix_seed, seed_sample
+from .broken_images import BrokenImageError, BrokenImages
+from .caption_files import IMAGE_SUFFIXES
+from .coco_file import image_defect
+from .load_image import LoadImageReduced
+
+IMAGE_KEYS = tuple(suffix[1:] for suffix in IMAGE_SUFFIXES)
+
+
+class Piece(NamedTuple):
+    """The samples ``[start, stop)`` of one shard."""
+    shard: str
+    start: int
+    stop: int
+
+
+def import_webdataset():
+    """The ``webdataset`` package.
+
+    Raises:
+        ImportError: It is not installed; the message says how to get it.
+    """
+    try:
+        import webdataset
+    except ImportError as error:
+        raise ImportError('shards need the webdataset package: pip install "kdeov_mm[webdataset]"') from error
+    return webdataset
+
+
+def find_shards(shards: Union[str, Sequence[str]]) -> List[str]:
+    """Expand patterns such as ``data/{00000..00331}.tar`` and, for files, ``data/*.tar``.
+
+    Raises:
+        FileNotFoundError: A file does not exist, or a pattern matches none.
+        ValueError: A shard is named twice, or none is.
+    """
+    import_webdataset()
+    from braceexpand import braceexpand
+    found = []
+    for pattern in [shards] if isinstance(shards, str) else shards:
+        for path in braceexpand(pattern):
+            if '://' in path or path.startswith('pipe:'):
+                found.append(path)
+                continue
+            matching = sorted(glob.glob(path)) if glob.has_magic(path) else [path]
+            missing = [name for name in matching if not os.path.isfile(name)]
+            if missing or not matching:
+                raise FileNotFoundError(f'shards: "{(missing or [path])[0]}" does not exist')
+            found += matching
+    if not found or len(set(found)) < len(found):
+        raise ValueError(f'shards: each must be named once, got {found[:5]} of {shards!r}')
+    return found
+
+
+def count_samples(shards: Sequence[str], sizes: Union[str, Mapping[str, int], None] = None) -> List[int]:
+    """The number of samples in each shard.
+
+    Args:
+        shards: Paths or addresses.
+        sizes: ``{file name: number}`` or a JSON file of it; by default ``sizes.json`` beside the first shard. Where
+            there is none, the headers of all shards are read, which for thousands of them takes long.
+
+    Raises:
+        FileNotFoundError: There is no such file of sizes.
+        ValueError: A shard is not in it, or is remote and there is none.
+    """
+    if sizes is None:
+        beside = os.path.join(os.path.dirname(shards[0]), 'sizes.json')
+        sizes = beside if os.path.isfile(beside) else None
+    if sizes is None:
+        remote = [shard for shard in shards if not os.path.isfile(shard)]
+        if remote:
+            raise ValueError(f'sizes: give the number of samples of each shard; "{remote[0]}" is not a local file')
+        return [count_local(shard) for shard in shards]
+    if isinstance(sizes, str):
+        with open(sizes, encoding='utf-8') as file:
+            sizes = json.load(file)
+    unknown = [shard for shard in shards if os.path.basename(shard) not in sizes]
+    if unknown:
+        raise ValueError(f'sizes: there is no number for "{os.path.basename(unknown[0])}" and '
+                         f'{len(unknown) - 1} others')
+    return [int(sizes[os.path.basename(shard)]) for shard in shards]
+
+
+def count_local(shard: str) -> int:
+    """The number of samples in a local shard: runs of files that share their name up to its first dot.
+
+    Raises:
+        ValueError: It is not a tar file, or is cut short.
+    """
+    base_plus_ext = import_webdataset().tariterators.base_plus_ext
+    number, last = 0, None
+    try:
+        with tarfile.open(shard) as file:
+            for member in file:
+                # As the webdataset package has it.
+                hidden = not member.isreg() or re.match('__[^/]*__($|/)', member.name)
+                key = None if hidden else base_plus_ext(member.name)[0]
+                number += key is not None and key != last
+                last = key or last
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ValueError(f'shards: "{shard}" cannot be read: {type(error).__name__}: {error}') from error
+    return number
+
+
+@DATASETS.register_module()
+class ImageTextShards(BrokenImages, IterableDataset):
+    """Streams image-text pairs from WebDataset shards.
+
+    All samples, in an order of shards that is drawn each epoch, are one row, of which each process and each of its
+    workers reads its own piece: none is lost and none comes twice, whatever the number of shards. A shard at the
+    border of two pieces is read by both. A broken image is replaced by another of the same piece, so that all processes make the same
+    number of steps.
+
+    Each sample has ``img_path`` (shard and key), ``img_id`` (the key), ``captions`` and ``img_bytes``, which
+    ``LoadImageReduced`` decodes. Train with ``ResumableTrainLoop``, which tells the epoch, and ``sampler=None``.
+
+    Args:
+        shards: Paths, addresses (``https://``, ``pipe:``, ...) or patterns, see :func:`find_shards`.
+        batch_size: The dataloader's, as batches are dealt to workers.
+        pipeline: Transforms, the first of them ``LoadImageReduced``.
+        captions: Where a sample's text is: the extension of its text file, such as ``txt``, or ``json:FIELD`` for a
+            field (a str or a list of str) of its JSON file. None: no captions.
+        sizes: See :func:`count_samples`.
+        shuffle: Whether shards, and samples in a buffer, are shuffled; a function of seed and epoch.
+        buffer_size: Samples, undecoded, that each worker shuffles.
+        seed: The same in all processes.
+        round_up: Whether samples are repeated so that all processes have the same number; without it, as for
+            inference, each sample comes once, but processes may have numbers that differ by one.
+        max_broken: The largest share of images that may be unreadable.
+        metainfo: For the hooks and metrics that need it.
+
+    Raises:
+        ImportError: The ``webdataset`` package is missing.
+        FileNotFoundError, ValueError: The shards or their sizes are not what they should be.
+        RuntimeError: (when read) More images than ``max_broken`` are unreadable.
+    """
+
+    def __init__(self,
+                 shards: Union[str, Sequence[str]],
+                 batch_size: int,
+                 pipeline: Sequence,
+                 captions: Optional[str] = 'txt',
+                 sizes: Union[str, Mapping[str, int], None] = None,
+                 shuffle: bool = True,
+                 buffer_size: int = 1000,
+                 seed: int = 0,
+                 round_up: bool = True,
+                 max_broken: float = 0.05,
+                 metainfo: Optional[dict] = None) -> None:
+        self.set_max_broken(max_broken)
+        self.shards = find_shards(shards)
+        self.source = shards if isinstance(shards, str) else ' '.join(shards)
+        self.sizes = count_samples(self.shards, sizes)
+        self.total = sum(self.sizes)
+        self.rank, self.world_size = get_dist_info()
+        if self.total < self.world_size:
+            raise ValueError(f'shards: {self.total} samples are too few for {self.world_size} processes')
+        self.pipeline = Compose(pipeline)
+        if not self.pipeline.transforms or not isinstance(self.pipeline.transforms[0], LoadImageReduced):
+            raise ValueError("pipeline: the first transform must be LoadImageReduced, as shards' images are no files")
+        self.batch_size, self.captions, self.shuffle, self.buffer_size = batch_size, captions, shuffle, buffer_size
+        self.seed, self.round_up, self.metainfo = seed, round_up, dict(metainfo or {})
+        if round_up:
+            self.count = -(-self.total // self.world_size)
+            self.first = self.rank * self.count
+        else:
+            bounds = [self.total * rank // self.world_size for rank in (self.rank, self.rank + 1)]
+            self.first, self.count = bounds[0], bounds[1] - bounds[0]
+        self._position: Tensor = zeros(2, dtype=int).share_memory_()  # epoch and batch, also of workers that stay
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch and this process's first batch in it, between two passes."""
+        self._position[0], self._position[1] = epoch, start
+
+    def __len__(self) -> int:
+        """The number of this process's samples."""
+        return self.count
+
+    # ------------------------------------------------------------------------------------------ division
+    def share(self, worker: int, workers: int, start: int = 0) -> range:
+        """A worker's piece of this process's row.
+
+        Batches come from the workers in turn; a worker's are together in the row.
+
+        Args:
+            worker, workers: This one of so many.
+            start: The first batch of the process that is to come.
+
+        Returns:
+            range: Positions in the row of all samples, which a process with ``round_up`` may go beyond the end of.
+        """
+        batches = -(-self.count // self.batch_size)
+        bounds = [0]
+        for each in range(workers):
+            number = len(range(each, batches, workers)) * self.batch_size
+            if batches and each == (batches - 1) % workers:
+                number -= batches * self.batch_size - self.count  # the last batch
+            bounds.append(bounds[-1] + number)
+        return range(self.first + bounds[worker], self.first + bounds[worker + 1])
+
+    def pieces(self, row: range, order: Sequence[int]) -> List[Piece]:
+        """What of which shards makes a part of the row of all samples, for an order of the shards."""
+        found, offset = [], 0
+        while offset < row.stop:
+            for index in order:
+                start, stop = max(row.start - offset, 0), min(row.stop - offset, self.sizes[index])
+                if start < stop:
+                    found.append(Piece(self.shards[index], start, stop))
+                offset += self.sizes[index]
+        return found
+
+    # ------------------------------------------------------------------------------------------ reading
+    def __iter__(self) -> Iterator[dict]:
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        epoch, start = self._position.tolist()
+        worker = (worker + start) % workers  # the first batch is the next one's whose turn it was
+        order = list(range(len(self.shards)))
+        if self.shuffle:
+            random.Random(mix_seed(self.seed, epoch)).shuffle(order)
+        row = self.share(worker, workers)
+        skipped = len(range(worker, start, workers)) * self.batch_size
+        shuffler = random.Random(mix_seed(self.seed, epoch, self.rank, worker))
+        yield from self._good(self.pieces(row, order), len(row), skipped, shuffler, epoch)
+
+    def _good(self, pieces: Sequence[Piece], count: int, skipped: int, shuffler: random.Random,
+              epoch: int) -> Iterator[dict]:
+        """``count`` samples without the first ``skipped``, those of the pieces again where some are broken."""
+        given = 0
+        while given < count:
+            before = given
+            for sample in self._shuffled(pieces, shuffler):
+                if given == count:
+                    return
+                if self._is_broken(sample):
+                    continue
+                if given >= skipped:
+                    try:
+                        seed_sample(self.seed, epoch, zlib.crc32(sample['img_path'].encode()))
+                        data = self.pipeline(dict(sample))
+                    except BrokenImageError as error:
+                        self.report_broken({sample['img_path']: str(error)}, self.total)
+                        continue
+                    if data is None:
+                        raise ValueError(
+                            f'{sample["img_path"]}: the pipeline refused it, but shards cannot go without it')
+                    yield data
+                given += 1
+            if given == before:
+                raise RuntimeError(f'none of the {count} images in {pieces[0].shard} and on can be read')
+
+    def _is_broken(self, sample: dict) -> bool:
+        path = sample['img_path']
+        if path in self.broken:
+            return True
+        defect = image_defect(sample['img_bytes']) if sample['img_bytes'] else 'has no image'
+        if defect:
+            self.report_broken({path: defect}, self.total)
+        return bool(defect)
+
+    def _shuffled(self, pieces: Sequence[Piece], shuffler: random.Random) -> Iterator[dict]:
+        samples = (self._sample(piece.shard, raw) for piece in pieces for raw in self._read(piece))
+        if not self.shuffle:
+            return samples
+        size = self.buffer_size
+        return import_webdataset().shuffle(size, initial=size, rng=shuffler)(samples)
+
+    def _read(self, piece: Piece) -> Iterator[dict]:
+        """A shard's raw samples from start to stop.
+
+        Raises:
+            ValueError: The shard cannot be read, or does not have the number of samples that its size says.
+        """
+        webdataset = import_webdataset()
+        stream = webdataset.DataPipeline(webdataset.SimpleShardList([piece.shard]), webdataset.tarfile_to_samples())
+        size, number = self.sizes[self.shards.index(piece.shard)], 0
+        try:
+            for number, raw in enumerate(stream, 1):
+                if number > piece.stop:
+                    break
+                if number > piece.start:
+                    yield raw
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise ValueError(f'shards: "{piece.shard}" cannot be read: {type(error).__name__}: {error}') from error
+        if number < piece.stop or number > piece.stop == size:
+            raise ValueError(f'shards: "{piece.shard}" does not have the {size} samples that its size says; '
+                             'correct or delete sizes.json')
+
+    def _sample(self, shard: str, raw: dict) -> dict:
+        key = next((key for key in raw if key.rsplit('.', 1)[-1] in IMAGE_KEYS), None)
+        path = f'{shard}/{raw["__key__"]}' + (f'.{key}' if key else '')
+        return dict(img_path=path, img_id=raw['__key__'], img_bytes=raw[key] if key else b'',
+                    captions=self._texts(path, raw))
+
+    def _texts(self, path: str, raw: dict) -> List[str]:
+        if self.captions is None:
+            return []
+        extension, _, field = self.captions.partition(':')
+        content = raw.get(extension)
+        if content is None:
+            return []
+        try:
+            texts = json.loads(content).get(field) or [] if field else content.decode()
+        except (ValueError, AttributeError) as error:
+            raise ValueError(f'{path}: captions={self.captions!r} cannot be read: {error}') from error
+        texts = [texts] if isinstance(texts, str) else texts
+        return [text.strip() for text in texts if text.strip()]

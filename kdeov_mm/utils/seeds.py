@@ -1,0 +1,36 @@
+"""Randomness as a function of numbers, such as seed, epoch and index, instead of a history."""
+import random
+from typing import Sequence
+
+import numpy as np
+import torch
+
+
+def mix_seed(*numbers: int) -> int:
+    """A seed in [0, 2^32) for a tuple of non-negative integers; near tuples give unrelated seeds."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def seed_sample(*numbers: int) -> None:
+    """Seed what the transforms of one sample draw from: Python, NumPy and PyTorch on the CPU."""
+    seed = mix_seed(*numbers)
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would also turn to the GPU, in every worker
+
+
+def seed_step(*numbers: int) -> None:
+    """Seed what the model draws from in one step, on all devices."""
+    seed_sample(*numbers)
+    torch.manual_seed(mix_seed(*numbers))
+
+
+def choose_caption(captions: Sequence[str], seed: int, epoch: int, img_id) -> str:
+    """One of an image's captions at random: another one each epoch, but a function of the arguments alone.
+
+    Args:
+        captions: At least one text.
+        seed, epoch: Of the training.
+        img_id: Any identity of the image, such as a number or a path.
+    """
+    return random.Random(f'{seed}/{epoch}/{img_id}').choice(captions)

@@ -1,0 +1,197 @@
+"""ImageTextShards: every sample once over all processes and workers; broken images; going on in the middle."""
+import json
+import sys
+from collections import Counter
+from unittest import mock
+
+import pytest
+from mmengine.runner import Runner
+
+from kdeov_mm.datasets import ImageTextShards
+from kdeov_mm.datasets import shards as module
+from kdeov_mm.datasets.load_image import decode_image
+
+PIPELINE = [dict(type='LoadImageReduced', min_size=64), dict(type='mmdet.Resize', scale=(64, 64)),
+            dict(type='mmdet.RandomFlip', prob=0.5),
+            dict(type='mmdet.PackDetInputs', meta_keys=('img_id', 'img_path', 'captions', 'flip'))]
+SIZES = (7, 12, 3, 9, 6)  # 37 samples: divisible by nothing
+pytestmark = pytest.mark.usefixtures('mmyolo_scope')
+
+
+@pytest.fixture(scope='module')
+def folder(write_shards, tmp_path_factory):
+    return write_shards(tmp_path_factory.mktemp('shards') / 'data', SIZES)
+
+
+@pytest.fixture
+def build():
+    """Builds the data set of one of several processes."""
+    def make(folder, rank=0, world_size=1, **options):
+        with mock.patch.object(module, 'get_dist_info', lambda: (rank, world_size)):
+            return ImageTextShards(**{**dict(shards=f'{folder}/*.tar', batch_size=4, pipeline=PIPELINE), **options})
+    return make
+
+
+def batches(dataset, workers=0, **options):
+    """A pass: for each batch the keys and flips of its samples."""
+    dataloader = Runner.build_dataloader(dict(
+        dataset=dataset, batch_size=dataset.batch_size, sampler=None, num_workers=workers, **options), seed=0)
+    found = [[(sample.img_id, sample.flip) for sample in batch['data_samples']] for batch in dataloader]
+    assert len(found) == len(dataloader)
+    return found
+
+
+def keys(passed):
+    return [key for batch in passed for key, _ in batch]
+
+
+@pytest.mark.parametrize('shuffle', [True, False])
+@pytest.mark.parametrize('world_size, workers', [(1, 0), (1, 2), (2, 2), (2, 0), (3, 1), (4, 3)])
+def test_no_sample_is_lost_and_none_comes_twice(folder, pairs, build, world_size, workers, shuffle):
+    found = [keys(batches(build(folder, rank, world_size, round_up=False, shuffle=shuffle, buffer_size=5), workers))
+             for rank in range(world_size)]
+    expected = sorted(name[:-4] for name in list(pairs)[:sum(SIZES)])
+    assert sorted(sum(found, [])) == expected
+    assert max(map(len, found)) - min(map(len, found)) <= 1
+
+
+@pytest.mark.parametrize('drop_last', [True, False])
+def test_all_processes_make_the_same_number_of_steps(folder, build, drop_last):
+    found = [batches(build(folder, rank, 2), 2, drop_last=drop_last) for rank in range(2)]
+    assert [len(batch) for batch in found[0]] == [len(batch) for batch in found[1]]
+    assert [len(batch) for batch in found[0]] == [4] * 4 + [3] * (not drop_last)
+    if not drop_last:
+        times = Counter(keys(found[0]) + keys(found[1]))
+        assert len(times) == 37 and sum(times.values()) == 38
+
+
+def test_the_pairs_are_the_real_ones(folder, pairs, build):
+    for captions, expected in (('txt', lambda texts: texts[:1]), ('json:captions', lambda texts: texts),
+                               ('json:nothing', lambda texts: []), (None, lambda texts: [])):
+        for data in build(folder, captions=captions):
+            assert data['data_samples'].captions == expected(pairs[data['data_samples'].img_id + '.jpg'])
+            assert data['inputs'].shape == (3, 64, 64)
+    first = next(iter(build(folder, shuffle=False)))['data_samples']
+    assert first.img_path == f'{folder}/00000.tar/{first.img_id}.jpg'
+
+
+def test_the_order_is_a_function_of_seed_and_epoch(folder, build):
+    def draw(seed=0, epoch=0, **options):
+        dataset = build(folder, seed=seed, buffer_size=5, **options)
+        dataset.set_epoch(epoch)
+        return batches(dataset, 2)
+    assert draw() == draw()
+    orders = [keys(draw()), keys(draw(epoch=1)), keys(draw(seed=1)), keys(draw(shuffle=False))]
+    assert len(set(map(tuple, orders))) == 4
+
+
+@pytest.mark.parametrize('workers', [0, 2, 3])
+@pytest.mark.parametrize('start', [0, 1, 4, 9, 10])
+def test_it_goes_on_with_the_batches_that_were_to_come(folder, build, workers, start):
+    dataset = build(folder, buffer_size=5)
+    dataset.set_epoch(3)
+    whole = batches(dataset, workers)
+    assert len(whole) == 10 and len({flip for batch in whole for _, flip in batch}) == 2
+    dataset = build(folder, buffer_size=5)
+    dataset.set_epoch(3, start)
+    dataloader = Runner.build_dataloader(
+        dict(dataset=dataset, batch_size=4, sampler=None, num_workers=workers), seed=1)
+    rest = [[(sample.img_id, sample.flip) for sample in batch['data_samples']] for batch in dataloader]
+    assert rest == whole[start:]
+
+
+def test_skipped_images_are_not_decoded(folder, build):
+    dataset = build(folder)
+    dataset.set_epoch(0, 8)
+    with mock.patch('kdeov_mm.datasets.load_image.decode_image', wraps=decode_image) as decode:
+        assert len(list(dataset)) == decode.call_count == 37 - 32
+
+
+# ------------------------------------------------------------------------------------------------ sizes
+def test_sizes_beside_the_shards_are_taken(folder, build, tmp_path):
+    names = [f'{number:05}.tar' for number in range(5)]
+    for name in names:
+        (tmp_path / name).symlink_to(folder / name)
+    (tmp_path / 'sizes.json').write_text(json.dumps(dict(zip(names, SIZES))))
+    with mock.patch.object(module, 'count_local', side_effect=AssertionError):
+        assert len(build(tmp_path)) == 37
+    for wrong in (11, 13):
+        with pytest.raises(ValueError, match=f'00001.tar" does not have the {wrong} samples'):
+            list(build(tmp_path, sizes={**dict(zip(names, SIZES)), names[1]: wrong}))
+    with pytest.raises(ValueError, match='no number for "00003.tar"'):
+        build(tmp_path, sizes=dict.fromkeys(names[:3], 1))
+
+
+@pytest.mark.parametrize('options, error, message', [
+    (dict(shards='none/*.tar'), FileNotFoundError, r'none/\*.tar'),
+    (dict(shards='{0000..0001}.tar'), FileNotFoundError, '0000.tar'),
+    (dict(shards=[]), ValueError, 'named once'),
+    (dict(shards='https://example.org/{0..3}.tar'), ValueError, 'sizes.*https://example.org/0.tar'),
+    (dict(pipeline=[dict(type='LoadImageFromFile')]), ValueError, 'must be LoadImageReduced'),
+    (dict(max_broken=-1), ValueError, 'max_broken'),
+    (dict(world_size=38), ValueError, '37 samples are too few for 38'),
+])
+def test_refusals(folder, build, options, error, message):
+    with pytest.raises(error, match=message):
+        build(folder, **options)
+
+
+def test_a_shard_is_named_once(folder, build):
+    with pytest.raises(ValueError, match='named once'):
+        build(folder, shards=[f'{folder}/*.tar', f'{folder}/00001.tar'])
+
+
+@pytest.mark.parametrize('damage', ['cut', 'text'])
+def test_a_damaged_shard_is_named(write_shards, build, tmp_path, damage):
+    shard = write_shards(tmp_path / 'data', [4]) / '00000.tar'
+    shard.write_bytes(shard.read_bytes()[:200000] if damage == 'cut' else b'no tar file at all' * 100)
+    with pytest.raises(ValueError, match='00000.tar" cannot be read'):
+        list(build(tmp_path / 'data'))
+    with pytest.raises(ValueError, match='00000.tar" (cannot be read|does not have)'):
+        list(build(tmp_path / 'data', sizes={'00000.tar': 4}))
+
+
+def test_without_the_package_the_error_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'webdataset', None)
+    with pytest.raises(ImportError, match=r'pip install "kdeov_mm\[webdataset\]"'):
+        ImageTextShards('a.tar', batch_size=1, pipeline=PIPELINE)
+
+
+# ------------------------------------------------------------------------------------------------ broken images
+@pytest.fixture
+def damaged(write_shards, pairs, tmp_path):
+    """Twenty samples; the fourth is cut short, the tenth is text, the eleventh has no image."""
+    names = list(pairs)
+
+    def change(name, files):
+        number = names.index(name)
+        if number == 3:
+            files['jpg'] = files['jpg'][:len(files['jpg']) // 2]
+        if number == 9:
+            files['jpg'] = b'no image'
+        if number == 10:
+            del files['jpg']
+        return files
+    return write_shards(tmp_path / 'data', [6, 14], change)
+
+
+@pytest.mark.parametrize('world_size, workers', [(1, 0), (2, 2)])
+def test_broken_images_are_replaced(damaged, pairs, build, world_size, workers, tmp_path):
+    good = {name[:-4] for number, name in enumerate(list(pairs)[:20]) if number not in (3, 9, 10)}
+    found, paths = [], set()
+    for rank in range(world_size):
+        dataset = build(damaged, rank, world_size, max_broken=0.2, batch_size=3)
+        dataset.list_broken(str(tmp_path / 'list.tsv'))
+        found += keys(batches(dataset, workers))
+    assert len(found) == 20 and set(found) == good
+    listed = [line.split('\t')[1:] for line in (tmp_path / 'list.tsv').read_text().splitlines()]
+    assert len(listed) == 3 and len({path for path, _ in listed}) == 3
+    reasons = {path.rsplit('/', 1)[1]: reason for path, reason in listed}
+    names = list(pairs)
+    assert 'truncated' in reasons[names[3]] and 'cannot identify' in reasons[names[9]]
+    assert reasons[names[10][:-4]] == 'has no image'
+
+
+def test_too_many_broken_images_stop_the_run(damaged, build):
+    with pytest.raises(RuntimeError, match='2 of 20 images.*allows 1'):
+        list(build(damaged))

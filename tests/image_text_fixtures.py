@@ -1,0 +1,72 @@
+"""Real captioned images, and files and shards in other layouts made from them."""
+import csv
+import io
+import json
+import os
+import tarfile
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope='session')
+def real_data():
+    """The folder of real data sets, which may be absent."""
+    return Path(os.environ.get('KDEOV_REAL_DATA', ROOT.parent / 'shared' / 'data'))
+
+
+@pytest.fixture(scope='session')
+def pairs(coco_mini):
+    """``{file name: captions}`` of the training images, read without this package."""
+    content = json.loads((coco_mini / 'annotations/captions_train2017.json').read_text())
+    names = {image['id']: image['file_name'] for image in content['images']}
+    captions = defaultdict(list, {name: [] for name in names.values()})
+    for record in content['annotations']:
+        captions[names[record['image_id']]].append(record['caption'].strip())
+    return dict(captions)
+
+
+@pytest.fixture(scope='session')
+def layouts(coco_mini, pairs, tmp_path_factory):
+    """A folder with the real training images and their captions in each layout that data sets come in."""
+    root = tmp_path_factory.mktemp('layouts')
+    (root / 'images').symlink_to(coco_mini / 'train2017')
+    (root / 'captions.json').symlink_to(coco_mini / 'annotations/captions_train2017.json')
+    splits = ['train', 'val', 'test', 'restval']
+    images = [dict(filename=name, imgid=number, split=splits[number % 4], sentences=[dict(raw=text) for text in texts])
+              for number, (name, texts) in enumerate(pairs.items())]
+    (root / 'dataset_flickr30k.json').write_text(json.dumps(dict(images=images, dataset='flickr30k')))
+    with open(root / 'captions.txt', 'w', newline='') as file:
+        writer = csv.writer(file)
+        writer.writerow(['image', 'caption'])
+        writer.writerows((name, text) for name, texts in pairs.items() for text in texts)
+    (root / 'Flickr_8k.trainImages.txt').write_text('\n'.join(list(pairs)[:30]) + '\n')
+    with open(root / 'cc3m.tsv', 'w', newline='') as file:
+        writer = csv.writer(file, delimiter='\t')
+        writer.writerow(['title', 'filepath'])
+        writer.writerows((texts[0], name) for name, texts in pairs.items())
+    return root
+
+
+@pytest.fixture(scope='session')
+def write_shards(pairs, coco_mini):
+    """Writes the real images into tar files of given numbers of samples."""
+    pytest.importorskip('webdataset')
+
+    def write(folder, sizes, change=lambda name, files: files):
+        folder.mkdir(exist_ok=True)
+        items = iter(pairs.items())
+        for number, size in enumerate(sizes):
+            with tarfile.open(folder / f'{number:05}.tar', 'w') as shard:
+                for name, texts in (next(items) for _ in range(size)):
+                    files = dict(jpg=(coco_mini / 'train2017' / name).read_bytes(), txt=texts[0].encode(),
+                                 json=json.dumps(dict(captions=texts)).encode())
+                    for suffix, content in change(name, files).items():
+                        info = tarfile.TarInfo(f'{Path(name).stem}.{suffix}')
+                        info.size = len(content)
+                        shard.addfile(info, io.BytesIO(content))
+        return folder
+    return write
