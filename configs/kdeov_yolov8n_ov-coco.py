@@ -15,8 +15,7 @@ model = dict(
     projector=dict(embed_dims=embed_dims),
     bbox_head=dict(
         head_module=dict(embed_dims=embed_dims), init_scale=50., loss_similarity=dict(scale=logit_scale)),
-    loss_similarity=dict(scale=logit_scale),
-    loss_align=None)  # there are no captions
+    loss_image=dict(losses=dict(similarity=dict(scale=logit_scale), align=None)))  # there are no captions
 
 train_dataloader = dict(
     batch_size=16,

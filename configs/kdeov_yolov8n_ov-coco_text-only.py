@@ -1,10 +1,7 @@
 # OV-COCO without CLIP weights: ready text embeddings of COCO's 80 names, no image teacher, no distillation.
 _base_ = './kdeov_yolov8n_ov-coco.py'
 
-model = dict(
-    loss_distill=None,
-    loss_similarity=None,
-    bbox_head=dict(loss_region=None, loss_similarity=None))
+model = dict(loss_image=None, bbox_head=dict(loss_region=None, loss_similarity=None))
 custom_hooks = [
     dict(
         type='VocabularyHook',

@@ -30,9 +30,12 @@ model = dict(
         loss_text=1.0,
         loss_region=dict(type='DistillationLoss', mode='cosine', loss_weight=2.0),
         loss_similarity=dict(type='SimilarityDistillationLoss', scale=20., loss_weight=0.5)),
-    loss_distill=dict(type='DistillationLoss', mode='cosine', loss_weight=4.0),
-    loss_similarity=dict(type='SimilarityDistillationLoss', scale=20., loss_weight=1.0),
-    loss_align=dict(type='CrossModalAlignmentLoss', loss_weight=0.1),
+    loss_image=dict(
+        type='FeatureAlignmentLoss',
+        losses=dict(
+            distill=dict(type='DistillationLoss', mode='cosine', loss_weight=4.0),
+            similarity=dict(type='SimilarityDistillationLoss', scale=20., loss_weight=1.0),
+            align=dict(type='CrossModalAlignmentLoss', loss_weight=0.1))),
     train_cfg=dict(
         assigner=dict(type='ClassAgnosticTaskAlignedAssigner', topk=10, alpha=0.5, beta=6.0, eps=1e-9, use_ciou=True)),
     test_cfg=dict(

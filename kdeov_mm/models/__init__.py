@@ -4,12 +4,14 @@ from .clip import OpenCLIPTeacher, OpenCLIPTextEncoder, PrecomputedTextEncoder, 
 from .dual_encoder import OpenCLIPDualEncoder
 from .fusion import CrossAttentionFusion, FiLMFusion
 from .kdeov import KDEOV
-from .losses import CrossModalAlignmentLoss, DistillationLoss, SimilarityDistillationLoss
+from .losses import (AffinityMimickingLoss, ContrastiveRelationalLoss, CrossModalAlignmentLoss, DistillationLoss,
+                     FeatureAlignmentLoss, InteractiveContrastiveLoss, SigmoidLoss, SimilarityDistillationLoss)
 from .open_vocab_head import ClassAgnosticTaskAlignedAssigner, OpenVocabHead, OpenVocabHeadModule
 from .projector import Projector
 
 __all__ = [
-    'ClassAgnosticTaskAlignedAssigner', 'CrossAttentionFusion', 'CrossModalAlignmentLoss', 'DistillationLoss',
-    'FiLMFusion', 'KDEOV', 'OpenCLIPDualEncoder', 'OpenCLIPTeacher', 'OpenCLIPTextEncoder', 'OpenVocabHead',
-    'OpenVocabHeadModule', 'PrecomputedTextEncoder', 'Projector', 'SimilarityDistillationLoss', 'TextBank', 'YOLOWorld'
+    'AffinityMimickingLoss', 'ClassAgnosticTaskAlignedAssigner', 'ContrastiveRelationalLoss', 'CrossAttentionFusion',
+    'CrossModalAlignmentLoss', 'DistillationLoss', 'FeatureAlignmentLoss', 'FiLMFusion', 'InteractiveContrastiveLoss',
+    'KDEOV', 'OpenCLIPDualEncoder', 'OpenCLIPTeacher', 'OpenCLIPTextEncoder', 'OpenVocabHead', 'OpenVocabHeadModule',
+    'PrecomputedTextEncoder', 'Projector', 'SigmoidLoss', 'SimilarityDistillationLoss', 'TextBank', 'YOLOWorld'
 ]

@@ -30,9 +30,7 @@ class KDEOV(YOLODetector):
         fusion: Config of a text-guided fusion between them, or None.
         projector: Config of the projector; its ``embed_dims`` is the dimension D of the whole model.
         bbox_head: Config of the open-vocabulary head; None makes an image encoder only (stage 1).
-        loss_distill: Config of the loss between image embedding and ``teacher_embedding``, or None.
-        loss_similarity: Config of a SimilarityDistillationLoss over the training vocabulary, or None.
-        loss_align: Config of the loss between image embedding and ``caption_embedding``, or None.
+        loss_image: Config of the losses of the image embedding (FeatureAlignmentLoss), or None.
         text_dropout: Share of the training steps without text guidance, in [0, 1].
         num_negatives: In training, how many of the names that an image is not labelled with guide the fusion and
             compete in the text loss, beside those that it is; at least 1. None: the whole vocabulary, which
@@ -40,8 +38,7 @@ class KDEOV(YOLODetector):
     """
 
     def __init__(self, backbone: dict, neck: dict, projector: dict, fusion: Optional[dict] = None,
-                 bbox_head: Optional[dict] = None, loss_distill: Optional[dict] = None,
-                 loss_similarity: Optional[dict] = None, loss_align: Optional[dict] = None, text_dropout: float = 0.5,
+                 bbox_head: Optional[dict] = None, loss_image: Optional[dict] = None, text_dropout: float = 0.5,
                  num_negatives: Optional[int] = None, train_cfg: Optional[dict] = None, test_cfg: Optional[dict] = None,
                  data_preprocessor: Optional[dict] = None, init_cfg: Optional[dict] = None) -> None:
         if not 0 <= text_dropout <= 1:
@@ -56,9 +53,7 @@ class KDEOV(YOLODetector):
         self.train_cfg, self.test_cfg = train_cfg, test_cfg
         self.fusion = MODELS.build(fusion) if fusion else None
         self.projector = MODELS.build(projector)
-        self.loss_distill = MODELS.build(loss_distill) if loss_distill else None
-        self.loss_similarity = MODELS.build(loss_similarity) if loss_similarity else None
-        self.loss_align = MODELS.build(loss_align) if loss_align else None
+        self.loss_image = MODELS.build(loss_image) if loss_image else None
         self.text_dropout, self.num_negatives = text_dropout, num_negatives
         self.vocabulary: Optional[List[str]] = None
         self.texts = torch.zeros(0, self.embed_dims)
@@ -129,26 +124,12 @@ class KDEOV(YOLODetector):
         return sample_texts(self.texts, labels, self.num_negatives)
 
     def image_losses(self, feats: Sequence[Tensor], batch_data_samples: SampleList) -> dict:
-        """Losses of the image embedding."""
-        losses = {}
-        if not (self.loss_distill or self.loss_similarity or self.loss_align):
-            return losses
-        embeddings = self.projector(feats)
-        if 'teacher_embedding' in batch_data_samples[0]:
-            teacher = torch.stack([sample.teacher_embedding for sample in batch_data_samples])
-            losses['teacher_cosine'] = (embeddings.detach() * teacher).sum(-1).mean()
-            if self.loss_distill is not None:
-                losses['loss_distill'] = self.loss_distill(embeddings, teacher)
-            if self.loss_similarity is not None:
-                losses['loss_similarity'] = self.loss_similarity(embeddings, teacher, self.texts)
-        if self.loss_align is not None:
-            captioned = [i for i, sample in enumerate(batch_data_samples) if 'caption_embedding' in sample]
-            if captioned:
-                captions = torch.stack([batch_data_samples[i].caption_embedding for i in captioned])
-                losses['loss_align'] = self.loss_align(embeddings[captioned], captions)
-            else:
-                losses['loss_align'] = embeddings.sum() * 0
-        return losses
+        """Losses of the image embedding, see FeatureAlignmentLoss."""
+        if self.loss_image is None:
+            return {}
+        return self.loss_image(self.projector(feats), self.texts,
+                               teacher=[sample.get('teacher_embedding') for sample in batch_data_samples],
+                               captions=[sample.get('caption_embedding') for sample in batch_data_samples])
 
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
         """Fill ``image_embedding`` (if ``embed_images``) and, where a vocabulary is set, ``pred_instances``."""

@@ -103,7 +103,7 @@ def test_training_from_the_store_needs_no_teacher(stored):
     cfg = cfg.copy()
     cfg.train_dataloader.dataset = with_regions(cfg, root)
     cfg.train_dataloader.update(num_workers=0, batch_size=32)  # all images
-    cfg.model.update(loss_distill=None, loss_similarity=None, loss_align=None)
+    cfg.model.update(loss_image=None)
     model = MODELS.build(cfg.model)
     vocabulary = torch.randn(len(DATASETS.build(cfg.train_dataloader.dataset).metainfo['classes']), 128)
     model.texts = F.normalize(vocabulary, dim=-1)

@@ -196,7 +196,7 @@ def test_a_wrapped_model_is_taught_too(runner, make_hook):
 
 
 def test_without_alignment_captions_are_left_alone(runner, make_hook):
-    runner.model.loss_align = None
+    del runner.model.loss_image.losses['align']
     hook = make_hook()
     hook.before_train(runner)
     batch = next(iter(runner.train_dataloader))

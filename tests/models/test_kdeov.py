@@ -38,8 +38,9 @@ def test_training_step_reaches_every_part(build_student, make_samples, texts):
         sample.caption_embedding = texts[i]
     model.region_teacher = lambda boxes: (texts[[0] * sum(map(len, boxes))], torch.ones(sum(map(len, boxes))))
     losses = model.loss(torch.rand(4, 3, 64, 64), samples)
-    assert set(losses) == {'teacher_cosine', 'loss_distill', 'loss_similarity', 'loss_align', 'loss_obj', 'loss_bbox',
-                           'loss_dfl', 'loss_text', 'loss_region', 'loss_region_similarity', 'found_objects'}
+    assert set(losses) == {'teacher_cosine', 'teacher_cosine_p5', 'loss_distill', 'loss_similarity', 'loss_align',
+                           'align_temperature', 'loss_obj', 'loss_bbox', 'loss_dfl', 'loss_text', 'loss_region',
+                           'loss_region_similarity', 'found_objects'}
     sum(value for name, value in losses.items() if 'loss' in name).backward()
     silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     # FiLM's hidden layer feeds a layer whose weights start at zero: its gradient is zero, but it is there.
@@ -91,7 +92,7 @@ def test_neither_teacher_nor_vocabulary_is_in_the_checkpoint(build_student, text
     model.set_vocabulary(bank(texts))
     model.region_teacher = lambda boxes: None
     assert set(model.state_dict()) == keys
-    assert {key.split('.')[0] for key in keys} == {'backbone', 'fusion', 'neck', 'projector', 'bbox_head', 'loss_align'}
+    assert {key.split('.')[0] for key in keys} == {'backbone', 'fusion', 'neck', 'projector', 'bbox_head', 'loss_image'}
 
 
 @pytest.mark.parametrize('update_buffers', [False, True])

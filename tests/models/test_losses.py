@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from open_clip.loss import ClipLoss
 
-from kdeov_mm.models import CrossModalAlignmentLoss, DistillationLoss, SimilarityDistillationLoss
+from kdeov_mm.models import (AffinityMimickingLoss, ContrastiveRelationalLoss, CrossModalAlignmentLoss, DistillationLoss,
+                             InteractiveContrastiveLoss, SigmoidLoss, SimilarityDistillationLoss)
 
 
 def unit(*shape, seed=0):
@@ -57,7 +58,92 @@ def test_alignment_equals_open_clips_loss_and_learns_its_temperature():
     assert loss.log_scale.grad.abs() > 0
 
 
-def test_alignment_scale_is_bounded():
+def test_alignment_scale_is_bounded_and_can_come_back():
     images, texts = unit(3, 8), unit(3, 8, seed=1)
-    assert torch.equal(CrossModalAlignmentLoss(init_scale=1000.)(images, texts),
-                       CrossModalAlignmentLoss(init_scale=100.)(images, texts))
+    above, at = CrossModalAlignmentLoss(init_scale=1000.), CrossModalAlignmentLoss(init_scale=100.)
+    value = above(images, texts)
+    assert torch.equal(value, at(images, texts)) and above.scale.item() == pytest.approx(100, rel=1e-5)
+    value.backward()
+    assert above.log_scale.grad.abs() > 0
+
+
+# ------------------------------------------------------------------------------------ losses over pairs, as loops
+@pytest.fixture
+def pairs():
+    """Student, teacher, captions ``[6, 8]``."""
+    return unit(6, 8), unit(6, 8, seed=1), unit(6, 8, seed=2)
+
+
+def softmax(scores):
+    exponents = [math.exp(score) for score in scores]
+    return [value / sum(exponents) for value in exponents]
+
+
+def rows(a, b, scale):
+    """For each row of a the probabilities of the rows of b."""
+    return [softmax([scale * float(x @ y) for y in b]) for x in a]
+
+
+def mean_log(distributions):
+    return sum(math.log(row[i]) for i, row in enumerate(distributions)) / len(distributions)
+
+
+def test_alignment_is_the_mean_of_both_directions(pairs):
+    student, _, captions = pairs
+    expected = -(mean_log(rows(student, captions, 14.)) + mean_log(rows(captions, student, 14.))) / 2
+    assert CrossModalAlignmentLoss(14.)(student, captions).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_interactive_contrast_is_across_the_towers(pairs):
+    student, teacher, captions = pairs
+    expected = -(mean_log(rows(student, captions, 14.)) + mean_log(rows(captions, teacher, 14.))) / 2
+    assert InteractiveContrastiveLoss(14.)(student, teacher, captions).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_relational_losses_are_divergence_and_cross_entropy(pairs):
+    student, teacher, captions = pairs
+    both = [(rows(teacher, captions, 30.), rows(student, captions, 9.)),
+            (rows(captions, teacher, 30.), rows(captions, student, 9.))]
+    terms = [(p, q) for target, found in both for p_row, q_row in zip(target, found) for p, q in zip(p_row, q_row)]
+    divergence = sum(p * math.log(p / q) for p, q in terms) / 6
+    entropy = -sum(p * math.log(q) for p, q in terms) / 6
+    options = dict(teacher_scale=30., init_scale=9.)
+    loss = ContrastiveRelationalLoss(**options)
+    assert loss(student, teacher, captions).item() == pytest.approx(divergence, rel=1e-5)
+    assert AffinityMimickingLoss(**options)(student, teacher, captions).item() == pytest.approx(entropy, rel=1e-5)
+    same = ContrastiveRelationalLoss(teacher_scale=30., init_scale=30.)
+    assert same(teacher, teacher, captions).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_sigmoid_asks_each_pair_alone(pairs):
+    student, _, captions = pairs
+    expected = 0.
+    for i, image in enumerate(student):
+        for j, text in enumerate(captions):
+            logit = 10 * float(image @ text) - 3
+            expected += math.log(1 + math.exp(-logit if i == j else logit)) / 6
+    assert SigmoidLoss(10., -3.)(student, captions).item() == pytest.approx(expected, rel=1e-5)
+
+
+PAIR_LOSSES = [CrossModalAlignmentLoss, InteractiveContrastiveLoss, ContrastiveRelationalLoss, AffinityMimickingLoss,
+               SigmoidLoss]
+
+
+@pytest.mark.parametrize('kind', PAIR_LOSSES)
+def test_losses_over_pairs_learn_their_parameters_and_accept_no_pair(kind, pairs):
+    loss = kind()
+    student = pairs[0].clone().requires_grad_()
+    arguments = dict(student=student, teacher=pairs[1], captions=pairs[2])
+    loss(*(arguments[name] for name in loss.inputs)).backward()
+    assert all(parameter.grad.abs() > 0 for parameter in loss.parameters()) and student.grad.abs().sum() > 0
+    nothing = kind()(*(value[:0] for name, value in arguments.items() if name in loss.inputs))
+    nothing.backward()
+    assert nothing.item() == 0
+
+
+@pytest.mark.parametrize('kind', PAIR_LOSSES)
+def test_weight_and_scale_are_checked_and_applied(kind, pairs):
+    arguments = [dict(student=pairs[0], teacher=pairs[1], captions=pairs[2])[name] for name in kind.inputs]
+    assert kind(loss_weight=3.)(*arguments).item() == pytest.approx(3 * kind()(*arguments).item(), rel=1e-6)
+    with pytest.raises(ValueError, match='init_scale: must be positive, got 0'):
+        kind(init_scale=0)

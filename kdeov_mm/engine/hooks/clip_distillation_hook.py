@@ -72,7 +72,7 @@ class CLIPDistillationHook(Hook):
 
     def before_train(self, runner) -> None:
         model = self.build(runner)
-        if self.text_encoder is not None and model.loss_align is not None:
+        if self.text_encoder is not None and model.loss_image is not None and 'captions' in model.loss_image.inputs:
             self.read_captions(runner.train_dataloader.dataset)
         if self.regions and model.with_bbox:
             self.background = TextBank.build(self.background_prompts, self.text_encoder, templates='none')

@@ -1,6 +1,5 @@
-"""Losses between the student's embeddings and the frozen side's."""
-import math
-from typing import Optional
+"""Losses of one embedding at a time: image or region."""
+from typing import Optional, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -10,12 +9,23 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class DistillationLoss(nn.Module):
-    """Pulls the student's embedding to the teacher's embedding of the same image or region.
+    """Pulls the student's embedding s to the teacher's embedding t of the same image or region.
+
+    The mean of one of these (feature distillation; ``l2`` is FD of CLIP-KD, Yang et al. 2024)::
+
+        cosine      1 - s.t / |s||t|
+        l2          sum_d (s_d - t_d)^2
+        smooth_l1   sum_d h(s_d - t_d),    h(x) = x^2 / 2 if |x| < 1 else |x| - 1/2    (Girshick 2015)
 
     Args:
-        mode: ``cosine`` (1 - cos), ``l2`` (squared distance) or ``smooth_l1`` (Girshick 2015), summed over D.
+        mode: ``cosine``, ``l2`` or ``smooth_l1``.
         loss_weight: Factor.
+
+    Raises:
+        ValueError: Unknown mode.
     """
+
+    inputs: Sequence[str] = ('student', 'teacher')
 
     def __init__(self, mode: str = 'cosine', loss_weight: float = 1.0) -> None:
         super().__init__()
@@ -38,12 +48,18 @@ class DistillationLoss(nn.Module):
 class SimilarityDistillationLoss(nn.Module):
     """KL divergence between the teacher's and the student's similarities to a bank of texts.
 
-    The affinity mimicking of TinyCLIP (Wu et al. 2023) with a fixed bank in place of the batch's texts.
+    The affinity mimicking of TinyCLIP (Wu et al. 2023) with a fixed bank in place of the batch's texts. The mean of::
+
+        KL(softmax_k(a t.v_k) || softmax_k(a s.v_k))
+
+    for student s, teacher t, texts v and the scale a.
 
     Args:
         scale: Factor from cosine similarity to logit, the inverse of a temperature.
         loss_weight: Factor.
     """
+
+    inputs: Sequence[str] = ('student', 'teacher', 'vocabulary')
 
     def __init__(self, scale: float = 20.0, loss_weight: float = 1.0) -> None:
         super().__init__()
@@ -55,29 +71,6 @@ class SimilarityDistillationLoss(nn.Module):
         prediction = (self.scale * student @ texts.T).log_softmax(-1)
         loss = F.kl_div(prediction, target, log_target=True, reduction='none').sum(-1)
         return self.loss_weight * weighted_mean(loss, weight)
-
-
-@MODELS.register_module()
-class CrossModalAlignmentLoss(nn.Module):
-    """Symmetric InfoNCE between images and their captions (van den Oord et al. 2018; Radford et al. 2021).
-
-    Args:
-        init_scale: Start of the learnt factor from cosine similarity to logit; 1 / 0.07 in CLIP.
-        max_scale: Its upper bound; 100 in CLIP.
-        loss_weight: Factor.
-    """
-
-    def __init__(self, init_scale: float = 1 / 0.07, max_scale: float = 100., loss_weight: float = 1.0) -> None:
-        super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(math.log(init_scale)))
-        self.max_scale, self.loss_weight = max_scale, loss_weight
-
-    def forward(self, images: Tensor, texts: Tensor) -> Tensor:
-        """Contrast normalised ``[N, D]`` embeddings, row i of one belonging to row i of the other. Scalar, >= 0."""
-        logits = self.log_scale.exp().clamp(max=self.max_scale) * images @ texts.T
-        target = torch.arange(len(images), device=images.device)
-        loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-        return self.loss_weight * loss
 
 
 def weighted_mean(values: Tensor, weight: Optional[Tensor]) -> Tensor:

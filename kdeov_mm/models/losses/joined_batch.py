@@ -1,0 +1,94 @@
+"""What the losses over pairs in a batch share: the batch of all ranks, and a learnable temperature."""
+import math
+from typing import Sequence, Tuple
+
+import torch
+from mmengine.dist import all_gather, get_rank, get_world_size
+from torch import Tensor, nn
+
+
+def join_ranks(*columns: Tensor) -> Tuple[Tensor, ...]:
+    """Join the rows of all ranks, in the order of the ranks, with gradients to this rank's own.
+
+    A loss computed on the result, by every rank alike, has the value and, after DDP's averaging, the gradients of
+    one process that holds the joined batch.
+
+    Args:
+        columns: This rank's ``[n, ...]`` tensors. n is one number for all of them; it may differ between ranks and
+            be 0, but every rank has to call.
+
+    Returns:
+        tuple: As many tensors ``[N, ...]``, N being the sum of n over the ranks; ``columns`` in a single process.
+    """
+    if get_world_size() == 1:
+        return columns
+    size = torch.tensor([len(columns[0])], device=columns[0].device)
+    sizes = torch.cat(all_gather(size)).tolist()
+    return tuple(_join(column, sizes) for column in columns) if any(sizes) else columns
+
+
+def _join(own: Tensor, sizes: Sequence[int]) -> Tensor:
+    padded = own.new_zeros(max(sizes), *own.shape[1:])  # a collective takes tensors of one shape
+    padded[:len(own)] = own.detach()
+    parts = [part[:size] for part, size in zip(all_gather(padded), sizes)]
+    # Each rank computes the whole loss, but sends gradients through its own rows only: their sum over the ranks would
+    # be the gradient, and DDP takes the mean. The loss's own parameters have the whole gradient on each rank, for
+    # which the mean is right; so it is the rows' gradient that is multiplied, not the loss.
+    if own.requires_grad:
+        own = own.view_as(own)
+        own.register_hook(lambda grad: grad * len(sizes))
+    parts[get_rank()] = own
+    return torch.cat(parts)
+
+
+class JoinedBatchLoss(nn.Module):
+    """Base of the losses in which each pair of the batch is compared with all others of all ranks.
+
+    Every rank computes the whole matrix, so that its memory grows with the square of the global batch: 256 MiB in
+    float32 for 8,192 pairs. A subclass implements ``compare``.
+
+    Args:
+        init_scale: Start of the learnt factor from cosine similarity to logit, the inverse of a temperature; > 0.
+        max_scale: Its upper bound, > 0.
+        loss_weight: Factor.
+
+    Raises:
+        ValueError: A scale is not positive.
+    """
+
+    inputs: Sequence[str] = ('student', 'captions')
+
+    def __init__(self, init_scale: float = 1 / 0.07, max_scale: float = 100., loss_weight: float = 1.0) -> None:
+        super().__init__()
+        for name, value in (('init_scale', init_scale), ('max_scale', max_scale)):
+            if not value > 0:
+                raise ValueError(f'{name}: must be positive, got {value}')
+        self.log_scale = nn.Parameter(torch.tensor(math.log(init_scale)))
+        self.max_scale, self.loss_weight = max_scale, loss_weight
+
+    @property
+    def scale(self) -> Tensor:
+        """The learnt factor from cosine similarity to logit."""
+        return self.log_scale.exp()
+
+    @property
+    def temperature(self) -> Tensor:
+        """The scale's inverse, for the log."""
+        return 1 / self.scale.detach()
+
+    def forward(self, *embeddings: Tensor) -> Tensor:
+        """Compare this rank's embeddings, as :attr:`inputs` lists them, ``[n, D]`` each; row by row one pair.
+
+        Returns:
+            Tensor: Scalar; 0 where no rank has a pair.
+        """
+        with torch.no_grad():  # as CLIP does: a bounded scale would have no gradient to come back by
+            self.log_scale.clamp_(max=math.log(self.max_scale))
+        joined = join_ranks(*embeddings)
+        if not len(joined[0]):
+            return embeddings[0].sum() * 0
+        return self.loss_weight * self.compare(*joined)
+
+    def compare(self, *embeddings: Tensor) -> Tensor:
+        """The loss of the joined batch, ``[N, D]`` for each of :attr:`inputs`. Scalar."""
+        raise NotImplementedError

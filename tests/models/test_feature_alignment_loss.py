@@ -1,0 +1,81 @@
+"""The composition of losses."""
+import pytest
+import torch
+from mmyolo.registry import MODELS
+from torch import nn
+
+from kdeov_mm.models import CrossModalAlignmentLoss, DistillationLoss, FeatureAlignmentLoss, SimilarityDistillationLoss
+
+ALL = dict(
+    distill=dict(type='DistillationLoss', mode='l2', loss_weight=2.),
+    similarity=dict(type='SimilarityDistillationLoss'),
+    align=dict(type='CrossModalAlignmentLoss', init_scale=10.),
+    icl=dict(type='InteractiveContrastiveLoss'),
+    crd=dict(type='ContrastiveRelationalLoss'),
+    affinity=dict(type='AffinityMimickingLoss'),
+    sigmoid=dict(type='SigmoidLoss'))
+
+
+@pytest.fixture
+def student(texts):
+    return texts.flip(1)[:4].clone().requires_grad_()
+
+
+def test_each_loss_gets_what_it_lists(student, texts):
+    """Images without a caption count in the losses that need none."""
+    captions = [texts[0], None, texts[2], None]
+    found = FeatureAlignmentLoss({name: ALL[name] for name in ('distill', 'similarity', 'align')})(
+        student, texts, list(texts[:4]), captions)
+    cosines = sorted(float(student[i] @ texts[i]) for i in range(4))
+    expected = dict(
+        teacher_cosine=sum(cosines) / 4,
+        teacher_cosine_p5=cosines[0] + 0.15 * (cosines[1] - cosines[0]),  # between ranks 0 and 1 of 0 to 3
+        loss_distill=DistillationLoss('l2', 2.)(student, texts[:4]).item(),
+        loss_similarity=SimilarityDistillationLoss()(student, texts[:4], texts).item(),
+        loss_align=CrossModalAlignmentLoss(10.)(student[[0, 2]], texts[[0, 2]]).item(),
+        align_temperature=0.1)
+    assert {name: value.item() for name, value in found.items()} == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize('captioned', [0, 1, 4])
+def test_any_number_of_captions_trains(student, texts, captioned):
+    loss = FeatureAlignmentLoss(ALL)
+    found = loss(student, texts, list(texts[:4]), list(texts[:captioned]) + [None] * (4 - captioned))
+    assert [name for name in found if 'loss' in name] == [f'loss_{name}' for name in ALL]
+    sum(value for name, value in found.items() if 'loss' in name).backward()
+    assert student.grad.isfinite().all() and student.grad.abs().sum() > 0
+    assert not any(value.requires_grad for name, value in found.items() if 'loss' not in name)
+
+
+def test_without_a_teacher_only_its_losses_are_left_out(student, texts):
+    found = FeatureAlignmentLoss(ALL)(student, texts, [None] * 4, list(texts[:4]))
+    assert set(found) == {'loss_align', 'align_temperature', 'loss_sigmoid', 'sigmoid_temperature'}
+
+
+def test_a_loss_is_taken_out_by_none(student, texts):
+    loss = FeatureAlignmentLoss({**ALL, 'align': None})
+    assert 'align' not in loss.losses and loss.inputs == {'student', 'teacher', 'captions', 'vocabulary'}
+    assert FeatureAlignmentLoss(dict(distill=ALL['distill'])).inputs == {'student', 'teacher'}
+
+
+@MODELS.register_module()
+class AsksTooMuch(nn.Module):
+    inputs = ('student', 'labels')
+
+
+@pytest.mark.parametrize('losses, message', [
+    (dict(), 'none is left'),
+    (dict(align=None), r"none is left of \['align'\]"),
+    (dict(mine=dict(type='AsksTooMuch')), r"losses.mine: AsksTooMuch.inputs is \('student', 'labels'\)"),
+    (dict(mine=dict(type='mmdet.L1Loss')), r'losses.mine: L1Loss.inputs is \(\)'),
+])
+def test_what_cannot_be_composed_is_refused(losses, message):
+    with pytest.raises(ValueError, match=message):
+        FeatureAlignmentLoss(losses)
+
+
+def test_missing_embeddings_are_named(student, texts):
+    with pytest.raises(ValueError, match='3 of 4 images have a teacher_embedding'):
+        FeatureAlignmentLoss(dict(distill=ALL['distill']))(student, texts, [*texts[:3], None])
+    with pytest.raises(ValueError, match='losses.similarity: .* add a VocabularyHook'):
+        FeatureAlignmentLoss(dict(similarity=ALL['similarity']))(student, texts[:0], list(texts[:4]))
