@@ -9,6 +9,8 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     epoch_seed=dict(type='EpochSeedHook'),
     broken_images=dict(type='BrokenImagesHook'),
+    throughput=dict(type='ThroughputHook'),
+    loss_guard=dict(type='LossGuardHook'),
     report=dict(type='ReportHook'))
 env_cfg = dict(
     cudnn_benchmark=False,
@@ -18,7 +20,9 @@ randomness = dict(seed=0)
 
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='mmdet.DetLocalVisualizer', vis_backends=vis_backends, name='visualizer')
-log_processor = dict(type='LogProcessor', window_size=25, by_epoch=True)
+log_processor = dict(
+    type='LogProcessor', window_size=25, by_epoch=True,
+    mean_pattern=r'.*(loss|time|grad_norm|teacher_cosine).*')  # the others are the last step's
 log_level = 'INFO'
 load_from = None
 resume = False

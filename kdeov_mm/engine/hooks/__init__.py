@@ -1,8 +1,13 @@
-"""Hooks: distillation, vocabulary, seeds, report."""
+"""Hooks: distillation, vocabulary, seeds, guard, log, report."""
 from .broken_images_hook import BrokenImagesHook
 from .clip_distillation_hook import CLIPDistillationHook
 from .epoch_seed_hook import EpochSeedHook
+from .loss_guard_hook import LossGuardHook
 from .report_hook import ReportHook
+from .throughput_hook import ThroughputHook
 from .vocabulary_hook import VocabularyHook
 
-__all__ = ['BrokenImagesHook', 'CLIPDistillationHook', 'EpochSeedHook', 'ReportHook', 'VocabularyHook']
+__all__ = [
+    'BrokenImagesHook', 'CLIPDistillationHook', 'EpochSeedHook', 'LossGuardHook', 'ReportHook', 'ThroughputHook',
+    'VocabularyHook'
+]
