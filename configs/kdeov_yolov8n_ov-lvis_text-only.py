@@ -1,10 +1,7 @@
 # OV-LVIS without CLIP weights: ready text embeddings of LVIS's 1,203 names, no image teacher, no distillation.
 _base_ = './kdeov_yolov8n_ov-lvis.py'
 
-model = dict(
-    loss_distill=None,
-    loss_similarity=None,
-    bbox_head=dict(loss_region=None, loss_similarity=None))
+model = dict(loss_image=None, bbox_head=dict(loss_region=None, loss_similarity=None))
 custom_hooks = [
     dict(
         type='VocabularyHook',

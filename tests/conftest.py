@@ -68,7 +68,8 @@ def dicts(node) -> Iterator[dict]:
 
 @pytest.fixture(scope='session')
 def demo_config(tiny_world, tiny_teacher, tmp_path_factory):
-    """Makes the demo's own config, or one based on it, on the tiny world with the tiny teacher, for two epochs of four steps.
+    """Makes the demo's own config, or one based on it, on the tiny world with the tiny teacher, for two epochs of
+    four steps.
 
     Proposals need no objectness there, so that a student that has learnt nothing makes some.
     """
@@ -84,7 +85,7 @@ def demo_config(tiny_world, tiny_teacher, tmp_path_factory):
                 node.proposals_from_epoch = 0
         cfg.shapes_world.update(WORLD)
         cfg.train_dataloader.batch_size = 8
-        if cfg.model.type == 'KDEOV':
+        if cfg.model.type == 'KDEOV' and cfg.model.bbox_head:
             cfg.model.bbox_head.proposal_score = 0.
         cfg.train_cfg.max_epochs = epochs
         cfg.param_scheduler[1].end = epochs

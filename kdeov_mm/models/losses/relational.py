@@ -13,7 +13,7 @@ class RelationalLoss(JoinedBatchLoss):
 
     Args:
         teacher_scale: The teacher's factor from cosine similarity to logit, fixed; 100 in CLIP.
-        init_scale: Start of the student's learnt one.
+        init_scale: Start of the student's learnt one; 1 / 0.07 in CLIP.
         max_scale: Its upper bound.
         loss_weight: Factor.
 
@@ -23,7 +23,7 @@ class RelationalLoss(JoinedBatchLoss):
 
     inputs = ('student', 'teacher', 'captions')
 
-    def __init__(self, teacher_scale: float = 100., init_scale: float = 100., max_scale: float = 100.,
+    def __init__(self, teacher_scale: float = 100., init_scale: float = 1 / 0.07, max_scale: float = 100.,
                  loss_weight: float = 1.0) -> None:
         super().__init__(init_scale, max_scale, loss_weight)
         if teacher_scale <= 0:
@@ -52,7 +52,7 @@ class ContrastiveRelationalLoss(RelationalLoss):
 
     Args:
         teacher_scale: b, the teacher's factor from cosine similarity to logit, fixed; 100 in CLIP.
-        init_scale: Start of a, the student's learnt one.
+        init_scale: Start of a, the student's learnt one; 1 / 0.07 in CLIP.
         max_scale: Its upper bound.
         loss_weight: Factor; 1 in CLIP-KD.
     """
@@ -75,7 +75,7 @@ class AffinityMimickingLoss(RelationalLoss):
 
     Args:
         teacher_scale: The teacher's factor from cosine similarity to logit, fixed; 100 in CLIP.
-        init_scale: Start of the student's learnt one.
+        init_scale: Start of the student's learnt one; 1 / 0.07 in CLIP.
         max_scale: Its upper bound.
         loss_weight: Factor.
     """
