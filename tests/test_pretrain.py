@@ -18,6 +18,7 @@ def trained(demo_config):
     """The runner of a finished stage 1: two epochs of four steps."""
     cfg = demo_config(config=CONFIG)
     cfg.log_level = 'INFO'
+    cfg.visualizer.name = cfg.experiment_name  # else it writes to an earlier runner's folder
     runner = Runner.from_cfg(cfg)
     runner.train()
     return runner

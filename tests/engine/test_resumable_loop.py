@@ -114,7 +114,7 @@ def on_real_pairs(cfg, dataset, **dataloader):
     pipeline = [dict(type='LoadImageReduced', min_size=64), dict(type='mmdet.Resize', scale=(64, 64)),
                 dict(type='mmdet.RandomFlip', prob=0.5),
                 dict(type='mmdet.PackDetInputs', meta_keys=('img_path', 'captions', 'flip'))]
-    cfg.model.bbox_head = cfg.model.loss_similarity = None
+    cfg.model.bbox_head = cfg.model.loss_image.losses.similarity = None
     cfg.custom_hooks = cfg.custom_hooks[1:]  # no vocabulary
     cfg.train_dataloader = dict(cfg.train_dataloader, dataset=dict(dataset, pipeline=pipeline), **dataloader)
     return cfg
