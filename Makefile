@@ -76,7 +76,7 @@ teacher: install
 	$(PY) tools/export_teacher.py work_dirs/shapes_teacher_stage3/epoch_3.pth $(TEACHER)
 
 test: install
-	$(PY) -m pytest $(PYTEST_OPTIONS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_OPTIONS)
 
 test-fork:
 	$(MAKE) test VENV=.venv-fork REQUIREMENTS=requirements/fork.txt
