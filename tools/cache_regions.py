@@ -13,9 +13,9 @@ import mmcv
 import torch
 from kdeov_mm.apis import build_vocabulary, load_model
 from kdeov_mm.datasets import TeacherStoreWriter
+from kdeov_mm.models.boxes import to_input, to_original
 from kdeov_mm.models.clip import RegionTeacher, TextBank
 from kdeov_mm.models.clip.loading import weights_id
-from kdeov_mm.models.open_vocab_head import to_input, to_original
 from kdeov_mm.utils import InputError, load_config, prepare_data, resolve_checkpoint, user_errors
 from kdeov_mm.utils.files import sha256
 from mmengine.config import Config, DictAction

@@ -1,4 +1,5 @@
 """Models: the student, its parts, and the frozen side."""
+from .assigner import ClassAgnosticTaskAlignedAssigner
 from .baselines import YOLOWorld
 from .clip import OpenCLIPTeacher, OpenCLIPTextEncoder, PrecomputedTextEncoder, TextBank
 from .dual_encoder import OpenCLIPDualEncoder
@@ -6,7 +7,8 @@ from .fusion import CrossAttentionFusion, FiLMFusion
 from .kdeov import KDEOV
 from .losses import (AffinityMimickingLoss, ContrastiveRelationalLoss, CrossModalAlignmentLoss, DistillationLoss,
                      FeatureAlignmentLoss, InteractiveContrastiveLoss, SigmoidLoss, SimilarityDistillationLoss)
-from .open_vocab_head import ClassAgnosticTaskAlignedAssigner, OpenVocabHead, OpenVocabHeadModule
+from .open_vocab_head import OpenVocabHead
+from .open_vocab_head_module import OpenVocabHeadModule
 from .projector import Projector
 
 __all__ = [

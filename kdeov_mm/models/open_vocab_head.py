@@ -4,117 +4,19 @@ from typing import Callable, List, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn import ConvModule
 from mmdet.models.utils import unpack_gt_instances
 from mmdet.structures import SampleList
 from mmengine.dist import get_world_size
 from mmengine.structures import InstanceData
-from mmyolo.models.dense_heads import YOLOv8Head, YOLOv8HeadModule
-from mmyolo.models.task_modules.assigners import BatchTaskAlignedAssigner
-from mmyolo.registry import MODELS, TASK_UTILS
+from mmyolo.models.dense_heads import YOLOv8Head
+from mmyolo.registry import MODELS
 from torch import Tensor, nn
 from torchvision.ops import box_area, clip_boxes_to_image, nms
 
 from .bags import bag_embeddings, enclosing_boxes, pair_neighbours
+from .boxes import nms_by_class, to_original
 from .losses import weighted_mean
 from .text_sampling import SampledTexts
-
-
-@TASK_UTILS.register_module()
-class ClassAgnosticTaskAlignedAssigner(BatchTaskAlignedAssigner):
-    """MMYOLO's task-aligned assigner for one class, "object"; it remembers which instance each prior was given."""
-
-    def __init__(self, **kwargs) -> None:
-        super().__init__(num_classes=1, **kwargs)
-
-    def forward(self, *args, **kwargs) -> dict:
-        self.gt_indices = None
-        result = super().forward(*args, **kwargs)
-        self.foreground = result['fg_mask_pre_prior'].bool()
-        self.scores = result['assigned_scores'][..., 0]
-        return result
-
-    def get_targets(self, gt_labels, gt_bboxes, assigned_gt_idxs, *args) -> tuple:
-        self.gt_indices = assigned_gt_idxs
-        return super().get_targets(gt_labels, gt_bboxes, assigned_gt_idxs, *args)
-
-
-@MODELS.register_module()
-class OpenVocabHeadModule(YOLOv8HeadModule):
-    """Layers of the head: YOLOv8's box and class towers, whose class tower ends in a region embedding.
-
-    Objectness is one more channel on the box tower, so that it is learnt from what localises an object and not from
-    what names it (OLN, Kim et al. 2022).
-
-    Args:
-        embed_dims: Dimension D of the region embeddings.
-        tower_dims: Channels of the embedding tower; None gives YOLOv8's own number.
-    """
-
-    def __init__(self, *args, embed_dims: int, tower_dims: Optional[int] = None, **kwargs) -> None:
-        self.embed_dims, self.tower_dims = embed_dims, tower_dims
-        super().__init__(1, *args, **kwargs)
-
-    def _init_layers(self) -> None:
-        super()._init_layers()
-        dims = self.tower_dims or self.in_channels[0]
-        self.tower_dims = dims
-        conv = dict(kernel_size=3, padding=1, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
-        self.cls_preds = nn.ModuleList(
-            nn.Sequential(ConvModule(channels, dims, **conv), ConvModule(dims, dims, **conv))
-            for channels in self.in_channels)
-        self.obj_preds = nn.ModuleList(nn.Conv2d(reg[-1].in_channels, 1, 1) for reg in self.reg_preds)
-        self.embed = nn.Linear(dims, self.embed_dims)
-
-    def init_weights(self) -> None:
-        super(YOLOv8HeadModule, self).init_weights()
-        for reg_pred, obj_pred, stride in zip(self.reg_preds, self.obj_preds, self.featmap_strides):
-            reg_pred[-1].bias.data[:] = 1.0
-            obj_pred.bias.data[:] = math.log(5 / (640 / stride)**2)  # YOLOv8's prior: 5 objects in 640 x 640 px
-
-    def forward(self, x: Sequence[Tensor]) -> Tuple[List[Tensor], ...]:
-        """Run the towers.
-
-        Returns:
-            tuple: For each level objectness logits ``[B, 1, H, W]``, box distances ``[B, 4, H, W]``, embedding
-            tower features ``[B, C, H, W]`` and box distributions ``[B, H*W, 4, reg_max]``.
-        """
-        objectness, maps, features = self.towers(x)
-        dists = [m.reshape(len(m), 4, self.reg_max, -1).permute(0, 3, 1, 2) for m in maps]
-        boxes = [self.distances(dist).transpose(1, 2).reshape(len(m), 4, *m.shape[2:]) for dist, m in zip(dists, maps)]
-        return objectness, boxes, features, dists
-
-    def towers(self, x: Sequence[Tensor]) -> Tuple[List[Tensor], ...]:
-        """Run the layers and decode nothing.
-
-        Returns:
-            tuple: For each level objectness logits ``[B, 1, H, W]``, logits of the box distributions
-            ``[B, 4*reg_max, H, W]`` and embedding tower features ``[B, C, H, W]``.
-        """
-        return tuple(map(list, zip(*(self.forward_single(*level) for level in zip(
-            x, self.cls_preds, self.reg_preds, self.obj_preds)))))
-
-    def forward_single(self, x, cls_pred, reg_pred, obj_pred) -> Tuple[Tensor, ...]:
-        reg_feat = reg_pred[:-1](x)
-        return obj_pred(reg_feat), reg_pred[-1](reg_feat), cls_pred(x)
-
-    def distances(self, dists: Tensor) -> Tensor:
-        """Expected distances ``[..., 4]``, in strides, of distributions ``[..., 4, reg_max]`` given as logits."""
-        return dists.softmax(-1).matmul(self.proj.view(-1, 1)).squeeze(-1)
-
-    def region_embeddings(self, features: Tensor) -> Tensor:
-        """Turn tower features ``[..., C]`` into region embeddings; float32, L2-normalised, ``[..., D]``."""
-        return F.normalize(self.embed(features).float(), dim=-1)
-
-    def similarity(self, features: Tensor, texts: Tensor) -> Tensor:
-        """Cosine similarity ``[n, K]`` of the region embeddings of tower features ``[n, C]`` with texts ``[K, D]``.
-
-        The embedding layer moves over to the texts: the K dot products cost less in the tower's C than in D dimensions.
-        """
-        layer = torch.cat([self.embed.weight, self.embed.bias[:, None]], dim=1).float()
-        features = F.pad(features.float(), (0, 1), value=1.)  # the bias is the weight of a constant
-        norm = (features @ layer.T).norm(dim=1, keepdim=True).clamp(min=1e-12)
-        return (features / norm) @ (texts @ layer).T
 
 
 @MODELS.register_module()
@@ -337,45 +239,7 @@ class OpenVocabHead(YOLOv8Head):
         return InstanceData(bboxes=boxes[keep], scores=scores[keep], labels=labels[keep])
 
 
-def to_original(boxes: Tensor, img_meta: dict) -> Tensor:
-    """Boxes ``[n, 4]`` in pixels of the network's input, in pixels of the original image."""
-    scale, shift = scale_and_shift(boxes, img_meta)
-    return (boxes - shift) / scale
-
-
-def to_input(boxes: Tensor, img_meta: dict) -> Tensor:
-    """Boxes ``[n, 4]`` in pixels of the original image, in pixels of the network's input."""
-    scale, shift = scale_and_shift(boxes, img_meta)
-    return boxes * scale + shift
-
-
-def scale_and_shift(boxes: Tensor, img_meta: dict) -> Tuple[Tensor, Tensor]:
-    """How an image was resized and then padded, for x, y, x, y: ``[4]`` each."""
-    top, _, left, _ = img_meta.get('pad_param', (0, 0, 0, 0))
-    return boxes.new_tensor(img_meta['scale_factor']).repeat(2), boxes.new_tensor([left, top, left, top])
-
-
 def gather(maps: Sequence[Tensor], index: Tensor) -> Tensor:
     """Vectors ``[B, M, C]`` of the levels' maps ``[B, C, H, W]`` at positions ``[B, M]`` of all levels in a row."""
     flat = torch.cat([m.flatten(2) for m in maps], dim=2)
     return flat.gather(2, index[:, None].expand(-1, flat.shape[1], -1)).transpose(1, 2)
-
-
-def nms_by_class(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float, most: int) -> Tensor:
-    """Indices of the ``most`` best boxes that non-maximum suppression within each class leaves, best first.
-
-    Only better boxes can suppress a box. So the best few are tried first, and more only where too few of them remain:
-    the result is that of all boxes. Coordinates are at least 0.
-    """
-    order = scores.argsort(descending=True, stable=True)
-    tried = 4 * most
-    while True:
-        best = order[:tried]
-        # Classes are moved apart, in float64: a thousand images side by side leave float32 no fractions of a pixel.
-        apart = boxes[best].double()
-        if len(best):
-            apart = apart + (labels[best] * (apart.max() + 1))[:, None]
-        keep = best[nms(apart, scores[best].double(), iou_threshold)]
-        if len(keep) >= most or tried >= len(order):
-            return keep[:most]
-        tried *= 4

@@ -1,0 +1,88 @@
+"""Layers of the open-vocabulary head."""
+import math
+from typing import List, Optional, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import ConvModule
+from mmyolo.models.dense_heads import YOLOv8HeadModule
+from mmyolo.registry import MODELS
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class OpenVocabHeadModule(YOLOv8HeadModule):
+    """Layers of the head: YOLOv8's box and class towers, whose class tower ends in a region embedding.
+
+    Objectness is one more channel on the box tower, so that it is learnt from what localises an object and not from
+    what names it (OLN, Kim et al. 2022).
+
+    Args:
+        embed_dims: Dimension D of the region embeddings.
+        tower_dims: Channels of the embedding tower; None gives YOLOv8's own number.
+    """
+
+    def __init__(self, *args, embed_dims: int, tower_dims: Optional[int] = None, **kwargs) -> None:
+        self.embed_dims, self.tower_dims = embed_dims, tower_dims
+        super().__init__(1, *args, **kwargs)
+
+    def _init_layers(self) -> None:
+        super()._init_layers()
+        dims = self.tower_dims or self.in_channels[0]
+        self.tower_dims = dims
+        conv = dict(kernel_size=3, padding=1, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
+        self.cls_preds = nn.ModuleList(
+            nn.Sequential(ConvModule(channels, dims, **conv), ConvModule(dims, dims, **conv))
+            for channels in self.in_channels)
+        self.obj_preds = nn.ModuleList(nn.Conv2d(reg[-1].in_channels, 1, 1) for reg in self.reg_preds)
+        self.embed = nn.Linear(dims, self.embed_dims)
+
+    def init_weights(self) -> None:
+        super(YOLOv8HeadModule, self).init_weights()
+        for reg_pred, obj_pred, stride in zip(self.reg_preds, self.obj_preds, self.featmap_strides):
+            reg_pred[-1].bias.data[:] = 1.0
+            obj_pred.bias.data[:] = math.log(5 / (640 / stride)**2)  # YOLOv8's prior: 5 objects in 640 x 640 px
+
+    def forward(self, x: Sequence[Tensor]) -> Tuple[List[Tensor], ...]:
+        """Run the towers.
+
+        Returns:
+            tuple: For each level objectness logits ``[B, 1, H, W]``, box distances ``[B, 4, H, W]``, embedding
+            tower features ``[B, C, H, W]`` and box distributions ``[B, H*W, 4, reg_max]``.
+        """
+        objectness, maps, features = self.towers(x)
+        dists = [m.reshape(len(m), 4, self.reg_max, -1).permute(0, 3, 1, 2) for m in maps]
+        boxes = [self.distances(dist).transpose(1, 2).reshape(len(m), 4, *m.shape[2:]) for dist, m in zip(dists, maps)]
+        return objectness, boxes, features, dists
+
+    def towers(self, x: Sequence[Tensor]) -> Tuple[List[Tensor], ...]:
+        """Run the layers and decode nothing.
+
+        Returns:
+            tuple: For each level objectness logits ``[B, 1, H, W]``, logits of the box distributions
+            ``[B, 4*reg_max, H, W]`` and embedding tower features ``[B, C, H, W]``.
+        """
+        return tuple(map(list, zip(*(self.forward_single(*level) for level in zip(
+            x, self.cls_preds, self.reg_preds, self.obj_preds)))))
+
+    def forward_single(self, x, cls_pred, reg_pred, obj_pred) -> Tuple[Tensor, ...]:
+        reg_feat = reg_pred[:-1](x)
+        return obj_pred(reg_feat), reg_pred[-1](reg_feat), cls_pred(x)
+
+    def distances(self, dists: Tensor) -> Tensor:
+        """Expected distances ``[..., 4]``, in strides, of distributions ``[..., 4, reg_max]`` given as logits."""
+        return dists.softmax(-1).matmul(self.proj.view(-1, 1)).squeeze(-1)
+
+    def region_embeddings(self, features: Tensor) -> Tensor:
+        """Turn tower features ``[..., C]`` into region embeddings; float32, L2-normalised, ``[..., D]``."""
+        return F.normalize(self.embed(features).float(), dim=-1)
+
+    def similarity(self, features: Tensor, texts: Tensor) -> Tensor:
+        """Cosine similarity ``[n, K]`` of the region embeddings of tower features ``[n, C]`` with texts ``[K, D]``.
+
+        The embedding layer moves over to the texts: the K dot products cost less in the tower's C than in D dimensions.
+        """
+        layer = torch.cat([self.embed.weight, self.embed.bias[:, None]], dim=1).float()
+        features = F.pad(features.float(), (0, 1), value=1.)  # the bias is the weight of a constant
+        norm = (features @ layer.T).norm(dim=1, keepdim=True).clamp(min=1e-12)
+        return (features / norm) @ (texts @ layer).T
