@@ -3,7 +3,7 @@ import logging
 import math
 import os
 from collections import Counter, defaultdict
-from typing import Any, Mapping, Optional, Sequence, Union
+from typing import Mapping, Optional, Sequence, Union
 
 from mmengine.logging import print_log
 from mmyolo.datasets import YOLOv5CocoDataset

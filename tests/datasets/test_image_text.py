@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.runner import Runner
-from mmyolo.registry import DATASETS
 
 from kdeov_mm.datasets import ImageTextDataset
 from kdeov_mm.engine.hooks.broken_images_hook import BrokenImagesHook

@@ -1,6 +1,5 @@
 """The composition of losses."""
 import pytest
-import torch
 from mmyolo.registry import MODELS
 from torch import nn
 
