@@ -2,7 +2,7 @@
 import re
 import warnings
 from pathlib import Path
-from typing import List, Optional
+from typing import Iterable, List, Optional, Tuple
 
 import torch
 from mmengine.config import Config
@@ -78,28 +78,37 @@ def check_weights(model: torch.nn.Module, path: str, partial: bool = False) -> N
                 f'{tuple(own[name].shape)} in this config; {fix}')
 
 
-def numbered_checkpoints(work_dir: str) -> List[Path]:
-    """``epoch_*.pth`` and ``iter_*.pth`` of a work dir, newest first."""
+def numbered_checkpoints(work_dir: str, kind: str) -> List[Path]:
+    """``{kind}_*.pth`` of a work dir, newest first."""
     found = [(int(match[1]), path) for path in Path(work_dir).glob('*.pth')
-             if (match := re.fullmatch(r'(?:epoch|iter)_(\d+)\.pth', path.name))]
+             if (match := re.fullmatch(rf'{kind}_(\d+)\.pth', path.name))]
     return [path for _, path in sorted(found, reverse=True)]
 
 
-def find_resume(work_dir: str) -> Optional[str]:
-    """The checkpoint that ``last_checkpoint`` names, else a work dir's newest complete one, else None."""
-    last = Path(work_dir, 'last_checkpoint')
-    candidates = numbered_checkpoints(work_dir)
-    if last.is_file():
-        named = Path(last.read_text().strip())
-        named = named if named.is_file() else Path(work_dir, named.name)
-        candidates = [named, *(path for path in candidates if path.name != named.name)]
-    for path in candidates:
+def first_complete(paths: Iterable[Path]) -> Optional[Tuple[int, int, str]]:
+    """The first of several checkpoints that can be resumed: its step, its epoch and its path."""
+    for path in paths:
         try:
-            check_checkpoint(str(path), resume=True)
-            return str(path)
+            meta = check_checkpoint(str(path), resume=True)['meta']
+            return meta.get('iter', 0), meta.get('epoch', 0), str(path)
         except InputError as error:
             warnings.warn(f'not resumed from: {error}')
     return None
+
+
+def find_resume(work_dir: str) -> Optional[str]:
+    """The checkpoint that ``last_checkpoint`` names, else a work dir's newest complete one, else None.
+
+    Of checkpoints at the same step, it is the one that counts the epoch as done.
+    """
+    last, named = Path(work_dir, 'last_checkpoint'), None
+    if last.is_file():
+        named = Path(last.read_text().strip())
+        named = named if named.is_file() else Path(work_dir, named.name)
+        if found := first_complete([named]):
+            return found[-1]
+    kinds = [[path for path in numbered_checkpoints(work_dir, kind) if path != named] for kind in ('epoch', 'iter')]
+    return max(filter(None, map(first_complete, kinds)), default=(None, ))[-1]
 
 
 def resolve_checkpoint(path: str) -> str:

@@ -1,4 +1,5 @@
-"""Hooks: distillation, vocabulary, seeds, guard, log, report."""
+"""Hooks: checkpoints, distillation, vocabulary, seeds, guard, log, report."""
+from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .broken_images_hook import BrokenImagesHook
 from .clip_distillation_hook import CLIPDistillationHook
 from .epoch_seed_hook import EpochSeedHook
@@ -8,6 +9,6 @@ from .throughput_hook import ThroughputHook
 from .vocabulary_hook import VocabularyHook
 
 __all__ = [
-    'BrokenImagesHook', 'CLIPDistillationHook', 'EpochSeedHook', 'LossGuardHook', 'ReportHook', 'ThroughputHook',
-    'VocabularyHook'
+    'AtomicCheckpointHook', 'BrokenImagesHook', 'CLIPDistillationHook', 'EpochSeedHook', 'LossGuardHook', 'ReportHook',
+    'ThroughputHook', 'VocabularyHook'
 ]
