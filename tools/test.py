@@ -4,7 +4,7 @@ import os
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 from kdeov_mm.utils import (FirstStep, check_weights, load_config, prepare_data, resolve_checkpoint,
-                            user_errors)
+                            set_launcher, user_errors)
 from mmengine.config import DictAction
 from mmengine.runner import Runner
 from mmyolo.registry import RUNNERS
@@ -35,7 +35,7 @@ def main() -> None:
     args = parse_args()
     with user_errors():
         cfg = load_config(args.config, args.cfg_options, args.data_root, args.work_dir)
-        cfg.launcher = args.launcher
+        set_launcher(cfg, args.launcher)
         cfg.resume = False
         cfg.load_from = resolve_checkpoint(args.checkpoint)
         prepare_data(cfg, 'test')

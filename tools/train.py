@@ -3,9 +3,9 @@ import argparse
 import os
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
-from kdeov_mm.utils import (FirstStep, InputError, check_checkpoint, check_weights, find_resume, is_finished,
-                            load_config, prepare_data, user_errors)
-from mmengine.config import Config, DictAction
+from kdeov_mm.utils import (FirstStep, check_checkpoint, check_weights, enable_amp, find_resume, is_finished,
+                            load_config, prepare_data, set_launcher, user_errors)
+from mmengine.config import DictAction
 from mmengine.runner import Runner
 from mmyolo.registry import RUNNERS
 
@@ -24,7 +24,11 @@ def parse_args() -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='go on from this checkpoint; without a value, from the newest complete one in the work dir')
     parser.add_argument(
-        '--amp', action='store_true', help='train with automatic mixed precision (needs a GPU)')
+        '--amp',
+        nargs='?',
+        const='auto',
+        choices=('auto', 'bf16', 'fp16'),
+        help='train with automatic mixed precision; by default in fp16 on a GPU, in bf16 on the CPU')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -39,24 +43,13 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def enable_amp(cfg: Config) -> None:
-    """Wrap the optimizer for automatic mixed precision."""
-    import torch
-    if not torch.cuda.is_available():
-        raise InputError('--amp needs a GPU and there is none; leave --amp out')
-    wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    if wrapper not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise InputError(f'--amp works with optim_wrapper.type OptimWrapper, not {wrapper}; leave --amp out')
-    cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
-
-
 def main() -> None:
     args = parse_args()
     with user_errors():
         cfg = load_config(args.config, args.cfg_options, args.data_root, args.work_dir)
-        cfg.launcher = args.launcher
+        set_launcher(cfg, args.launcher)
         if args.amp:
-            enable_amp(cfg)
+            enable_amp(cfg, args.amp)
         if args.resume:
             path = find_resume(cfg.work_dir) if args.resume == 'auto' else args.resume
             if path:

@@ -1,6 +1,7 @@
-"""Loops and hooks."""
+"""Loops, hooks and optimizer wrappers."""
 from . import hooks
+from .bfloat16_optim_wrapper import BFloat16OptimWrapper
 from .loops import MultiTestLoop
 from .resumable_loop import ResumableTrainLoop
 
-__all__ = ['MultiTestLoop', 'ResumableTrainLoop', 'hooks']
+__all__ = ['BFloat16OptimWrapper', 'MultiTestLoop', 'ResumableTrainLoop', 'hooks']

@@ -2,6 +2,7 @@
 from typing import Sequence
 
 from mmengine.dist import get_rank
+from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
 from mmyolo.registry import LOOPS
 from torch.utils.data import IterableDataset
@@ -9,15 +10,25 @@ from torch.utils.data import IterableDataset
 from kdeov_mm.utils.seeds import seed_step
 
 
+class ValidatedHook(Hook):
+    """Notes in each checkpoint which epoch was validated last."""
+
+    priority = 'VERY_HIGH'
+
+    def after_val_epoch(self, runner, metrics=None) -> None:
+        runner.message_hub.update_info('validated_epoch', runner.epoch)
+
+
 @LOOPS.register_module()
 class ResumableTrainLoop(EpochBasedTrainLoop):
     """An epoch-based loop that, resumed in the middle of an epoch, goes on with the very next batch.
 
-    Give ``CheckpointHook`` ``by_epoch=False`` and an interval in steps. A resumed training then ends with the
+    Give ``AtomicCheckpointHook`` ``by_epoch=False`` and an interval in steps. A resumed training then ends with the
     weights of an undisturbed one, on CPU bit by bit, also with another number of workers (but not for shards):
     each sample's randomness is a function of seed, epoch and index (:class:`~kdeov_mm.datasets.SeededDataset`),
-    each step's of seed and step. With gradient accumulation the interval must be a multiple of the accumulated
-    steps, as gradients are in no checkpoint.
+    each step's of seed and step. A validation that was cut short is made up for, as a learning rate may depend on it.
+    With gradient accumulation the interval must be a multiple of the accumulated steps, as gradients are in no
+    checkpoint.
 
     Args:
         runner: The runner.
@@ -44,9 +55,14 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                 dataset=dict(type='SeededDataset', dataset=dataloader['dataset'], seed=runner.seed),
                 batch_sampler=dict(type='SkipBatchSampler', drop_last=dataloader.pop('drop_last', False)))
         super().__init__(runner, dataloader, *args, **kwargs)
+        runner.register_hook(ValidatedHook())
+        self._begun = False
 
     def run_epoch(self) -> None:
         """Iterate one epoch, or what is left of it."""
+        begun, self._begun = self._begun, True
+        if not begun and self._epoch and self.runner.message_hub.runtime_info.get('validated_epoch', 0) < self._epoch:
+            return  # resumed between an epoch and its validation, which comes next, if it is due
         length = len(self.dataloader)
         self._start = self._iter - self._epoch * length
         if not 0 <= self._start <= length:

@@ -5,10 +5,11 @@ from .clip_distillation_hook import CLIPDistillationHook
 from .epoch_seed_hook import EpochSeedHook
 from .loss_guard_hook import LossGuardHook
 from .report_hook import ReportHook
+from .resumable_early_stopping_hook import ResumableEarlyStoppingHook
 from .throughput_hook import ThroughputHook
 from .vocabulary_hook import VocabularyHook
 
 __all__ = [
     'AtomicCheckpointHook', 'BrokenImagesHook', 'CLIPDistillationHook', 'EpochSeedHook', 'LossGuardHook', 'ReportHook',
-    'ThroughputHook', 'VocabularyHook'
+    'ResumableEarlyStoppingHook', 'ThroughputHook', 'VocabularyHook'
 ]

@@ -1,0 +1,77 @@
+"""What the tools' options ``--launcher`` and ``--amp`` make of a config."""
+import os
+import warnings
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import is_distributed
+
+from .errors import InputError
+
+AMP_WRAPPERS = dict(
+    bf16=dict(type='BFloat16OptimWrapper'),
+    fp16=dict(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic'))
+
+
+def set_launcher(cfg: Config, launcher: str) -> None:
+    """Run as one of several processes; without a GPU, through gloo whatever backend the config names.
+
+    MMEngine starts a process group on GPUs only. Here it is started beforehand, and the config gets a wrapper of the
+    model that asks for no GPU.
+
+    Args:
+        cfg: config, changed in place.
+        launcher: ``none``, ``pytorch`` (torchrun), ``slurm`` or ``mpi``.
+
+    Raises:
+        InputError: if there is no GPU and the launcher is another than torchrun, there are fewer GPUs than processes
+            on this machine, or torchrun has not set its variables.
+    """
+    cfg.launcher = launcher
+    if launcher == 'none':
+        return
+    gpus, local_rank = torch.cuda.device_count(), int(os.environ.get('LOCAL_RANK', 0))
+    if gpus and local_rank < gpus:
+        return
+    if gpus:
+        raise InputError(f'process {local_rank + 1} on this machine has no GPU of its own: there are {gpus}; start as '
+                         'many processes as GPUs, or set CUDA_VISIBLE_DEVICES= to train on the CPU')
+    if launcher != 'pytorch':
+        raise InputError(f'--launcher {launcher} needs GPUs and there is none; on the CPU use tools/dist_train.sh, '
+                         'which has --launcher pytorch')
+    if 'RANK' not in os.environ:
+        raise InputError('--launcher pytorch: this process was not started by torchrun; use tools/dist_train.sh')
+    dist_cfg = cfg.setdefault('env_cfg', {}).setdefault('dist_cfg', {})
+    if dist_cfg.get('backend', 'nccl') != 'gloo':
+        if local_rank == 0:
+            warnings.warn(f'env_cfg.dist_cfg.backend={dist_cfg.get("backend", "nccl")!r} needs GPUs and there is none: '
+                          'gloo takes its place')
+        dist_cfg['backend'] = 'gloo'
+    if not is_distributed():
+        torch.distributed.init_process_group('gloo')
+    cfg.model_wrapper_cfg = dict(
+        dict(type='MMDistributedDataParallel', broadcast_buffers=False,
+             find_unused_parameters=cfg.get('find_unused_parameters', False)),
+        **cfg.get('model_wrapper_cfg') or {}, device_ids=None)
+
+
+def enable_amp(cfg: Config, dtype: str = 'auto') -> None:
+    """Train in mixed precision: replaces the config's optimizer wrapper.
+
+    Args:
+        cfg: config, changed in place.
+        dtype: ``bf16``, ``fp16``, or ``auto``: fp16 on a GPU, bf16 on the CPU.
+
+    Raises:
+        InputError: if fp16 is asked for without a GPU, or the config's wrapper is one that cannot be replaced.
+    """
+    if dtype == 'auto':
+        dtype = 'fp16' if torch.cuda.is_available() else 'bf16'
+    if dtype == 'fp16' and not torch.cuda.is_available():
+        raise InputError('--amp fp16 needs a GPU and there is none; use --amp bf16, or leave --amp out')
+    wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if wrapper not in ('OptimWrapper', *(each['type'] for each in AMP_WRAPPERS.values())):
+        raise InputError(f'--amp works with optim_wrapper.type OptimWrapper, not {wrapper}; leave --amp out')
+    for name in ('dtype', 'loss_scale'):
+        cfg.optim_wrapper.pop(name, None)
+    cfg.optim_wrapper.update(AMP_WRAPPERS[dtype])

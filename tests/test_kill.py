@@ -1,0 +1,139 @@
+"""A training that is killed again and again ends with the weights of an undisturbed one, bit by bit.
+
+``KDEOV_KILLS`` in the environment is the number of kills, ``KDEOV_KILL_SEED`` chooses their moments.
+"""
+import importlib.util
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+EPOCHS, STEPS = 2, 4
+KILLS = int(os.environ.get('KDEOV_KILLS', 4))
+SEED = int(os.environ.get('KDEOV_KILL_SEED', 0))
+
+# New processes are forked from a clean one that has imported everything: twenty trainings need not start Python anew.
+processes = multiprocessing.get_context('forkserver')
+processes.set_forkserver_preload(['kdeov_mm', 'kdeov_mm.models', 'kdeov_mm.engine', 'kdeov_mm.evaluation'])
+
+
+def all_moments():
+    """The moments of a training at which it may be killed, in their order."""
+    moments = []
+    for step in range(1, EPOCHS * STEPS + 1):
+        moments += [('update', step), ('write', step), ('saved', step)]
+        moments += [('validate', step // STEPS)] if step % STEPS == 0 else []
+    return moments
+
+
+def choose_moments(number, seed):
+    """Of each kind one, then at random."""
+    rng, everything = random.Random(seed), all_moments()
+    first = [rng.choice([moment for moment in everything if moment[0] == kind])
+             for kind in ('write', 'validate', 'update', 'saved')][:number]
+    rest = [moment for moment in everything if moment not in first]
+    return sorted(first + rng.sample(rest, number - len(first)), key=everything.index)
+
+
+def wait_for_the_kill(mark, kind, number):
+    """Make this process stop at a moment, and say so by a file."""
+    from mmengine.fileio import LocalBackend
+    from mmengine.optim import OptimWrapper
+    from mmengine.runner import Runner, ValLoop
+
+    def stop():
+        Path(mark).touch()
+        time.sleep(3600)
+
+    put, step, save, validate = LocalBackend.put, OptimWrapper.step, Runner.save_checkpoint, ValLoop.run_iter
+
+    def put_half(self, content, path):
+        if Path(path).name.startswith(f'.iter_{number}.'):
+            Path(path).write_bytes(content[:len(content) // 2])
+            stop()
+        put(self, content, path)
+
+    def step_never(self, **kwargs):
+        if self._inner_count == number:
+            stop()
+        step(self, **kwargs)
+
+    def save_then_stop(self, out_dir, filename, *args, **kwargs):
+        save(self, out_dir, filename, *args, **kwargs)
+        if filename == f'iter_{number}.pth':  # last_checkpoint still names the one before
+            stop()
+
+    def validate_one(self, *args):
+        validate(self, *args)
+        if self.runner.epoch == number:
+            stop()
+    if kind == 'write':
+        LocalBackend.put = put_half
+    elif kind == 'update':
+        OptimWrapper.step = step_never
+    elif kind == 'saved':
+        Runner.save_checkpoint = save_then_stop
+    else:
+        ValLoop.run_iter = validate_one
+
+
+def work(config, work_dir, log, moment):
+    """Run tools/train.py, as far as the moment if there is one."""
+    with open(log, 'w') as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    torch.set_num_threads(1)
+    if moment:
+        wait_for_the_kill(f'{log}.stopped', *moment)
+    spec = importlib.util.spec_from_file_location('tool_train', ROOT / 'tools' / 'train.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    sys.argv = ['train.py', str(config), '--work-dir', str(work_dir), '--resume']
+    tool.main()
+
+
+@pytest.fixture
+def train(demo_config, tmp_path):
+    """Trains stage 1 with validation and a moving average, saving each step; kills at the moment, if one is given."""
+    cfg = demo_config(config=ROOT / 'configs' / 'kdeov_yolov8n_pretrain.py', epochs=EPOCHS)
+    cfg.train_cfg.type = 'ResumableTrainLoop'
+    cfg.default_hooks.checkpoint.update(by_epoch=False, interval=1, max_keep_ckpts=1)
+    cfg.custom_hooks.append(
+        dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.1, update_buffers=True, priority=49))
+    cfg.dump(str(tmp_path / 'config.py'))
+
+    def run(name, moment=None):
+        log = tmp_path / f'{name} {moment}.txt'
+        process = processes.Process(target=work, args=(tmp_path / 'config.py', tmp_path / name, log, moment))
+        process.start()
+        while process.is_alive() and not Path(f'{log}.stopped').exists():
+            time.sleep(0.02)
+        process.kill()
+        process.join()
+        assert process.exitcode == (-signal.SIGKILL if moment else 0), log.read_text()[-3000:]
+        return tmp_path / name
+    return run
+
+
+@pytest.mark.slow
+def test_a_training_killed_at_any_moment_gives_the_weights_of_an_undisturbed_one(train):
+    cut = None
+    for moment in choose_moments(KILLS, SEED):
+        cut = train('cut', moment)
+        kind, step = moment
+        if kind == 'write':
+            assert [path.name for path in cut.glob('.iter_*.pth')] and not (cut / f'iter_{step}.pth').exists()
+    cut, whole = train('cut'), train('whole')
+    last = f'iter_{EPOCHS * STEPS}.pth'
+    first, second = (torch.load(path / last, weights_only=True) for path in (cut, whole))
+    for part in ('state_dict', 'ema_state_dict'):
+        assert first[part].keys() == second[part].keys()
+        assert [name for name in second[part] if not torch.equal(first[part][name], second[part][name])] == []
+    assert not list(cut.glob('.*.pth'))
