@@ -1,4 +1,5 @@
 """tools/train.py and tools/test.py: bad input gets one line and exit status 2; training resumes and stops."""
+import errno
 import importlib.util
 import json
 import os
@@ -12,7 +13,7 @@ import pytest
 import torch
 from mmengine.runner import CheckpointLoader
 
-from kdeov_mm.utils import load_config, resolve_checkpoint
+from kdeov_mm.utils import FirstStep, load_config, resolve_checkpoint, user_errors
 from kdeov_mm.utils.config import leaves
 
 TOOLS = Path(__file__).resolve().parents[1] / 'tools'
@@ -234,7 +235,17 @@ def test_bad_checkpoints(fail, world):
 
 def test_amp_without_gpu(fail, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    assert '--amp needs a GPU' in fail('train', 'config.py', '--data-root', 'coco', '--amp')
+    assert '--amp fp16 needs a GPU' in fail('train', 'config.py', '--data-root', 'coco', '--amp', 'fp16')
+
+
+def test_a_full_disk_in_training_is_said_in_one_line(capsys):
+    first = FirstStep()
+    first.reached = True
+    with pytest.raises(SystemExit) as stop, user_errors(until=first):
+        raise OSError(errno.ENOSPC, 'epoch_2.pth could not be written')
+    assert stop.value.code == 2 and capsys.readouterr().err.endswith('epoch_2.pth could not be written\n')
+    with pytest.raises(OSError), user_errors(until=first):
+        raise OSError(errno.EIO, 'another error keeps its traceback')
 
 
 def test_errors_of_hooks_before_training(fail):

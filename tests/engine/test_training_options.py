@@ -101,7 +101,8 @@ def test_bfloat16_on_the_cpu_is_close_to_float32(make_config, losses, config):
     cfg.experiment_name += '_bf16'
     runner = train(cfg)
     assert dtypes == {(torch.bfloat16, torch.float32)}  # embeddings stay float32
-    assert seen != full and seen == pytest.approx(full, rel=0.05)
+    assert seen[0] != full[0] and seen[0] == pytest.approx(full[0], rel=0.01)
+    assert seen == pytest.approx(full, rel=0.15)  # later steps are of weights that have drifted apart
     assert {value.dtype for value in runner.model.parameters()} == {torch.float32}
     assert all(value.isfinite().all() for value in runner.model.state_dict().values())
 
@@ -197,8 +198,8 @@ def test_the_learning_rate_falls_on_a_plateau(make_config, scores):
     title = 'Learning rate by a metric'
     cfg = make_config(title, epochs=5)
     patience = next(each.patience for each in cfg.param_scheduler if each.type == 'ReduceOnPlateauLR')
-    scores([0.5] * (patience + 2))
-    cfg.train_cfg.max_epochs = patience + 2
+    scores([0.5] * (patience + 3))  # the best, those it waits, and the one after; the very last changes nothing
+    cfg.train_cfg.max_epochs = patience + 3
     runner = train(cfg)
     rates = [group['lr'] for group in runner.optim_wrapper.param_groups]
     assert rates == pytest.approx([2e-3 * 0.5] * len(rates))
@@ -224,7 +225,7 @@ def test_a_plateau_is_resumed_also_after_a_validation_that_was_cut_short(make_co
     resumed = train(config(), Path(cut.work_dir, 'epoch_2.pth'))
     assert differing(weights(resumed), weights(whole)) == []
     rates = [[group['lr'] for group in runner.optim_wrapper.param_groups] for runner in (resumed, whole)]
-    assert rates[0] == rates[1] == pytest.approx([2e-3 * 0.25] * len(rates[0]))
+    assert rates[0] == rates[1] == pytest.approx([2e-3 * 0.5] * len(rates[0]))
 
 
 @pytest.mark.slow
