@@ -14,11 +14,11 @@ import torch
 from kdeov_mm.apis import build_vocabulary, load_model
 from kdeov_mm.datasets import TeacherStoreWriter
 from kdeov_mm.models.boxes import to_input, to_original
-from kdeov_mm.models.clip import RegionTeacher, TextBank
-from kdeov_mm.models.clip.loading import weights_id
-from kdeov_mm.utils import InputError, load_config, prepare_data, resolve_checkpoint, user_errors
+from kdeov_mm.models.clip import RegionTeacher, TextBank, identify_teacher
+from kdeov_mm.utils import load_config, prepare_data, resolve_checkpoint, user_errors
+from kdeov_mm.utils.config import find_hook
 from kdeov_mm.utils.files import sha256
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import barrier, get_dist_info, init_dist
 from mmengine.registry import init_default_scope
@@ -43,14 +43,6 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
-
-
-def find_hook(cfg: Config, kind: str) -> dict:
-    """The config of a hook."""
-    found = [hook for hook in cfg.get('custom_hooks', []) if hook['type'] == kind]
-    if not found:
-        raise InputError(f'custom_hooks: the config has no {kind}; give the config that trains with the teacher online')
-    return found[0]
 
 
 @torch.no_grad()
@@ -98,7 +90,7 @@ def main() -> None:
             'an empty background', 'nothing but a background')), distillation['text_encoder'], 'none')
         source = distillation['teacher']
         identity = dict(
-            content='regions', teacher=weights_id(source['model_name'], source.get('pretrained')),
+            content='regions', teacher=identify_teacher(source),
             student=sha256(checkpoint), annotations=sha256(dataset.ann_file), classes=list(names),
             proposals=model.bbox_head.proposals, proposal_score=model.bbox_head.proposal_score,
             proposal_object=model.bbox_head.proposal_object, shard_size=args.shard_size)

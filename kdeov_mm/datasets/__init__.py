@@ -1,3 +1,4 @@
+from .cached_teacher import CachedTeacherDataset, LoadTeacherEmbedding
 from .image_text import ImageTextDataset
 from .load_image import LoadImageReduced
 from .mixture_sampler import MixtureSampler
@@ -13,7 +14,8 @@ from .teacher_store import TeacherStore, TeacherStoreWriter
 from .transforms import ObjectSafeCrop
 
 __all__ = [
-    'HardNegativeSampler', 'ImageTextDataset', 'ImageTextShards', 'LoadImageReduced', 'LoadRegions',
-    'MixtureSampler', 'ObjectSafeCrop', 'OVCocoDataset', 'OVLVISDataset', 'PackRegions', 'SeededDataset',
-    'SkipBatchSampler', 'TeacherStore', 'TeacherStoreWriter', 'ensure_world', 'world_concepts'
+    'CachedTeacherDataset', 'HardNegativeSampler', 'ImageTextDataset', 'ImageTextShards', 'LoadImageReduced',
+    'LoadRegions', 'LoadTeacherEmbedding', 'MixtureSampler', 'ObjectSafeCrop', 'OVCocoDataset', 'OVLVISDataset',
+    'PackRegions', 'SeededDataset', 'SkipBatchSampler', 'TeacherStore', 'TeacherStoreWriter', 'ensure_world',
+    'world_concepts'
 ]

@@ -90,7 +90,7 @@ class TeacherStore:
                 if (self.root / IDENTITY).is_file() else 'is no teacher store; make it first'
             raise FileNotFoundError(f'teacher store "{self.root}" {state}')
         if identity is not None:
-            check_identity(self.root, json.loads(json.dumps(dict(identity))))
+            self.check(identity)
         self.identity = json.loads((self.root / IDENTITY).read_text())
         index = json.loads((self.root / INDEX).read_text())
         self.shards = []
@@ -106,6 +106,10 @@ class TeacherStore:
                 raise ValueError(f'teacher store: "{path}" cannot be read: {error}') from error
         lengths = [len(next(iter(shard.values()))) for shard in self.shards]
         self.ends = list(accumulate(lengths))
+
+    def check(self, identity: Mapping) -> None:
+        """Raise ValueError where the store was made by something else, in the fields that are named here."""
+        check_identity(self.root, json.loads(json.dumps(dict(identity))))
 
     def __len__(self) -> int:
         return self.ends[-1] if self.ends else 0

@@ -1,7 +1,8 @@
 """Models: the student, its parts, and the frozen side."""
 from .assigner import ClassAgnosticTaskAlignedAssigner
 from .baselines import YOLOWorld
-from .clip import OpenCLIPTeacher, OpenCLIPTextEncoder, PrecomputedTextEncoder, TextBank
+from .clip import (EnsembleTeacher, EnsembleTextEncoder, OpenCLIPTeacher, OpenCLIPTextEncoder, PrecomputedTextEncoder,
+                   TextBank)
 from .dual_encoder import OpenCLIPDualEncoder
 from .fusion import CrossAttentionFusion, FiLMFusion
 from .kdeov import KDEOV
@@ -13,7 +14,8 @@ from .projector import Projector
 
 __all__ = [
     'AffinityMimickingLoss', 'ClassAgnosticTaskAlignedAssigner', 'ContrastiveRelationalLoss', 'CrossAttentionFusion',
-    'CrossModalAlignmentLoss', 'DistillationLoss', 'FeatureAlignmentLoss', 'FiLMFusion', 'InteractiveContrastiveLoss',
-    'KDEOV', 'OpenCLIPDualEncoder', 'OpenCLIPTeacher', 'OpenCLIPTextEncoder', 'OpenVocabHead', 'OpenVocabHeadModule',
-    'PrecomputedTextEncoder', 'Projector', 'SigmoidLoss', 'SimilarityDistillationLoss', 'TextBank', 'YOLOWorld'
+    'CrossModalAlignmentLoss', 'DistillationLoss', 'EnsembleTeacher', 'EnsembleTextEncoder', 'FeatureAlignmentLoss',
+    'FiLMFusion', 'InteractiveContrastiveLoss', 'KDEOV', 'OpenCLIPDualEncoder', 'OpenCLIPTeacher',
+    'OpenCLIPTextEncoder', 'OpenVocabHead', 'OpenVocabHeadModule', 'PrecomputedTextEncoder', 'Projector', 'SigmoidLoss',
+    'SimilarityDistillationLoss', 'TextBank', 'YOLOWorld'
 ]

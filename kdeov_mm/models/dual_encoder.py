@@ -10,7 +10,7 @@ from mmyolo.registry import MODELS
 from torch import Tensor
 
 from .clip.loading import check_source
-from .clip.teacher import input_size, open_clip_preprocess, resize
+from .clip.preprocess import Preprocess, find_preprocess
 
 
 @MODELS.register_module()
@@ -22,7 +22,7 @@ class OpenCLIPDualEncoder(BaseModel):
         model_name: An OpenCLIP model name.
         pretrained: Weights to start from: an OpenCLIP tag or a local file; None starts from random weights.
         max_logit_scale: Upper bound of the learnt exp(log temperature); 100 in CLIP.
-        data_preprocessor: Gives RGB in [0, 1]; the tower's own mean and std are applied here.
+        data_preprocessor: Gives RGB in [0, 1]; the tower's own preprocessing is applied here.
     """
 
     def __init__(self, model_name: str, pretrained: Optional[str] = None, max_logit_scale: float = 100.,
@@ -32,18 +32,15 @@ class OpenCLIPDualEncoder(BaseModel):
         self.clip = open_clip.create_model(model_name, pretrained=pretrained)
         self.tokenizer = open_clip.get_tokenizer(model_name)
         self.max_logit_scale = max_logit_scale
-        preprocess = open_clip_preprocess(self.clip.visual)
-        self.register_buffer('mean', torch.tensor(preprocess['mean']).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer('std', torch.tensor(preprocess['std']).view(1, 3, 1, 1), persistent=False)
+        self.preprocess = Preprocess(find_preprocess(model_name, pretrained))
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Embed RGB images in [0, 1], ``[B, 3, H, W]``; float32, L2-normalised, ``[B, D]``."""
-        images = resize(images, input_size(self.clip.visual))
-        return F.normalize(self.clip.encode_image((images - self.mean) / self.std).float(), dim=-1)
+        return F.normalize(self.clip.encode_image(self.preprocess(images)).float(), dim=-1)
 
     def encode_text(self, texts: List[str]) -> Tensor:
         """Embed texts; float32, L2-normalised, ``[N, D]``."""
-        return F.normalize(self.clip.encode_text(self.tokenizer(texts).to(self.mean.device)).float(), dim=-1)
+        return F.normalize(self.clip.encode_text(self.tokenizer(texts).to(self.preprocess.mean.device)).float(), dim=-1)
 
     def forward(self, inputs: Tensor, data_samples: Optional[List[DetDataSample]] = None,
                 mode: str = 'tensor') -> Union[dict, List[DetDataSample], Tensor]:

@@ -70,6 +70,18 @@ def read_config(path: str) -> Config:
         raise InputError(f'config file {path} cannot be read: {type(error).__name__}: {error}') from error
 
 
+def find_hook(cfg: Config, kind: str) -> dict:
+    """The config of a hook among ``custom_hooks``.
+
+    Raises:
+        InputError: There is none.
+    """
+    found = [hook for hook in cfg.get('custom_hooks', []) if hook['type'] == kind]
+    if not found:
+        raise InputError(f'custom_hooks: the config has no {kind}; give the config that trains with the teacher online')
+    return found[0]
+
+
 def drop_collate_scope(cfg: Config) -> None:
     """Remove the ``_scope_`` that MMEngine adds to collate functions inherited from ``mmyolo::``.
 

@@ -1,6 +1,7 @@
 """Randomness as a function of numbers, such as seed, epoch and index, instead of a history."""
 import random
-from typing import Sequence
+from contextlib import contextmanager
+from typing import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +18,19 @@ def seed_sample(*numbers: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.default_generator.manual_seed(seed)  # torch.manual_seed would also turn to the GPU, in every worker
+
+
+@contextmanager
+def seeded_sample(*numbers: int) -> Iterator[None]:
+    """Seed as :func:`seed_sample` does for a block; after it all generators go on as if it had not been."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    seed_sample(*numbers)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
 
 
 def seed_step(*numbers: int) -> None:

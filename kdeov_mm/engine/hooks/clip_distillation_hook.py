@@ -3,11 +3,12 @@ from typing import List, Optional, Sequence, Tuple
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmyolo.registry import HOOKS, MODELS
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from kdeov_mm.models.clip import RegionTeacher, TextBank
+from kdeov_mm.models.clip import RegionTeacher, TextBank, describe_teacher, teacher_view
 from kdeov_mm.utils import unwrap
 from kdeov_mm.utils.seeds import choose_caption
 
@@ -16,17 +17,19 @@ from kdeov_mm.utils.seeds import choose_caption
 class CLIPDistillationHook(Hook):
     """Fills ``teacher_embedding`` (and ``caption_embedding``) in the data samples before each step.
 
-    The teacher sees the very images that the student sees, after augmentation. It lives in this hook, so it
-    is in no checkpoint, no optimizer and no distributed graph.
+    The teacher sees the very images that the student sees, after augmentation, without padding and in its own
+    preprocessing. It lives in this hook, so it is in no checkpoint, no optimizer and no distributed graph.
 
     Args:
-        teacher: Config of an image teacher (``OpenCLIPTeacher``).
+        teacher: Config of an image teacher (``OpenCLIPTeacher``, ``EnsembleTeacher``).
         text_encoder: Config of the text encoder for captions and background prompts; None: no captions.
         regions: Whether the head may ask the teacher about regions; needs a text encoder.
         proposals_from_epoch: First epoch (from 0) in which unlabelled proposals are shown to the teacher.
         background_prompts: Texts that describe a region without an object.
         caption_choice: Which of an image's captions an epoch takes: ``turn``, one after the other, or ``random``, a
             function of seed, epoch and image, so that images take theirs independently.
+        train: Whether the hook does all this in training; False where a ``CachedTeacherDataset`` does, and the teacher
+            is then loaded for tests alone.
         test: Whether test batches get ``teacher_embedding`` too, so that metrics report the teacher beside
             the student.
 
@@ -39,7 +42,7 @@ class CLIPDistillationHook(Hook):
     def __init__(self, teacher: dict, text_encoder: Optional[dict] = None, regions: bool = True,
                  proposals_from_epoch: int = 1,
                  background_prompts: Sequence[str] = ('an empty background', 'nothing but a background'),
-                 caption_choice: str = 'turn', test: bool = True) -> None:
+                 caption_choice: str = 'turn', train: bool = True, test: bool = True) -> None:
         if regions and text_encoder is None:
             raise ValueError('text_encoder: regions=True needs one for the background prompts; give one, '
                              'or set regions=False')
@@ -49,7 +52,7 @@ class CLIPDistillationHook(Hook):
         self.teacher_cfg, self.text_encoder = teacher, text_encoder
         self.regions, self.proposals_from_epoch = regions, proposals_from_epoch
         self.background_prompts = list(background_prompts)
-        self.test = test
+        self.train, self.test = train, test
         self.teacher = None
         self.captions = {}
         self.caption_encoder = None
@@ -71,7 +74,11 @@ class CLIPDistillationHook(Hook):
         return model
 
     def before_train(self, runner) -> None:
+        if not self.train:
+            return
         model = self.build(runner)
+        batch_size = runner.train_dataloader.batch_size or runner.train_dataloader.batch_sampler.batch_size
+        print_log(describe_teacher(self.teacher, batch_size), 'current')
         if self.text_encoder is not None and model.loss_image is not None and 'captions' in model.loss_image.inputs:
             self.read_captions(runner.train_dataloader.dataset)
         if self.regions and model.with_bbox:
@@ -90,10 +97,12 @@ class CLIPDistillationHook(Hook):
             self.captions = dict(zip(bank.names, bank.embeddings))
 
     def before_train_epoch(self, runner) -> None:
-        if self.student.with_bbox:
+        if self.train and self.student.with_bbox:
             self.student.bbox_head.show_proposals = runner.epoch >= self.proposals_from_epoch
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: dict = None) -> None:
+        if not self.train:
+            return
         self.fill(data_batch)
         if self.captions or self.caption_encoder:
             captioned = [sample for sample in data_batch['data_samples'] if sample.get('captions')]
@@ -123,12 +132,15 @@ class CLIPDistillationHook(Hook):
 
     def fill(self, data_batch: dict) -> None:
         """Embed the batch's images (uint8 BGR, ``[3, H, W]`` each) into ``teacher_embedding``."""
-        device = self.teacher.mean.device
-        images = [image.to(device).flip(0).float() / 255 for image in data_batch['inputs']]
-        height, width = (max(image.shape[i] for image in images) for i in (1, 2))
-        self.images = torch.stack([  # regions are cut from one batch, padded as the student's
-            torch.nn.functional.pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images])
-        for sample, embedding in zip(data_batch['data_samples'], self.teacher.encode_image(images)):
+        inputs, samples = data_batch['inputs'], data_batch['data_samples']
+        if self.regions:
+            images = [image.to(self.teacher.device).flip(0).float() / 255 for image in inputs]
+            height, width = (max(image.shape[i] for image in images) for i in (1, 2))
+            self.images = torch.stack([  # regions are cut from one batch, padded as the student's
+                torch.nn.functional.pad(image, (0, width - image.shape[2], 0, height - image.shape[1]))
+                for image in images])
+        views = teacher_view(inputs, samples, self.teacher.device)
+        for sample, embedding in zip(samples, self.teacher.encode_image(views)):
             sample.teacher_embedding = embedding
 
     def embed_regions(self, boxes: List[Tensor]) -> Tuple[Tensor, Tensor]:

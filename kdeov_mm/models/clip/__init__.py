@@ -1,14 +1,17 @@
-"""The frozen side: image teacher, text encoders, text bank."""
+"""The frozen side: image teachers, text encoders, text bank."""
+from .ensemble import EnsembleTeacher, EnsembleTextEncoder, identify_teacher
 from .loading import load_open_clip
 from .precomputed_text_encoder import PrecomputedTextEncoder
 from .prompts import TEMPLATES
 from .region_teacher import RegionTeacher
-from .teacher import OpenCLIPTeacher
+from .teacher import OpenCLIPTeacher, describe_teacher
+from .teacher_view import teacher_view
 from .text_bank import TextBank
 from .text_encoder import OpenCLIPTextEncoder
 from .vocabulary import read_names
 
 __all__ = [
-    'OpenCLIPTeacher', 'OpenCLIPTextEncoder', 'PrecomputedTextEncoder', 'RegionTeacher', 'TEMPLATES', 'TextBank',
-    'load_open_clip', 'read_names'
+    'EnsembleTeacher', 'EnsembleTextEncoder', 'OpenCLIPTeacher', 'OpenCLIPTextEncoder', 'PrecomputedTextEncoder',
+    'RegionTeacher', 'TEMPLATES', 'TextBank', 'describe_teacher', 'identify_teacher', 'load_open_clip', 'read_names',
+    'teacher_view'
 ]

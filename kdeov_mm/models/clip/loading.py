@@ -1,5 +1,6 @@
 """Loading of OpenCLIP models, by name and tag or from a local file."""
 import difflib
+import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import List, Optional
@@ -58,7 +59,7 @@ def check_source(model_name: str, pretrained: Optional[str]) -> None:
                          f'not have; set model_name={model_name + "-quickgelu"!r}')
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)  # the members of an ensemble, too
 def load_open_clip(model_name: str, pretrained: Optional[str]) -> nn.Module:
     """Load a frozen OpenCLIP model in inference mode; image teacher and text encoder share one copy.
 
@@ -78,7 +79,11 @@ def load_open_clip(model_name: str, pretrained: Optional[str]) -> nn.Module:
 
 
 def weights_id(model_name: str, pretrained: Optional[str]) -> str:
-    """A short identity of a model's weights: the SHA-256 of a local file, else the tag."""
+    """A short identity of a model's weights: the SHA-256 of a local file or of a folder's files, else the tag."""
+    schema, _, folder = model_name.partition(':')
+    if schema == 'local-dir':
+        files = sorted(path for path in Path(folder).iterdir() if path.is_file())
+        return f'{model_name}:{hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()[:16]}'
     pretrained = find_weights(model_name, pretrained)
     if pretrained is not None and Path(pretrained).is_file():
         return f'{model_name}:{sha256(pretrained)[:16]}'

@@ -1,5 +1,8 @@
 """The frozen image teacher."""
-from typing import Optional, Sequence, Tuple, Union
+import time
+from dataclasses import asdict
+from functools import cached_property
+from typing import Optional, Sequence, Union
 
 import torch
 import torch.nn.functional as F
@@ -7,7 +10,10 @@ from mmyolo.registry import MODELS
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from .loading import load_open_clip
+from .loading import load_open_clip, weights_id
+from .preprocess import Preprocess, find_preprocess
+
+DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 
 
 @MODELS.register_module()
@@ -20,50 +26,74 @@ class OpenCLIPTeacher:
         model_name: An OpenCLIP model name, such as ``ViT-B-32``.
         pretrained: An OpenCLIP tag or a local weights file; None gives random weights.
         batch_size: Most images in one forward pass.
+        preprocess: What to change in the preprocessing that the weights bring, see
+            :func:`~kdeov_mm.models.clip.preprocess.find_preprocess`. ``dict(resize_mode='squash')`` shows the teacher
+            all of an oblong image, of which most models' own preprocessing shows the middle.
+        dtype: ``fp32``, ``bf16`` or ``fp16``: what the model computes in (by autocast, whatever the student does).
+
+    Raises:
+        ValueError: An unknown dtype, preprocessing, model or tag, or a file that does not hold weights of this model.
+        FileNotFoundError: ``pretrained`` is a path without a file.
     """
 
-    def __init__(self, model_name: str, pretrained: Optional[str] = None, batch_size: int = 256) -> None:
+    def __init__(self, model_name: str, pretrained: Optional[str] = None, batch_size: int = 256,
+                 preprocess: Optional[dict] = None, dtype: str = 'fp32') -> None:
+        if dtype not in DTYPES:
+            raise ValueError(f'dtype: must be one of {", ".join(DTYPES)}, got {dtype!r}')
         self.model = load_open_clip(model_name, pretrained)
         self.name = model_name
         self.batch_size = batch_size
-        visual = self.model.visual
-        self.image_size = input_size(visual)
-        preprocess = open_clip_preprocess(visual)
-        self.mean = torch.tensor(preprocess['mean']).view(1, 3, 1, 1)
-        self.std = torch.tensor(preprocess['std']).view(1, 3, 1, 1)
+        self.dtype = DTYPES[dtype]
+        self.preprocess = Preprocess(find_preprocess(model_name, pretrained, preprocess))
+        self.image_size = self.preprocess.size
+
+    @staticmethod
+    def identify(model_name: str, pretrained: Optional[str] = None, batch_size: int = 256,
+                 preprocess: Optional[dict] = None, dtype: str = 'fp32') -> dict:
+        """What the embeddings of a teacher with these arguments depend on; no weights are loaded."""
+        return dict(weights=weights_id(model_name, pretrained), dtype=dtype,
+                    preprocess=asdict(find_preprocess(model_name, pretrained, preprocess)))
 
     def to(self, device) -> 'OpenCLIPTeacher':
         self.model.to(device)
-        self.mean, self.std = self.mean.to(device), self.std.to(device)
+        self.preprocess.to(device)
         return self
 
     @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.preprocess.mean.device
+
+    @cached_property
     def embed_dims(self) -> int:
         """The dimension D of the embeddings."""
-        with torch.inference_mode():
-            return self.model.encode_image(torch.zeros(1, 3, *self.image_size, device=self.mean.device)).shape[-1]
+        return self._embed(torch.zeros(1, 3, *self.image_size, device=self.device)).shape[-1]
 
     @property
     def logit_scale(self) -> float:
         """The factor that turns cosine similarities into logits (exp of CLIP's learnt log temperature)."""
         return float(self.model.logit_scale.exp())
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the weights, those of the text tower included."""
+        return sum(tensor.nbytes for tensor in (*self.model.parameters(), *self.model.buffers()))
+
     @torch.no_grad()
     def encode_image(self, images: Union[Tensor, Sequence[Tensor]]) -> Tensor:
-        """Embed whole images.
+        """Embed whole images, each preprocessed as the teacher's training did.
 
         Args:
-            images: RGB in [0, 1], ``[B, 3, H, W]`` or B images ``[3, H, W]`` of any sizes; each is resized to the
-                teacher's own input size.
+            images: RGB in [0, 1], ``[B, 3, H, W]`` or B images ``[3, H, W]`` of any sizes.
 
         Returns:
             Tensor: float32, L2-normalised, ``[B, D]``.
         """
         if len({tuple(image.shape) for image in images}) > 1:
-            images = torch.cat([resize(image[None], self.image_size) for image in images])
-        elif not isinstance(images, Tensor):
+            return self._embed(torch.cat([self.preprocess.fit(image[None]) for image in images]))
+        if not isinstance(images, Tensor):
             images = torch.stack(tuple(images))
-        return self._embed(resize(images, self.image_size))
+        return self._embed(self.preprocess.fit(images))
 
     @torch.no_grad()
     def encode_regions(self, images: Tensor, boxes: Sequence[Tensor], context: float = 1.2) -> Tensor:
@@ -85,30 +115,22 @@ class OpenCLIPTeacher:
         return self._embed(roi_align(images, crops, self.image_size, sampling_ratio=2, aligned=True))
 
     def _embed(self, images: Tensor) -> Tensor:
+        """Embed images of the teacher's size."""
         if not len(images):
             return images.new_zeros(0, self.embed_dims)
-        images = (images - self.mean) / self.std
-        parts = [self.model.encode_image(part) for part in images.split(self.batch_size)]
-        return F.normalize(torch.cat(parts).float(), dim=-1)
+        images = self.preprocess.normalize(images)
+        mixed = self.dtype != torch.float32
+        with torch.inference_mode(), torch.autocast(images.device.type, self.dtype if mixed else None, enabled=mixed):
+            parts = [self.model.encode_image(part) for part in images.split(self.batch_size)]
+        return F.normalize(torch.cat(parts).float(), dim=-1)  # outside inference mode: a loss may use it
 
 
-def input_size(visual) -> Tuple[int, int]:
-    """Height and width in pixels that an OpenCLIP image tower takes."""
-    size = visual.image_size
-    return (size, size) if isinstance(size, int) else tuple(size)
-
-
-def resize(images: Tensor, size: Tuple[int, int]) -> Tensor:
-    """Resize images in [0, 1], ``[B, 3, H, W]``, as CLIP's preprocessing interpolates."""
-    if images.shape[-2:] == size:
-        return images
-    return F.interpolate(images, size, mode='bicubic', antialias=True).clamp(0, 1)
-
-
-def open_clip_preprocess(visual) -> dict:
-    """The preprocessing (mean, std, size, interpolation) that belongs to an OpenCLIP image tower."""
-    preprocess = getattr(visual, 'preprocess_cfg', None)
-    if preprocess is None:
-        from open_clip.transform import PreprocessCfg
-        preprocess = vars(PreprocessCfg())
-    return preprocess
+def describe_teacher(teacher, batch_size: int) -> str:
+    """One line about a teacher's memory and its time for a batch, which is measured once after a warm-up."""
+    images = torch.zeros(batch_size, 3, *teacher.image_size, device=teacher.device)
+    for _ in range(2):
+        start = time.perf_counter()
+        teacher.encode_image(images).cpu()  # waits for the device
+        seconds = time.perf_counter() - start
+    return (f'Teacher {teacher.name}: {teacher.num_bytes / 2**20:.1f} MiB of weights, {seconds * 1000:.1f} ms for a '
+            f'batch of {batch_size} images on {teacher.device}')

@@ -1,0 +1,138 @@
+"""Training from a teacher's stored embeddings: every sample is replayed as the teacher saw it."""
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Optional, Sequence
+
+import numpy as np
+import torch.nn.functional as F
+from mmcv.transforms import BaseTransform, Compose
+from mmyolo.registry import DATASETS, MODELS, TRANSFORMS
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from kdeov_mm.models.clip import identify_teacher
+from kdeov_mm.utils.files import sha256
+from kdeov_mm.utils.seeds import mix_seed, seeded_sample
+from .teacher_store import TeacherStore
+
+open_store = lru_cache(maxsize=8)(TeacherStore)
+IMAGES, CAPTIONS = 'images', 'captions'  # the two parts of a store, each a TeacherStore
+
+
+def view_seed(seed: int, index: int, view: int) -> int:
+    """The seed of an image's augmented view."""
+    return mix_seed(seed, index, view)
+
+
+def data_identity(dataset: Dataset) -> dict:
+    """What identifies the images of a data set: its annotation file, its classes, and all names and captions."""
+    folder = (getattr(dataset, 'data_prefix', None) or {}).get('img') or ''
+    digest = hashlib.sha256(json.dumps(dataset.metainfo.get('classes')).encode())  # whose boxes transforms may look at
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        item = [info['img_path'].removeprefix(folder), list(info.get('captions') or [])]
+        digest.update(json.dumps(item).encode())
+    ann_file = getattr(dataset, 'ann_file', None)
+    return dict(num_images=len(dataset), images=digest.hexdigest(), annotations=sha256(ann_file) if ann_file else None)
+
+
+def describe_pipeline(pipeline: Sequence[dict]) -> list:
+    """A pipeline's configs as JSON values."""
+    return json.loads(json.dumps(list(pipeline), default=str))
+
+
+@TRANSFORMS.register_module()
+class LoadTeacherEmbedding(BaseTransform):
+    """Runs a pipeline that packs a sample, and adds ``teacher_embedding`` (and ``caption_embedding``) from a store.
+
+    The store's augmented views are replayed: one of them is drawn, and the pipeline runs from the view's seed. A store
+    of one canonical view leaves the augmentation free. Of several captions one is drawn. All is drawn as any other
+    augmentation, so that in ``ResumableTrainLoop`` it is a function of seed, epoch and index.
+
+    Args:
+        store: Folder that ``tools/cache_teacher.py`` wrote.
+        transforms: The pipeline.
+        verify: See ``TeacherStore``.
+
+    Raises:
+        FileNotFoundError, ValueError: See ``TeacherStore``.
+    """
+
+    def __init__(self, store: str, transforms: Sequence[dict], verify: bool = True) -> None:
+        self.images = open_store(str(Path(store, IMAGES)), verify=verify)
+        folder = Path(store, CAPTIONS)
+        self.captions = open_store(str(folder), verify=verify) if folder.is_dir() else None
+        self.transforms = Compose(transforms)
+
+    def transform(self, results: dict) -> Optional[dict]:
+        """Pack the sample; None where the pipeline refuses it or the teacher could not read the image."""
+        row = {name: value[0] for name, value in self.images.rows([results['sample_idx']]).items()}
+        view = np.random.randint(len(row['embedding']))
+        caption = None
+        if self.captions is not None and results.get('captions'):
+            caption = int(row['first_caption']) + np.random.randint(len(results['captions']))
+        if not row['embedding'][view].any():
+            return None
+        if 'seed' in row:
+            with seeded_sample(int(row['seed'][view])):
+                packed = self.transforms(results)
+        else:
+            packed = self.transforms(results)
+        if packed is not None:
+            packed['data_samples'].teacher_embedding = unpack(row['embedding'][view])
+            if caption is not None:
+                packed['data_samples'].caption_embedding = unpack(self.captions.rows([caption])['embedding'][0])
+        return packed
+
+
+def unpack(embedding: Tensor) -> Tensor:
+    """A stored embedding as the teacher gives it: float32, L2-normalised."""
+    return F.normalize(embedding.float(), dim=-1)
+
+
+@DATASETS.register_module()
+class CachedTeacherDataset(Dataset):
+    """A data set whose samples bring the teacher's embeddings with them; no teacher is loaded.
+
+    All else is the wrapped data set's.
+
+    Args:
+        dataset: Config of a data set with an index and a pipeline, as it is trained on with the teacher online.
+        store: Folder that ``tools/cache_teacher.py`` wrote for it.
+        teacher: Config of the teacher that the store must be of; None accepts any.
+        text_encoder: Config of the text encoder that the captions must be of; None accepts any, or none.
+        verify: Whether to compare the store's files with their checksums, which reads them once.
+
+    Raises:
+        FileNotFoundError: The store is not there or not finished.
+        ValueError: It is damaged, or of another teacher, other data or another pipeline.
+    """
+
+    def __init__(self, dataset: dict, store: str, teacher: Optional[dict] = None, text_encoder: Optional[dict] = None,
+                 verify: bool = True) -> None:
+        pipeline = list(dataset['pipeline'])
+        load = dict(type='LoadTeacherEmbedding', store=store, transforms=pipeline, verify=verify)
+        self.dataset = DATASETS.build({**dataset, 'pipeline': [load]})
+        data = data_identity(self.dataset)
+        wanted, images = dict(data), open_store(str(Path(store, IMAGES)), verify=verify)
+        if images.identity['views']:
+            wanted['pipeline'] = describe_pipeline(pipeline)
+        if teacher is not None:
+            wanted['teacher'] = identify_teacher(teacher)
+        images.check(wanted)
+        if text_encoder is not None:
+            open_store(str(Path(store, CAPTIONS)), verify=verify).check(
+                dict(data, text_encoder=MODELS.build(text_encoder).id))
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> dict:
+        return self.dataset[index]
+
+    def __getattr__(self, name: str) -> Any:
+        if name == 'dataset' or name.startswith('__'):  # not there yet while unpickling
+            raise AttributeError(name)
+        return getattr(self.dataset, name)

@@ -1,0 +1,102 @@
+"""OpenCLIP's preprocessing, of tensors."""
+import json
+from pathlib import Path
+from typing import Mapping, Optional, Tuple
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from open_clip.transform import PreprocessCfg, center_crop_or_pad, merge_preprocess_dict
+from torch import Tensor, nn
+
+CHOICES = dict(interpolation=('bicubic', 'bilinear'), resize_mode=('shortest', 'longest', 'squash'))
+FREE = ('mean', 'std', 'fill_color')
+
+
+def find_preprocess(model_name: str, pretrained: Optional[str] = None,
+                    changes: Optional[Mapping] = None) -> PreprocessCfg:
+    """The preprocessing that belongs to an OpenCLIP model's weights; nothing is loaded.
+
+    A tag brings its own. A local file does not say how its model was trained: OpenAI's is taken, as OpenCLIP does, and
+    ``changes`` correct it.
+
+    Args:
+        model_name, pretrained: See :func:`~kdeov_mm.models.clip.loading.check_source`.
+        changes: Of ``mean``, ``std``, ``interpolation`` (bicubic, bilinear), ``resize_mode`` (shortest, longest, squash)
+            and ``fill_color`` (0 to 255). The size is the model's.
+
+    Raises:
+        ValueError: ``changes`` has another field, or a value that is none of these.
+    """
+    changes = dict(changes or {})
+    unknown = sorted(set(changes) - set(CHOICES) - set(FREE))
+    if unknown:
+        raise ValueError(f'preprocess: unknown {", ".join(unknown)}; give any of {", ".join((*FREE, *CHOICES))}')
+    for name, choices in CHOICES.items():
+        if name in changes and changes[name] not in choices:
+            raise ValueError(f'preprocess.{name}: must be one of {", ".join(choices)}, got {changes[name]!r}')
+    for name in ('mean', 'std'):
+        if name in changes and len(changes[name]) != 3:
+            raise ValueError(f'preprocess.{name}: must be three numbers, got {changes[name]!r}')
+    schema, _, place = model_name.partition(':')
+    if schema == 'hf-hub':
+        place = open_clip.factory.download_pretrained_from_hf(place, filename='open_clip_config.json')
+        model, own = read_config(Path(place))
+    elif schema == 'local-dir':
+        model, own = read_config(Path(place, 'open_clip_config.json'))
+    else:
+        model, own = open_clip.get_model_config(model_name), open_clip.get_pretrained_cfg(model_name, pretrained or '')
+    size = model['vision_cfg'].get('image_size', 224)
+    size = (size, size) if isinstance(size, int) else tuple(size)
+    return PreprocessCfg(**{**merge_preprocess_dict(merge_preprocess_dict(PreprocessCfg(), own), changes), 'size': size})
+
+
+def read_config(path: Path) -> Tuple[dict, dict]:
+    """Architecture and preprocessing in a model folder's ``open_clip_config.json``."""
+    config = json.loads(path.read_text(encoding='utf-8'))
+    return config['model_cfg'], config.get('preprocess_cfg', {})
+
+
+class Preprocess(nn.Module):
+    """Resizes, crops or pads, and normalises images as ``open_clip.image_transform_v2`` does in evaluation.
+
+    The difference to it, of an 8-bit image, is PIL's rounding between the steps: at most 1.5 of 255 levels.
+
+    Args:
+        cfg: The preprocessing.
+    """
+
+    def __init__(self, cfg: PreprocessCfg) -> None:
+        super().__init__()
+        self.size = (cfg.size, cfg.size) if isinstance(cfg.size, int) else tuple(cfg.size)
+        self.resize_mode, self.interpolation, self.fill = cfg.resize_mode, cfg.interpolation, cfg.fill_color / 255
+        if self.resize_mode == 'shortest' and self.size[0] != self.size[1]:
+            self.interpolation = 'bicubic'  # open_clip does not hand on another one there
+        self.register_buffer('mean', torch.tensor(cfg.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(cfg.std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Preprocess RGB images in [0, 1], ``[B, 3, H, W]``."""
+        return self.normalize(self.fit(images))
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Subtract the mean and divide by the standard deviation."""
+        return (images - self.mean) / self.std
+
+    def fit(self, images: Tensor) -> Tensor:
+        """Bring RGB images in [0, 1], ``[B, 3, H, W]``, to the model's size; in [0, 1]."""
+        size = self.resized(*images.shape[-2:])
+        if images.shape[-2:] != size:
+            images = F.interpolate(images, size, mode=self.interpolation, antialias=True).clamp(0, 1)
+        return images if size == self.size else center_crop_or_pad(images, self.size, fill=self.fill)
+
+    def resized(self, height: int, width: int) -> Tuple[int, int]:
+        """The size of an image after resizing, before cropping or padding."""
+        if self.resize_mode == 'squash':
+            return self.size
+        if self.resize_mode == 'shortest' and self.size[0] == self.size[1]:  # torchvision's Resize rounds down
+            short, long = self.size[0], int(self.size[0] * max(height, width) / min(height, width))
+            return (short, long) if height <= width else (long, short)
+        ratios = height / self.size[0], width / self.size[1]
+        ratio = max(ratios) if self.resize_mode == 'longest' else min(ratios)
+        return round(height / ratio), round(width / ratio)
