@@ -2,8 +2,8 @@
 
     python tools/cache_teacher.py configs/kdeov_yolov8n_pretrain.py data/shapes/teacher --views 8
 
-With --views V each image is embedded in V augmented views, which training replays exactly; without, in one view, that of
-the test pipeline. Interrupted, it goes on with the shard where it was. Several processes share the work:
+With --views V each image is embedded in V augmented views, which training replays exactly; without, in one view, that
+of the test pipeline. Interrupted, it goes on with the shard where it was. Several processes share the work:
 torchrun --nproc_per_node=2 tools/cache_teacher.py ... --launcher pytorch. See docs/teacher_cache.md.
 """
 import argparse
@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config of the training, with a CLIPDistillationHook')
     parser.add_argument('store', help='folder to write')
-    parser.add_argument('--views', type=int, default=0, help='augmented views of each image; 0: one, without augmentation')
+    parser.add_argument('--views', type=int, default=0, help='augmented views of each image; 0: one as in tests')
     parser.add_argument('--seed', type=int, default=0, help='of the views')
     parser.add_argument('--data-root', help="folder that takes the place of the config's data_root")
     parser.add_argument('--batch-size', type=int, default=64, help='images in one forward pass')
@@ -144,8 +144,10 @@ def main() -> None:
     args = parse_args()
     with user_errors():
         cfg = load_config(args.config, args.cfg_options, args.data_root)
-        if args.launcher != 'none':
-            init_dist(args.launcher, backend='nccl' if args.device == 'cuda' else 'gloo')
+        if args.launcher == 'pytorch' and args.device == 'cpu':
+            torch.distributed.init_process_group('gloo')  # MMEngine's own needs a GPU
+        elif args.launcher != 'none':
+            init_dist(args.launcher)
         init_default_scope(cfg.get('default_scope', 'mmyolo'))
         hook = find_hook(cfg, 'CLIPDistillationHook')
         dataset_cfg = training_data(cfg, args.views)

@@ -8,8 +8,8 @@ letterbox = [
     dict(type='YOLOv5KeepRatioResize', scale=(image_size, image_size)),
     dict(type='LetterResize', scale=(image_size, image_size), allow_scale_up=False, pad_val=dict(img=114)),
 ]
-meta_keys = (
-    'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'pad_param', 'flip', 'flip_direction')
+train_meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
+meta_keys = (*train_meta_keys, 'pad_param')  # which the affine transform of the training makes untrue
 train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=None),
     dict(type='LoadAnnotations', with_bbox=True),
@@ -19,7 +19,7 @@ train_pipeline = [
         max_aspect_ratio=100., border_val=(114, 114, 114)),
     dict(type='YOLOv5HSVRandomAug'),
     dict(type='mmdet.RandomFlip', prob=0.5),
-    dict(type='mmdet.PackDetInputs', meta_keys=meta_keys)
+    dict(type='mmdet.PackDetInputs', meta_keys=train_meta_keys)
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile', backend_args=None),

@@ -77,8 +77,7 @@ class CLIPDistillationHook(Hook):
         if not self.train:
             return
         model = self.build(runner)
-        batch_size = runner.train_dataloader.batch_size or runner.train_dataloader.batch_sampler.batch_size
-        print_log(describe_teacher(self.teacher, batch_size), 'current')
+        self.described = False
         if self.text_encoder is not None and model.loss_image is not None and 'captions' in model.loss_image.inputs:
             self.read_captions(runner.train_dataloader.dataset)
         if self.regions and model.with_bbox:
@@ -103,6 +102,9 @@ class CLIPDistillationHook(Hook):
     def before_train_iter(self, runner, batch_idx: int, data_batch: dict = None) -> None:
         if not self.train:
             return
+        if not self.described:
+            print_log(describe_teacher(self.teacher, len(data_batch['inputs'])), 'current')
+            self.described = True
         self.fill(data_batch)
         if self.captions or self.caption_encoder:
             captioned = [sample for sample in data_batch['data_samples'] if sample.get('captions')]
