@@ -15,12 +15,12 @@ from kdeov_mm.apis import build_vocabulary, load_model
 from kdeov_mm.datasets import TeacherStoreWriter
 from kdeov_mm.models.boxes import to_input, to_original
 from kdeov_mm.models.clip import RegionTeacher, TextBank, identify_teacher
-from kdeov_mm.utils import load_config, prepare_data, resolve_checkpoint, user_errors
+from kdeov_mm.utils import load_config, prepare_data, resolve_checkpoint, set_launcher, user_errors
 from kdeov_mm.utils.config import find_hook
 from kdeov_mm.utils.files import sha256
 from mmengine.config import DictAction
 from mmengine.dataset import pseudo_collate
-from mmengine.dist import barrier, get_dist_info, init_dist
+from mmengine.dist import barrier, get_dist_info
 from mmengine.registry import init_default_scope
 from mmyolo.registry import DATASETS, MODELS
 from tqdm import tqdm
@@ -74,8 +74,7 @@ def main() -> None:
     args = parse_args()
     with user_errors():
         cfg = load_config(args.config, args.cfg_options, args.data_root)
-        if args.launcher != 'none':
-            init_dist(args.launcher, backend='nccl' if args.device == 'cuda' else 'gloo')
+        set_launcher(cfg, args.launcher)
         init_default_scope(cfg.get('default_scope', 'mmyolo'))
         checkpoint = resolve_checkpoint(args.checkpoint)
         distillation = find_hook(cfg, 'CLIPDistillationHook')

@@ -19,12 +19,12 @@ import torch
 from kdeov_mm.datasets import TeacherStoreWriter
 from kdeov_mm.datasets.cached_teacher import CAPTIONS, IMAGES, data_identity, describe_pipeline, view_seed
 from kdeov_mm.models.clip import describe_teacher, identify_teacher, teacher_view
-from kdeov_mm.utils import InputError, load_config, prepare_data, user_errors
+from kdeov_mm.utils import InputError, load_config, prepare_data, set_launcher, user_errors
 from kdeov_mm.utils.config import find_hook
 from kdeov_mm.utils.seeds import seeded_sample
 from mmengine.config import Config, DictAction
 from mmengine.dataset import pseudo_collate
-from mmengine.dist import get_dist_info, init_dist
+from mmengine.dist import get_dist_info
 from mmengine.registry import init_default_scope
 from mmyolo.registry import DATASETS, MODELS
 from torch.utils.data import DataLoader, Dataset
@@ -144,10 +144,7 @@ def main() -> None:
     args = parse_args()
     with user_errors():
         cfg = load_config(args.config, args.cfg_options, args.data_root)
-        if args.launcher == 'pytorch' and args.device == 'cpu':
-            torch.distributed.init_process_group('gloo')  # MMEngine's own needs a GPU
-        elif args.launcher != 'none':
-            init_dist(args.launcher)
+        set_launcher(cfg, args.launcher)
         init_default_scope(cfg.get('default_scope', 'mmyolo'))
         hook = find_hook(cfg, 'CLIPDistillationHook')
         dataset_cfg = training_data(cfg, args.views)

@@ -230,6 +230,7 @@ def test_a_broken_image_takes_no_other_images_embedding(online, from_store, worl
 
 
 # ------------------------------------------------------------------------------------------ the store as a file
+@pytest.mark.slow
 def test_written_twice_killed_or_shared_it_has_the_same_bytes(stored, tmp_path):
     config, store = stored
     expected = content(store)
@@ -282,6 +283,7 @@ def test_a_store_of_something_else_is_refused(stored, from_store, change, messag
         DATASETS.build(cfg)
 
 
+@pytest.mark.slow
 def test_the_cached_config_trains_and_tests_with_the_teacher(demo_config, tmp_path):
     init_default_scope('mmyolo')
     cfg = demo_config(config=CONFIGS / 'kdeov_yolov8n_pretrain_cached.py')

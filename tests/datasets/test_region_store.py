@@ -68,6 +68,7 @@ def test_rows_are_the_labelled_boxes_and_the_proposals_with_the_teachers_embeddi
     assert seen == len(store)
 
 
+@pytest.mark.slow
 def test_running_again_does_nothing_and_another_student_is_refused(stored, tmp_path):
     _, root, command = stored
     before = {path.name: path.stat().st_mtime_ns for path in root.glob('shard-*')}

@@ -120,6 +120,7 @@ def on_real_pairs(cfg, dataset, **dataloader):
     return cfg
 
 
+@pytest.mark.slow
 def test_shards_of_real_pairs_too(make_config, write_shards, tmp_path):
     folder = write_shards(tmp_path / 'data', [13, 4, 20])
 
