@@ -6,7 +6,6 @@ Training then needs no teacher for regions: docs/design.md, "Regions from a stor
 was. Several processes share the work: torchrun --nproc_per_node=2 tools/cache_regions.py ... --launcher pytorch
 """
 import argparse
-import os
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import mmcv
@@ -15,7 +14,8 @@ from kdeov_mm.apis import build_vocabulary, load_model
 from kdeov_mm.datasets import TeacherStoreWriter
 from kdeov_mm.models.boxes import to_input, to_original
 from kdeov_mm.models.clip import RegionTeacher, TextBank, identify_teacher
-from kdeov_mm.utils import load_config, prepare_data, resolve_checkpoint, set_launcher, user_errors
+from kdeov_mm.models.clip.region_teacher import BACKGROUND_PROMPTS
+from kdeov_mm.utils import load_config, parse_launched, prepare_data, resolve_checkpoint, set_launcher, user_errors
 from kdeov_mm.utils.config import find_hook
 from kdeov_mm.utils.files import sha256
 from mmengine.config import DictAction
@@ -38,11 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE',
                         help='replace fields of the config')
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='job launcher')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    return parse_launched(parser)
 
 
 @torch.no_grad()
@@ -85,8 +81,7 @@ def main() -> None:
         model = load_model(cfg, checkpoint, build_vocabulary(cfg, names), args.device)
         if args.proposals is not None:
             model.bbox_head.proposals = args.proposals
-        background = TextBank.build(distillation.get('background_prompts', (
-            'an empty background', 'nothing but a background')), distillation['text_encoder'], 'none')
+        background = TextBank.build(distillation.get('background_prompts', BACKGROUND_PROMPTS), distillation['text_encoder'], 'none')
         source = distillation['teacher']
         identity = dict(
             content='regions', teacher=identify_teacher(source),

@@ -7,7 +7,6 @@ of the test pipeline. Interrupted, it goes on with the shard where it was. Sever
 torchrun --nproc_per_node=2 tools/cache_teacher.py ... --launcher pytorch. See docs/teacher_cache.md.
 """
 import argparse
-import os
 from itertools import accumulate
 from pathlib import Path
 from typing import Iterable, List, Optional
@@ -19,7 +18,7 @@ import torch
 from kdeov_mm.datasets import TeacherStoreWriter
 from kdeov_mm.datasets.cached_teacher import CAPTIONS, IMAGES, data_identity, describe_pipeline, view_seed
 from kdeov_mm.models.clip import describe_teacher, identify_teacher, teacher_view
-from kdeov_mm.utils import InputError, load_config, prepare_data, set_launcher, user_errors
+from kdeov_mm.utils import InputError, load_config, parse_launched, prepare_data, set_launcher, user_errors
 from kdeov_mm.utils.config import find_hook
 from kdeov_mm.utils.seeds import seeded_sample
 from mmengine.config import Config, DictAction
@@ -44,13 +43,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE',
                         help='replace fields of the config')
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='job launcher')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parse_launched(parser)
     for name, least in (('views', 0), ('seed', 0), ('batch_size', 1), ('shard_size', 1), ('workers', 0)):
         if getattr(args, name) < least:
             parser.error(f'--{name.replace("_", "-")} must be at least {least}, got {getattr(args, name)}')
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
 

@@ -1,9 +1,8 @@
 """Test a model: zero-shot classification, retrieval and detection, as its config says."""
 import argparse
-import os
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
-from kdeov_mm.utils import (FirstStep, check_weights, load_config, prepare_data, resolve_checkpoint,
+from kdeov_mm.utils import (FirstStep, check_weights, load_config, parse_launched, prepare_data, resolve_checkpoint,
                             set_launcher, user_errors)
 from mmengine.config import DictAction
 from mmengine.runner import Runner
@@ -23,12 +22,7 @@ def parse_args() -> argparse.Namespace:
         action=DictAction,
         metavar='FIELD=VALUE',
         help='replace fields of the config, such as test_dataloader.0.batch_size=8')
-    parser.add_argument(
-        '--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='job launcher')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    return parse_launched(parser)
 
 
 def main() -> None:

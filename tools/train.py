@@ -1,10 +1,9 @@
 """Train a model from a config."""
 import argparse
-import os
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 from kdeov_mm.utils import (FirstStep, check_checkpoint, check_weights, enable_amp, find_resume, is_finished,
-                            load_config, prepare_data, set_launcher, user_errors)
+                            load_config, parse_launched, prepare_data, set_launcher, user_errors)
 from mmengine.config import DictAction
 from mmengine.runner import Runner
 from mmyolo.registry import RUNNERS
@@ -35,12 +34,7 @@ def parse_args() -> argparse.Namespace:
         action=DictAction,
         metavar='FIELD=VALUE',
         help='replace fields of the config, such as train_dataloader.batch_size=8 or key="[a,b]"')
-    parser.add_argument(
-        '--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='job launcher')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    return parse_launched(parser)
 
 
 def main() -> None:

@@ -1,4 +1,5 @@
 """What the tools' options ``--launcher`` and ``--amp`` make of a config."""
+import argparse
 import os
 import warnings
 
@@ -11,6 +12,15 @@ from .errors import InputError
 AMP_WRAPPERS = dict(
     bf16=dict(type='BFloat16OptimWrapper'),
     fp16=dict(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic'))
+
+
+def parse_launched(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse the command line of a tool that a job launcher may start, with ``--launcher`` and the rank that it gives."""
+    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
 
 
 def set_launcher(cfg: Config, launcher: str) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from kdeov_mm.models.clip import RegionTeacher, TextBank, describe_teacher, teacher_view
+from kdeov_mm.models.clip.region_teacher import BACKGROUND_PROMPTS
 from kdeov_mm.utils import unwrap
 from kdeov_mm.utils.seeds import choose_caption
 
@@ -41,7 +42,7 @@ class CLIPDistillationHook(Hook):
 
     def __init__(self, teacher: dict, text_encoder: Optional[dict] = None, regions: bool = True,
                  proposals_from_epoch: int = 1,
-                 background_prompts: Sequence[str] = ('an empty background', 'nothing but a background'),
+                 background_prompts: Sequence[str] = BACKGROUND_PROMPTS,
                  caption_choice: str = 'turn', train: bool = True, test: bool = True) -> None:
         if regions and text_encoder is None:
             raise ValueError('text_encoder: regions=True needs one for the background prompts; give one, '

@@ -7,6 +7,8 @@ from torch import Tensor
 from .teacher import OpenCLIPTeacher
 from .text_bank import TextBank
 
+BACKGROUND_PROMPTS = ('an empty background', 'nothing but a background')
+
 
 class RegionTeacher:
     """Embeds regions, and tells objects from background by the texts that they resemble.
