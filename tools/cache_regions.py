@@ -15,8 +15,8 @@ from kdeov_mm.datasets import TeacherStoreWriter
 from kdeov_mm.models.boxes import to_input, to_original
 from kdeov_mm.models.clip import RegionTeacher, TextBank, identify_teacher
 from kdeov_mm.models.clip.region_teacher import BACKGROUND_PROMPTS
-from kdeov_mm.utils import load_config, parse_launched, prepare_data, resolve_checkpoint, set_launcher, user_errors
-from kdeov_mm.utils.config import find_hook
+from kdeov_mm.utils import check_at_least, load_config, parse_launched, prepare_data, resolve_checkpoint, set_launcher, user_errors
+from kdeov_mm.utils.config import find_hook, first_test_dataloader
 from kdeov_mm.utils.files import sha256
 from mmengine.config import DictAction
 from mmengine.dataset import pseudo_collate
@@ -38,7 +38,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE',
                         help='replace fields of the config')
-    return parse_launched(parser)
+    args = parse_launched(parser)
+    check_at_least(parser, args, batch_size=1, shard_size=1, proposals=0)
+    return args
 
 
 @torch.no_grad()
@@ -75,8 +77,8 @@ def main() -> None:
         checkpoint = resolve_checkpoint(args.checkpoint)
         distillation = find_hook(cfg, 'CLIPDistillationHook')
         prepare_data(cfg, 'train', 'test')
-        test = cfg.test_dataloader[0] if isinstance(cfg.test_dataloader, (list, tuple)) else cfg.test_dataloader
-        dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, pipeline=test['dataset']['pipeline'], test_mode=True))
+        pipeline = first_test_dataloader(cfg)['dataset']['pipeline']
+        dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, pipeline=pipeline, test_mode=True))
         names = dataset.metainfo['classes']
         model = load_model(cfg, checkpoint, build_vocabulary(cfg, names), args.device)
         if args.proposals is not None:

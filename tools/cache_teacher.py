@@ -18,8 +18,8 @@ import torch
 from kdeov_mm.datasets import TeacherStoreWriter
 from kdeov_mm.datasets.cached_teacher import CAPTIONS, IMAGES, data_identity, describe_pipeline, view_seed
 from kdeov_mm.models.clip import describe_teacher, identify_teacher, teacher_view
-from kdeov_mm.utils import InputError, load_config, parse_launched, prepare_data, set_launcher, user_errors
-from kdeov_mm.utils.config import find_hook
+from kdeov_mm.utils import InputError, check_at_least, load_config, parse_launched, prepare_data, set_launcher, user_errors
+from kdeov_mm.utils.config import find_hook, first_test_dataloader
 from kdeov_mm.utils.seeds import seeded_sample
 from mmengine.config import Config, DictAction
 from mmengine.dataset import pseudo_collate
@@ -44,9 +44,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE',
                         help='replace fields of the config')
     args = parse_launched(parser)
-    for name, least in (('views', 0), ('seed', 0), ('batch_size', 1), ('shard_size', 1), ('workers', 0)):
-        if getattr(args, name) < least:
-            parser.error(f'--{name.replace("_", "-")} must be at least {least}, got {getattr(args, name)}')
+    check_at_least(parser, args, views=0, seed=0, batch_size=1, shard_size=1, workers=0)
     return args
 
 
@@ -78,11 +76,7 @@ def training_data(cfg: Config, views: int) -> dict:
         raise InputError(f'train_dataloader.dataset: {dataset["type"]} has no pipeline of its own; write one store for '
                          'each data set in it, with --cfg-options or a config that has it alone')
     if not views:
-        test = cfg.get('test_dataloader')
-        test = test[0] if isinstance(test, (list, tuple)) else test
-        if test is None:
-            raise InputError('test_dataloader: the config has none, and its pipeline would make the view; give --views')
-        dataset['pipeline'] = test.dataset.pipeline
+        dataset['pipeline'] = first_test_dataloader(cfg).dataset.pipeline
     return dataset
 
 

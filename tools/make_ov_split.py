@@ -9,11 +9,11 @@ ids stay as they are, images without an annotation left included; each category 
 """
 import argparse
 import json
-import os
 from pathlib import Path
 
 from kdeov_mm.datasets.coco_file import INSTANCE_FIELDS, LVIS_FIELDS, load_coco
 from kdeov_mm.datasets.splits import VOCABULARIES, class_groups
+from kdeov_mm.utils.files import write_atomically
 
 
 def split_annotations(content: dict, groups: dict[str, str], kept: set[str]) -> dict:
@@ -50,14 +50,11 @@ def main() -> None:
         content = load_coco(str(path), LVIS_FIELDS if vocabulary == 'ov_lvis' else INSTANCE_FIELDS)
         groups = class_groups(vocabulary, content['categories'])
         folder = Path(args.out_dir) if args.out_dir else path.parent
-        folder.mkdir(parents=True, exist_ok=True)
         names = sorted(set(groups.values()))
         for name, kept in [(name, {name}) for name in names] + [('all', set(names))]:
             split = split_annotations(content, groups, kept)
             out = folder / f'{path.stem}_{name}.json'
-            part = out.with_suffix('.part')
-            part.write_text(json.dumps(split), encoding='utf-8')
-            os.replace(part, out)
+            write_atomically(out, json.dumps(split))
             images = len({item['image_id'] for item in split['annotations']})
             print(f'{out}: {len(split["categories"])} classes, {len(split["annotations"])} annotations '
                   f'in {images} of {len(split["images"])} images')

@@ -11,10 +11,10 @@ from mmengine.runner import load_checkpoint
 from mmyolo.registry import MODELS, TRANSFORMS
 from torch import nn
 
+from kdeov_mm.datasets.caption_files import IMAGE_SUFFIXES
 from kdeov_mm.models import PrecomputedTextEncoder, TextBank
 from kdeov_mm.utils import check_weights
-
-IMAGE_SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
+from kdeov_mm.utils.config import find_hook, first_test_dataloader
 
 
 def find_images(paths: Sequence[str]) -> List[str]:
@@ -29,7 +29,7 @@ def find_images(paths: Sequence[str]) -> List[str]:
         if path.is_dir():
             inside = sorted(str(file) for file in path.rglob('*') if file.suffix.lower() in IMAGE_SUFFIXES)
             if not inside:
-                raise ValueError(f'images: no file below {str(path)!r} ends with {", ".join(sorted(IMAGE_SUFFIXES))}')
+                raise ValueError(f'images: no file below {str(path)!r} ends with {", ".join(IMAGE_SUFFIXES)}')
             found += inside
         elif path.is_file():
             found.append(str(path))
@@ -49,17 +49,15 @@ def build_vocabulary(cfg: Config, names: Sequence[str], templates: Union[str, Se
         embeddings: A file of ready embeddings, one row for each name, in place of the text encoder.
 
     Raises:
-        ValueError: Bad names, templates or embeddings, or a config without VocabularyHook.
+        ValueError: Bad names, templates or embeddings.
+        InputError: The config has no VocabularyHook, and no embeddings are given.
         FileNotFoundError: A file is missing.
     """
     init_default_scope(cfg.get('default_scope', 'mmyolo'))
-    hook = next((hook for hook in cfg.get('custom_hooks') or [] if hook['type'] == 'VocabularyHook'), None)
     if embeddings is not None:
         bank = TextBank.build(names, PrecomputedTextEncoder(embeddings, names))
-    elif hook is None:
-        raise ValueError(f'config: {cfg.filename} has no VocabularyHook, whose text encoder embeds the names; '
-                         'give ready embeddings')
     else:
+        hook = find_hook(cfg, 'VocabularyHook')
         bank = TextBank.build(names, hook['text_encoder'], templates or hook.get('templates', 'single'),
                               hook.get('synonyms'))
     bank.check(cfg.model.projector.embed_dims)
@@ -86,8 +84,8 @@ def load_model(cfg: Config, checkpoint: str, bank: TextBank, device: str = 'cpu'
 def inference_pipeline(cfg: Config) -> Compose:
     """The transforms of a config's (first) test data set, without the annotations that it loads."""
     init_default_scope(cfg.get('default_scope', 'mmyolo'))
-    loader = cfg.test_dataloader[0] if isinstance(cfg.test_dataloader, (list, tuple)) else cfg.test_dataloader
-    transforms = [transform for transform in loader.dataset.pipeline if 'LoadAnnotations' not in transform['type']]
+    pipeline = first_test_dataloader(cfg).dataset.pipeline
+    transforms = [transform for transform in pipeline if 'LoadAnnotations' not in transform['type']]
     return Compose([TRANSFORMS.build(transform) for transform in transforms])
 
 

@@ -3,10 +3,10 @@ from .checkpoint import check_checkpoint, check_weights, find_resume, is_finishe
 from .config import load_config
 from .data import prepare_data
 from .errors import FirstStep, InputError, user_errors
-from .launch import enable_amp, parse_launched, set_launcher
+from .launch import check_at_least, enable_amp, parse_launched, set_launcher
 from .model import unwrap
 
 __all__ = [
-    'FirstStep', 'InputError', 'check_checkpoint', 'check_weights', 'enable_amp', 'find_resume', 'is_finished',
-    'load_config', 'parse_launched', 'prepare_data', 'resolve_checkpoint', 'set_launcher', 'unwrap', 'user_errors'
+    'FirstStep', 'InputError', 'check_at_least', 'check_checkpoint', 'check_weights', 'enable_amp', 'find_resume',
+    'is_finished', 'load_config', 'parse_launched', 'prepare_data', 'resolve_checkpoint', 'set_launcher', 'unwrap', 'user_errors'
 ]

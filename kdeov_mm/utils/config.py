@@ -76,10 +76,22 @@ def find_hook(cfg: Config, kind: str) -> dict:
     Raises:
         InputError: There is none.
     """
-    found = [hook for hook in cfg.get('custom_hooks', []) if hook['type'] == kind]
+    found = [hook for hook in cfg.get('custom_hooks') or [] if hook['type'] == kind]
     if not found:
-        raise InputError(f'custom_hooks: the config has no {kind}; give the config that trains with the teacher online')
+        raise InputError(f'custom_hooks: the config has no {kind}, whose settings are needed here')
     return found[0]
+
+
+def first_test_dataloader(cfg: Config) -> dict:
+    """The config of the (first) test dataloader, whose pipeline is that of inference.
+
+    Raises:
+        InputError: There is none.
+    """
+    found = cfg.get('test_dataloader')
+    if not found:
+        raise InputError('test_dataloader: the config has none, and its pipeline prepares the images')
+    return found[0] if isinstance(found, (list, tuple)) else found
 
 
 def drop_collate_scope(cfg: Config) -> None:

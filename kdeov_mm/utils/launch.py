@@ -1,4 +1,4 @@
-"""What the tools' options ``--launcher`` and ``--amp`` make of a config."""
+"""Options that several tools have: numbers with a least value, ``--launcher`` and ``--amp``."""
 import argparse
 import os
 import warnings
@@ -21,6 +21,14 @@ def parse_launched(parser: argparse.ArgumentParser) -> argparse.Namespace:
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
+
+
+def check_at_least(parser: argparse.ArgumentParser, args: argparse.Namespace, **least: int) -> None:
+    """End the program with a usage message if a numeric option is below its least value; None is not looked at."""
+    for name, value in least.items():
+        given = getattr(args, name)
+        if given is not None and given < value:
+            parser.error(f'--{name.replace("_", "-")} must be at least {value}, got {given}')
 
 
 def set_launcher(cfg: Config, launcher: str) -> None:
