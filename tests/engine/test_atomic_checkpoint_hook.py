@@ -1,6 +1,7 @@
 """AtomicCheckpointHook: a checkpoint is whole or not there, and the last one survives what befalls the next."""
 import errno
 import logging
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,20 @@ def full_disk(monkeypatch):
     return lambda: monkeypatch.setattr(LocalBackend, 'put', put)
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system with room for one checkpoint (three pages), in the place of the work dir."""
+    mount = ['mount', '-t', 'tmpfs', '-o', 'size=12k', 'none', str(tmp_path)]
+    try:
+        done = subprocess.run(mount, stderr=subprocess.PIPE, text=True)
+    except FileNotFoundError as error:
+        pytest.skip(f'no file system can be mounted: {error}')
+    if done.returncode:
+        pytest.skip(f'no file system can be mounted: {done.stderr.strip()}')
+    yield tmp_path
+    subprocess.run(['umount', str(tmp_path)], check=True)
+
+
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
@@ -71,6 +86,16 @@ def test_a_full_disk_is_named_and_leaves_the_last_checkpoint(train, full_disk, t
     assert names(tmp_path) == ['epoch_1.pth', 'last_checkpoint']
     assert (tmp_path / 'epoch_1.pth').read_bytes() == before
     assert Path(find_resume(tmp_path)).name == 'epoch_1.pth'
+
+
+def test_a_disk_that_is_really_full(train, small_disk):
+    train(1, interval=1)
+    before = (small_disk / 'epoch_1.pth').read_bytes()
+    assert 4096 < len(before) < 8192  # two pages of three, the third is last_checkpoint's
+    with pytest.raises(OSError, match='epoch_2.pth .* could not be written: No space left on device'):
+        train(2, interval=1)
+    assert names(small_disk) == ['epoch_1.pth', 'last_checkpoint']
+    assert (small_disk / 'epoch_1.pth').read_bytes() == before
 
 
 def test_what_a_killed_training_was_writing_is_removed_by_the_next(train, tmp_path):
