@@ -1,5 +1,7 @@
 """The composition of losses."""
 import pytest
+import torch
+import torch.nn.functional as F
 from mmyolo.registry import MODELS
 from torch import nn
 
@@ -78,3 +80,15 @@ def test_missing_embeddings_are_named(student, texts):
         FeatureAlignmentLoss(dict(distill=ALL['distill']))(student, texts, [*texts[:3], None])
     with pytest.raises(ValueError, match='losses.similarity: .* add a VocabularyHook'):
         FeatureAlignmentLoss(dict(similarity=ALL['similarity']))(student, texts[:0], list(texts[:4]))
+
+
+def test_mixed_precision_does_not_round_the_losses():
+    """A cosine of 0.999 and one of 1.001 are the same in bfloat16, and a scale of 100 multiplies the difference."""
+    loss = MODELS.build(dict(type='FeatureAlignmentLoss', losses=dict(
+        similarity=dict(type='SimilarityDistillationLoss'), align=dict(type='CrossModalAlignmentLoss', init_scale=100.))))
+    generator = torch.Generator().manual_seed(0)
+    student, teacher, captions, vocabulary = (
+        F.normalize(torch.randn(n, 16, generator=generator), dim=-1) for n in (4, 4, 4, 7))
+    expected = loss(student, vocabulary, list(teacher), list(captions))
+    with torch.autocast('cpu', torch.bfloat16):
+        assert loss(student, vocabulary, list(teacher), list(captions)) == expected

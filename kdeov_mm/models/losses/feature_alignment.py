@@ -74,18 +74,21 @@ class FeatureAlignmentLoss(nn.Module):
         captioned = rows_with(captions)
         given['captions'] = torch.stack([captions[i] for i in captioned]) if captioned else student.new_zeros(
             0, student.shape[-1])
-        for name, loss in self.losses.items():
-            if 'teacher' in loss.inputs and not taught:
-                continue
-            if 'vocabulary' in loss.inputs and not len(vocabulary):
-                raise ValueError(f'losses.{name}: {type(loss).__name__} compares over the training vocabulary, and '
-                                 'none is set; add a VocabularyHook to custom_hooks')
-            inputs = [given[key] for key in loss.inputs]
-            if 'captions' in loss.inputs:  # also where none has one: a loss over all ranks' batch needs every rank
-                inputs = [given[key][captioned] if key in ('student', 'teacher') else given[key] for key in loss.inputs]
-            results[f'loss_{name}'] = loss(*inputs)
-            if hasattr(loss, 'temperature'):
-                results[f'{name}_temperature'] = loss.temperature
+        # In full precision: bfloat16 cannot tell cosines near 1 apart, which scales of up to 100 then multiply.
+        with torch.autocast(student.device.type, enabled=False):
+            for name, loss in self.losses.items():
+                if 'teacher' in loss.inputs and not taught:
+                    continue
+                if 'vocabulary' in loss.inputs and not len(vocabulary):
+                    raise ValueError(f'losses.{name}: {type(loss).__name__} compares over the training vocabulary, and '
+                                     'none is set; add a VocabularyHook to custom_hooks')
+                inputs = [given[key] for key in loss.inputs]
+                if 'captions' in loss.inputs:  # also where none has one: a loss over all ranks' batch needs every rank
+                    inputs = [given[key][captioned] if key in ('student', 'teacher') else given[key]
+                              for key in loss.inputs]
+                results[f'loss_{name}'] = loss(*inputs)
+                if hasattr(loss, 'temperature'):
+                    results[f'{name}_temperature'] = loss.temperature
         return results
 
 
