@@ -149,7 +149,8 @@ def retrieval_grid(examples: List[dict], path: Path) -> Path:
     """Draw one line for each query: the text, then the images found, best first, hits framed.
 
     Args:
-        examples: ``dict(query, answers=[dict(img_path, score, hit)])``.
+        examples: ``dict(query, answers=[dict(img_path, score, hit)], rank)``; rank is that of the right image, None
+            where there is none.
         path: File to write.
     """
     columns = max(len(example['answers']) for example in examples)
@@ -160,6 +161,10 @@ def retrieval_grid(examples: List[dict], path: Path) -> Path:
         axes.axis('off')
         axes.text(0.98, 0.5, f'“{shorten(example["query"], 130)}”', ha='right', va='center', fontsize=9.5,
                   color=INK, wrap=True, parse_math=False)
+        rank = example.get('rank')
+        if rank is not None:
+            axes.text(0.98, 0.02, f'right image: rank {rank:,}', ha='right', va='bottom', fontsize=8,
+                      color=BLUE if rank <= len(example['answers']) else RED)
         for column, answer in enumerate(example['answers'], 1):
             axes = fig.add_subplot(grid[row, column])
             show_image(axes, answer['img_path'])
@@ -172,6 +177,30 @@ def retrieval_grid(examples: List[dict], path: Path) -> Path:
             if answer['hit']:
                 axes.spines[:].set(visible=True, color=BLUE, linewidth=4)
     title = 'Text to image: the images nearest to each text; framed: the image it was written for'
+    fig.suptitle(title, fontsize=10, color=INK)
+    return save(fig, path)
+
+
+def caption_list(examples: List[dict], path: Path) -> Path:
+    """Draw one line for each image: the image, then the texts found, best first, its own ones marked.
+
+    Args:
+        examples: ``dict(img_path, answers=[dict(text, score, hit)])``.
+        path: File to write.
+    """
+    fig = Figure(figsize=(9.5, 1.75 * len(examples) + 0.4), layout='constrained')
+    grid = fig.add_gridspec(len(examples), 2, width_ratios=[1, 4])
+    for row, example in enumerate(examples):
+        show_image(fig.add_subplot(grid[row, 0]), example['img_path'])
+        axes = fig.add_subplot(grid[row, 1])
+        axes.axis('off')
+        lines = len(example['answers'])
+        for line, answer in enumerate(example['answers']):
+            hit = answer['hit']
+            axes.text(0, 1 - (line + 0.5) / lines, f'{"✓" if hit else "  "} {answer["score"]:.2f}  '
+                      f'{shorten(" ".join(answer["text"].split()), 95)}', va='center', fontsize=8.5, parse_math=False,
+                      color=BLUE if hit else INK, fontweight='bold' if hit else 'normal')
+    title = 'Image to text: the texts nearest to each image; marked: those written for it'
     fig.suptitle(title, fontsize=10, color=INK)
     return save(fig, path)
 

@@ -15,10 +15,11 @@ from kdeov_mm.utils.files import write_atomically
 from . import pictures
 
 ROLES = ('student', 'teacher', 'chance')
-TASKS = dict(zero_shot='Zero-shot classification', retrieval='Retrieval', ov='Open-vocabulary detection',
-             ov_lvis='Open-vocabulary detection, LVIS')
+TASKS = dict(zero_shot='Zero-shot classification', retrieval='Retrieval',
+             retrieval_1k='Retrieval, mean of folds of 1,000 images', retrieval_batch='Retrieval within batches',
+             ov='Open-vocabulary detection', ov_lvis='Open-vocabulary detection, LVIS')
 MAX_CLASSES = 200  # that a report lists
-LABELS = dict(top1='top-1', top5='top-5', t2i='text to image', i2t='image to text')
+LABELS = dict(top1='top-1', top5='top-5', t2i='text to image', i2t='image to text', median_rank='median rank')
 
 
 @dataclass
@@ -71,8 +72,13 @@ def make_rows(metrics: Dict[str, float]) -> List[Row]:
         return lambda row: names.index(key(row))
 
     task = order(lambda row: row.task, TASKS)
-    section = order(lambda row: row.group if row.task == 'retrieval' else row.metric)
+    section = order(lambda row: row.group if is_retrieval(row.task) else row.metric)
     return sorted(found, key=lambda row: (task(row), section(row)))
+
+
+def is_retrieval(task: str) -> bool:
+    """Whether a task is retrieval, under whatever name: ``retrieval`` or ``retrieval_...``."""
+    return task.partition('_')[0] == 'retrieval'
 
 
 def print_table(metrics: Dict[str, float], name: str) -> None:
@@ -157,8 +163,8 @@ def group_panels(metrics: Dict[str, float]) -> Dict[str, Dict[str, Dict[str, flo
     for row in make_rows(metrics):
         if (row.task, row.metric) in (('zero_shot', 'top1'), ('ov', 'AP50')):
             title, bar = f'{TASKS[row.task]}, {LABELS.get(row.metric, row.metric)}', row.group
-        elif row.task == 'retrieval' and row.metric.startswith('R@'):
-            title, bar = f'{TASKS[row.task]}, {LABELS.get(row.group, row.group)}', row.metric
+        elif is_retrieval(row.task) and row.metric.startswith('R@'):
+            title, bar = f'{TASKS.get(row.task, row.task)}, {LABELS.get(row.group, row.group)}', row.metric
         elif row.task == 'ov_lvis':
             title, bar = f'{TASKS[row.task]}, {row.group}', row.metric
         else:

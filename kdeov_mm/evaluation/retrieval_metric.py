@@ -1,37 +1,53 @@
 """Retrieval of images by text and of texts by image."""
 from pathlib import Path
-from typing import Dict, List, Sequence, Union
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from mmyolo.registry import METRICS
 from torch import Tensor
 
 from . import pictures
-from .base import EmbeddingMetric, check_same_dimension, pessimistic_rank, similarity
+from .base import TIE, EmbeddingMetric, check_same_dimension
+
+AP_DEPTH = 10  # of mAP@10
 
 
 @METRICS.register_module()
 class RetrievalMetric(EmbeddingMetric):
-    """Recall at k of text-to-image (t2i) and image-to-text (i2t) retrieval.
+    """Retrieval of images by text (t2i) and of texts by image (i2t): recall at k, median rank, mAP@10.
 
     The right answer to a caption is the image it was written for; to an image, any of its captions, of which
     there may be any number. Candidates that score the same as the right one count as ranked before it; so
     does another image's caption of the same wording. Images without captions stay in the gallery and ask
-    no question. Chance is exact: k / N for t2i, and for i2t the mean over images of the hypergeometric
-    probability that k of all captions hold at least one of the image's own. Needs each data sample's
-    ``captions`` (list of str).
+    no question. The keys of either direction are
+
+    - ``R@{k}``: the share of queries with a right answer among the first k;
+    - ``median_rank`` of the first right answer, from 1; the mean of two middle ranks, rounded down;
+    - ``mAP@10``: the mean of ``sum of precision at each right answer in the first 10 / min(right answers, 10)``.
+
+    ``chance`` is what a random order reaches. Needs each data sample's ``captions`` (list of str).
 
     Args:
         text_encoder: Config of the text encoder.
         templates: Prompt templates; captions need none.
         topk: The values of k.
+        fold_size: Evaluate in folds of about so many images, in the data set's order, and average over them: 1000
+            is the 1k protocol of COCO's 5,000 test images (Karpathy and Fei-Fei 2015), the batch size gives accuracy
+            within batches. None: all images are one gallery.
         block_size: Queries whose similarities are in memory at one time.
-        num_examples: Queries kept for the picture.
+        queries: Texts for the picture; one that is a caption has its images framed. None: captions spread evenly.
+        num_examples: Queries kept for the picture where ``queries`` is None, and images in the other direction.
+        num_answers: Answers shown of each.
         **kwargs: See :class:`~kdeov_mm.evaluation.base.EmbeddingMetric`.
 
+    Raises:
+        ValueError: A number is not positive, or ``queries`` is not a list of texts.
+
     Examples:
-        >>> RetrievalMetric.calculate(torch.eye(2), torch.eye(2), torch.tensor([0, 1]), topk=[1])
-        {'t2i/R@1': 1.0, 'i2t/R@1': 1.0}
+        >>> RetrievalMetric.calculate(torch.eye(2), torch.eye(2), torch.tensor([0, 1]), topk=[1])['t2i/R@1']
+        1.0
     """
 
     default_prefix = 'retrieval'
@@ -40,11 +56,20 @@ class RetrievalMetric(EmbeddingMetric):
                  text_encoder: dict,
                  templates: Union[str, Sequence[str]] = 'none',
                  topk: Sequence[int] = (1, 5, 10),
-                 block_size: int = 512,
+                 fold_size: Optional[int] = None,
+                 block_size: int = 128,
+                 queries: Optional[Sequence[str]] = None,
                  num_examples: int = 6,
+                 num_answers: int = 5,
                  **kwargs) -> None:
+        for name, value in (('fold_size', fold_size), ('block_size', block_size), ('num_answers', num_answers)):
+            if value is not None and value < 1:
+                raise ValueError(f'{name} must be at least 1, got {value}')
+        if isinstance(queries, str) or queries is not None and not queries:
+            raise ValueError(f'queries must be a list of texts or None, got {queries!r}')
         super().__init__(text_encoder, templates, **kwargs)
-        self.topk, self.block_size, self.num_examples = topk, block_size, num_examples
+        self.topk, self.fold_size, self.block_size = topk, fold_size, block_size
+        self.queries, self.num_examples, self.num_answers = queries, num_examples, num_answers
 
     def read_target(self, sample: dict) -> dict:
         """The image's captions.
@@ -67,8 +92,8 @@ class RetrievalMetric(EmbeddingMetric):
                   texts: Tensor,
                   owner: Tensor,
                   topk: Sequence[int] = (1, 5, 10),
-                  block_size: int = 512) -> Dict[str, float]:
-        """Recall at k in both directions.
+                  block_size: int = 128) -> Dict[str, float]:
+        """Recall at k, median rank and mAP@10 in both directions.
 
         Args:
             images: ``[N, D]``.
@@ -78,68 +103,173 @@ class RetrievalMetric(EmbeddingMetric):
             block_size: Rows of the similarity matrix in memory at one time.
 
         Returns:
-            dict: ``t2i/R@{k}`` and ``i2t/R@{k}`` in [0, 1].
+            dict: ``{t2i, i2t}/{R@k, median_rank, mAP@10}``.
         """
         check_same_dimension(images, texts)
-        asking = owner.unique()
-        ranks: Dict[str, List[Tensor]] = dict(t2i=[], i2t=[])
-        for block in torch.arange(len(texts)).split(block_size):
-            scores = similarity(texts[block], images)
-            ranks['t2i'].append(pessimistic_rank(scores, scores.gather(1, owner[block, None])[:, 0]))
-        for block in asking.split(block_size):
-            scores, own = similarity(images[block], texts), owner == block[:, None]
-            ranks['i2t'].append(pessimistic_rank(scores, scores.masked_fill(~own, -2.).amax(1), own))
+        images, texts = (F.normalize(rows.double(), dim=-1) for rows in (images, texts))
+        everyone, asking = torch.arange(len(images)), owner.unique()
+        ranked = dict(
+            t2i=rank_answers(texts, images, owner, everyone, block_size),
+            i2t=rank_answers(images[asking], texts, asking, owner, block_size))
         return {
-            f'{direction}/R@{k}': (torch.cat(rank) < k).double().mean().item()
-            for direction, rank in ranks.items()
-            for k in topk
+            f'{direction}/{name}': value
+            for direction, (before, right) in ranked.items() for name, value in summarise(before, right, topk).items()
         }
 
     @staticmethod
     def chance(num_images: int, owner: Tensor, topk: Sequence[int] = (1, 5, 10)) -> Dict[str, float]:
-        """What a random order reaches; arguments as in :meth:`calculate`."""
-        num_texts = len(owner)
+        """What a random order reaches, exactly; arguments as in :meth:`calculate`."""
         own = owner.bincount()
-        own = own[own > 0].double()
-        recall = {f't2i/R@{k}': min(k / num_images, 1.) for k in topk}
-        for k in topk:
-            missed = torch.ones_like(own)
-            for drawn in range(min(k, num_texts)):  # C(M - own, k) / C(M, k), one draw at a time
-                missed *= ((num_texts - own - drawn) / (num_texts - drawn)).clamp(min=0)
-            recall[f'i2t/R@{k}'] = (1 - missed).mean().item()
-        return recall
+        return {
+            f'{direction}/{name}': value
+            for direction, right, candidates in (('t2i', torch.ones(1), num_images), ('i2t', own[own > 0], len(owner)))
+            for name, value in summarise_chance(right.double(), candidates, topk).items()
+        }
 
     def compute_by_role(self, results: List[dict]) -> Dict[str, Dict[str, float]]:
-        """Recall of student, teacher and chance."""
+        """The metrics of student, teacher and chance: means over the folds."""
         captions = [text for result in results for text in result['captions']]
         if not captions:
             raise ValueError(f'RetrievalMetric: none of the {len(results)} images has a caption')
         owner = torch.tensor([i for i, result in enumerate(results) for _ in result['captions']])
-        distinct = {text: i for i, text in enumerate(dict.fromkeys(captions))}
-        texts = self.embed(distinct)[[distinct[text] for text in captions]]
+        texts = self.embed_repeated(captions)
         embeddings = self.stack(results)
-        values = {
-            role: self.calculate(images, texts, owner, self.topk, self.block_size)
-            for role, images in embeddings.items()
+        folds: Dict[str, List[dict]] = {role: [] for role in (*embeddings, 'chance')}
+        for members in torch.arange(len(results)).tensor_split(self.num_folds(len(results))):
+            start, end = members[0].item(), members[-1].item() + 1
+            asking = (owner >= start) & (owner < end)
+            if not asking.any():
+                continue
+            own = owner[asking] - start
+            for role, images in embeddings.items():
+                folds[role].append(self.calculate(images[start:end], texts[asking], own, self.topk, self.block_size))
+            folds['chance'].append(self.chance(end - start, own, self.topk))
+        self.find_examples(results, captions, embeddings['student'], texts, owner)
+        return {
+            role: {name: sum(each[name] for each in values) / len(values) for name in values[0]}
+            for role, values in folds.items()
         }
-        values['chance'] = self.chance(len(results), owner, self.topk)
-        self.examples = self.find_examples(results, captions, embeddings['student'], texts, owner)
-        return values
+
+    def num_folds(self, num_images: int) -> int:
+        """How many folds come nearest to ``fold_size``, at least one."""
+        return max(round(num_images / self.fold_size), 1) if self.fold_size else 1
+
+    def embed_repeated(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts that may be there more than once, ``[M, D]``.
+
+        Raises:
+            ValueError: An embedding is NaN or infinite; names the text.
+        """
+        distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        embeddings = self.embed(list(distinct))
+        bad = [text for text, row in zip(distinct, embeddings) if not row.isfinite().all()]
+        if bad:
+            raise ValueError(f'the text encoder gives NaN or infinity for {len(bad)} texts, the first is {bad[0]!r}; '
+                             'its weights are damaged')
+        return embeddings[[distinct[text] for text in texts]]
 
     def find_examples(self, results: List[dict], captions: List[str], images: Tensor, texts: Tensor,
-                      owner: Tensor) -> List[dict]:
-        """Queries spread evenly over the data set with their five best images."""
-        chosen = torch.linspace(0, len(captions) - 1, min(self.num_examples, len(captions))).long()
-        best = similarity(texts[chosen], images).topk(min(5, len(images)))
-        return [
-            dict(
-                query=captions[query],
-                answers=[
-                    dict(img_path=results[i]['img_path'], score=score, hit=i == owner[query].item())
-                    for i, score in zip(row.tolist(), scores.tolist())
-                ]) for query, row, scores in zip(chosen.tolist(), best.indices, best.values)
-        ]
+                      owner: Tensor) -> None:
+        """Keep queries with their best answers: texts in ``examples``, images in ``image_examples``."""
+        if self.queries is None:
+            chosen = spread(len(captions), self.num_examples)
+            queries, query_texts = [captions[i] for i in chosen], texts[chosen]
+        else:
+            queries, query_texts = list(self.queries), self.embed_repeated(self.queries)
+        images, texts, query_texts = (F.normalize(rows.double(), dim=-1) for rows in (images, texts, query_texts))
+        self.examples = []
+        for query, row in zip(queries, query_texts @ images.T):
+            own = sorted({owner[i].item() for i, text in enumerate(captions) if text == query})
+            rank = None
+            if own:
+                before = row >= row[own].max() - TIE
+                before[own] = False
+                rank = before.sum().item() + 1
+            self.examples.append(dict(query=query, rank=rank, answers=[
+                dict(img_path=results[i]['img_path'], score=row[i].item(), hit=i in own)
+                for i in row.topk(min(self.num_answers, len(images))).indices.tolist()
+            ]))
+        self.image_examples = []
+        asking = owner.unique()
+        for image in asking[spread(len(asking), self.num_examples)].tolist():
+            scores = images[image] @ texts.T
+            self.image_examples.append(dict(img_path=results[image]['img_path'], answers=[
+                dict(text=captions[i], score=scores[i].item(), hit=owner[i].item() == image)
+                for i in scores.topk(min(self.num_answers, len(texts))).indices.tolist()
+            ]))
 
     def draw(self, out_dir: Path) -> List[Path]:
-        """Draw queries with the images found, hits framed."""
-        return [pictures.retrieval_grid(self.examples, out_dir / f'{self.task}_grid.png')]
+        """Draw queries with the images found, hits framed, and images with the texts found."""
+        return [
+            pictures.retrieval_grid(self.examples, out_dir / f'{self.task}_grid.png'),
+            pictures.caption_list(self.image_examples, out_dir / f'{self.task}_captions.png'),
+        ]
+
+
+def spread(number: int, wanted: int) -> List[int]:
+    """Indices of at most ``wanted`` of ``number`` things, spread evenly from the first to the last."""
+    return torch.linspace(0, number - 1, min(wanted, number)).long().tolist()
+
+
+def rank_answers(queries: Tensor, candidates: Tensor, query_ids: Tensor, candidate_ids: Tensor,
+                 block_size: int) -> Tuple[Tensor, Tensor]:
+    """How many wrong candidates stand before each right one, where ties count against it.
+
+    Args:
+        queries: Normalised, float64 ``[Q, D]``.
+        candidates: Normalised, float64 ``[C, D]``.
+        query_ids, candidate_ids: ``[Q]``, ``[C]``; a candidate is right where the ids are equal. Each query has one.
+        block_size: Queries whose similarities are in memory at one time.
+
+    Returns:
+        tuple: int64 ``[Q, R]``, the wrong candidates before the r-th best right one (C where there is no r-th one; R is
+        at most ``AP_DEPTH``), and how many right ones each query has, int64 ``[Q]``.
+    """
+    most = min(int(candidate_ids.unique(return_counts=True)[1].max()), AP_DEPTH)
+    # Made beforehand: small tensors kept between the large ones would leave holes in memory that nothing fits.
+    before = torch.empty(len(queries), most, dtype=torch.long)
+    right = torch.empty(len(queries), dtype=torch.long)
+    for block in torch.arange(len(queries)).split(block_size):
+        scores = queries[block] @ candidates.T
+        own = query_ids[block, None] == candidate_ids
+        best = scores.masked_fill(~own, -torch.inf).topk(most).values  # of right ones, best first
+        scores.masked_fill_(own, -torch.inf)
+        for r, level in enumerate(best.T):
+            wrong = (scores >= level[:, None] - TIE).sum(1)
+            before[block, r] = wrong.masked_fill(level == -torch.inf, len(candidates))
+        right[block] = own.sum(1)
+    return before, right
+
+
+def summarise(before: Tensor, right: Tensor, topk: Sequence[int]) -> Dict[str, float]:
+    """Recall at k, median rank and mAP@10 from what :func:`rank_answers` gives."""
+    first, number = before[:, 0], torch.arange(1, before.shape[1] + 1)
+    rank = before + number
+    precision = (number.double() / rank).masked_fill(rank > AP_DEPTH, 0)
+    return {
+        **{f'R@{k}': (first < k).double().mean().item() for k in topk},
+        'median_rank': float(np.floor(np.median(first.numpy())) + 1),
+        f'mAP@{AP_DEPTH}': (precision.sum(1) / right.clamp(max=AP_DEPTH)).mean().item(),
+    }
+
+
+def summarise_chance(right: Tensor, candidates: int, topk: Sequence[int]) -> Dict[str, float]:
+    """What a random order of C candidates reaches, of which each query has ``right`` ``[Q]`` (float64) right ones.
+
+    All are exact: the probability that the first k hold none is hypergeometric, ``C(C - R, k) / C(C, k)``, and the
+    candidates at two places are both right with probability ``R (R - 1) / (C (C - 1))``.
+    """
+    missed, found = torch.ones_like(right), []
+    while not found or len(found) < max(*topk, 1) or found[-1] < 0.5:  # found[k - 1] is the recall at k
+        drawn = len(found)
+        missed = missed * ((candidates - right - drawn) / max(candidates - drawn, 1)).clamp(min=0)
+        found.append(round((1 - missed).mean().item(), 12))  # without what rounding leaves
+    places = torch.arange(1, min(AP_DEPTH, candidates) + 1).double()
+    share = right / candidates
+    both = share * (right - 1) / max(candidates - 1, 1)
+    precision = (share[:, None] + both[:, None] * (places - 1)) / places  # at a right answer, times its probability
+    return {
+        **{f'R@{k}': found[k - 1] for k in topk},
+        'median_rank': 1. + next(k for k, recall in enumerate(found) if recall >= 0.5),
+        f'mAP@{AP_DEPTH}': (precision.sum(1) / right.clamp(max=AP_DEPTH)).mean().item(),
+    }

@@ -53,5 +53,5 @@ def test_metrics_and_pictures_from_data_samples(fake_text, coco_mini, tmp_path):
             if path.suffix == '.png':
                 with Image.open(path) as picture:
                     assert min(picture.size) > 200
-    assert names == ['retrieval_grid.png', 'ov_detections.png',
+    assert names == ['retrieval_grid.png', 'retrieval_captions.png', 'ov_detections.png',
                      'ov_per_class.csv'], '80 classes are too many to confuse'

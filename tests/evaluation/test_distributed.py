@@ -26,7 +26,8 @@ def evaluate(samples):
         return torch.randn(len(texts), 8, generator=torch.Generator().manual_seed(1))
 
     metrics = {}
-    for metric in (ZeroShotMetric(text_encoder={}), RetrievalMetric(text_encoder={})):
+    for metric in (ZeroShotMetric(text_encoder={}), RetrievalMetric(text_encoder={}),
+                   RetrievalMetric(text_encoder={}, fold_size=3, prefix='retrieval_folds')):
         metric.embed, metric.dataset_meta = embed, dict(classes=['a', 'b', 'c'])
         metric.process(None, samples)
         metrics.update(metric.evaluate(NUMBER))
@@ -49,5 +50,5 @@ def test_two_processes(tmp_path):
     while not other.join():
         pass
     expected = evaluate(make_samples())
-    assert 0 < expected['zero_shot/all/top1'] < 1
+    assert 0 < expected['zero_shot/all/top1'] < 1 and 0 < expected['retrieval_folds/i2t/mAP@10'] < 1
     assert [torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1)] == [expected, expected]
