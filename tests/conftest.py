@@ -15,7 +15,7 @@ import kdeov_mm  # noqa: F401
 from kdeov_mm.datasets import ensure_world
 from kdeov_mm.utils import load_config
 
-pytest_plugins = ['image_text_fixtures']
+pytest_plugins = ['image_text_fixtures', 'classification_fixtures']
 
 DEMO = Path(__file__).resolve().parents[1] / 'configs' / 'kdeov_yolov8n.py'
 WORLD = dict(image_size=64, sizes=dict(teacher=8, train=32, val=8, test=16, test_single=16))
@@ -97,6 +97,12 @@ def demo_config(tiny_world, tiny_teacher, tmp_path_factory):
 
 
 REAL = Path(os.environ.get('KDEOV_REAL_DATA', Path(__file__).resolve().parents[1] / '../shared/data'))
+
+
+@pytest.fixture(scope='session')
+def real_data() -> Path:
+    """The folder of real samples, whether it is there or not."""
+    return REAL
 
 
 @pytest.fixture(scope='session')

@@ -1,7 +1,8 @@
 """Metrics for the three tasks, and the report that shows them."""
+from .classification_metric import ClassificationMetric
 from .ov_coco_metric import OVCocoMetric
 from .ov_lvis_metric import OVLVISMetric
 from .retrieval_metric import RetrievalMetric
 from .zero_shot_metric import ZeroShotMetric
 
-__all__ = ['OVCocoMetric', 'OVLVISMetric', 'RetrievalMetric', 'ZeroShotMetric']
+__all__ = ['ClassificationMetric', 'OVCocoMetric', 'OVLVISMetric', 'RetrievalMetric', 'ZeroShotMetric']

@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Dict, List, Sequence
 
 import numpy as np
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -117,6 +118,44 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str], path: Path) -> Pa
     bar.set_label('share of the true class (numbers: %)', fontsize=8)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
+    return save(fig, path)
+
+
+def confusion_overview(counts: np.ndarray, pairs: Sequence[tuple], path: Path) -> Path:
+    """Draw a confusion matrix of many classes as a map, and its most frequent mistakes by name.
+
+    Args:
+        counts: ``[K, K]``, rows are the truth, columns the prediction.
+        pairs: ``(true name, predicted name, images)``, most frequent first.
+        path: File to write.
+    """
+    cells = min(len(counts), 200)  # a cell is then a few pixels wide
+    edges = np.linspace(0, len(counts), cells + 1).astype(int)[:-1]
+    blocks = np.add.reduceat(np.add.reduceat(counts, edges, axis=0), edges, axis=1)
+    share = blocks / np.maximum(blocks.sum(1, keepdims=True), 1)
+    fig = Figure(figsize=(16, 7.6), layout='constrained')
+    left, right = fig.subplots(1, 2, width_ratios=[1.15, 1])
+    image = left.imshow(share, cmap='Blues', norm=PowerNorm(0.5, 0, 1), extent=(0, len(counts), len(counts), 0),
+                        interpolation='nearest')
+    left.set_xlabel('predicted class (number)', fontsize=9)
+    left.set_ylabel('true class (number)', fontsize=9)
+    left.tick_params(labelsize=8, length=0)
+    left.spines[:].set_color(GREY)
+    merged = '' if cells == len(counts) else f' ({len(counts)} classes in {cells} groups of neighbours)'
+    left.set_title(f'Confusion matrix{merged}', fontsize=10.5, loc='left')
+    bar = fig.colorbar(image, ax=left, fraction=0.04, pad=0.02, ticks=[0, 0.01, 0.05, 0.1, 0.25, 0.5, 1])
+    bar.set_label('share of the true class', fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    bar.outline.set_visible(False)
+    names = [f'{shorten(true, 32)} → {shorten(predicted, 32)}' for true, predicted, _ in pairs]
+    drawn = right.barh(range(len(pairs)), [count for *_, count in pairs], color=ORANGE)
+    right.bar_label(drawn, fontsize=8, color=INK, padding=2)
+    right.set_yticks(range(len(pairs)), names, fontsize=8, parse_math=False)
+    right.set_ylim(max(len(pairs), 1) - 0.4, -0.6)
+    right.set_xticks([])
+    right.set_title('Most confused: true → predicted, images' if pairs else 'No mistakes', fontsize=10.5, loc='left')
+    clean(right)
+    right.spines['bottom'].set_visible(False)
     return save(fig, path)
 
 

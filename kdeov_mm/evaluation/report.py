@@ -17,9 +17,11 @@ from . import pictures
 ROLES = ('student', 'teacher', 'chance')
 TASKS = dict(zero_shot='Zero-shot classification', retrieval='Retrieval',
              retrieval_1k='Retrieval, mean of folds of 1,000 images', retrieval_batch='Retrieval within batches',
-             ov='Open-vocabulary detection', ov_lvis='Open-vocabulary detection, LVIS')
+             ov='Open-vocabulary detection', ov_lvis='Open-vocabulary detection, LVIS', cifar10='CIFAR-10',
+             cifar100='CIFAR-100', imagenet='ImageNet-1k', folder='Image folder')
 MAX_CLASSES = 200  # that a report lists
-LABELS = dict(top1='top-1', top5='top-5', t2i='text to image', i2t='image to text', median_rank='median rank')
+LABELS = dict(top1='top-1', top3='top-3', top5='top-5', mean_per_class='mean per class', t2i='text to image',
+              i2t='image to text', median_rank='median rank')
 
 
 @dataclass
@@ -127,7 +129,8 @@ def class_table(path: Path) -> List[str]:
         header, *rows = csv.reader(file)
     if len(rows) > MAX_CLASSES:
         return []
-    shown = [row[:2] + [show(float(value) if value else None) for value in row[2:]] for row in rows]
+    shown = [row[:2] + [value if value.isdigit() else show(float(value) if value else None) for value in row[2:]]
+             for row in rows]
     align = ['---'] * 2 + ['---:'] * (len(header) - 2)
     return ['', *(f'| {" | ".join(cells)} |' for cells in (header, align, *shown))]
 
@@ -161,8 +164,8 @@ def group_panels(metrics: Dict[str, float]) -> Dict[str, Dict[str, Dict[str, flo
     """What the bar chart shows: ``{title: {bar group: {role: value}}}``."""
     panels: Dict[str, Dict[str, Dict[str, float]]] = {}
     for row in make_rows(metrics):
-        if (row.task, row.metric) in (('zero_shot', 'top1'), ('ov', 'AP50')):
-            title, bar = f'{TASKS[row.task]}, {LABELS.get(row.metric, row.metric)}', row.group
+        if row.metric == 'top1' or (row.task, row.metric) == ('ov', 'AP50'):
+            title, bar = f'{TASKS.get(row.task, row.task)}, {LABELS.get(row.metric, row.metric)}', row.group
         elif is_retrieval(row.task) and row.metric.startswith('R@'):
             title, bar = f'{TASKS.get(row.task, row.task)}, {LABELS.get(row.group, row.group)}', row.metric
         elif row.task == 'ov_lvis':

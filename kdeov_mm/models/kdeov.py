@@ -136,7 +136,7 @@ class KDEOV(YOLODetector):
         feats = self.backbone(batch_inputs)
         guided = self.fuse(feats, self.texts if len(self.texts) else None)
         if self.embed_images:
-            unguided = guided if self.fusion is None else self.fuse(feats, None)
+            unguided = self.fuse(feats, None) if self.fusion is not None and len(self.texts) else guided
             for sample, embedding in zip(batch_data_samples, self.projector(unguided)):
                 sample.image_embedding = embedding
         if self.with_bbox and len(self.texts):

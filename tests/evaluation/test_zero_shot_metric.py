@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torchmetrics.functional.classification import multiclass_accuracy
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_precision
 
 from kdeov_mm.evaluation import ZeroShotMetric
 
@@ -129,3 +129,38 @@ def test_groups_are_shown_in_one_order(fake_text):
     _, metrics = run(make_samples(fake_text, 20), dict(classes=CLASSES, groups=groups), topk=[1])
     shown = [key.split('/')[1] for key in metrics if key.startswith('zero_shot')]
     assert shown == ['all', 'base', 'novel', 'unseen', 'rare']
+
+
+def test_per_class_adds_averages_and_files(fake_text, tmp_path):
+    samples = make_samples(fake_text)
+    plain = run(samples)[1]
+    metric, metrics = run(samples, per_class=True)
+    assert {key: value for key, value in metrics.items() if key in plain} == plain
+    texts = torch.stack([fake_text(name) for name in CLASSES])
+    labels = torch.tensor([sample['gt_label'] for sample in samples])
+    for role, field in (('', 'image_embedding'), ('teacher/', 'teacher_embedding')):
+        predictions = (torch.stack([sample[field] for sample in samples]) @ texts.T).argmax(1)
+        right = torch.stack([(predictions == labels)[labels == label].double().mean() for label in range(10)])
+        assert metrics[f'{role}zero_shot/all/mean_per_class'] == pytest.approx(right.mean().item(), abs=1e-6)
+        expected = multiclass_precision(predictions, labels, 12, average='macro').item()
+        assert metrics[f'{role}zero_shot/all/precision'] == pytest.approx(expected, abs=1e-6)
+    assert metrics['chance/zero_shot/all/mean_per_class'] == 1 / 12
+    assert [path.name for path in metric.draw(tmp_path)] == [
+        'zero_shot_confusion.png', 'zero_shot_per_class.csv', 'zero_shot_confusion.csv', 'zero_shot_confused_pairs.csv']
+    assert 'class 3,base,30,' in (tmp_path / 'zero_shot_per_class.csv').read_text()
+
+
+def test_of_classes_of_one_name_the_first_is_predicted(fake_text):
+    classes = ['class 0', 'class 1', 'class 0']  # as "missile" and "sunglasses" of ImageNet
+    samples = [dict(img_path=f'{i}.jpg', gt_label=label, image_embedding=fake_text(classes[label]))
+               for i, label in enumerate([0, 1, 2, 0])]
+    metric, metrics = run(samples, dict(classes=classes), topk=(1, 2))
+    assert metric.predictions['student'].tolist() == [0, 1, 0, 0]
+    assert (metrics['zero_shot/all/top1'], metrics['zero_shot/all/top2']) == (0.75, 1)
+
+
+def test_blocks_change_nothing(fake_text, monkeypatch):
+    samples = make_samples(fake_text)
+    expected = run(samples, per_class=True)[1]
+    monkeypatch.setattr('kdeov_mm.evaluation.zero_shot_metric.BLOCK', 7)
+    assert run(samples, per_class=True)[1] == expected

@@ -4,12 +4,13 @@ from .broken_images_hook import BrokenImagesHook
 from .clip_distillation_hook import CLIPDistillationHook
 from .epoch_seed_hook import EpochSeedHook
 from .loss_guard_hook import LossGuardHook
+from .network_time_hook import NetworkTimeHook
 from .report_hook import ReportHook
 from .resumable_early_stopping_hook import ResumableEarlyStoppingHook
 from .throughput_hook import ThroughputHook
 from .vocabulary_hook import VocabularyHook
 
 __all__ = [
-    'AtomicCheckpointHook', 'BrokenImagesHook', 'CLIPDistillationHook', 'EpochSeedHook', 'LossGuardHook', 'ReportHook',
-    'ResumableEarlyStoppingHook', 'ThroughputHook', 'VocabularyHook'
+    'AtomicCheckpointHook', 'BrokenImagesHook', 'CLIPDistillationHook', 'EpochSeedHook', 'LossGuardHook',
+    'NetworkTimeHook', 'ReportHook', 'ResumableEarlyStoppingHook', 'ThroughputHook', 'VocabularyHook'
 ]

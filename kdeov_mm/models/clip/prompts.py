@@ -33,13 +33,14 @@ def vild_templates() -> List[str]:
 TEMPLATES = {
     'none': ['{}'],
     'single': ['a photo of a {}.'],
+    'openai_imagenet_7': [template('{}') for template in open_clip.SIMPLE_IMAGENET_TEMPLATES],
     'openai_imagenet_80': [template('{}') for template in open_clip.OPENAI_IMAGENET_TEMPLATES],
     'vild': vild_templates(),
 }
 
 
 def resolve_templates(templates: Union[str, Sequence[str]]) -> List[str]:
-    """Turn the name of a template set, a file with one template a line, or a list of templates into a list.
+    """Turn the name of a template set, a single template, a file with one a line, or a list of templates into a list.
 
     A template has one ``{}`` for the name, and may have one ``{article}`` for its "a" or "an".
 
@@ -50,6 +51,8 @@ def resolve_templates(templates: Union[str, Sequence[str]]) -> List[str]:
     if isinstance(templates, str):
         if templates in TEMPLATES:
             return TEMPLATES[templates]
+        templates = [templates] if '{}' in templates else templates
+    if isinstance(templates, str):
         if '/' not in templates and not Path(templates).suffix and not Path(templates).is_file():
             raise ValueError(f'templates: unknown set {templates!r}; choose one of {", ".join(TEMPLATES)}, '
                              'or give a list, or a .txt file with one template a line')

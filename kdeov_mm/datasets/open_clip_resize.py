@@ -1,0 +1,33 @@
+"""OpenCLIP's own resizing, of images."""
+from typing import Optional
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmyolo.registry import TRANSFORMS
+from open_clip.transform import MaybeToTensor, image_transform_v2
+from PIL import Image
+from torchvision.transforms import Compose, Normalize
+
+from kdeov_mm.models.clip.preprocess import find_preprocess
+
+
+@TRANSFORMS.register_module()
+class OpenCLIPResize(BaseTransform):
+    """Resizes and crops or pads ``img`` exactly as OpenCLIP does before a model, by PIL.
+
+    ``OpenCLIPTeacher`` then has nothing left to do but to normalise, and its embeddings are OpenCLIP's to rounding.
+
+    Args:
+        model_name, pretrained, preprocess: As the teacher's.
+    """
+
+    def __init__(self, model_name: str, pretrained: Optional[str] = None, preprocess: Optional[dict] = None) -> None:
+        steps = image_transform_v2(find_preprocess(model_name, pretrained, preprocess), is_train=False).transforms
+        self.resize = Compose([step for step in steps if not isinstance(step, (MaybeToTensor, Normalize))])
+
+    def transform(self, results: dict) -> dict:
+        """Resize BGR uint8 ``[H, W, 3]``."""
+        resized = np.asarray(self.resize(Image.fromarray(results['img'][..., ::-1])))
+        results['img'] = np.ascontiguousarray(resized[..., ::-1])
+        results['img_shape'] = results['img'].shape[:2]
+        return results
