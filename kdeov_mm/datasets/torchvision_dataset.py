@@ -34,6 +34,8 @@ class TorchvisionDataset(Dataset):
         classes: Names in the order of the labels, or a file of them for ``read_names``. ``imagenet``: OpenCLIP's names
             of ImageNet-1k's classes, for folders named by WordNet id, of which some may be absent. None: the data
             set's own names.
+        captions: A template such as "a photo of a {}." that makes a caption of each image's class name, for the training
+            of a teacher; in the pipeline it is ``captions``, a list. None: no captions, and a student sees no label.
         pipeline: Transforms.
         test_mode: Part of every data set's config; makes no difference here.
 
@@ -47,8 +49,8 @@ class TorchvisionDataset(Dataset):
         ...      classes='imagenet')
     """
 
-    def __init__(self, dataset: dict, classes: Union[str, Sequence[str], None] = None, pipeline: Sequence[dict] = (),
-                 test_mode: bool = False) -> None:
+    def __init__(self, dataset: dict, classes: Union[str, Sequence[str], None] = None, captions: Optional[str] = None,
+                 pipeline: Sequence[dict] = (), test_mode: bool = False) -> None:
         arguments = dict(dataset)
         self.name, self.root = arguments.pop('type'), str(arguments.get('root', ''))
         self.data = open_torchvision(self.name, arguments)
@@ -59,6 +61,9 @@ class TorchvisionDataset(Dataset):
         names = self.name_classes(classes)
         if max(self.labels) >= len(names):
             raise ValueError(f'{self.where}: classes has {len(names)} names, but a label is {max(self.labels)}')
+        if captions is not None and '{}' not in captions:
+            raise ValueError(f'captions: {captions!r} has no "{{}}" for the name of the class')
+        self.captions = captions
         self.metainfo = dict(classes=tuple(names))
         self.pipeline = Compose(list(pipeline))
 
@@ -97,7 +102,10 @@ class TorchvisionDataset(Dataset):
 
     def get_data_info(self, index: int) -> dict:
         """What is known of an image without reading it."""
-        return dict(img_path=self.paths[index], img_id=index, gt_label=self.labels[index])
+        info = dict(img_path=self.paths[index], img_id=index, gt_label=self.labels[index])
+        if self.captions is not None:
+            info['captions'] = [self.captions.format(self.metainfo['classes'][self.labels[index]])]
+        return info
 
     def __getitem__(self, index: int) -> dict:
         """The packed sample.

@@ -48,6 +48,15 @@ class TestTorchvisionDataset:
             assert packed['data_samples'].gt_label == label
             assert packed['data_samples'].img_path == reference.samples[index][0]
 
+    def test_captions_are_of_the_class_names(self, cifar_folder):
+        source = dict(type='TorchvisionDataset', dataset=dict(type='ImageFolder', root=str(cifar_folder / 'test')))
+        dataset = DATASETS.build(dict(source, captions='a photo of a {}'))
+        assert dataset.get_data_info(0)['captions'] == ['a photo of a airplane']
+        assert dataset.get_data_info(119)['captions'] == ['a photo of a truck']
+        assert 'captions' not in DATASETS.build(source).get_data_info(0)
+        with pytest.raises(ValueError, match='captions: .a photo. has no "{}"'):
+            DATASETS.build(dict(source, captions='a photo'))
+
     def test_imagenet_names(self, imagenet_val, tmp_path):
         dataset = build('ImageFolder', imagenet_val, classes='imagenet')
         assert dataset.metainfo['classes'] == tuple(open_clip.IMAGENET_CLASSNAMES)
