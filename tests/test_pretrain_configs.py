@@ -1,5 +1,7 @@
 """Stage 1's configs for photographs train and are tested on real ones, with a small random teacher."""
+import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,8 @@ from mmengine.runner import Runner
 
 from kdeov_mm.utils import load_config
 
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'pretrain'
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / 'configs' / 'pretrain'
 
 pytestmark = pytest.mark.usefixtures('mmyolo_scope')
 
@@ -35,9 +38,22 @@ def small(coco_mini, tiny_teacher, tmp_path):
     return make
 
 
-@pytest.mark.parametrize('name', ['kdeov_yolov8n_coco-captions', 'kdeov_yolov8n_shards'])
-def test_it_trains_and_is_tested(name, small, write_shards, tmp_path):
+def run_tool(monkeypatch, name, *args):
+    spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / 'tools' / f'{name}.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, args)])
+    tool.main()
+
+
+@pytest.mark.parametrize('name', [
+    'kdeov_yolov8n_coco-captions', 'kdeov_yolov8n_coco-captions_cached', 'kdeov_yolov8n_shards'])
+def test_it_trains_and_is_tested(name, small, write_shards, tmp_path, monkeypatch):
     cfg = small(name)
+    if 'cached' in name:
+        small('kdeov_yolov8n_coco-captions').dump(str(tmp_path / 'online.py'))
+        run_tool(monkeypatch, 'cache_teacher', tmp_path / 'online.py', tmp_path / 'store', '--views', 2)
+        cfg.train_dataloader.dataset.store = str(tmp_path / 'store')
     if 'shards' in name:
         write_shards(tmp_path / 'shards', [40, 40])
         cfg.train_dataloader.dataset.update(shards=str(tmp_path / 'shards/{00000..00001}.tar'), batch_size=16)
