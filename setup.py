@@ -62,6 +62,7 @@ setup(
     python_requires='>=3.10',
     install_requires=requirements('mminstall', 'runtime'),
     extras_require=dict(
-        tests=requirements('tests'), faster=['faster-coco-eval'], webdataset=requirements('webdataset')),
+        tests=requirements('tests'), faster=['faster-coco-eval'], webdataset=requirements('webdataset'),
+        huggingface=requirements('huggingface')),
     cmdclass=dict(build_py=BuildWithMim),
     zip_safe=False)

@@ -70,3 +70,26 @@ def write_shards(pairs, coco_mini):
                         shard.addfile(info, io.BytesIO(content))
         return folder
     return write
+
+
+@pytest.fixture(scope='session')
+def caption_roots(pairs, coco_mini, tmp_path_factory):
+    """Folders of real images in the layouts of COCO's captions (Karpathy), Flickr30k and Flickr8k.
+
+    Of the images the first 9 are the test split, the next 9 the validation split.
+    """
+    folder = tmp_path_factory.mktemp('caption_roots')
+    split_of = {file: ('test', 'val')[number // 9] if number < 18 else ('train', 'restval')[number % 2]
+                for number, file in enumerate(pairs)}
+    for name, images in (('coco', 'val2014'), ('flickr30k', 'flickr30k-images'), ('flickr8k', 'Images')):
+        (folder / name).mkdir()
+        (folder / name / images).symlink_to(coco_mini / 'train2017')
+        records = [dict(filename=file, split=split_of[file], sentences=[dict(raw=text) for text in texts],
+                        **dict(filepath=images) if name == 'coco' else {}) for file, texts in pairs.items()]
+        (folder / name / f'dataset_{name}.json').write_text(json.dumps(dict(images=records)))
+    with open(folder / 'flickr8k' / 'captions.txt', 'w', newline='') as file:
+        csv.writer(file).writerows([('image', 'caption'), *((name, text) for name, texts in pairs.items() for text in texts)])
+    for split, file in (('test', 'testImages'), ('val', 'devImages'), ('train', 'trainImages'), ('restval', 'trainImages')):
+        with open(folder / 'flickr8k' / f'Flickr_8k.{file}.txt', 'a') as names:
+            names.writelines(f'{name}\n' for name in pairs if split_of[name] == split)
+    return folder

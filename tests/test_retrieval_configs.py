@@ -1,5 +1,4 @@
 """The configs of retrieval, on real images in each layout."""
-import json
 from pathlib import Path
 
 import pytest
@@ -11,43 +10,23 @@ from kdeov_mm.utils import load_config, prepare_data
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'retrieval'
 NAMES = ('coco', 'flickr30k', 'flickr8k')
-NUMBER = 9
-
-
-@pytest.fixture(scope='session')
-def roots(pairs, coco_mini, tmp_path_factory):
-    """Folders in the layouts of the three data sets; their test split is the first images."""
-    folder = tmp_path_factory.mktemp('retrieval')
-    for name, images in (('coco', 'val2014'), ('flickr30k', 'flickr30k-images'), ('flickr8k', 'Images')):
-        (folder / name).mkdir()
-        (folder / name / images).symlink_to(coco_mini / 'train2017')
-        records = [
-            dict(filename=file, split='test' if number < NUMBER else 'train',
-                 sentences=[dict(raw=text) for text in texts], **dict(filepath='val2014') if name == 'coco' else {})
-            for number, (file, texts) in enumerate(pairs.items())
-        ]
-        (folder / name / f'dataset_{name}.json').write_text(json.dumps(dict(images=records)))
-    rows = [f'{file},"{text}"' for file, texts in pairs.items() for text in texts if '"' not in text]
-    (folder / 'flickr8k' / 'captions.txt').write_text('\n'.join(['image,caption', *rows]) + '\n')
-    (folder / 'flickr8k' / 'Flickr_8k.testImages.txt').write_text('\n'.join(list(pairs)[:NUMBER]) + '\n')
-    return folder
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_reads_the_test_split_with_all_captions(name, roots, pairs):
-    cfg = load_config(str(CONFIGS / f'kdeov_yolov8n_{name}.py'), data_root=str(roots / name))
+def test_reads_the_test_split_with_all_captions(name, caption_roots, pairs):
+    cfg = load_config(str(CONFIGS / f'kdeov_yolov8n_{name}.py'), data_root=str(caption_roots / name))
     prepare_data(cfg, 'test')
     init_default_scope('mmyolo')
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     read = {Path(info['img_path']).name: info['captions'] for info in map(dataset.get_data_info, range(len(dataset)))}
-    assert list(read) == list(pairs)[:NUMBER]
+    assert list(read) == list(pairs)[:9]
     assert all(set(read[file]) <= set(pairs[file]) and len(read[file]) >= 4 for file in read)
 
 
 @pytest.fixture
-def coco_config(roots, tiny_teacher, tmp_path):
+def coco_config(caption_roots, tiny_teacher, tmp_path):
     """COCO's config with the tiny teacher, on small images."""
-    cfg = load_config(str(CONFIGS / 'kdeov_yolov8n_coco.py'), data_root=str(roots / 'coco'), work_dir=str(tmp_path))
+    cfg = load_config(str(CONFIGS / 'kdeov_yolov8n_coco.py'), data_root=str(caption_roots / 'coco'), work_dir=str(tmp_path))
     clip = dict(model_name='kdeov-shapes', pretrained=tiny_teacher)
     cfg.custom_hooks[0].teacher.update(clip)
     for metric in cfg.test_evaluator:

@@ -23,6 +23,8 @@ class ImageTextDataset(SkipBrokenImages, BaseDataset):
             (``captions.txt``), ``table`` (CSV or TSV), or ``folder`` (images alone, no ann_file).
         ann_file: The file of captions, absolute or below data_root.
         split: For ``karpathy`` one or several names such as ``train``; for ``flickr8k`` a file of image names.
+        captions_per_image: None: one sample an image, with all its captions. A number: one sample for each of so many
+            captions of an image, the first ones; an image with fewer gives fewer samples, one without none.
         columns: For ``table``, see :func:`~kdeov_mm.datasets.caption_files.read_table`.
         delimiter: For ``table``; by default a tab for ``.tsv`` and a comma for all else.
         max_broken: The largest share of images that may be unreadable. One image is always forgiven, unless this is 0.
@@ -40,6 +42,7 @@ class ImageTextDataset(SkipBrokenImages, BaseDataset):
                  *args,
                  format: str,
                  split: Union[str, Sequence[str], None] = None,
+                 captions_per_image: Optional[int] = None,
                  columns: Optional[Sequence[Union[str, int]]] = None,
                  delimiter: Optional[str] = None,
                  max_broken: float = 0.05,
@@ -55,6 +58,9 @@ class ImageTextDataset(SkipBrokenImages, BaseDataset):
                 raise ValueError(f'{name}={value!r} is for format {" or ".join(formats)}, not for {format!r}')
         if check_images not in (None, 'start', 'read'):
             raise ValueError(f"check_images must be 'start' or 'read', got {check_images!r}")
+        if captions_per_image is not None and captions_per_image < 1:
+            raise ValueError(f'captions_per_image must be None or at least 1, got {captions_per_image}')
+        self.captions_per_image = captions_per_image
         self.set_max_broken(max_broken)
         self.check_images = check_images or ('start' if test_mode else 'read')
         self.format, self.split, self.columns, self.delimiter = format, split, columns, delimiter
@@ -72,11 +78,17 @@ class ImageTextDataset(SkipBrokenImages, BaseDataset):
         folder = self.data_prefix['img'] or '.'
         if not os.path.isdir(folder):
             raise FileNotFoundError(f'image folder "{folder}" does not exist; check data_root and data_prefix')
-        return self.readable([
+        infos = self.readable([
             dict(img_path=os.path.join(folder, name), img_id=number,
                  captions=[text.strip() for text in captions if text.strip()])
             for number, (name, captions) in enumerate(self._read(folder).items())
         ])
+        if self.captions_per_image is None:
+            return infos
+        pairs = [{**info, 'captions': [text]} for info in infos for text in info['captions'][:self.captions_per_image]]
+        if not pairs:
+            raise ValueError(f'"{self.source}": no image has a caption, but captions_per_image needs some')
+        return pairs
 
     def _read(self, folder: str) -> dict[str, list[str]]:
         if self.format == 'folder':

@@ -95,14 +95,15 @@ class EmbeddingMetric(RoleMetric):
     """A metric that compares image embeddings, of the student and if present the teacher, with texts.
 
     Args:
-        text_encoder: Config of the text encoder, see :class:`~kdeov_mm.models.clip.TextBank`.
+        text_encoder: Config of the text encoder, see :class:`~kdeov_mm.models.clip.TextBank`; None where
+            ``TextTowerHook`` lends the tested model's own.
         templates: Prompt templates, a set's name or a list.
         fields: Role to data sample field; ``student`` is required in each sample, other roles may be absent.
         **kwargs: See :class:`RoleMetric`.
     """
 
     def __init__(self,
-                 text_encoder: dict,
+                 text_encoder: Optional[dict],
                  templates: Union[str, Sequence[str]] = 'single',
                  fields: Optional[Dict[str, str]] = None,
                  **kwargs) -> None:
@@ -111,7 +112,14 @@ class EmbeddingMetric(RoleMetric):
         self.fields = fields or dict(student='image_embedding', teacher='teacher_embedding')
 
     def embed(self, texts: Sequence[str]) -> Tensor:
-        """Embed distinct texts: float32, L2-normalised, ``[K, D]``."""
+        """Embed distinct texts: float32, L2-normalised, ``[K, D]``.
+
+        Raises:
+            ValueError: There is no text encoder.
+        """
+        if self.text_encoder is None:
+            raise ValueError(f'{type(self).__name__}: text_encoder is None; give one, or add '
+                             "dict(type='TextTowerHook') to custom_hooks where the model has its own")
         return TextBank.build(list(texts), self.text_encoder, self.templates).embeddings
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:

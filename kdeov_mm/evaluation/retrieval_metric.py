@@ -30,7 +30,7 @@ class RetrievalMetric(EmbeddingMetric):
     ``chance`` is what a random order reaches. Needs each data sample's ``captions`` (list of str).
 
     Args:
-        text_encoder: Config of the text encoder.
+        text_encoder: Config of the text encoder, None for the tested model's own.
         templates: Prompt templates; captions need none.
         topk: The values of k.
         fold_size: Evaluate in folds of about so many images, in the data set's order, and average over them: 1000
@@ -53,7 +53,7 @@ class RetrievalMetric(EmbeddingMetric):
     default_prefix = 'retrieval'
 
     def __init__(self,
-                 text_encoder: dict,
+                 text_encoder: Optional[dict] = None,
                  templates: Union[str, Sequence[str]] = 'none',
                  topk: Sequence[int] = (1, 5, 10),
                  fold_size: Optional[int] = None,

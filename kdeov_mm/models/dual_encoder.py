@@ -1,5 +1,5 @@
-"""A trainable OpenCLIP dual encoder; it makes the shapes world's teacher, as CLIP was made."""
-from typing import List, Optional, Union
+"""Trainable dual encoders, built by OpenCLIP; one makes the shapes world's teacher, as CLIP was made."""
+from typing import List, Mapping, Optional, Sequence, Union
 
 import open_clip
 import torch
@@ -10,29 +10,63 @@ from mmyolo.registry import MODELS
 from torch import Tensor
 
 from .clip.loading import check_source
-from .clip.preprocess import Preprocess, find_preprocess
+from .clip.preprocess import Preprocess, find_preprocess, make_preprocess
+from .clip.towers import build_towers, freeze, keep_frozen
 
 
 @MODELS.register_module()
 class OpenCLIPDualEncoder(BaseModel):
     """Any OpenCLIP model, trained with the symmetric contrastive loss of Radford et al. 2021, where equal captions
-    in a batch are no negatives.
+    in a batch, and captions of one image, are no negatives.
 
     Args:
-        model_name: An OpenCLIP model name.
-        pretrained: Weights to start from: an OpenCLIP tag or a local file; None starts from random weights.
+        model_name: An OpenCLIP model name. Give it or ``model_cfg``.
+        pretrained: Weights to start from. With ``model_name`` an OpenCLIP tag or a local file, None for random weights;
+            with ``model_cfg`` True for timm's and Hugging Face's own weights of the towers.
+        model_cfg: An OpenCLIP model's config, see :func:`~kdeov_mm.models.clip.towers.build_towers`.
+        preprocess: What to change in the images' preprocessing, see
+            :func:`~kdeov_mm.models.clip.preprocess.find_preprocess`.
+        frozen: Of ``image`` and ``text``: towers of ``model_cfg`` of which the projection alone learns.
         max_logit_scale: Upper bound of the learnt exp(log temperature); 100 in CLIP.
         data_preprocessor: Gives RGB in [0, 1]; the tower's own preprocessing is applied here.
+
+    Raises:
+        ValueError: Not one of ``model_name`` and ``model_cfg``, or what these, ``preprocess`` or ``frozen`` say is unknown.
+        FileNotFoundError: ``pretrained`` is a path without a file.
+        ImportError: A Hugging Face tower without the package ``transformers``.
     """
 
-    def __init__(self, model_name: str, pretrained: Optional[str] = None, max_logit_scale: float = 100.,
-                 data_preprocessor: Optional[dict] = None) -> None:
+    def __init__(self, model_name: Optional[str] = None, pretrained: Union[str, bool, None] = None,
+                 max_logit_scale: float = 100., data_preprocessor: Optional[dict] = None,
+                 model_cfg: Optional[Mapping] = None, preprocess: Optional[Mapping] = None,
+                 frozen: Sequence[str] = ()) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
-        check_source(model_name, pretrained)
-        self.clip = open_clip.create_model(model_name, pretrained=pretrained)
-        self.tokenizer = open_clip.get_tokenizer(model_name)
+        if (model_name is None) == (model_cfg is None):
+            raise ValueError(f'give one of model_name and model_cfg, got {model_name!r} and {model_cfg!r}')
+        if set(frozen) - {'image', 'text'} or isinstance(frozen, str) or frozen and model_cfg is None:
+            raise ValueError(f"frozen: must be a list of 'image' and 'text', with model_cfg, got {frozen!r}")
+        if model_cfg is None:
+            check_source(model_name, pretrained)
+            self.clip = open_clip.create_model(model_name, pretrained=pretrained)
+            self.tokenizer = open_clip.get_tokenizer(model_name)
+            self.preprocess = Preprocess(find_preprocess(model_name, pretrained, preprocess))
+        else:
+            if pretrained not in (None, True, False):
+                raise ValueError(f'pretrained: with model_cfg True or False, got {pretrained!r}; give the weights of both '
+                                 'towers by load_from')
+            self.clip, self.tokenizer = build_towers(model_cfg, bool(pretrained))
+            self.preprocess = Preprocess(make_preprocess(model_cfg, {}, preprocess))
         self.max_logit_scale = max_logit_scale
-        self.preprocess = Preprocess(find_preprocess(model_name, pretrained))
+        self.frozen = [dict(image='visual', text='text')[name] for name in frozen]
+        for name in self.frozen:
+            freeze(getattr(self.clip, name))
+
+    def train(self, mode: bool = True) -> 'OpenCLIPDualEncoder':
+        """As nn.Module's, but what is frozen stays in inference mode."""
+        super().train(mode)
+        for name in self.frozen:
+            keep_frozen(getattr(self.clip, name))
+        return self
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Embed RGB images in [0, 1], ``[B, 3, H, W]``; float32, L2-normalised, ``[B, D]``."""
@@ -56,10 +90,57 @@ class OpenCLIPDualEncoder(BaseModel):
         texts = self.encode_text(captions)
         with torch.no_grad():
             self.clip.logit_scale.clamp_(max=float(torch.tensor(self.max_logit_scale).log()))
-            hits = (images @ texts.T).argmax(1).eq(torch.arange(len(images), device=images.device))
-        same = torch.tensor([[a == b for b in captions] for a in captions], device=images.device).float()
+        same = find_same(captions, [sample.get('img_path') for sample in data_samples]).to(images)
         loss = contrastive_loss(images, texts, self.clip.logit_scale.exp(), same)
-        return dict(loss_contrastive=loss, batch_top1=hits.float().mean())
+        return dict(loss_contrastive=loss, **batch_accuracy(images.detach(), texts.detach()))
+
+
+class TextTower:
+    """The text tower of a dual encoder, as a text encoder of a :class:`~kdeov_mm.models.clip.TextBank`.
+
+    Args:
+        model: The dual encoder, in inference mode when texts are embedded.
+        batch_size: Texts in one forward pass.
+    """
+
+    id = 'the text tower of the model in memory'
+    cached = False  # its weights change
+
+    def __init__(self, model: OpenCLIPDualEncoder, batch_size: int = 256) -> None:
+        self.model, self.batch_size = model, batch_size
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts; float32, L2-normalised, ``[N, D]``, on the CPU."""
+        parts = [list(texts[i:i + self.batch_size]) for i in range(0, len(texts), self.batch_size)]
+        return torch.cat([self.model.encode_text(part).cpu() for part in parts])
+
+
+def find_same(captions: Sequence[str], images: Sequence[Optional[str]]) -> Tensor:
+    """Which pairs of a batch are no negatives of each other: those with equal captions, or of one image.
+
+    Args:
+        captions: N texts.
+        images: Path of each image; None where it is not known.
+
+    Returns:
+        Tensor: ``[N, N]``, symmetric, 1 or 0.
+    """
+    pairs = list(zip(captions, images))
+    return torch.tensor([[float(text == other or image is not None and image == other_image)
+                          for other, other_image in pairs] for text, image in pairs])
+
+
+def batch_accuracy(images: Tensor, texts: Tensor, topk: Sequence[int] = (1, 5)) -> dict:
+    """Share of the images whose own text is among the k nearest of the batch's, ``batch_top{k}``.
+
+    Args:
+        images, texts: Normalised embeddings ``[N, D]``, row by row one pair.
+        topk: The values of k.
+    """
+    best = (images @ texts.T).topk(min(max(topk), len(texts))).indices
+    hits = best == torch.arange(len(images), device=images.device)[:, None]
+    return {f'batch_top{k}': hits[:, :k].any(1).float().mean() for k in topk}
 
 
 def contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor, same: Tensor) -> Tensor:

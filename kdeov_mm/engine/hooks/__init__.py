@@ -7,10 +7,11 @@ from .loss_guard_hook import LossGuardHook
 from .network_time_hook import NetworkTimeHook
 from .report_hook import ReportHook
 from .resumable_early_stopping_hook import ResumableEarlyStoppingHook
+from .text_tower_hook import TextTowerHook
 from .throughput_hook import ThroughputHook
 from .vocabulary_hook import VocabularyHook
 
 __all__ = [
     'AtomicCheckpointHook', 'BrokenImagesHook', 'CLIPDistillationHook', 'EpochSeedHook', 'LossGuardHook',
-    'NetworkTimeHook', 'ReportHook', 'ResumableEarlyStoppingHook', 'ThroughputHook', 'VocabularyHook'
+    'NetworkTimeHook', 'ReportHook', 'ResumableEarlyStoppingHook', 'TextTowerHook', 'ThroughputHook', 'VocabularyHook'
 ]

@@ -28,7 +28,31 @@ def find_preprocess(model_name: str, pretrained: Optional[str] = None,
     Raises:
         ValueError: ``changes`` has another field, or a value that is none of these.
     """
-    changes = dict(changes or {})
+    schema, _, place = model_name.partition(':')
+    if schema == 'hf-hub':
+        place = open_clip.factory.download_pretrained_from_hf(place, filename='open_clip_config.json')
+        model, own = read_config(Path(place))
+    elif schema == 'local-dir':
+        model, own = read_config(Path(place, 'open_clip_config.json'))
+    else:
+        model, own = open_clip.get_model_config(model_name), open_clip.get_pretrained_cfg(model_name, pretrained or '')
+    return make_preprocess(model, own, changes)
+
+
+def make_preprocess(model_cfg: Mapping, own: Mapping, changes: Optional[Mapping] = None) -> PreprocessCfg:
+    """The preprocessing of a model that OpenCLIP's ``model_cfg`` describes, whose weights bring ``own``.
+
+    For ``changes`` and errors see :func:`find_preprocess`.
+    """
+    check_changes(changes or {})
+    size = model_cfg['vision_cfg'].get('image_size', 224)
+    size = (size, size) if isinstance(size, int) else tuple(size)
+    merged = merge_preprocess_dict(merge_preprocess_dict(PreprocessCfg(), own), dict(changes or {}))
+    return PreprocessCfg(**{**merged, 'size': size})
+
+
+def check_changes(changes: Mapping) -> None:
+    """Raise ValueError unless all fields and values are those of :func:`find_preprocess`."""
     unknown = sorted(set(changes) - set(CHOICES) - set(FREE))
     if unknown:
         raise ValueError(f'preprocess: unknown {", ".join(unknown)}; give any of {", ".join((*FREE, *CHOICES))}')
@@ -38,18 +62,6 @@ def find_preprocess(model_name: str, pretrained: Optional[str] = None,
     for name in ('mean', 'std'):
         if name in changes and len(changes[name]) != 3:
             raise ValueError(f'preprocess.{name}: must be three numbers, got {changes[name]!r}')
-    schema, _, place = model_name.partition(':')
-    if schema == 'hf-hub':
-        place = open_clip.factory.download_pretrained_from_hf(place, filename='open_clip_config.json')
-        model, own = read_config(Path(place))
-    elif schema == 'local-dir':
-        model, own = read_config(Path(place, 'open_clip_config.json'))
-    else:
-        model, own = open_clip.get_model_config(model_name), open_clip.get_pretrained_cfg(model_name, pretrained or '')
-    size = model['vision_cfg'].get('image_size', 224)
-    size = (size, size) if isinstance(size, int) else tuple(size)
-    merged = merge_preprocess_dict(merge_preprocess_dict(PreprocessCfg(), own), changes)
-    return PreprocessCfg(**{**merged, 'size': size})
 
 
 def read_config(path: Path) -> Tuple[dict, dict]:

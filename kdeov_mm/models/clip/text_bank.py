@@ -63,7 +63,8 @@ class TextBank:
             return cls(names, encoder.encode_text(names))
         words = [dict.fromkeys([name, *synonyms.get(name, ())]) for name in names]  # an ordered set each
         prompts = [[fill(template, word) for word in each for template in templates] for each in words]
-        return cls(names, cached_embeddings(prompts, encoder))
+        embed = cached_embeddings if getattr(encoder, 'cached', True) else mean_embeddings
+        return cls(names, embed(prompts, encoder))
 
     def check(self, embed_dims: int) -> None:
         """Check that a model of dimension D can use this vocabulary.
@@ -94,9 +95,14 @@ def cached_embeddings(prompts: Sequence[Sequence[str]], encoder) -> Tensor:
             return load_file(path)['embeddings']
         except Exception:  # a damaged cache file is only a slower start
             path.unlink(missing_ok=True)
-    every = encoder.encode_text([prompt for each in prompts for prompt in each])
-    means = torch.stack([part.mean(dim=0) for part in every.split([len(each) for each in prompts])])
-    embeddings = F.normalize(means, dim=-1)
+    embeddings = mean_embeddings(prompts, encoder)
     with atomic_path(path) as partial:
         save_file({'embeddings': embeddings}, partial)
     return embeddings
+
+
+def mean_embeddings(prompts: Sequence[Sequence[str]], encoder) -> Tensor:
+    """The mean embedding of each class's prompts, normalised, ``[K, D]``."""
+    every = encoder.encode_text([prompt for each in prompts for prompt in each])
+    means = torch.stack([part.mean(dim=0) for part in every.split([len(each) for each in prompts])])
+    return F.normalize(means, dim=-1)

@@ -1,0 +1,102 @@
+"""Models of OpenCLIP from a config of their towers: any image tower of timm, any text tower of Hugging Face or OpenCLIP."""
+import inspect
+from typing import Callable, Mapping, Tuple
+
+import open_clip
+import timm
+from open_clip.model import CLIPTextCfg, CLIPVisionCfg
+from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+from torch import nn
+
+from kdeov_mm.utils.config import suggest
+
+# Where OpenCLIP's towers have the projection to the joint space: the first part of its parameters' names.
+PROJECTIONS = ('head', 'proj', 'text_projection')
+
+
+def build_towers(model_cfg: Mapping, pretrained: bool = False) -> Tuple[nn.Module, Callable]:
+    """Build a dual encoder and its tokenizer.
+
+    Args:
+        model_cfg: What OpenCLIP's JSON files of models hold: ``embed_dim``, ``vision_cfg`` (``timm_model_name``, ...),
+            ``text_cfg`` (``hf_model_name`` and ``hf_tokenizer_name``, which may be local folders, or width, heads,
+            layers), and further arguments of ``open_clip.CustomTextCLIP``.
+        pretrained: Whether timm and Hugging Face towers begin with their own weights.
+
+    Raises:
+        ValueError: A field is missing or unknown, timm has no such model, or Hugging Face gives no such one.
+        ImportError: A Hugging Face tower without the package ``transformers``.
+    """
+    check_model_cfg(model_cfg)
+    vision, text = dict(model_cfg['vision_cfg']), dict(model_cfg['text_cfg'])
+    if vision.get('timm_model_name'):
+        vision['timm_model_pretrained'] = pretrained
+    if text.get('hf_model_name'):
+        tokenizer = prepare_hugging_face(text)
+        text['hf_model_pretrained'] = pretrained
+    else:
+        tokenizer = SimpleTokenizer(context_length=text.get('context_length', 77))
+    others = {name: value for name, value in model_cfg.items() if name not in ('vision_cfg', 'text_cfg', 'custom_text')}
+    return open_clip.CustomTextCLIP(vision_cfg=vision, text_cfg=text, **others), tokenizer
+
+
+def check_model_cfg(model_cfg: Mapping) -> None:
+    """Check a model's config before anything is built; see :func:`build_towers`."""
+    fields = {name for name in inspect.signature(open_clip.CustomTextCLIP).parameters} | {'custom_text'}
+    for what, given, known in (('model_cfg', model_cfg, fields),
+                               ('model_cfg.vision_cfg', model_cfg.get('vision_cfg'), CLIPVisionCfg.__dataclass_fields__),
+                               ('model_cfg.text_cfg', model_cfg.get('text_cfg'), CLIPTextCfg.__dataclass_fields__)):
+        if given is None:
+            raise ValueError(f'model_cfg: needs embed_dim, vision_cfg and text_cfg, got {", ".join(model_cfg)}')
+        for name in given:
+            if name not in known:
+                raise ValueError(f'{what}: has no field {name!r}{suggest(name, known)}')
+    if 'embed_dim' not in model_cfg:
+        raise ValueError('model_cfg: needs embed_dim, the dimension of the joint space')
+    name = model_cfg['vision_cfg'].get('timm_model_name')
+    if name and not timm.is_model(name):
+        raise ValueError(f'model_cfg.vision_cfg.timm_model_name: timm has no model {name!r}'
+                         f'{suggest(name, timm.list_models())}')
+
+
+def prepare_hugging_face(text_cfg: Mapping) -> Callable:
+    """The tokenizer of a Hugging Face text tower, of which OpenCLIP knows few kinds by itself; see :func:`build_towers`.
+
+    OpenCLIP lists the kinds that it knows, and tells each to have no pooling layer of its own, which some, such as
+    DistilBERT, have not anyway and take no such argument.
+    """
+    name = text_cfg['hf_model_name']
+    try:
+        from transformers import MODEL_MAPPING, AutoConfig, AutoModel
+    except ImportError as error:
+        raise ImportError(f'model_cfg.text_cfg.hf_model_name={name!r} needs the package transformers: '
+                          'pip install "kdeov_mm[huggingface]"') from error
+    from open_clip.hf_configs import arch_dict
+    try:
+        config = AutoConfig.from_pretrained(name)
+        tokenizer = HFTokenizer(text_cfg.get('hf_tokenizer_name') or name,
+                                context_length=text_cfg.get('context_length', 77))
+    except (OSError, ValueError) as error:
+        raise ValueError(f'model_cfg.text_cfg: {name!r} is no model or tokenizer of Hugging Face, nor a local folder with '
+                         f'one: {str(error).splitlines()[0]}') from error
+    arch_dict.setdefault(config.model_type, dict(config_names=dict(width='hidden_size'), pooler='mean_pooler'))
+    model = MODEL_MAPPING[type(config)]
+    if 'add_pooling_layer' not in inspect.signature(model.__init__).parameters:
+        class WithoutPooler(model):
+            def __init__(self, config, add_pooling_layer: bool = False) -> None:
+                super().__init__(config)
+        AutoModel.register(type(config), WithoutPooler, exist_ok=True)
+    return tokenizer
+
+
+def freeze(tower: nn.Module) -> None:
+    """Let only the projection of a tower learn."""
+    for name, parameter in tower.named_parameters():
+        parameter.requires_grad_(name.split('.')[0] in PROJECTIONS)
+
+
+def keep_frozen(tower: nn.Module) -> None:
+    """Put all of a frozen tower but its projection in inference mode: no dropout, fixed batch statistics."""
+    for name, child in tower.named_children():
+        if name not in PROJECTIONS:
+            child.eval()
