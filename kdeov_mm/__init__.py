@@ -1,6 +1,12 @@
-"""KDEOV-MM: an open-vocabulary YOLO distilled from CLIP, as a plugin to MMYOLO."""
-from . import compat
+"""KDEOV-MM: an open-vocabulary YOLO distilled from CLIP, as a plugin to MMYOLO.
 
-compat.apply()
+Where MMEngine is not installed only the runtime of exported models is there, ``kdeov_mm.deploy``.
+"""
+import importlib.util
 
-from . import datasets, engine, evaluation, models  # noqa: E402, F401
+if importlib.util.find_spec('mmengine') is not None:
+    from . import compat
+
+    compat.apply()
+
+    from . import datasets, engine, evaluation, models  # noqa: E402, F401

@@ -1,4 +1,17 @@
-"""From the trained model to the deployed one."""
-from .fold import fold_film
+"""From the trained model to the deployed one.
 
-__all__ = ['fold_film']
+Names are imported when they are used: the runtime of exported models has only NumPy, Pillow and ONNX Runtime, and the
+side of training need not have the last one.
+"""
+import importlib
+from typing import Any
+
+MODULES = dict(ImageError='images', Runtime='runtime', fold_film='fold', read_image='images', read_images='images')
+
+__all__ = list(MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in MODULES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(importlib.import_module(f'{__name__}.{MODULES[name]}'), name)

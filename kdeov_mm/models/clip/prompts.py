@@ -4,6 +4,7 @@ from typing import List, Sequence, Union
 
 import open_clip
 
+from kdeov_mm.deploy.text import fill
 from .vocabulary import read_lines
 
 
@@ -38,6 +39,8 @@ TEMPLATES = {
     'vild': vild_templates(),
 }
 
+__all__ = ['TEMPLATES', 'fill', 'resolve_templates', 'vild_templates']
+
 
 def resolve_templates(templates: Union[str, Sequence[str]]) -> List[str]:
     """Turn the name of a template set, a single template, a file with one a line, or a list of templates into a list.
@@ -68,9 +71,3 @@ def is_template(template: str) -> bool:
     """Whether a text has one ``{}``, at most one ``{article}``, and no other brace."""
     rest = template.replace('{article}', '', 1)
     return '{}' in rest and rest.count('{') == rest.count('}') == 1
-
-
-def fill(template: str, name: str) -> str:
-    """Put a name into a template, as a reader would write it: ``traffic_light`` becomes ``traffic light``."""
-    name = name.replace('_', ' ').strip()
-    return template.format(name, article='an' if name[:1].lower() in 'aeiou' else 'a')

@@ -1,10 +1,11 @@
 """The names of a vocabulary and their synonyms: reading and checking."""
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Dict, List, Mapping, Sequence, Union
 
-MAX_CHARACTERS = 2000  # of a name; CLIP reads at most 77 tokens, about 300 characters
+from kdeov_mm.deploy.text import check_names, shorten
+
+__all__ = ['check_names', 'read_json', 'read_lines', 'read_names', 'read_synonyms', 'shorten']
 
 
 def read_lines(path: str, what: str) -> List[str]:
@@ -89,30 +90,3 @@ def read_synonyms(source: Union[str, Mapping[str, Sequence[str]], None]) -> Dict
         if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) and word.strip() for word in words):
             raise ValueError(f'synonyms: those of {name!r} must be a list of non-empty strings, got {words!r}')
     return {name: list(words) for name, words in (source or {}).items()}
-
-
-def check_names(names: Sequence[str]) -> None:
-    """Check a vocabulary's names.
-
-    Raises:
-        ValueError: There is none, or one is not a string, is empty, is longer than ``MAX_CHARACTERS`` or stands
-            there more than once.
-    """
-    if isinstance(names, str):
-        raise ValueError(f'names: expected a list, got the string {shorten(names)!r}; for a file use read_names')
-    if not len(names):
-        raise ValueError('names: the vocabulary is empty; give at least one name')
-    for index, name in enumerate(names):
-        if not isinstance(name, str) or not name.strip():
-            raise ValueError(f'names: each must be a non-empty string, but number {index + 1} is {name!r}')
-        if len(name) > MAX_CHARACTERS:
-            raise ValueError(f'names: number {index + 1}, {shorten(name)!r}, has {len(name)} characters; CLIP reads '
-                             f'far fewer than {MAX_CHARACTERS}: shorten it, or check that this is a list of names')
-    repeated = [shorten(name) for name, count in Counter(names).items() if count > 1]
-    if repeated:
-        raise ValueError(f'names: {repeated[:5]!r} stand there more than once; name each class once')
-
-
-def shorten(text: str, length: int = 60) -> str:
-    """At most ``length`` characters of a text, for an error message."""
-    return text if len(text) <= length else text[:length - 3] + '...'

@@ -1,0 +1,80 @@
+"""Image files of any kind as pixels, with Pillow alone."""
+import io
+from pathlib import Path
+from typing import Dict, List, Sequence, Tuple, Union
+
+import numpy as np
+from PIL import Image, ImageOps
+
+MAX_PIXELS = 256 * 1024 * 1024  # 768 MiB of RGB: what is larger is most likely made to fill the memory
+
+
+class ImageError(ValueError):
+    """An image cannot be read; the message names it and says why."""
+
+
+def read_image(source: Union[str, Path, bytes], min_size: int = 0) -> np.ndarray:
+    """Read one image.
+
+    The format is judged by the content, whatever the file is called. EXIF's rotation is applied. CMYK, palettes and
+    grey become RGB, 16 bits become 8, transparency is dropped, and an animation is its first frame.
+
+    Args:
+        source: A file's path, or its content.
+        min_size: A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, which is much faster, as long as its shorter
+            side keeps so many pixels; 0 decodes all of it.
+
+    Returns:
+        numpy.ndarray: uint8 RGB ``[H, W, 3]``.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ImageError: It is empty, no image, truncated, of more than 256 Mi pixels, or of float pixels.
+    """
+    name = f'<{len(source)} bytes>' if isinstance(source, bytes) else str(source)
+    if not isinstance(source, bytes):
+        if not Path(source).is_file():
+            raise FileNotFoundError(f'image: no file {name!r}')
+        source = Path(source).read_bytes()
+    if not source:
+        raise ImageError(f'image {name}: it is empty (0 bytes)')
+    try:
+        with Image.open(io.BytesIO(source)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f'{image.width} x {image.height} pixels are more than {MAX_PIXELS}')
+            return to_rgb(image, min_size)
+    except Exception as error:  # Pillow's decoders raise anything from OSError to SyntaxError
+        raise ImageError(f'image {name}: {type(error).__name__}: {error}') from error
+
+
+def to_rgb(image: Image.Image, min_size: int = 0) -> np.ndarray:
+    """Decode an opened image; see :func:`read_image`."""
+    if image.mode == 'F':
+        raise ValueError('float pixels of unknown range; scale them to 8 bits')
+    if min_size and image.format == 'JPEG':
+        factor = next(factor for factor in (8, 4, 2, 1) if factor == 1 or min(image.size) // factor >= min_size)
+        image.draft('RGB', (image.width // factor, image.height // factor))
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith('I'):  # 16 bits of grey, which Pillow would cut off at 255
+        return np.repeat((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    return np.asarray(image.convert('RGB'))
+
+
+def read_images(paths: Sequence[Union[str, Path]],
+                min_size: int = 0) -> Tuple[List[np.ndarray], List[int], Dict[int, str]]:
+    """Read those of several images that can be read.
+
+    Args:
+        paths, min_size: See :func:`read_image`.
+
+    Returns:
+        tuple: The images, the indices in ``paths`` of each, and for the index of each other one why it is missing.
+    """
+    images, kept, defects = [], [], {}
+    for index, path in enumerate(paths):
+        try:
+            images.append(read_image(path, min_size))
+            kept.append(index)
+        except (OSError, ImageError) as error:
+            defects[index] = str(error)
+    return images, kept, defects

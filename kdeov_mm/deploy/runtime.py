@@ -1,0 +1,325 @@
+"""Classify, search and detect with exported models: NumPy, Pillow and ONNX Runtime only."""
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Tuple, Union
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+from .text import Tokenizer, check_names, fill
+
+FORMAT = '1'  # of the files' metadata and of the graphs' inputs and outputs
+KINDS = ('image_encoder', 'detector', 'open_detector', 'text_encoder')
+
+
+@dataclass
+class Labels:
+    """The names that fit an image best, best first.
+
+    Attributes:
+        names: M texts.
+        probabilities: float32 ``[M]`` in [0, 1]; over the whole vocabulary they sum to 1.
+    """
+
+    names: List[str]
+    probabilities: np.ndarray
+
+
+@dataclass
+class Detections:
+    """What was found in an image, best first.
+
+    Attributes:
+        boxes: x1, y1, x2, y2 in pixels of the image, float32 ``[M, 4]``.
+        scores: float32 ``[M]`` in [0, 1].
+        labels: Indices into the vocabulary, int64 ``[M]``.
+        names: The M names.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    names: List[str]
+
+
+class Runtime:
+    """Runs the files that tools/export.py writes.
+
+    Args:
+        paths: One ONNX file or several, at most one of each kind, of one model.
+        providers: ONNX Runtime's execution providers, best first; default: the CPU.
+        threads: Of one operator on the CPU; default: ONNX Runtime's choice.
+
+    Attributes:
+        sessions: ONNX Runtime's session of each kind of file.
+        metadata: The metadata of each kind of file.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: A file is damaged, of another program or another version of the format, two are of one kind, or
+            they belong to different models, or there is no such provider.
+    """
+
+    def __init__(self, paths: Union[str, Path, Sequence[Union[str, Path]]], providers: Optional[Sequence[str]] = None,
+                 threads: Optional[int] = None) -> None:
+        self.sessions: Dict[str, onnxruntime.InferenceSession] = {}
+        self.metadata: Dict[str, Dict[str, str]] = {}
+        paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
+        if not paths:
+            raise ValueError('paths: give at least one ONNX file')
+        for path in paths:
+            session = open_session(path, providers, threads)
+            kind = check_metadata(path, session)
+            if kind in self.sessions:
+                raise ValueError(f'{path}: a second {kind}; give one file of each kind')
+            self.sessions[kind], self.metadata[kind] = session, session.get_modelmeta().custom_metadata_map
+        for key in ('text_space', 'embed_dims'):
+            values = {kind: data[key] for kind, data in self.metadata.items() if key in data}
+            if len(set(values.values())) > 1:
+                raise ValueError(f'the files belong to different models: their {key} are {values}')
+        self.preprocessing = next((json.loads(data['preprocessing']) for data in self.metadata.values()
+                                   if 'preprocessing' in data), None)
+        self._embedded: Dict[Tuple[str, ...], np.ndarray] = {}
+
+    @property
+    def session(self) -> onnxruntime.InferenceSession:
+        """The session of the first file."""
+        return next(iter(self.sessions.values()))
+
+    @property
+    def names(self) -> Optional[List[str]]:
+        """The vocabulary that is folded into the detector, or None."""
+        return json.loads(self.metadata['detector']['names']) if 'detector' in self.metadata else None
+
+    @property
+    def input_size(self) -> Tuple[int, int]:
+        """Height and width, in pixels, that images are brought to; any multiples of 32 may be set."""
+        return tuple(self.need('image_encoder', 'detector', 'open_detector', given=self.preprocessing)['size'])
+
+    @input_size.setter
+    def input_size(self, size: Tuple[int, int]) -> None:
+        if len(size) != 2 or any(side < 32 or side % 32 for side in size):
+            raise ValueError(f'input_size: expected height and width, positive multiples of 32, got {size}')
+        self.preprocessing['size'] = list(size)
+
+    def need(self, *kinds: str, given: object = None) -> object:
+        """The session of the first of these kinds that is there; with ``given``, that.
+
+        Raises:
+            ValueError: There is none.
+        """
+        found = given or next((self.sessions[kind] for kind in kinds if kind in self.sessions), None)
+        if found is None:
+            raise ValueError(f'this needs a file of kind {" or ".join(kinds)}, but there is only '
+                             f'{", ".join(self.sessions)}; write it with tools/export.py and give it too')
+        return found
+
+    def preprocess(self, image: np.ndarray) -> np.ndarray:
+        """Turn an image, uint8 RGB ``[H, W, 3]``, into the network's input: float32 in [0, 1], ``[3, *input_size]``."""
+        return self.place(image)[0]
+
+    def place(self, image: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See :meth:`preprocess`; also the factors x, y from the image's to the input's pixels, and the shift x, y.
+
+        Raises:
+            ValueError: It is not uint8 ``[H, W, 3]``, or has no pixels.
+        """
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 \
+                or not image.size:
+            got = f'{image.dtype} {list(image.shape)}' if isinstance(image, np.ndarray) else type(image).__name__
+            raise ValueError(f'image: expected a uint8 array [H, W, 3] in RGB, got {got}; use read_image for files')
+        (height, width), (rows, columns) = self.input_size, image.shape[:2]
+        top = left = 0
+        if self.preprocessing['resize'] == 'letterbox':
+            ratio = min(height / rows, width / columns)
+            size = max(int(rows * ratio), 1), max(int(columns * ratio), 1)
+            resized = resize(image, *size, Image.Resampling.HAMMING if ratio < 1 else None)
+            top, left = (max(round((whole - part) // 2 - 0.1), 0) for whole, part in zip((height, width), size))
+            canvas = np.full((height, width, 3), self.preprocessing['pad_value'], dtype=np.uint8)
+            canvas[top:top + size[0], left:left + size[1]] = resized
+        else:
+            size, canvas = (height, width), resize(image, height, width, None)
+        scale = np.array([size[1] / columns, size[0] / rows], dtype=np.float32)
+        return (np.ascontiguousarray(canvas.transpose(2, 0, 1), dtype=np.float32) / np.float32(255), scale,
+                np.array([left, top], dtype=np.float32))
+
+    def encode_image(self, images: Sequence[np.ndarray], batch_size: int = 32) -> np.ndarray:
+        """Embed images, each uint8 RGB ``[H, W, 3]``; float32, L2-normalised, ``[N, D]``."""
+        session = self.need('image_encoder')
+        parts = [session.run(None, {'images': np.stack([self.preprocess(image) for image in images[i:i + batch_size]])})
+                 for i in range(0, len(images), batch_size)]
+        return np.concatenate([part for part, in parts]) if parts else np.zeros((0, self.embed_dims), np.float32)
+
+    def encode_text(self, texts: Sequence[str], batch_size: int = 256) -> np.ndarray:
+        """Embed texts as they are, without a template; float32, L2-normalised, ``[N, D]``."""
+        session = self.need('text_encoder')
+        parts = [session.run(None, {'tokens': self.tokenizer(texts[i:i + batch_size])})
+                 for i in range(0, len(texts), batch_size)]
+        return np.concatenate([part for part, in parts]) if parts else np.zeros((0, self.embed_dims), np.float32)
+
+    @property
+    def embed_dims(self) -> int:
+        """The dimension D of image and text embeddings."""
+        return int(next(data['embed_dims'] for data in self.metadata.values()))
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The text encoder's."""
+        if not hasattr(self, '_tokenizer'):
+            self.need('text_encoder')
+            described = json.loads(self.metadata['text_encoder']['tokenizer'])
+            self._tokenizer = Tokenizer(described['merges'].split('\n'), described['context_length'])
+        return self._tokenizer
+
+    def embed_names(self, names: Sequence[str]) -> np.ndarray:
+        """Embed a vocabulary with the text encoder's templates, float32 ``[K, D]``; the last one is remembered.
+
+        Raises:
+            ValueError: It is empty, or a name is.
+        """
+        check_names(names)
+        if tuple(names) not in self._embedded:
+            self.need('text_encoder')
+            templates = json.loads(self.metadata['text_encoder']['templates'])
+            texts = self.encode_text([fill(template, name) for name in names for template in templates])
+            means = texts.reshape(len(names), len(templates), -1).mean(axis=1)
+            self._embedded = {tuple(names): means / np.linalg.norm(means, axis=1, keepdims=True)}
+        return self._embedded[tuple(names)]
+
+    def classify(self, images: Sequence[np.ndarray], names: Sequence[str], texts: Optional[np.ndarray] = None,
+                 top: int = 5, scale: float = 100.) -> List[Labels]:
+        """Name whole images.
+
+        Args:
+            images: uint8 RGB ``[H, W, 3]`` each.
+            names: The K names to choose from.
+            texts: Their embeddings ``[K, D]``; default: of the text encoder's file.
+            top: How many names to return of each image.
+            scale: Factor from cosine similarity to logit; 100 as in CLIP.
+
+        Raises:
+            ValueError: The vocabulary is empty, or its embeddings do not fit.
+        """
+        texts = self.check_texts(names, texts)
+        logits = scale * self.encode_image(images) @ texts.T
+        probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        order = np.argsort(-probabilities, axis=1, kind='stable')[:, :top]
+        return [Labels([names[k] for k in best], row[best]) for best, row in zip(order, probabilities)]
+
+    def search(self, query: Union[str, np.ndarray], embeddings: np.ndarray, top: int = 10
+               ) -> Tuple[np.ndarray, np.ndarray]:
+        """Find the images that fit a text, or an image or its embedding.
+
+        Args:
+            query: A text, an image uint8 RGB ``[H, W, 3]``, or an embedding ``[D]``.
+            embeddings: What :meth:`encode_image` gave for the images, ``[N, D]``.
+            top: How many to return.
+
+        Returns:
+            tuple: Indices into ``embeddings``, best first, and cosine similarities.
+        """
+        if isinstance(query, str):
+            check_names([query])
+            query, = self.encode_text([query])
+        elif query.ndim == 3:
+            query, = self.encode_image([query])
+        similarities = embeddings @ query
+        order = np.argsort(-similarities, kind='stable')[:top]
+        return order, similarities[order]
+
+    def detect(self, images: Sequence[np.ndarray], names: Optional[Sequence[str]] = None,
+               texts: Optional[np.ndarray] = None, score_threshold: float = 0.3, batch_size: int = 8
+               ) -> List[Detections]:
+        """Find the names of a vocabulary in images.
+
+        Args:
+            images: uint8 RGB ``[H, W, 3]`` each.
+            names: The vocabulary, for a file of kind ``open_detector``; default: that of the ``detector``.
+            texts: The names' embeddings ``[K, D]``; default: of the text encoder's file.
+            score_threshold: Least score, in [0, 1].
+
+        Raises:
+            ValueError: There is no file for this, the vocabulary is empty, or its embeddings do not fit.
+        """
+        feeds = {}
+        if names is None:
+            session, names = self.need('detector'), self.names
+        else:
+            session, feeds = self.need('open_detector'), {'texts': self.check_texts(names, texts)}
+        found = []
+        for start in range(0, len(images), batch_size):
+            batch = images[start:start + batch_size]
+            inputs, scales, shifts = zip(*map(self.place, batch))
+            results = session.run(['boxes', 'scores', 'labels'], {'images': np.stack(inputs), **feeds})
+            for image, scale, shift, boxes, scores, labels in zip(batch, scales, shifts, *results):
+                keep = (scores >= score_threshold) & (labels >= 0)
+                boxes = (boxes[keep] - np.tile(shift, 2)) / np.tile(scale, 2)
+                boxes = boxes.clip(0, np.tile(image.shape[1::-1], 2)).astype(np.float32)
+                found.append(Detections(boxes, scores[keep], labels[keep], [names[k] for k in labels[keep]]))
+        return found
+
+    def check_texts(self, names: Sequence[str], texts: Optional[np.ndarray]) -> np.ndarray:
+        """The names' embeddings, float32 ``[K, D]``: those given, or the text encoder's.
+
+        Raises:
+            ValueError: The vocabulary is empty, or the embeddings do not fit it or the model.
+        """
+        check_names(names)
+        if texts is None:
+            return self.embed_names(names)
+        texts, expected = np.asarray(texts, dtype=np.float32), (len(names), self.embed_dims)
+        if texts.shape != expected or not np.isfinite(texts).all():
+            raise ValueError(f'texts: expected finite embeddings {list(expected)}, got {list(texts.shape)}')
+        return texts
+
+
+def open_session(path: Union[str, Path], providers: Optional[Sequence[str]] = None, threads: Optional[int] = None
+                 ) -> onnxruntime.InferenceSession:
+    """Open an ONNX file; see :class:`Runtime`."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'no ONNX file {str(path)!r}')
+    unknown = set(providers or ()) - set(onnxruntime.get_available_providers())
+    if unknown:
+        raise ValueError(f'providers: {", ".join(sorted(unknown))} not in this ONNX Runtime, which has '
+                         f'{", ".join(onnxruntime.get_available_providers())}')
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if threads:
+        options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(str(path), options, list(providers or ['CPUExecutionProvider']))
+    except Exception as error:  # ONNX Runtime has exceptions of its own without a common class
+        reason = ' '.join(str(error).split())[:200]
+        raise ValueError(f'{path}: not an ONNX file that can be read; it is truncated, damaged, or made for a newer '
+                         f'ONNX Runtime than {onnxruntime.__version__}; export it again ({reason})') from error
+
+
+def check_metadata(path: Union[str, Path], session: onnxruntime.InferenceSession) -> str:
+    """The kind of a file that tools/export.py wrote.
+
+    Raises:
+        ValueError: Another program wrote it, or a version with another format.
+    """
+    data = session.get_modelmeta().custom_metadata_map
+    if 'kdeov_format' not in data:
+        raise ValueError(f'{path}: an ONNX file of another model; this runtime reads what tools/export.py writes')
+    if data['kdeov_format'] != FORMAT or data.get('kdeov_kind') not in KINDS:
+        made = json.loads(data.get('versions', '{}')).get('kdeov_mm', 'unknown')
+        raise ValueError(f'{path}: written by kdeov_mm {made} in format {data["kdeov_format"]}, but this runtime reads '
+                         f'format {FORMAT}; export it again with this version')
+    return data['kdeov_kind']
+
+
+def resize(image: np.ndarray, height: int, width: int, filter_: Optional[Image.Resampling]) -> np.ndarray:
+    """Resize with one of Pillow's filters; with None, bilinearly between neighbours as OpenCV's INTER_LINEAR does."""
+    rows, columns = image.shape[:2]
+    if (rows, columns) == (height, width):
+        return image
+    picture = Image.fromarray(image)
+    if filter_ is not None:
+        return np.asarray(picture.resize((width, height), filter_))
+    return np.asarray(picture.transform((width, height), Image.Transform.AFFINE,
+                                        (columns / width, 0, 0, 0, rows / height, 0), Image.Resampling.BILINEAR))
