@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
+EXTRAS = ('tests', 'webdataset', 'huggingface', 'deploy')  # of requirements/{name}.txt
 MIM_FILES = ('configs', 'tools', 'model-index.yml')  # what OpenMIM looks for in kdeov_mm/.mim
 
 
@@ -61,8 +62,6 @@ setup(
     package_data={'kdeov_mm': ['**/*.json', '**/*.safetensors', '**/*.txt']},
     python_requires='>=3.10',
     install_requires=requirements('mminstall', 'runtime'),
-    extras_require=dict(
-        tests=requirements('tests'), faster=['faster-coco-eval'], webdataset=requirements('webdataset'),
-        huggingface=requirements('huggingface')),
+    extras_require=dict({name: requirements(name) for name in EXTRAS}, faster=['faster-coco-eval']),
     cmdclass=dict(build_py=BuildWithMim),
     zip_safe=False)

@@ -64,19 +64,22 @@ def build_vocabulary(cfg: Config, names: Sequence[str], templates: Union[str, Se
     return bank
 
 
-def load_model(cfg: Config, checkpoint: str, bank: TextBank, device: str = 'cpu') -> nn.Module:
+def load_model(cfg: Config, checkpoint: str, bank: Optional[TextBank], device: str = 'cpu') -> nn.Module:
     """Build the model of a config for detection, in inference mode, with weights and vocabulary.
+
+    Without a ``bank`` it has no vocabulary, and need not be able to detect.
 
     Raises:
         ValueError: The checkpoint is not one, or another model's, or the model cannot detect.
     """
     init_default_scope(cfg.get('default_scope', 'mmyolo'))
     model = MODELS.build(cfg.model)
-    if not getattr(model, 'with_bbox', False):
+    if bank is not None and not getattr(model, 'with_bbox', False):
         raise ValueError(f'config: the model of {cfg.filename} has no bbox_head, so it cannot detect')
     check_weights(model, checkpoint)
     load_checkpoint(model, checkpoint, map_location='cpu', logger='silent')
-    model.set_vocabulary(bank)
+    if bank is not None:
+        model.set_vocabulary(bank)
     model.embed_images = False
     return model.to(device).eval()
 

@@ -1,0 +1,197 @@
+"""Writing of ONNX files that describe themselves."""
+import gzip
+import importlib.metadata
+import json
+import warnings
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from open_clip.tokenizer import SimpleTokenizer, default_bpe
+from torch import Tensor, nn
+
+from kdeov_mm.models.clip import load_open_clip
+from kdeov_mm.models.clip.loading import weights_id
+from kdeov_mm.models.clip.prompts import resolve_templates
+from kdeov_mm.utils.config import find_hook
+from kdeov_mm.utils.files import atomic_path, sha256
+from kdeov_mm.version import __version__
+from .graphs import Detector, ImageEncoder, OpenDetector
+from .nms import batched_nms_onnx
+from .runtime import FORMAT
+
+OPSET = 18  # which onnxruntime-web, OpenVINO and TensorRT read, too
+LICENCE = 'GPL-3.0-only'
+IMAGES = {0: 'batch', 2: 'height', 3: 'width'}
+FOUND = ('boxes', 'scores', 'labels')
+
+
+class TextEncoder(nn.Module):
+    """Tokens int64 ``[N, context_length]`` to embeddings, L2-normalised, ``[N, D]``.
+
+    Args:
+        model: An OpenCLIP model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return F.normalize(self.model.encode_text(tokens), dim=-1)
+
+
+def export_image_encoder(model: nn.Module, path: Path, metadata: Dict[str, str]) -> Path:
+    """Write ``images [batch, 3, height, width] -> embeddings [batch, D]``; see :func:`write`."""
+    return write(ImageEncoder(model), dict(images=sample_images()), (IMAGES, ), ('embeddings', ), path,
+                 dict(metadata, kdeov_kind='image_encoder'))
+
+
+def export_detector(model: nn.Module, path: Path, metadata: Dict[str, str]) -> Path:
+    """Write ``images -> boxes, scores, labels`` for the model's present vocabulary; see :class:`Detector`."""
+    return write(Detector(model), dict(images=sample_images()), (IMAGES, ), FOUND, path,
+                 dict(metadata, kdeov_kind='detector', names=json.dumps(model.vocabulary)))
+
+
+def export_open_detector(model: nn.Module, path: Path, metadata: Dict[str, str]) -> Path:
+    """Write ``images, texts [names, D] -> boxes, scores, labels``; see :class:`OpenDetector`."""
+    texts = F.normalize(torch.randn(7, model.embed_dims, generator=torch.Generator().manual_seed(0)), dim=1)
+    return write(OpenDetector(model), dict(images=sample_images(), texts=texts), (IMAGES, {0: 'names'}), FOUND, path,
+                 dict(metadata, kdeov_kind='open_detector'))
+
+
+def export_text_encoder(text_encoder: dict, templates: Sequence[str], path: Path, metadata: Dict[str, str]) -> Path:
+    """Write ``tokens [texts, context_length] -> embeddings [texts, D]``, with tokenizer and templates in the metadata.
+
+    Args:
+        text_encoder: Config of an OpenCLIPTextEncoder.
+        templates: What the runtime puts names into.
+        path, metadata: See :func:`write`.
+
+    Raises:
+        ValueError: It is another encoder, or its tokenizer is not CLIP's.
+    """
+    if text_encoder.get('type') != 'OpenCLIPTextEncoder':
+        raise ValueError(f'text_encoder: only OpenCLIPTextEncoder can be exported, got {text_encoder.get("type")}')
+    name = text_encoder['model_name']
+    tokenizer = open_clip.get_tokenizer(name)
+    if type(tokenizer) is not SimpleTokenizer:
+        raise ValueError(f'text_encoder: the tokenizer of {name} is {type(tokenizer).__name__}; only CLIP\'s byte pair '
+                         'encoding can be exported; embed the names with PyTorch and give the runtime their embeddings')
+    model = load_open_clip(name, text_encoder.get('pretrained'))
+    described = dict(type='clip_bpe', lower_case=True, context_length=tokenizer.context_length,
+                     start=tokenizer.sot_token_id, end=tokenizer.eot_token_id, padding=0, merges=read_merges())
+    tokens = tokenizer(['a red bus at night', 'two dogs'])
+    return write(TextEncoder(model), dict(tokens=tokens), ({0: 'texts'}, ), ('embeddings', ), path,
+                 dict(metadata, kdeov_kind='text_encoder', model_name=name, tokenizer=json.dumps(described),
+                      templates=json.dumps(list(templates))))
+
+
+def read_merges() -> str:
+    """The merges of CLIP's byte pair encoding, one a line, in order; MIT licence, OpenAI."""
+    with gzip.open(default_bpe()) as file:
+        return '\n'.join(file.read().decode('utf-8').split('\n')[1:49152 - 256 - 2 + 1])
+
+
+def sample_images() -> Tensor:
+    """Images to trace with; batch, height and width are taken to be free."""
+    return torch.rand(2, 3, 160, 128, generator=torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+def write(module: nn.Module, inputs: Dict[str, Tensor], free: Tuple[Dict[int, str], ...], outputs: Sequence[str],
+          path: Path, metadata: Dict[str, str]) -> Path:
+    """Write a module as an ONNX file, whole or not at all.
+
+    Args:
+        module: In inference mode, with as many arguments as there are ``inputs``.
+        inputs: Names and samples of the arguments.
+        free: For each argument, the dimensions that may have any size, by name.
+        outputs: Their names.
+        path: The file.
+        metadata: What the file says of itself.
+    """
+    with warnings.catch_warnings():  # of the exporter's own code
+        warnings.simplefilter('ignore')
+        program = torch.onnx.export(
+            module.eval(), tuple(inputs.values()), dynamo=True, opset_version=OPSET, dynamic_shapes=free,
+            input_names=list(inputs), output_names=list(outputs), verbose=False,
+            custom_translation_table={torch.ops.kdeov_mm.batched_nms.default: batched_nms_onnx})
+    for node in program.model.graph:  # where on this machine each line of code is, is nobody's business
+        node.metadata_props.clear()
+    program.model.metadata_props.clear()
+    program.model.metadata_props.update(metadata)
+    with atomic_path(Path(path)) as partial:
+        program.save(partial)
+    return Path(path)
+
+
+def describe(cfg: Config, checkpoint: str, size: Optional[int] = None) -> Dict[str, str]:
+    """The metadata of all files of one model.
+
+    Args:
+        cfg: The model's config.
+        checkpoint: Its weights.
+        size: Side in pixels that images are brought to; default: the config's.
+
+    Raises:
+        ValueError: The config prepares images in a way that the runtime does not know.
+    """
+    versions = {name: importlib.metadata.version(name) for name in ('torch', 'mmengine', 'mmdet', 'mmyolo', 'onnx')}
+    encoder = text_encoder_of(cfg)
+    data = dict(
+        kdeov_format=FORMAT, licence=LICENCE, embed_dims=str(cfg.model.projector.embed_dims),
+        config=Path(cfg.filename).name, checkpoint_sha256=sha256(checkpoint),
+        preprocessing=json.dumps(preprocessing(cfg, size)), versions=json.dumps(dict(versions, kdeov_mm=__version__)))
+    if encoder is not None and 'model_name' in encoder:
+        data['text_space'] = weights_id(encoder['model_name'], encoder.get('pretrained'))
+    return data
+
+
+def text_encoder_of(cfg: Config) -> Optional[dict]:
+    """The config of the text encoder of a training, or None."""
+    try:
+        return find_hook(cfg, 'VocabularyHook')['text_encoder']
+    except ValueError:
+        return None
+
+
+def templates_of(cfg: Config) -> List[str]:
+    """The templates of a training's vocabulary."""
+    return resolve_templates(find_hook(cfg, 'VocabularyHook').get('templates', 'single'))
+
+
+def preprocessing(cfg: Config, size: Optional[int] = None) -> dict:
+    """How the config's test data set brings images to the network's input.
+
+    Returns:
+        dict: ``size`` (height, width), ``resize`` (``stretch`` or ``letterbox``), ``pad_value`` (0 to 255, of the
+        letterbox), ``channels`` and ``range`` of the input.
+
+    Raises:
+        ValueError: It is done in another way, or ``size`` is not a positive multiple of 32.
+    """
+    normal = cfg.model.data_preprocessor
+    if list(normal.mean) != [0.] * 3 or list(normal.std) != [255.] * 3 or not normal.bgr_to_rgb:
+        raise ValueError('data_preprocessor: only mean 0, std 255 and bgr_to_rgb can be exported, got '
+                         f'{dict(normal)}')
+    loader = cfg.test_dataloader[0] if isinstance(cfg.test_dataloader, (list, tuple)) else cfg.test_dataloader
+    steps = {step['type'].split('.')[-1]: step for step in loader.dataset.pipeline}
+    if 'LetterResize' in steps:
+        pad = steps['LetterResize'].get('pad_val', 0)
+        how = dict(resize='letterbox', pad_value=pad['img'] if isinstance(pad, dict) else pad)
+        width, height = steps['LetterResize']['scale']
+    elif 'Resize' in steps and not steps['Resize'].get('keep_ratio', False):
+        how = dict(resize='stretch')
+        width, height = steps['Resize']['scale']
+    else:
+        raise ValueError('test_dataloader: the pipeline has neither LetterResize nor Resize(keep_ratio=False), which '
+                         f'the runtime knows, but {", ".join(steps)}')
+    if size is not None:
+        if size < 32 or size % 32:
+            raise ValueError(f'image size: must be a positive multiple of 32, got {size}')
+        height = width = size
+    return dict(size=[height, width], **how, channels='RGB', range=[0, 1])

@@ -1,0 +1,136 @@
+"""The deployed networks as PyTorch modules of plain tensors: what is constant is folded."""
+import copy
+from typing import Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import fuse_conv_bn
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_linear_bn_eval
+
+from kdeov_mm.models.open_vocab_head import gather
+from .fold import fold_film
+from .nms import batched_nms
+
+
+class ImageEncoder(nn.Module):
+    """Images ``[B, 3, H, W]`` (RGB in [0, 1]) to embeddings, L2-normalised, ``[B, D]``; no head and no fusion.
+
+    Args:
+        model: A KDEOV, which is copied.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.neck = fold_norms(model.backbone), fold_norms(model.neck)
+        linear, norm, *rest = copy.deepcopy(model.projector.layers).eval()
+        self.layers = nn.Sequential(fuse_linear_bn_eval(linear, norm), *rest)
+
+    def forward(self, images: Tensor) -> Tensor:
+        feats = self.neck(self.backbone(images))
+        pooled = [pool(x, 1).flatten(1) for x in feats for pool in (F.adaptive_avg_pool2d, F.adaptive_max_pool2d)]
+        return F.normalize(self.layers(torch.cat(pooled, dim=1)), dim=-1)
+
+
+class OpenDetector(nn.Module):
+    """Detection with post-processing, whose vocabulary is an input.
+
+    Args:
+        model: A KDEOV with a head, which is copied.
+
+    Raises:
+        ValueError: The model has no head.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        if not model.with_bbox:
+            raise ValueError('model: it has no bbox_head, so it cannot detect; only its image encoder can be exported')
+        model = copy.deepcopy(model).eval()
+        self.fusion, self.cfg = model.fusion, model.bbox_head.test_cfg
+        self.backbone, self.neck = fold_norms(model.backbone), fold_norms(model.neck)
+        self.layers, self.priors = fold_norms(model.bbox_head.head_module), model.bbox_head.priors
+        embed = self.layers.embed
+        del self.layers.embed
+        layer = torch.cat([embed.weight, embed.bias[:, None]], dim=1).detach()
+        # The length of an embedding is all that is needed of it beside its products with the texts
+        self.register_buffer('length', torch.linalg.qr(layer.double())[1].float())  # [min(D, C+1), C+1]
+        self.register_buffer('to_logits', layer * model.bbox_head.scale.detach())  # [D, C+1]
+
+    def forward(self, images: Tensor, texts: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        """Detect.
+
+        Args:
+            images: RGB in [0, 1], ``[B, 3, H, W]``; H and W are multiples of 32.
+            texts: The vocabulary's embeddings ``[K, D]``.
+
+        Returns:
+            tuple: For each image as many as ``test_cfg.max_per_img`` says: boxes x1, y1, x2, y2 in pixels of the input
+            ``[B, M, 4]``, scores ``[B, M]`` and labels ``[B, M]``, best first; where there is none, score 0 and
+            label -1.
+        """
+        feats = self.backbone(images)
+        if self.fusion is not None:
+            feats = self.fusion(feats, texts)
+        return self.find(self.neck(feats), self.matrix(texts), images.shape[2:])
+
+    def matrix(self, texts: Tensor) -> Tensor:
+        """What candidates' features ``[..., C+1]`` are multiplied with: rows of their length, then of the K names."""
+        return torch.cat([self.length, texts @ self.to_logits])
+
+    def find(self, feats: Sequence[Tensor], matrix: Tensor, size: Sequence[int]) -> Tuple[Tensor, Tensor, Tensor]:
+        """The head, for candidates only, and post-processing; see ``OpenVocabHead.candidates``."""
+        objectness, dists, features = self.layers.towers(feats)
+        priors = self.priors(objectness)
+        objectness = torch.cat([o.flatten(1) for o in objectness], dim=1)
+        objectness, order = objectness.topk(torch.sym_min(self.cfg.nms_pre, objectness.shape[1]))
+        distances = self.layers.distances(gather(dists, order).unflatten(2, (4, -1)))
+        x, y, stride = priors[order][..., :3].unbind(-1)
+        left, top, right, bottom = (distances * stride[..., None]).unbind(-1)
+        height, width = size
+        boxes = torch.stack([(x - left).clamp(0, width), (y - top).clamp(0, height), (x + right).clamp(0, width),
+                             (y + bottom).clamp(0, height)], dim=-1)
+        scores, labels = self.name(gather(features, order), matrix, objectness.sigmoid())
+        scores, labels, index = batched_nms(boxes, scores, labels, matrix.shape[0] - self.length.shape[0],
+                                            self.cfg.nms.iou_threshold, self.cfg.max_per_img)
+        return boxes.gather(1, index[..., None].expand(-1, -1, 4)), scores, labels
+
+    def name(self, features: Tensor, matrix: Tensor, objectness: Tensor) -> Tuple[Tensor, Tensor]:
+        """The best names of candidates with tower features ``[B, M, C]``: scores and labels ``[B, M, n]``."""
+        products = F.pad(features, (0, 1), value=1.) @ matrix.T
+        length, logits = products.tensor_split([self.length.shape[0]], dim=-1)
+        probability = (logits / length.norm(dim=-1, keepdim=True).clamp(min=1e-12)).softmax(-1)
+        best, labels = probability.topk(torch.sym_min(self.cfg.classes_per_box, probability.shape[-1]))
+        power = self.cfg.objectness_power
+        scores = objectness[..., None]**power * best**(1 - power)
+        return torch.where(scores > self.cfg.score_thr, scores, 0.), labels
+
+
+class Detector(OpenDetector):
+    """Detection with the model's present vocabulary, which is part of the weights: no text, no fusion.
+
+    Args:
+        model: A KDEOV with a head and a vocabulary, which is copied.
+
+    Raises:
+        ValueError: The model has no head or no vocabulary.
+        TypeError: Its fusion does not fold.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        if not len(model.texts):
+            raise ValueError('vocabulary: the model has none; call set_vocabulary first')
+        super().__init__(model if model.fusion is None else fold_film(model))
+        self.register_buffer('names', self.matrix(model.texts))
+        del self.to_logits
+
+    def forward(self, images: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        """Detect; see :class:`OpenDetector`."""
+        return self.find(self.neck(self.backbone(images)), self.names, images.shape[2:])
+
+
+def fold_norms(module: nn.Module) -> nn.Module:
+    """A copy whose convolutions have the batch norms behind them folded in."""
+    module = copy.deepcopy(module).requires_grad_(False)
+    module.eval()  # MMYOLO's backbones and necks return None
+    return fuse_conv_bn(module).requires_grad_(False)

@@ -1,0 +1,136 @@
+"""Exported files give what PyTorch gives, and say what they are."""
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+
+from kdeov_mm.deploy import export
+from kdeov_mm.deploy.agreement import cosines, unmatched
+from kdeov_mm.utils import load_config
+
+
+def open_file(path):
+    return onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+
+
+@pytest.fixture(scope='module', params=['random', pytest.param('demo', marks=pytest.mark.slow)])
+def model(request):
+    return request.getfixturevalue('student' if request.param == 'random' else 'demo_student')
+
+
+@pytest.fixture(scope='module')
+def files(model, student, exported, export_all):
+    """The three kinds of files of a model."""
+    return exported if model is student else export_all(model)
+
+
+def run_detector(path, images, **feeds):
+    session = open_file(path)
+    results = session.run(['boxes', 'scores', 'labels'], dict(images=images.numpy(), **feeds))
+    return [dict(boxes=b[l >= 0], scores=s[l >= 0], labels=l[l >= 0]) for b, s, l in zip(*results)]
+
+
+def test_embeddings_of_real_images(files, model, real_images):
+    session = open_file(files['image_encoder'])
+    with torch.no_grad():
+        expected = model.encode_image(real_images).numpy()
+    found = np.concatenate([session.run(None, dict(images=real_images[i:i + 30].numpy()))[0]
+                            for i in range(0, 100, 30)])
+    assert cosines(found, expected).min() >= 0.9999
+    assert (cosines(expected, np.roll(expected, 1, axis=0)) < 0.9999).any()  # that images are told apart at all
+
+
+@pytest.mark.parametrize('size', [(32, 32), (96, 224)])
+def test_any_size(files, model, predict, size):
+    images = torch.rand(3, 3, *size, generator=torch.Generator().manual_seed(0))
+    found = open_file(files['image_encoder']).run(None, dict(images=images.numpy()))[0]
+    with torch.no_grad():
+        assert cosines(found, model.encode_image(images).numpy()).min() >= 0.9999
+    for a, b in zip(run_detector(files['detector'], images), predict(model, images)):
+        assert unmatched(a, b) == 0
+
+
+def test_detections_in_real_images(files, model, real_images, predict):
+    expected = [found for start in range(0, 100, 20) for found in predict(model, real_images[start:start + 20])]
+    assert sum(len(found['scores']) for found in expected) > 100
+    for found in (run_detector(files['detector'], real_images),
+                  run_detector(files['open_detector'], real_images, texts=model.texts.numpy())):
+        assert sum(map(unmatched, found, expected)) == 0
+
+
+def test_the_vocabulary_is_an_input(files, model, real_images, predict):
+    texts = F.normalize(torch.randn(3, 128, generator=torch.Generator().manual_seed(5)), dim=1)
+    before, model.texts = model.texts, texts
+    try:
+        expected = predict(model, real_images[:5])
+    finally:
+        model.texts = before
+    found = run_detector(files['open_detector'], real_images[:5], texts=texts.numpy())
+    assert sum(map(unmatched, found, expected)) == 0
+
+
+def test_openvino_reads_them(files, model, real_images, predict):
+    openvino = pytest.importorskip('openvino')
+    images = real_images[:10]
+    encoder, detector = (openvino.compile_model(str(files[kind]), 'CPU', dict(INFERENCE_PRECISION_HINT='f32'))
+                         for kind in ('image_encoder', 'detector'))
+    with torch.no_grad():
+        assert cosines(encoder(images.numpy())[0], model.encode_image(images).numpy()).min() >= 0.9999
+    results = detector(images.numpy())
+    found = [dict(boxes=b[l >= 0], scores=s[l >= 0], labels=l[l >= 0])
+             for b, s, l in zip(*(results[name] for name in ('boxes', 'scores', 'labels')))]
+    assert sum(map(unmatched, found, predict(model, images))) == 0
+
+
+def test_files_say_what_they_are_and_nothing_of_this_machine(files):
+    data = {name: {p.key: p.value for p in onnx.load(path).metadata_props} for name, path in files.items()}
+    assert all(data[kind]['kdeov_kind'] == kind for kind in data)
+    assert 'names' not in data['open_detector'] and len(json.loads(data['detector']['names'])) >= 7
+    for path in files.values():
+        onnx.checker.check_model(str(path))
+        content = path.read_bytes()
+        assert b'stack_trace' not in content and str(export.__file__).encode() not in content
+
+
+def test_metadata_of_a_config(tmp_path):
+    checkpoint = tmp_path / 'a.pth'
+    checkpoint.write_bytes(b'abc')
+    cfg = load_config('configs/kdeov_yolov8n.py')
+    data = export.describe(cfg, str(checkpoint))
+    assert data['licence'] == 'GPL-3.0-only' and data['embed_dims'] == '128'
+    assert data['checkpoint_sha256'] == 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'
+    assert data['text_space'].startswith('kdeov-shapes:')
+    assert json.loads(data['versions'])['torch'] == torch.__version__.split('+')[0]
+    assert json.loads(data['preprocessing']) == dict(size=[128, 128], resize='stretch', channels='RGB', range=[0, 1])
+    coco = export.preprocessing(load_config('configs/kdeov_yolov8n_ov-coco.py'), 320)
+    assert coco == dict(size=[320, 320], resize='letterbox', pad_value=114, channels='RGB', range=[0, 1])
+    with pytest.raises(ValueError, match='multiple of 32, got 100'):
+        export.preprocessing(cfg, 100)
+    cfg.model.data_preprocessor.mean = [1., 2., 3.]
+    with pytest.raises(ValueError, match='data_preprocessor'):
+        export.preprocessing(cfg)
+    cfg = load_config('configs/kdeov_yolov8n.py')
+    cfg.test_dataloader[0].dataset.pipeline = [dict(type='LoadImageFromFile')]
+    with pytest.raises(ValueError, match='LoadImageFromFile'):
+        export.preprocessing(cfg)
+
+
+def test_the_text_encoder(tiny_teacher, tmp_path):
+    encoder = dict(type='OpenCLIPTextEncoder', model_name='kdeov-shapes', pretrained=tiny_teacher)
+    path = export.export_text_encoder(encoder, ['a photo of a {}.'], tmp_path / 'text.onnx', {})
+    texts = ['a red bus at night', 'dog', 'x' * 300]
+    model = open_clip.create_model('kdeov-shapes', pretrained=tiny_teacher).eval()
+    tokens = open_clip.get_tokenizer('kdeov-shapes')(texts)
+    with torch.no_grad():
+        expected = F.normalize(model.encode_text(tokens), dim=-1).numpy()
+    session = open_file(path)
+    np.testing.assert_allclose(session.run(None, dict(tokens=tokens.numpy()))[0], expected, atol=1e-5)
+    described = json.loads(session.get_modelmeta().custom_metadata_map['tokenizer'])
+    assert described['context_length'] == 48 and described['merges'].startswith('i n\nt h\n')
+    with pytest.raises(ValueError, match='OpenCLIPTextEncoder.*PrecomputedTextEncoder'):
+        export.export_text_encoder(dict(type='PrecomputedTextEncoder'), [], tmp_path / 'b.onnx', {})
