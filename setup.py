@@ -6,17 +6,19 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-EXTRAS = ('tests', 'webdataset', 'huggingface', 'deploy')  # of requirements/{name}.txt
+EXTRAS = ('tests', 'webdataset', 'huggingface', 'deploy', 'search', 'distributed')  # of requirements/{name}.txt
 MIM_FILES = ('configs', 'tools', 'model-index.yml')  # what OpenMIM looks for in kdeov_mm/.mim
 
 
-def requirements(*names: str) -> list:
-    """The requirements in ``requirements/{name}.txt``, without comments."""
-    lines = [
-        line.strip() for name in names
-        for line in (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
-    ]
-    return [line for line in lines if line and not line.startswith(('#', '-r'))]
+def requirements(name: str) -> list:
+    """The requirements in ``requirements/{name}.txt`` and in the files that it names with ``-r``, without comments."""
+    found = []
+    for line in map(str.strip, (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()):
+        if line.startswith('-r '):
+            found += requirements(Path(line[3:]).stem)
+        elif line and not line.startswith('#'):
+            found.append(line)
+    return found
 
 
 def version() -> str:
@@ -61,7 +63,7 @@ setup(
     packages=find_packages(include=('kdeov_mm', 'kdeov_mm.*')),
     package_data={'kdeov_mm': ['**/*.json', '**/*.safetensors', '**/*.txt']},
     python_requires='>=3.10',
-    install_requires=requirements('mminstall', 'runtime'),
+    install_requires=requirements('mminstall') + requirements('runtime'),
     extras_require=dict({name: requirements(name) for name in EXTRAS}, faster=['faster-coco-eval']),
     cmdclass=dict(build_py=BuildWithMim),
     zip_safe=False)

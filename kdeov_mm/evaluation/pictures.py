@@ -1,6 +1,6 @@
 """The pictures of the report. Colours are Okabe and Ito's, which colour-blind readers can tell apart."""
 from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import BinaryIO, Dict, List, Sequence, Union
 
 import numpy as np
 from matplotlib.colors import PowerNorm
@@ -159,8 +159,8 @@ def confusion_overview(counts: np.ndarray, pairs: Sequence[tuple], path: Path) -
     return save(fig, path)
 
 
-def show_image(axes, img_path: str) -> None:
-    """Show an image file, turned as its EXIF data say, without axes."""
+def show_image(axes, img_path: Union[str, BinaryIO]) -> None:
+    """Show an image file, by its path or opened, turned as its EXIF data say, without axes."""
     with Image.open(img_path) as image:
         axes.imshow(np.asarray(ImageOps.exif_transpose(image).convert('RGB')), interpolation='bilinear')
     axes.set_xticks([])
@@ -184,13 +184,17 @@ def name_box(axes, found: dict, colour: str, size: float = 7) -> None:
               bbox=dict(facecolor=colour, edgecolor='none', pad=1, alpha=0.9))
 
 
-def retrieval_grid(examples: List[dict], path: Path) -> Path:
+RETRIEVAL_TITLE = 'Text to image: the images nearest to each text; framed: the image it was written for'
+
+
+def retrieval_grid(examples: List[dict], path: Path, title: str = RETRIEVAL_TITLE) -> Path:
     """Draw one line for each query: the text, then the images found, best first, hits framed.
 
     Args:
-        examples: ``dict(query, answers=[dict(img_path, score, hit)], rank)``; rank is that of the right image, None
-            where there is none.
+        examples: ``dict(query, answers=[dict(img_path, score, hit)], rank)``; a path may be an opened file; rank is that
+            of the right image, None where there is none.
         path: File to write.
+        title: Over the picture.
     """
     columns = max(len(example['answers']) for example in examples)
     fig = Figure(figsize=(2.9 + 1.7 * columns, 1.85 * len(examples) + 0.4), layout='constrained')
@@ -215,7 +219,6 @@ def retrieval_grid(examples: List[dict], path: Path) -> Path:
                 fontweight='bold' if answer['hit'] else 'normal')
             if answer['hit']:
                 axes.spines[:].set(visible=True, color=BLUE, linewidth=4)
-    title = 'Text to image: the images nearest to each text; framed: the image it was written for'
     fig.suptitle(title, fontsize=10, color=INK)
     return save(fig, path)
 

@@ -1,0 +1,146 @@
+"""Filling of an index: threads read and decode while the model works, and every batch is a transaction."""
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional
+
+from .load import Loaded, Source, load
+from .store import DUPLICATE, ImageStore
+
+THUMBNAIL = 160  # pixels
+
+
+@dataclass
+class Report:
+    """What became of the files.
+
+    Attributes:
+        files: How many were given.
+        unchanged: Those that were in the index before, with the same size and time of change.
+        added: New images.
+        duplicates: Files whose content is in the index under another path.
+        broken: Why each other one cannot be read, by path.
+    """
+
+    files: int = 0
+    unchanged: int = 0
+    added: int = 0
+    duplicates: int = 0
+    broken: Dict[str, str] = field(default_factory=dict)
+
+
+def update_index(paths: Iterable[str], store: ImageStore, encoder: Any, batch_size: int = 32, commit_size: int = 1024,
+                 workers: Optional[int] = None, thumbnail: int = THUMBNAIL,
+                 progress: Callable[[int], object] = lambda files: None) -> Report:
+    """Add to an index those images that it does not have; run again, it goes on where it was.
+
+    Files are known by path, size and time of change, and images by their content. A file that has changed replaces
+    what it was. A killed run loses the batch that it worked on.
+
+    Args:
+        paths: Files.
+        store: The index.
+        encoder: As :class:`ImageEncoder`: ``prepare`` for one image, ``encode`` for a batch, ``min_size``.
+        batch_size: Images in one run of the model.
+        commit_size: Files in one transaction.
+        workers: Threads that read and decode; default: one for each core.
+        thumbnail: Longer side of thumbnails in pixels; 0: none.
+        progress: Called with the number of files that were dealt with since the last call.
+
+    Raises:
+        ValueError: A size is not positive, or another process is writing.
+    """
+    workers = os.cpu_count() if workers is None else workers
+    check_sizes(batch_size=batch_size, commit_size=commit_size, workers=workers, thumbnail=thumbnail)
+    report = Report()
+    with store.writing(), ThreadPoolExecutor(workers) as pool:
+        loading = partial(load, prepare=encoder.prepare, min_size=encoder.min_size, thumbnail=thumbnail)
+        files = new_files(dict.fromkeys(map(os.path.abspath, paths)), store, report, commit_size, progress)
+        loaded = in_order(pool, loading, files, ahead=2 * batch_size + workers)
+        for group in grouped(embedded(loaded, encoder, batch_size), commit_size):
+            commit(store, group, report)
+            progress(len(group))
+        store.optimize()
+    return report
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raise ValueError for a size that is not positive; a thumbnail's may be 0."""
+    for name, value in sizes.items():
+        least = 0 if name == 'thumbnail' else 1
+        if value < least:
+            raise ValueError(f'{name}: at least {least}, got {value}')
+
+
+def new_files(paths: Iterable[str], store: ImageStore, report: Report, number: int,
+              progress: Callable[[int], object] = lambda files: None) -> Iterator[Source]:
+    """Those of distinct files, by their absolute paths, that the index does not know or knows otherwise."""
+    for part in grouped(paths, number):
+        known = store.known(part)
+        report.files += len(part)
+        new = []
+        for source in map(Source.of, part):
+            before = known.get(source.path)
+            if before != (source.size, source.mtime_ns):
+                source.changed = before is not None
+                new.append(source)
+        report.unchanged += len(part) - len(new)
+        progress(len(part) - len(new))
+        yield from new
+
+
+def in_order(pool: ThreadPoolExecutor, function: Callable, items: Iterable, ahead: int) -> Iterator:
+    """The results of a function, computed in threads, so many items ahead of what is asked for."""
+    waiting: deque = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def grouped(items: Iterable, size: int) -> Iterator[list]:
+    """Lists of so many items; the last may be shorter."""
+    items = iter(items)
+    while group := list(islice(items, size)):
+        yield group
+
+
+def embedded(loaded: Iterable[Loaded], encoder: Any, batch_size: int) -> Iterator[dict]:
+    """A row for each file: one of the images' table, or one of the others'."""
+    for group in grouped(loaded, batch_size):
+        good = [item for item in group if item.defect is None]
+        embeddings = iter(encoder.encode([item.ready for item in good]) if good else ())
+        for item in group:
+            row = dict(path=item.source.path, size=item.source.size, mtime_ns=item.source.mtime_ns, sha256=item.sha256,
+                       changed=item.source.changed)
+            if item.defect is None:
+                row.update(width=item.width, height=item.height, thumbnail=item.thumbnail, embedding=next(embeddings))
+            else:
+                row.update(reason=item.defect)
+            yield row
+
+
+def commit(store: ImageStore, rows: List[dict], report: Report) -> None:
+    """Write a batch of rows as :func:`embedded` makes them; one image of each content."""
+    changed = [row['path'] for row in rows if row['changed']]
+    if changed:
+        store.forget(changed)
+    known = store.known_content([row['sha256'] for row in rows if 'embedding' in row])
+    images, skipped = [], []
+    for row in rows:
+        row = {name: value for name, value in row.items() if name != 'changed'}
+        if 'reason' in row:
+            report.broken[row['path']] = row['reason']
+            skipped.append(row)
+        elif known.setdefault(row['sha256'], row['path']) != row['path']:
+            names = ('path', 'size', 'mtime_ns', 'sha256')
+            skipped.append(dict({name: row[name] for name in names}, reason=DUPLICATE))
+            report.duplicates += 1
+        else:
+            images.append(row)
+    report.added += store.commit(images, skipped)

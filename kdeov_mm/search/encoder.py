@@ -1,0 +1,39 @@
+"""The image encoder that fills an index."""
+import hashlib
+from pathlib import Path
+from typing import List, Optional
+
+import numpy as np
+
+from kdeov_mm.deploy.runtime import Runtime
+from .store import Model
+
+
+class ImageEncoder:
+    """An exported image encoder, with what an index needs to know of it.
+
+    Args:
+        path: ONNX file of kind ``image_encoder``.
+        threads: Threads of the model; default: ONNX Runtime's choice.
+
+    Raises:
+        FileNotFoundError, ValueError: See ``kdeov_mm.deploy.Runtime``.
+    """
+
+    def __init__(self, path: str, threads: Optional[int] = None) -> None:
+        self.path, self.runtime = str(Path(path).resolve()), Runtime(path, threads=threads)
+        self.session = self.runtime.need('image_encoder')
+        self.min_size = max(self.runtime.input_size)  # JPEG may be decoded as small as this
+
+    def describe(self) -> Model:
+        """What the index is to remember."""
+        return Model(self.path, hashlib.sha256(Path(self.path).read_bytes()).hexdigest(), self.runtime.embed_dims,
+                     self.runtime.metadata['image_encoder'].get('text_space'))
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """The model's input ``[3, H, W]`` of an image, uint8 RGB ``[H, W, 3]``; for threads that decode."""
+        return self.runtime.preprocess(image)
+
+    def encode(self, ready: List[np.ndarray]) -> np.ndarray:
+        """Embed what :meth:`prepare` gave; float32, L2-normalised, ``[N, D]``."""
+        return self.session.run(None, {'images': np.stack(ready)})[0]

@@ -1,0 +1,102 @@
+"""One file of a collection: read, hashed, decoded and made ready for the model."""
+import hashlib
+import io
+import os
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+import numpy as np
+from PIL import Image
+
+from kdeov_mm.deploy.images import ImageError, read_image
+
+ORIENTATION = 0x0112  # EXIF's tag; its values from 5 on exchange height and width
+QUALITY = 80  # of thumbnails
+
+
+@dataclass
+class Source:
+    """A file as it was when the collection was listed.
+
+    Attributes:
+        path: Absolute.
+        size: Bytes; -1 if there is no such file.
+        mtime_ns: Time of its last change.
+        changed: Whether it was in the index with another size or time.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    changed: bool = False
+
+    @classmethod
+    def of(cls, path: str) -> 'Source':
+        """The file as it is now."""
+        try:
+            found = os.stat(path)
+        except OSError:
+            return cls(path, -1, 0)
+        return cls(path, found.st_size, found.st_mtime_ns)
+
+
+@dataclass
+class Loaded:
+    """What becomes a row of the index.
+
+    Attributes:
+        source: The file.
+        sha256: Of its content; empty if it cannot be read.
+        defect: Why it is no image, or None.
+        width: In pixels, as one sees the image.
+        height: Likewise.
+        thumbnail: JPEG.
+        ready: The model's input, float32 ``[3, H, W]``.
+    """
+
+    source: Source
+    sha256: str = ''
+    defect: Optional[str] = None
+    width: int = 0
+    height: int = 0
+    thumbnail: bytes = b''
+    ready: Optional[np.ndarray] = None
+
+
+def load(source: Source, prepare: Callable[[np.ndarray], np.ndarray], min_size: int, thumbnail: int) -> Loaded:
+    """Load one file; a defect is told in the result, never raised.
+
+    Args:
+        source: The file.
+        prepare: From uint8 RGB ``[H, W, 3]`` to the model's input.
+        min_size: See ``kdeov_mm.deploy.read_image``.
+        thumbnail: Longer side of the thumbnail in pixels; 0: none.
+    """
+    found = Loaded(source)
+    try:
+        with open(source.path, 'rb') as file:
+            content = file.read()
+        found.sha256 = hashlib.sha256(content).hexdigest()
+        pixels = read_image(content, min_size)
+        found.width, found.height = seen_size(content)
+        found.thumbnail = make_thumbnail(pixels, thumbnail) if thumbnail else b''
+        found.ready = prepare(pixels)
+    except ImageError as error:
+        found.defect = str(error).split(': ', 1)[-1]  # the path is told beside it
+    except Exception as error:  # one file must not end a build of millions
+        found.defect = f'{type(error).__name__}: {error}'
+    return found
+
+
+def seen_size(content: bytes) -> tuple:
+    """Width and height of an image file, turned as its EXIF data say."""
+    with Image.open(io.BytesIO(content)) as image:
+        return image.size if image.getexif().get(ORIENTATION, 1) < 5 else image.size[::-1]
+
+
+def make_thumbnail(pixels: np.ndarray, size: int) -> bytes:
+    """A JPEG whose longer side has ``size`` pixels at most."""
+    image, file = Image.fromarray(pixels), io.BytesIO()
+    image.thumbnail((size, size), Image.Resampling.BILINEAR)
+    image.save(file, 'JPEG', quality=QUALITY)
+    return file.getvalue()

@@ -1,0 +1,311 @@
+"""Where embedded images are kept: LanceDB, an embedded database with transactions, on a disk or an object store."""
+import fcntl
+import json
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+try:
+    import lancedb
+    import pyarrow as pa
+except ImportError as error:
+    raise ImportError(f'an index needs LanceDB ({error}); run "pip install kdeov_mm[search]"') from error
+
+FORMAT = 1  # of the tables below; another one is refused
+METADATA = b'kdeov_mm'
+INDEX_FROM = 10_000  # images; fewer are compared one by one
+PARTITION = 2048  # images in one partition of the vector index
+RETRAIN = 4  # the vector index is trained anew when there are so many times the images that it was trained on
+KEPT = timedelta(days=1)  # earlier states stay so long
+TRAINED_ON = 'kdeov_mm.trained_on'
+
+
+@dataclass
+class Model:
+    """The image encoder whose embeddings an index holds.
+
+    Attributes:
+        path: Its file.
+        sha256: Of its file.
+        dims: D of its embeddings.
+        text_space: Name of the space that images and texts share, if the file tells it.
+        text: What embeds queries, see :func:`kdeov_mm.search.embed_query`; None if not told.
+    """
+
+    path: str
+    sha256: str
+    dims: int
+    text_space: Optional[str] = None
+    text: Optional[str] = None
+
+
+def image_schema(model: Model) -> pa.Schema:
+    """One row for each distinct content."""
+    about = json.dumps(dict(format=FORMAT, model=asdict(model)))
+    return pa.schema([
+        ('sha256', pa.string()),  # of the file
+        ('path', pa.string()),
+        ('size', pa.int64()),  # bytes
+        ('mtime_ns', pa.int64()),
+        ('width', pa.int32()),  # in pixels, as one sees the image
+        ('height', pa.int32()),
+        ('thumbnail', pa.binary()),  # JPEG
+        ('embedding', pa.list_(pa.float32(), model.dims)),
+    ], metadata={METADATA: about})
+
+
+# Files without a row of their own: duplicates, and images that cannot be read.
+SKIPPED_SCHEMA = pa.schema([('path', pa.string()), ('size', pa.int64()), ('mtime_ns', pa.int64()),
+                            ('sha256', pa.string()), ('reason', pa.string())])
+DUPLICATE = 'duplicate'
+
+
+class ImageStore:
+    """An index of images; ``ImageStore.open`` and ``ImageStore.create`` make one.
+
+    Every change is one transaction: readers see all or nothing of it, and a killed writer leaves the state before.
+
+    Args:
+        folder: Folder, or URI of an object store such as ``s3://bucket/index``.
+        images: Its table of images.
+        connection: LanceDB's connection.
+    """
+
+    def __init__(self, folder: str, images, connection) -> None:
+        self.folder, self.images, self._connection = folder, images, connection
+        about = json.loads((images.schema.metadata or {}).get(METADATA, b'{}'))
+        if about.get('format') != FORMAT:
+            raise ValueError(f'index: {folder!r} has format {about.get("format")}, and this version of kdeov_mm reads '
+                             f'{FORMAT}; build it anew')
+        self.model = Model(**about['model'])
+
+    @classmethod
+    def open(cls, folder: str, version: Optional[int] = None) -> 'ImageStore':
+        """Open an index.
+
+        Args:
+            folder: Folder or URI.
+            version: An earlier state, see :meth:`versions`; it can be searched but not changed.
+
+        Raises:
+            FileNotFoundError: There is none.
+            ValueError: It has another format, or no such version.
+        """
+        exists = '://' in folder or Path(folder).is_dir()
+        connection = lancedb.connect(folder) if exists else None  # connecting makes the folder
+        images = open_images(folder, connection) if exists else None
+        if images is None:
+            raise FileNotFoundError(f'index: there is none in {folder!r}; make one with "tools/index.py build"')
+        if version is not None:
+            known = [entry['version'] for entry in images.list_versions()]
+            if version not in known:
+                raise ValueError(f'version {version}: {folder!r} has {known[0]} to {known[-1]}')
+            images.checkout(version)
+        return cls(folder, images, connection)
+
+    @classmethod
+    def create(cls, folder: str, model: Model) -> 'ImageStore':
+        """Open the index of a model, or make it.
+
+        Raises:
+            ValueError: The index holds another model's embeddings.
+        """
+        connection = lancedb.connect(folder)
+        images = open_images(folder, connection)
+        if images is None:
+            images = connection.create_table('images', schema=image_schema(model), exist_ok=True)
+        store = cls(folder, images, connection)
+        if store.model.sha256 != model.sha256:
+            raise ValueError(f'model: {folder!r} holds embeddings of {store.model.path} (SHA-256 '
+                             f'{store.model.sha256[:12]}), which do not compare with those of {model.path} '
+                             f'({model.sha256[:12]}); give that model or another folder')
+        return store
+
+    @property
+    def skipped(self):
+        """The table of duplicates and broken images."""
+        return self._connection.create_table('skipped', schema=SKIPPED_SCHEMA, exist_ok=True)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Keep other writers on this machine out; a killed writer's lock is free at once.
+
+        Raises:
+            ValueError: Somebody else is writing.
+        """
+        if '://' in self.folder:
+            yield
+            return
+        with open(Path(self.folder, '.lock'), 'w') as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f'index: another process is changing {self.folder!r}; wait for its end') from None
+            self.images.checkout_latest()
+            yield
+
+    def __len__(self) -> int:
+        return self.images.count_rows()
+
+    def known(self, paths: Sequence[str]) -> Dict[str, Tuple[int, int]]:
+        """Size and modification time (ns) of those files that were looked at before."""
+        found = {}
+        for table in (self.images, self.skipped):
+            for row in select(table, is_in('path', paths), ['path', 'size', 'mtime_ns']):
+                found[row['path']] = (row['size'], row['mtime_ns'])
+        return found
+
+    def known_content(self, hashes: Sequence[str]) -> Dict[str, str]:
+        """The paths of the images whose SHA-256 are given, by SHA-256."""
+        return {row['sha256']: row['path'] for row in select(self.images, is_in('sha256', hashes), ['sha256', 'path'])}
+
+    def commit(self, images: List[dict], skipped: List[dict]) -> int:
+        """Add a batch.
+
+        Args:
+            images: Rows of the images' schema; content that is there already is not added again.
+            skipped: Rows of the other schema, in place of those of the same paths.
+
+        Returns:
+            int: How many images were added.
+        """
+        added = 0
+        if images:
+            rows = pa.Table.from_pylist(images, schema=self.images.schema)
+            added = self.images.merge_insert('sha256').when_not_matched_insert_all().execute(rows).num_inserted_rows
+        if skipped:
+            rows = pa.Table.from_pylist(skipped, schema=SKIPPED_SCHEMA)
+            self.skipped.merge_insert('path').when_matched_update_all().when_not_matched_insert_all().execute(rows)
+        return added
+
+    def forget(self, paths: Sequence[str], below: bool = False) -> int:
+        """Remove files. An image that has a duplicate elsewhere stays, under the duplicate's path.
+
+        Args:
+            paths: Absolute.
+            below: Whether they stand for folders too, with all that is in them.
+
+        Returns:
+            int: How many images were removed.
+        """
+        inside = [f'starts_with(path, {quote(path.rstrip("/") + "/")})' for path in paths if below]
+        where = ' OR '.join([is_in('path', paths), *inside])
+        skipped = self.skipped
+        skipped.delete(where)
+        leaving = [row['sha256'] for row in select(self.images, where, ['sha256'])]
+        duplicate = f"reason = '{DUPLICATE}' AND "
+        heirs = {row['sha256']: row
+                 for part in parts(leaving) for row in select(skipped, duplicate + is_in('sha256', part))}
+        for sha256, heir in heirs.items():
+            values = {name: heir[name] for name in ('path', 'size', 'mtime_ns')}
+            self.images.update(where=is_in('sha256', [sha256]), values=values)
+            skipped.delete(is_in('path', [heir['path']]))
+        return self.images.delete(where).num_deleted_rows
+
+    def search(self, vector: np.ndarray, number: int = 10, nprobes: int = 96, refine: int = 10) -> List[dict]:
+        """The nearest images by cosine similarity.
+
+        Args:
+            vector: ``[D]``.
+            number: How many.
+            nprobes: Partitions of the vector index that are looked into.
+            refine: So many times ``number`` candidates are compared by their exact embeddings.
+
+        Returns:
+            list: ``dict(path, sha256, width, height, thumbnail, score)``, best first; score in [-1, 1].
+
+        Raises:
+            ValueError: The vector does not fit, or the index is empty.
+        """
+        vector = np.asarray(vector, np.float32)
+        if vector.shape != (self.model.dims,) or not np.isfinite(vector).all() or not vector.any():
+            raise ValueError(f'query: an embedding of shape ({self.model.dims},) with finite numbers, not all of them '
+                             f'zero, is needed, got shape {vector.shape}; give the text encoder of {self.model.path}')
+        if number < 1:
+            raise ValueError(f'number: at least 1 result, got {number}')
+        query = self.images.search(vector, vector_column_name='embedding').distance_type('cosine').limit(number)
+        query = query.nprobes(nprobes).refine_factor(refine)
+        columns = ['path', 'sha256', 'width', 'height', 'thumbnail', '_distance']
+        rows = query.select(columns).to_arrow().to_pylist()
+        if not rows:
+            raise ValueError(f'index: {self.folder!r} holds no images')
+        return [dict(row, score=1 - row.pop('_distance')) for row in rows]
+
+    def optimize(self) -> None:
+        """Join small files, drop states that are older than a day, and bring the vector index up to date. Searches are
+        right without it, but slower."""
+        if len(self) >= INDEX_FROM:
+            field = self.images.schema.field('embedding')
+            trained_on = int((field.metadata or {}).get(TRAINED_ON.encode(), 0))
+            if len(self) >= RETRAIN * trained_on:
+                self.train_index()
+        for table in (self.images, self.skipped):
+            table.optimize(cleanup_older_than=KEPT)
+
+    def train_index(self) -> None:
+        """Make the vector index anew: inverted lists with RaBitQ codes (Gao and Long 2024, "RaBitQ: quantizing
+        high-dimensional vectors with a theoretical error bound for approximate nearest neighbor search")."""
+        from lancedb.index import BTree, IvfRq
+        config = IvfRq(distance_type='cosine', num_partitions=max(1, len(self) // PARTITION))
+        self.images.create_index('embedding', config=config, replace=True)
+        for column in ('path', 'sha256'):
+            self.images.create_index(column, config=BTree(), replace=True)
+        self.images.update_field_metadata(dict(path='embedding', metadata={TRAINED_ON: str(len(self))}))
+
+    def broken(self) -> List[dict]:
+        """Files that cannot be read: ``dict(path, reason)``."""
+        return select(self.skipped, f"reason != '{DUPLICATE}'", ['path', 'reason'])
+
+    def paths(self) -> List[str]:
+        """All files that the index knows."""
+        return [row['path'] for table in (self.images, self.skipped) for row in select(table, 'true', ['path'])]
+
+    def vector_index(self) -> Optional[str]:
+        """Kind and extent of the vector index, or None if there is none yet."""
+        return next((f'{index.index_type} of {index.num_indexed_rows} images, {index.num_unindexed_rows} not in it'
+                     for index in self.images.list_indices() if index.columns == ['embedding']), None)
+
+    def versions(self) -> List[dict]:
+        """The states that can still be opened, oldest first: ``dict(version, timestamp)``."""
+        return [dict(version=entry['version'], timestamp=entry['timestamp']) for entry in self.images.list_versions()]
+
+
+def open_images(folder: str, connection):
+    """The table of images, or None if it was never made.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    try:
+        return connection.open_table('images')
+    except ValueError:  # also where its making was killed
+        return None
+    except RuntimeError as error:
+        raise ValueError(f'index: {folder!r} is damaged ({" ".join(str(error).split())[:200]}); restore it from a '
+                         'copy, or delete it and build it anew') from error
+
+
+def is_in(column: str, values: Iterable[str]) -> str:
+    """A condition on a column of strings."""
+    quoted = ', '.join(quote(value) for value in values)
+    return f'{column} IN ({quoted})' if quoted else 'false'
+
+
+def parts(values: list, size: int = 1000) -> Iterator[list]:
+    """Lists that fit into one condition."""
+    return (values[start:start + size] for start in range(0, len(values), size))
+
+
+def quote(text: str) -> str:
+    """A string in SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def select(table, where: str, columns: Optional[Sequence[str]] = None) -> List[dict]:
+    """The rows that fulfil a condition."""
+    query = table.search().where(where)
+    return (query.select(list(columns)) if columns else query).to_list()

@@ -1,0 +1,139 @@
+"""tools/index.py from end to end, and what it says of bad input."""
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from search_data import DIMS, write_encoder, write_images
+
+CONFIG = '''
+custom_hooks = [dict(type='VocabularyHook', text_encoder=dict(
+    type='PrecomputedTextEncoder', embeddings='texts.npy', names=['a red bus at night', 'wide']))]
+'''
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return write_images(tmp_path / 'photos', 12)
+
+
+@pytest.fixture
+def text(tmp_path, encoder, photos):
+    """A config whose text encoder gives the embedding of the fourth photo for "a red bus at night"."""
+    from kdeov_mm.deploy import read_image
+    bus = encoder.encode([encoder.prepare(read_image(photos[3]))])[0]
+    np.save(tmp_path / 'texts.npy', np.stack([bus, np.eye(DIMS)[0]]).astype(np.float32))
+    (tmp_path / 'config.py').write_text(CONFIG)
+    return 'config.py'
+
+
+@pytest.fixture
+def built(tool, encoder_file, photos, text):
+    """A tool whose index has the photos."""
+    tool('build', 'photos', '--model', encoder_file, '--text', text, '--index', 'index', '--threads', 1)
+    return tool
+
+
+def test_build_query_add_remove(tool, photos, text, capsys, encoder_file, tmp_path):
+    tool('build', 'photos', '--model', encoder_file, '--text', text, '--index', 'index', '--threads', 1)
+    assert '12 files: 12 images added, 0 unchanged, 0 duplicates, 0 that cannot be read' in capsys.readouterr().out
+    tool('query', 'a red bus at night', '--index', 'index', '--top', 3, '--json', 'found.json',
+         '--picture', 'found.png')
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[2] == photos[3] and float(lines[0].split()[1]) > 0.999 and len(lines) == 4
+    found = json.loads(Path('found.json').read_text())
+    assert [row['path'] for row in found][0] == photos[3] and found[0]['width'] == 48
+    with Image.open('found.png') as picture:
+        assert picture.width > 3 * picture.height / 2
+    tool('query', '--image', photos[5], '--index', 'index', '--top', 1)
+    assert photos[5] in capsys.readouterr().out
+    np.save('one.npy', np.load('texts.npy')[:1])
+    tool('query', '--embedding', 'one.npy', '--index', 'index', '--top', 1)
+    assert photos[3] in capsys.readouterr().out
+
+    tool('remove', photos[3], '--index', 'index')
+    assert '1 images removed' in capsys.readouterr().out
+    tool('query', 'a red bus at night', '--index', 'index', '--top', 20)
+    assert photos[3] not in capsys.readouterr().out
+    write_images(tmp_path / 'more', 2, seed=7)
+    tool('add', 'more', 'photos', '--index', 'index')
+    assert '14 files: 3 images added, 11 unchanged' in capsys.readouterr().out
+    shutil.rmtree('more')
+    tool('remove', '--missing', '--index', 'index')
+    tool('info', '--index', 'index')
+    told = capsys.readouterr().out
+    assert '2 images removed' in told and 'index: 12 images; 0 duplicates' in told and encoder_file in told
+    tool('verify', '--files', '--index', 'index')
+    assert 'is whole' in capsys.readouterr().out
+    Path(photos[0]).unlink()
+    with pytest.raises(SystemExit) as stop:
+        tool('verify', '--files', '--index', 'index')
+    assert stop.value.code == 1 and photos[0] in capsys.readouterr().out
+
+
+def test_broken_images_are_told_and_listed(tool, encoder_file, photos, capsys):
+    Path('photos/empty.jpg').write_bytes(b'')
+    Path('photos/text.png').write_text('no image')
+    Path('photos/cut.jpg').write_bytes(Path(photos[0]).read_bytes()[:300])
+    for _ in range(2):  # the second time they are known, and still listed
+        tool('build', 'photos', '--model', encoder_file, '--index', 'index')
+        told = capsys.readouterr().out
+        assert '3 files in all cannot be read: index/broken.tsv' in told and 'index: 12 images' in told
+        listed = dict(line.split('\t') for line in Path('index/broken.tsv').read_text().splitlines())
+        assert sorted(Path(path).name for path in listed) == ['cut.jpg', 'empty.jpg', 'text.png']
+        assert all(listed.values())
+    assert '15 unchanged' in told
+    write_images(Path('photos'), 1)  # one is restored
+    shutil.copy(photos[5], 'photos/empty.jpg')
+    tool('add', 'photos', '--index', 'index')
+    assert '1 duplicates' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('args, said', [
+    (['build', 'photos', '--model', 'absent.onnx'], "no ONNX file 'absent.onnx'"),
+    (['build', 'photos', '--model', 'cut.onnx'], 'cut.onnx: not an ONNX file that can be read'),
+    (['build', 'photos', '--model', 'other.onnx'], 'other.onnx'),
+    (['build', 'absent', '--model', 'ENCODER'], "'absent'"),
+    (['build', 'nothing', '--model', 'ENCODER'], "'nothing'"),
+    (['build', 'photos', '--model', 'ENCODER', '--text', 'absent.py'], 'absent.py'),
+    (['build', 'photos', '--model', 'ENCODER', '--batch-size', '0'], 'batch_size'),
+    (['add', 'photos', '--index', 'absent'], "'absent'"),
+    (['query', 'a red bus at night', '--index', 'absent'], "'absent'"),
+    (['query', '  '], 'words'),
+    (['query'], 'give one of words'),
+    (['query', 'cat', '--image', 'photos/00001.jpg'], 'give one of words'),
+    (['query', 'cat'], "no embedding for ['cat']"),
+    (['query', 'wide', '--text', 'notes.txt'], 'notes.txt'),
+    (['query', 'wide', '--text', 'narrow.py'], '3 dimensions'),
+    (['query', 'wide', '--top', '0'], 'at least 1'),
+    (['query', 'wide', '--version', '77'], 'version 77'),
+    (['query', '--image', 'absent.jpg'], 'absent.jpg'),
+    (['query', '--embedding', 'notes.txt'], 'notes.txt'),
+    (['query', '--embedding', 'texts.npy'], 'query'),
+    (['remove'], '--missing'),
+    (['remove', 'photos', '--missing'], '--missing'),
+    (['info', '--index', 'absent'], "'absent'"),
+])
+def test_bad_input_gets_one_line(built, encoder_file, args, said, tmp_path, capsys):
+    Path('cut.onnx').write_bytes(Path(encoder_file).read_bytes()[:100])
+    write_encoder('other.onnx', bias=-0.3)
+    Path('notes.txt').write_text('notes')
+    Path('nothing').mkdir()
+    np.save('narrow.npy', np.ones((1, 3), np.float32))
+    Path('narrow.py').write_text(CONFIG.replace('texts.npy', 'narrow.npy').replace(
+        "['a red bus at night', 'wide']", "['wide']"))
+    args = [encoder_file if arg == 'ENCODER' else arg for arg in args]
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        built(*args, *([] if '--index' in args else ['--index', 'index']))
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert stop.value.code == 2 and error.startswith('error: ') and said in error and len(error) < 400
+
+
+def test_a_text_encoder_must_be_named(tool, encoder_file, photos, capsys):
+    tool('build', 'photos', '--model', encoder_file, '--index', 'index')
+    with pytest.raises(SystemExit):
+        tool('query', 'a red bus at night', '--index', 'index')
+    assert '--text' in capsys.readouterr().err

@@ -1,0 +1,186 @@
+"""Search your own images in words: fill an index once, ask it often. See docs/search.md.
+
+    python tools/index.py build photos/ --model encoder.onnx --text text.onnx --index work_dirs/index
+    python tools/index.py query "a red bus at night" --index work_dirs/index --picture found.png
+    python tools/index.py add more/ --index work_dirs/index
+    python tools/index.py remove photos/private photos/1.jpg --index work_dirs/index
+    python tools/index.py verify --index work_dirs/index
+
+Interrupted or killed, "build" and "add" go on where they were when run again.
+"""
+import argparse
+import io
+import json
+import os
+from pathlib import Path
+from typing import Optional
+
+import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
+import numpy as np
+from kdeov_mm.apis import find_images
+from kdeov_mm.search import (ImageEncoder, ImageStore, Report, check_index, check_text_source, embed_query,
+                             update_index)
+from kdeov_mm.utils import InputError, user_errors
+from kdeov_mm.utils.files import write_atomically
+from tqdm import tqdm
+
+DEFAULT_INDEX = 'work_dirs/index'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument('--index', default=DEFAULT_INDEX, metavar='DIR',
+                        help=f'folder, or URI such as s3://bucket/index; default: {DEFAULT_INDEX}')
+    filling = argparse.ArgumentParser(add_help=False)
+    filling.add_argument('images', nargs='+', help='image files, or folders of them')
+    filling.add_argument('--batch-size', type=int, default=32, help='images in one run of the model; default: 32')
+    filling.add_argument('--commit-size', type=int, default=1024, help='files in one transaction; default: 1024')
+    filling.add_argument('--workers', type=int, help='threads that decode; default: one for each core')
+    filling.add_argument('--threads', type=int, help="threads of the model; default: ONNX Runtime's choice")
+    filling.add_argument('--thumbnail', type=int, default=160, metavar='PIXELS',
+                         help='longer side of the thumbnails in the index, 0 for none; default: 160')
+    filling.add_argument('--broken', metavar='FILE', help='list of images that cannot be read; default: DIR/broken.tsv')
+    commands = parser.add_subparsers(dest='command', required=True)
+
+    build = commands.add_parser('build', parents=[common, filling], help='make an index, or go on with one')
+    build.add_argument('--model', required=True, metavar='FILE', help='image encoder (.onnx) of tools/export.py')
+    build.add_argument('--text', metavar='FILE', help='what embeds queries: a text encoder (.onnx) or a config (.py)')
+    add = commands.add_parser('add', parents=[common, filling], help='add images to an index')
+    add.add_argument('--model', metavar='FILE', help='where the image encoder is now, if it was moved')
+
+    remove = commands.add_parser('remove', parents=[common], help='take images out of an index')
+    remove.add_argument('images', nargs='*', help='files or folders, which need not exist any more')
+    remove.add_argument('--missing', action='store_true', help='all whose files do not exist any more')
+
+    query = commands.add_parser('query', parents=[common], help='find images')
+    query.add_argument('query', nargs='?', help='in words')
+    query.add_argument('--text', metavar='FILE', help='what embeds it, if the index does not know, or its place is new')
+    query.add_argument('--image', metavar='FILE', help='an image in place of words')
+    query.add_argument('--embedding', metavar='FILE', help='.npy of shape [D] or [1, D] in place of words')
+    query.add_argument('--model', metavar='FILE', help='for --image: where the image encoder is now, if it was moved')
+    query.add_argument('--top', type=int, default=10, metavar='K', help='how many; default: 10')
+    query.add_argument('--picture', metavar='FILE', help='draw them')
+    query.add_argument('--json', metavar='FILE', help='write them')
+    query.add_argument('--version', type=int, metavar='N', help='an earlier state of the index, see "info"')
+
+    commands.add_parser('info', parents=[common], help='what is in an index')
+    verify = commands.add_parser('verify', parents=[common], help='check an index')
+    verify.add_argument('--files', action='store_true', help='also read all image files, and compare their content')
+    return parser.parse_args()
+
+
+def find_model(given: Optional[str], store: ImageStore) -> str:
+    """The file of an index's image encoder."""
+    path = given or store.model.path
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'model: no file {path!r}; give --model')
+    return path
+
+
+def fill(args: argparse.Namespace) -> None:
+    """Commands ``build`` and ``add``."""
+    paths = find_images(args.images)
+    model_file = args.model if args.command == 'build' else find_model(args.model, ImageStore.open(args.index))
+    encoder = ImageEncoder(model_file, args.threads)
+    model = encoder.describe()
+    if args.command == 'build' and args.text:
+        check_text_source(args.text)
+        model.text = os.path.abspath(args.text)
+    store = ImageStore.create(args.index, model)
+    options = dict(batch_size=args.batch_size, commit_size=args.commit_size, thumbnail=args.thumbnail)
+    with tqdm(total=len(paths), unit=' files') as bar:
+        report = update_index(paths, store, encoder, workers=args.workers, progress=bar.update, **options)
+    tell(report, store, args.broken)
+
+
+def tell(report: Report, store: ImageStore, broken_list: Optional[str]) -> None:
+    """Say what became of the files, and list those that cannot be read."""
+    print(f'{report.files} files: {report.added} images added, {report.unchanged} unchanged, {report.duplicates} '
+          f'duplicates, {len(report.broken)} that cannot be read')
+    broken = store.broken()
+    if broken and (broken_list or '://' not in store.folder):
+        path = Path(broken_list or Path(store.folder, 'broken.tsv'))
+        write_atomically(path, ''.join(f'{row["path"]}\t{" ".join(row["reason"].split())}\n' for row in broken))
+        print(f'{len(broken)} files in all cannot be read: {path}')
+    print(f'{store.folder}: {len(store)} images')
+
+
+def remove(args: argparse.Namespace) -> None:
+    """Command ``remove``."""
+    if bool(args.images) == args.missing:
+        raise InputError('remove: give images or folders, or --missing')
+    store = ImageStore.open(args.index)
+    with store.writing():
+        gone = [path for path in store.paths() if not os.path.exists(path)] if args.missing else \
+            [os.path.abspath(path) for path in args.images]
+        removed = store.forget(gone, below=not args.missing)
+        store.optimize()
+    print(f'{removed} images removed\n{args.index}: {len(store)} images')
+
+
+def embed(args: argparse.Namespace, store: ImageStore) -> np.ndarray:
+    """The embedding of what is asked for, ``[D]``."""
+    if sum(value is not None for value in (args.query, args.image, args.embedding)) != 1:
+        raise InputError('query: give one of words, --image and --embedding')
+    if args.query is not None:
+        source = args.text or store.model.text
+        if source is None:
+            raise InputError(f'--text: {args.index} does not know what embeds words; give a text encoder (.onnx) or a '
+                             'config (.py)')
+        return embed_query(args.query, source, store.model)
+    if args.image is not None:
+        from kdeov_mm.deploy.images import read_image
+        encoder = ImageEncoder(find_model(args.model, store))
+        return encoder.encode([encoder.prepare(read_image(args.image, encoder.min_size))])[0]
+    try:
+        return np.load(args.embedding, allow_pickle=False).reshape(-1)
+    except (ValueError, EOFError) as error:
+        raise InputError(f'--embedding: {args.embedding} is no .npy file of numbers: {error}') from error
+
+
+def query(args: argparse.Namespace) -> None:
+    """Command ``query``."""
+    store = ImageStore.open(args.index, args.version)
+    found = store.search(embed(args, store), args.top)
+    for rank, row in enumerate(found, 1):
+        print(f'{rank:3} {row["score"]:.4f} {row["path"]}')
+    if args.json:
+        rows = [{name: row[name] for name in ('path', 'score', 'width', 'height', 'sha256')} for row in found]
+        write_atomically(Path(args.json), json.dumps(rows, indent=1))
+    if args.picture:
+        from kdeov_mm.evaluation.pictures import retrieval_grid
+        answers = [dict(img_path=io.BytesIO(row['thumbnail']) if row['thumbnail'] else row['path'], score=row['score'],
+                        hit=False) for row in found]
+        example = dict(query=args.query or args.image or args.embedding, answers=answers)
+        print(retrieval_grid([example], Path(args.picture), title=f'The nearest of {len(store)} images'))
+
+
+def info(args: argparse.Namespace) -> None:
+    """Command ``info``."""
+    store = ImageStore.open(args.index)
+    versions = store.versions()
+    print(f'{args.index}: {len(store)} images; {store.skipped.count_rows()} duplicates and files that cannot be read\n'
+          f'model: {store.model.path} (SHA-256 {store.model.sha256[:12]}), {store.model.dims} dimensions\n'
+          f'text encoder: {store.model.text or "not told"}\n'
+          f'vector index: {store.vector_index() or "none, images are compared one by one"}\n'
+          f'versions: {versions[0]["version"]} to {versions[-1]["version"]}, of {versions[-1]["timestamp"]:%Y-%m-%d}')
+
+
+def verify(args: argparse.Namespace) -> None:
+    """Command ``verify``; the exit status is 1 where something is wrong."""
+    problems = check_index(ImageStore.open(args.index), files=args.files)
+    print('\n'.join(problems) or f'{args.index} is whole')
+    if problems:
+        raise SystemExit(1)
+
+
+def main() -> None:
+    args = parse_args()
+    commands = dict(build=fill, add=fill, remove=remove, query=query, info=info, verify=verify)
+    with user_errors():
+        commands[args.command](args)
+
+
+if __name__ == '__main__':
+    main()
