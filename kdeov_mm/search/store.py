@@ -202,8 +202,8 @@ class ImageStore:
                  for part in parts(leaving) for row in select(skipped, duplicate + is_in('sha256', part))}
         for sha256, heir in heirs.items():
             values = {name: heir[name] for name in ('path', 'size', 'mtime_ns')}
+            skipped.delete(is_in('path', [heir['path']]))  # first: killed in between, the next build finds it again
             self.images.update(where=is_in('sha256', [sha256]), values=values)
-            skipped.delete(is_in('path', [heir['path']]))
         return self.images.delete(where).num_deleted_rows
 
     def search(self, vector: np.ndarray, number: int = 10, nprobes: int = 96, refine: int = 10) -> List[dict]:
