@@ -56,7 +56,8 @@ def write_cifar(root: Path, images: np.ndarray, labels: list, names: list, cifar
 def cifar_images(cifar_folder):
     """Images, labels and names of the test split."""
     names = sorted(path.name for path in (cifar_folder / 'test').iterdir())
-    paths = [(path, label) for label, name in enumerate(names) for path in sorted((cifar_folder / 'test' / name).iterdir())]
+    paths = [(path, label) for label, name in enumerate(names)
+             for path in sorted((cifar_folder / 'test' / name).iterdir())]
     return np.stack([np.asarray(Image.open(path)) for path, _ in paths]), [label for _, label in paths], names
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.runner import Runner
+from safetensors.torch import load_file
 
 from kdeov_mm.utils import find_resume
 
@@ -118,3 +119,27 @@ def test_two_processes_test_as_one(demo_config, launch, tmp_path):
     found = found.get('metrics', found)
     assert {name: found[name] for name in expected} == expected
     assert len(expected) > 10
+
+
+@pytest.mark.slow
+def test_two_processes_classify_as_one(zero_shot_config, cifar_folder, launch, tmp_path):
+    """An odd number of images, with and without cached embeddings, and from the cache of one process."""
+    odd = tmp_path / 'odd'
+    for name in ('cat', 'dog', 'ship'):
+        (odd / name).mkdir(parents=True)
+        for path in sorted((cifar_folder / 'test' / name).iterdir())[:5]:
+            (odd / name / path.name).symlink_to(path)
+    cfg = zero_shot_config('kdeov_yolov8n_folder', odd)
+    cfg.test_dataloader[0].batch_size = 1  # rounding depends on a batch's size
+    cfg.dump(tmp_path / 'config.json')
+    runner = Runner.from_cfg(cfg)
+    runner.save_checkpoint(str(tmp_path), 'epoch_1.pth', save_optimizer=False, save_param_scheduler=False)
+    expected = runner.test()
+    for name, options in (('plain', ['--cfg-options', 'test_cfg.cache=False']), ('first', []), ('cached', [])):
+        launch('dist_test.sh', tmp_path / 'config.json', tmp_path / 'epoch_1.pth', 2, '--work-dir', tmp_path / name,
+               *options)
+        found = json.loads((tmp_path / name / 'report/metrics.json').read_text())
+        assert {key: found[key] for key in expected if '/' in key} == {
+            key: value for key, value in expected.items() if '/' in key}
+    banks = list((tmp_path / 'cache' / 'image_bank').iterdir())
+    assert len(banks) == 1 and load_file(banks[0])['image_embedding'].shape == (15, 128)

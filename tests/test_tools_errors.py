@@ -302,3 +302,10 @@ def test_train_resume_test(world, run, capfd):
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert 'coco/bbox_mAP: ' in done.stdout + done.stderr
+
+
+def test_a_test_needs_weights(run, capsys):
+    with pytest.raises(SystemExit) as raised:
+        run('test', 'config.py', '--data-root', 'coco')
+    assert raised.value.code == 2
+    assert 'checkpoint: YOLODetector of config.py has no weights without one' in capsys.readouterr().err

@@ -15,4 +15,5 @@ zero_shot_loader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='pseudo_collate'))
 zero_shot_metric = dict(type='ZeroShotMetric', templates='openai_imagenet_80', topk=(1, 3, 5), per_class=True)
-zero_shot_pack = dict(type='mmdet.PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'gt_label'))
+zero_shot_pack = dict(
+    type='mmdet.PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'gt_label'))

@@ -130,7 +130,7 @@ class TorchvisionDataset(Dataset):
 
 def open_torchvision(name: str, arguments: dict) -> Dataset:
     """Build a data set of torchvision; see :class:`TorchvisionDataset`."""
-    known = [each for each in torchvision.datasets.__all__ if each not in ('FakeData', 'DatasetFolder', 'VisionDataset')]
+    known = [each for each in torchvision.datasets.__all__ if each not in ('DatasetFolder', 'VisionDataset')]
     if name not in known:
         raise ValueError(f'dataset.type: torchvision.datasets has no {name!r}{suggest(name, known)}')
     root = arguments.get('root')

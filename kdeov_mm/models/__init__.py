@@ -1,6 +1,6 @@
 """Models: the student, its parts, and the frozen side."""
 from .assigner import ClassAgnosticTaskAlignedAssigner
-from .baselines import YOLOWorld
+from .baselines import TeacherModel, TimmClassifier, YOLOWorld
 from .clip import (EnsembleTeacher, EnsembleTextEncoder, OpenCLIPTeacher, OpenCLIPTextEncoder, PrecomputedTextEncoder,
                    TextBank)
 from .dual_encoder import OpenCLIPDualEncoder
@@ -17,5 +17,5 @@ __all__ = [
     'CrossModalAlignmentLoss', 'DistillationLoss', 'EnsembleTeacher', 'EnsembleTextEncoder', 'FeatureAlignmentLoss',
     'FiLMFusion', 'InteractiveContrastiveLoss', 'KDEOV', 'OpenCLIPDualEncoder', 'OpenCLIPTeacher',
     'OpenCLIPTextEncoder', 'OpenVocabHead', 'OpenVocabHeadModule', 'PrecomputedTextEncoder', 'Projector', 'SigmoidLoss',
-    'SimilarityDistillationLoss', 'TextBank', 'YOLOWorld'
+    'SimilarityDistillationLoss', 'TeacherModel', 'TextBank', 'TimmClassifier', 'YOLOWorld'
 ]

@@ -14,20 +14,22 @@ def make_samples():
             img_path=f'{i}.jpg',
             gt_label=i % 3,
             captions=[f'text {i}'] * (i % 3),
+            pred_score=torch.randn(3, generator=generator),
             image_embedding=torch.randn(8, generator=generator)) for i in range(NUMBER)
     ]
 
 
 def evaluate(samples):
     import kdeov_mm  # noqa: F401
-    from kdeov_mm.evaluation import RetrievalMetric, ZeroShotMetric
+    from kdeov_mm.evaluation import ClassificationMetric, RetrievalMetric, ZeroShotMetric
 
     def embed(texts):
         return torch.randn(len(texts), 8, generator=torch.Generator().manual_seed(1))
 
     metrics = {}
-    for metric in (ZeroShotMetric(text_encoder={}), RetrievalMetric(text_encoder={}),
-                   RetrievalMetric(text_encoder={}, fold_size=3, prefix='retrieval_folds')):
+    for metric in (ZeroShotMetric(text_encoder={}, topk=(1, 2), per_class=True), RetrievalMetric(text_encoder={}),
+                   RetrievalMetric(text_encoder={}, fold_size=3, prefix='retrieval_folds'),
+                   ClassificationMetric(topk=(1, 2), per_class=True)):
         metric.embed, metric.dataset_meta = embed, dict(classes=['a', 'b', 'c'])
         metric.process(None, samples)
         metrics.update(metric.evaluate(NUMBER))

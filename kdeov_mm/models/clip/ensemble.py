@@ -58,6 +58,11 @@ class EnsembleTeacher:
         """What the embeddings depend on; no weights are loaded."""
         return dict(mode=mode, teachers=[identify_teacher(teacher) for teacher in teachers])
 
+    @property
+    def parts(self) -> list:
+        """The modules that hold the members' weights and constants."""
+        return [part for teacher in self.teachers for part in teacher.parts]
+
     def to(self, device) -> 'EnsembleTeacher':
         for teacher in self.teachers:
             teacher.to(device)

@@ -54,6 +54,11 @@ class OpenCLIPTeacher:
         return dict(weights=weights_id(model_name, pretrained), dtype=dtype,
                     preprocess=asdict(find_preprocess(model_name, pretrained, preprocess)))
 
+    @property
+    def parts(self) -> list:
+        """The modules that hold its weights and constants."""
+        return [self.model, self.preprocess]
+
     def to(self, device) -> 'OpenCLIPTeacher':
         self.model.to(device)
         self.preprocess.to(device)

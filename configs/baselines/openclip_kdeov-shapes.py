@@ -1,0 +1,25 @@
+# The demo's teacher on the demo's benchmarks of images: retrieval and zero-shot classification.
+_base_ = '../kdeov_yolov8n.py'
+
+model = dict(
+    _delete_=True,
+    type='TeacherModel',
+    teacher=dict(type='OpenCLIPTeacher', **_base_.clip_model),
+    data_preprocessor=dict(
+        type='mmdet.DetDataPreprocessor', mean=[0., 0., 0.], std=[255., 255., 255.], bgr_to_rgb=True))
+
+pipeline = [
+    dict(type='LoadImageFromFile', backend_args=None),
+    dict(type='OpenCLIPResize', **_base_.clip_model),
+    dict(type='mmdet.PackDetInputs', meta_keys=_base_.meta_keys)
+]
+test_dataloader = [
+    dict(dataset=dict(dataset, pipeline=pipeline), **_base_.test_loader)
+    for dataset in (_base_.test_dataset, _base_.single_dataset)
+]
+test_evaluator = [
+    dict(type='RetrievalMetric', text_encoder=_base_.text_encoder),
+    dict(type='ZeroShotMetric', text_encoder=_base_.text_encoder),
+]
+test_cfg = dict(type='CachedTestLoop')
+custom_hooks = []

@@ -1,0 +1,54 @@
+"""The teacher itself as a model that is tested."""
+from typing import List, Optional, Union
+
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.model import BaseModel
+from mmyolo.registry import MODELS
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class TeacherModel(BaseModel):
+    """A frozen image teacher, such as the full CLIP, for the metrics that the student is tested with.
+
+    It has its weights from its config, so that ``tools/test.py`` needs no checkpoint. With ``OpenCLIPResize`` in the
+    pipeline its embeddings are OpenCLIP's to rounding.
+
+    Args:
+        teacher: Config of an image teacher (``OpenCLIPTeacher``, ``EnsembleTeacher``).
+        data_preprocessor: Gives RGB in [0, 1]; the teacher's own preprocessing follows.
+    """
+
+    brings_weights = True
+
+    def __init__(self, teacher: dict, data_preprocessor: Optional[dict] = None) -> None:
+        super().__init__(data_preprocessor=data_preprocessor)
+        self.teacher = MODELS.build(teacher)
+        self.parts = nn.ModuleList(self.teacher.parts)  # to be moved between devices
+        self.scale = nn.Parameter(torch.tensor(self.teacher.logit_scale))  # distributed, torch wants one that can learn
+
+    @property
+    def embed_dims(self) -> int:
+        """The dimension D of the embeddings."""
+        return self.teacher.embed_dims
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Embed RGB images in [0, 1], ``[B, 3, H, W]``; float32, L2-normalised, ``[B, D]``."""
+        return self.teacher.encode_image(images)
+
+    def forward(self, inputs: Tensor, data_samples: Optional[List[DetDataSample]] = None,
+                mode: str = 'tensor') -> Union[List[DetDataSample], Tensor]:
+        """``predict`` fills ``image_embedding``.
+
+        Raises:
+            ValueError: ``mode='loss'``: a teacher is not trained.
+        """
+        if mode == 'loss':
+            raise ValueError('TeacherModel: a frozen teacher cannot be trained; test it with tools/test.py')
+        embeddings = self.encode_image(inputs)
+        if mode == 'tensor':
+            return embeddings
+        for sample, embedding in zip(data_samples, embeddings):
+            sample.image_embedding = embedding
+        return data_samples

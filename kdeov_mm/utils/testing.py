@@ -1,0 +1,58 @@
+"""What the tools that test a model share: their options, and the runner."""
+import argparse
+
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
+from mmyolo.registry import RUNNERS
+
+from .checkpoint import check_weights, resolve_checkpoint
+from .config import load_config
+from .data import prepare_data
+from .errors import InputError
+from .launch import set_launcher
+from .model import unwrap
+
+
+def add_test_options(parser: argparse.ArgumentParser) -> None:
+    """Add config, checkpoint, ``--work-dir``, ``--data-root`` and ``--cfg-options``."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', nargs='?',
+                        help='checkpoint file, or a work dir, whose last complete one is taken; none for a model that '
+                        'brings its weights, such as those of configs/baselines/openclip_*')
+    parser.add_argument('--work-dir', help='folder of the results; default: work_dirs/<name of the config>')
+    parser.add_argument('--data-root', help="folder that takes the place of the config's data_root everywhere in it")
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE',
+                        help='replace fields of the config, such as test_dataloader.0.batch_size=8')
+
+
+def load_test_config(args: argparse.Namespace) -> Config:
+    """The config that the options describe, and its data.
+
+    Raises:
+        InputError: An option or the data are not usable.
+    """
+    cfg = load_config(args.config, args.cfg_options, args.data_root, args.work_dir)
+    set_launcher(cfg, args.launcher)
+    cfg.resume = False
+    cfg.load_from = resolve_checkpoint(args.checkpoint) if args.checkpoint else None
+    prepare_data(cfg, 'test')
+    return cfg
+
+
+def build_test_runner(cfg: Config) -> Runner:
+    """A runner that is ready for ``test()``, data sets built.
+
+    Args:
+        cfg: See :func:`load_test_config`.
+
+    Raises:
+        InputError: The checkpoint is not the model's, or there is none and the model needs one.
+    """
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if cfg.load_from:
+        check_weights(runner.model, cfg.load_from)
+    elif not getattr(unwrap(runner.model), 'brings_weights', False):
+        raise InputError(f'checkpoint: {type(unwrap(runner.model)).__name__} of {cfg.filename} has no weights without '
+                         'one; give a checkpoint file, or a work dir')
+    _ = runner.test_loop  # builds the data sets: they too complain before testing
+    return runner

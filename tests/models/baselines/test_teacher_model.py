@@ -1,0 +1,119 @@
+"""The full CLIP in our pipeline against OpenCLIP's own zero-shot classification, and against clip_benchmark's."""
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+import torchvision
+from mmengine.runner import Runner
+from mmyolo.registry import MODELS
+from safetensors.torch import save_file
+from torch.utils.data import DataLoader, Subset
+
+from kdeov_mm.models import OpenCLIPTextEncoder, TextBank
+from kdeov_mm.models.clip.prompts import TEMPLATES
+from kdeov_mm.utils import load_config
+
+CONFIGS = Path(__file__).resolve().parents[3] / 'configs' / 'baselines'
+TEMPLATE_SET = 'openai_imagenet_7'
+
+
+def save_weights(name, path):
+    """Random weights of a model, as a file."""
+    torch.manual_seed(0)
+    save_file(open_clip.create_model(name).state_dict(), path)
+    return str(path)
+
+
+@pytest.fixture(scope='module')
+def some_images(cifar_folder, tmp_path_factory):
+    """Oblong images of several sizes, in three classes."""
+    root = tmp_path_factory.mktemp('oblong')
+    for number, name in enumerate(('cat', 'dog', 'ship')):
+        (root / name).mkdir()
+        for i, path in enumerate(sorted((cifar_folder / 'test' / name).iterdir())[:5]):
+            image = torchvision.io.decode_image(str(path))
+            size = (60 + 31 * i, 90 + 17 * number)
+            image = torchvision.transforms.functional.resize(image, size, antialias=True)
+            torchvision.io.write_png(image, str(root / name / f'{i}.png'))
+    return root
+
+
+def run(config, root, name, weights, templates=TEMPLATE_SET):
+    """Test a CLIP on a folder: the metrics, the metric, and the embeddings that it saw."""
+    cfg = load_config(str(CONFIGS / config), work_dir=str(root.parent / 'work'))
+    clip = dict(model_name=name, pretrained=weights)
+    cfg.model.teacher.update(clip)
+    loader, metric = cfg.test_dataloader[0], cfg.test_evaluator[0]
+    loader.dataset = dict(
+        type='TorchvisionDataset', dataset=dict(type='ImageFolder', root=str(root)),
+        pipeline=[dict(type='OpenCLIPResize', **clip), loader.dataset.pipeline[-1]])
+    loader.update(num_workers=0, batch_size=4)
+    metric.update(prefix='folder', templates=templates, text_encoder=dict(metric.text_encoder, **clip))
+    cfg.test_dataloader, cfg.test_evaluator, cfg.log_level = [loader], [metric], 'WARNING'
+    cfg.experiment_name = f'{name}-{root.parent.name}'
+    runner = Runner.from_cfg(cfg)
+    seen = []
+    runner.model.register_forward_hook(
+        lambda module, inputs, outputs: seen.extend(sample.image_embedding for sample in outputs))
+    metrics = runner.test()
+    return metrics, runner.test_loop.evaluator.metrics[0], torch.stack(seen)
+
+
+@torch.no_grad()
+def reference(name, weights, root, classes):
+    """OpenCLIP's own logits ``[N, K]`` and labels."""
+    model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=weights)
+    model.eval()
+    data = torchvision.datasets.ImageFolder(str(root), transform=preprocess)
+    images = torch.stack([image for image, _ in data])
+    classifier = open_clip.build_zero_shot_classifier(
+        model, open_clip.get_tokenizer(name), classes, TEMPLATES[TEMPLATE_SET])
+    return 100. * model.encode_image(images, normalize=True) @ classifier, torch.tensor(data.targets), model, data
+
+
+@pytest.fixture(params=['kdeov-shapes', pytest.param('ViT-B-32', id='full-size')])
+def agreement(request, some_images, tmp_path, monkeypatch):
+    monkeypatch.setenv('KDEOV_CACHE', str(tmp_path / 'cache'))
+    weights = save_weights(request.param, tmp_path / 'weights.safetensors')
+    yield request.param, weights, run('openclip_vit-b-32.py', some_images, request.param, weights)
+    Path(weights).unlink()  # pytest keeps the folder
+
+
+def test_logits_are_open_clips(agreement, some_images, monkeypatch):
+    name, weights, (metrics, metric, embeddings) = agreement
+    classes = ['cat', 'dog', 'ship']
+    logits, labels, model, data = reference(name, weights, some_images, classes)
+    bank = TextBank.build(classes, OpenCLIPTextEncoder(name, weights), TEMPLATE_SET)
+    ours = 100. * embeddings @ bank.embeddings.T
+    assert ours.shape == (15, 3) and ours.std(0).min() > 1e-3, 'images differ'
+    assert (ours - logits).abs().max() < 1e-5
+    assert metric.predictions['student'].tolist() == logits.argmax(1).tolist()
+
+    metric_of = pytest.importorskip(
+        'clip_benchmark.metrics.zeroshot_classification',
+        reason='clip_benchmark is not installed: pip install --no-deps clip-benchmark scikit-learn')
+    # It makes a number of an array of one, which NumPy no longer allows.
+    monkeypatch.setattr(metric_of, 'float', lambda value: float(np.asarray(value, float).item()), raising=False)
+    data.classes = classes
+    expected = metric_of.evaluate(
+        model, DataLoader(data, batch_size=4), open_clip.get_tokenizer(name), classes,
+        [template('{c}') for template in open_clip.SIMPLE_IMAGENET_TEMPLATES], 'cpu', amp=False)
+    assert metrics['folder/all/top1'] == pytest.approx(expected['acc1'], abs=1e-9)
+    assert metrics['folder/all/mean_per_class'] == pytest.approx(expected['mean_per_class_recall'], abs=1e-6)
+
+
+def test_the_demos_teacher_is_tested_as_the_student_is(demo_config):
+    metrics = Runner.from_cfg(demo_config(config=CONFIGS / 'openclip_kdeov-shapes.py')).test()
+    assert metrics['zero_shot/all/top1'] < 1 and 0 < metrics['retrieval/t2i/R@10'] <= 1
+
+
+def test_a_teacher_is_not_trained(tiny_teacher, mmyolo_scope):
+    model = MODELS.build(dict(
+        type='TeacherModel', teacher=dict(type='OpenCLIPTeacher', model_name='kdeov-shapes', pretrained=tiny_teacher)))
+    images = torch.rand(2, 3, 64, 64)
+    assert model(images).shape == (2, 128) and model.brings_weights
+    assert sum(p.requires_grad for p in model.parameters()) == 1
+    with pytest.raises(ValueError, match='cannot be trained'):
+        model(images, mode='loss')
