@@ -25,6 +25,7 @@ from kdeov_mm.utils.files import write_atomically
 from tqdm import tqdm
 
 DEFAULT_INDEX = 'work_dirs/index'
+COLUMNS = 8  # of the picture
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,6 +42,8 @@ def parse_args() -> argparse.Namespace:
     filling.add_argument('--thumbnail', type=int, default=160, metavar='PIXELS',
                          help='longer side of the thumbnails in the index, 0 for none; default: 160')
     filling.add_argument('--broken', metavar='FILE', help='list of images that cannot be read; default: DIR/broken.tsv')
+    filling.add_argument('--distributed', action='store_true',
+                         help='embed with Ray Data on the cluster that RAY_ADDRESS names, or on this machine')
     commands = parser.add_subparsers(dest='command', required=True)
 
     build = commands.add_parser('build', parents=[common, filling], help='make an index, or go on with one')
@@ -90,7 +93,11 @@ def fill(args: argparse.Namespace) -> None:
     store = ImageStore.create(args.index, model)
     options = dict(batch_size=args.batch_size, commit_size=args.commit_size, thumbnail=args.thumbnail)
     with tqdm(total=len(paths), unit=' files') as bar:
-        report = update_index(paths, store, encoder, workers=args.workers, progress=bar.update, **options)
+        if args.distributed:
+            from kdeov_mm.search.distributed import update_index_distributed
+            report = update_index_distributed(paths, store, encoder.path, progress=bar.update, **options)
+        else:
+            report = update_index(paths, store, encoder, workers=args.workers, progress=bar.update, **options)
     tell(report, store, args.broken)
 
 
@@ -152,8 +159,10 @@ def query(args: argparse.Namespace) -> None:
         from kdeov_mm.evaluation.pictures import retrieval_grid
         answers = [dict(img_path=io.BytesIO(row['thumbnail']) if row['thumbnail'] else row['path'], score=row['score'],
                         hit=False) for row in found]
-        example = dict(query=args.query or args.image or args.embedding, answers=answers)
-        print(retrieval_grid([example], Path(args.picture), title=f'The nearest of {len(store)} images'))
+        asked = args.query or args.image or args.embedding
+        lines = [dict(query=f'number {start + 1} and on' if start else asked, answers=answers[start:start + COLUMNS])
+                 for start in range(0, len(answers), COLUMNS)]
+        print(retrieval_grid(lines, Path(args.picture), title=f'The nearest of {len(store)} images'))
 
 
 def info(args: argparse.Namespace) -> None:

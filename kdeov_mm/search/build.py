@@ -58,7 +58,7 @@ def update_index(paths: Iterable[str], store: ImageStore, encoder: Any, batch_si
     report = Report()
     with store.writing(), ThreadPoolExecutor(workers) as pool:
         loading = partial(load, prepare=encoder.prepare, min_size=encoder.min_size, thumbnail=thumbnail)
-        files = new_files(dict.fromkeys(map(os.path.abspath, paths)), store, report, commit_size, progress)
+        files = new_files(unique(paths), store, report, commit_size, progress)
         loaded = in_order(pool, loading, files, ahead=2 * batch_size + workers)
         for group in grouped(embedded(loaded, encoder, batch_size), commit_size):
             commit(store, group, report)
@@ -73,6 +73,11 @@ def check_sizes(**sizes: int) -> None:
         least = 0 if name == 'thumbnail' else 1
         if value < least:
             raise ValueError(f'{name}: at least {least}, got {value}')
+
+
+def unique(paths: Iterable[str]) -> List[str]:
+    """Absolute paths, each once."""
+    return list(dict.fromkeys(map(os.path.abspath, paths)))
 
 
 def new_files(paths: Iterable[str], store: ImageStore, report: Report, number: int,

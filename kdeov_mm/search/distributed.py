@@ -1,0 +1,79 @@
+"""Filling of an index by many machines: Ray Data reads and embeds, one process writes."""
+from functools import lru_cache
+from typing import Callable, Iterable, Iterator, List
+
+from .build import THUMBNAIL, Report, check_sizes, commit, embedded, new_files, unique
+from .encoder import ImageEncoder
+from .load import Source, load
+from .store import ImageStore
+
+try:
+    import ray
+except ImportError as error:
+    raise ImportError(f'several machines need Ray ({error}); run "pip install kdeov_mm[distributed]"') from error
+
+TASK_FILES = 256  # files of one task; what a lost machine repeats is as much
+COLUMNS = ('path', 'size', 'mtime_ns', 'changed')
+
+
+def update_index_distributed(paths: Iterable[str], store: ImageStore, model_file: str, batch_size: int = 32,
+                             commit_size: int = 1024, thumbnail: int = THUMBNAIL, task_files: int = TASK_FILES,
+                             progress: Callable[[int], object] = lambda files: None) -> Report:
+    """As :func:`update_index`, with the CPUs of a Ray cluster.
+
+    Tasks are pure: what a lost machine was doing, another does again, and only this process writes. Each content is
+    written once, whatever arrives twice.
+
+    Args:
+        paths, store, batch_size, commit_size, thumbnail, progress: See :func:`update_index`.
+        model_file: ONNX file of the image encoder; like the images, under the same path on all machines.
+        task_files: Files of one task.
+
+    Raises:
+        ValueError: A size is not positive, or another process is writing.
+    """
+    check_sizes(batch_size=batch_size, commit_size=commit_size, task_files=task_files, thumbnail=thumbnail)
+    report = Report()
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False)
+    with store.writing():
+        files = [{name: getattr(source, name) for name in COLUMNS}
+                 for source in new_files(unique(paths), store, report, commit_size, progress)]
+        if files:
+            blocks = -(-len(files) // task_files)
+            rows = ray.data.from_items(files, override_num_blocks=blocks).map_batches(
+                embed_files, batch_size=None, batch_format='numpy', num_cpus=1,
+                fn_kwargs=dict(model_file=model_file, batch_size=batch_size, thumbnail=thumbnail))
+            for group in rows.iter_batches(batch_size=commit_size, batch_format='pyarrow'):
+                commit(store, [without_none(row) for row in group.to_pylist()], report)
+                progress(len(group))
+        store.optimize()
+    return report
+
+
+@lru_cache(maxsize=1)
+def encoder_of(model_file: str) -> ImageEncoder:
+    """The model of this process; one thread, since each task has one CPU."""
+    return ImageEncoder(model_file, threads=1)
+
+
+def embed_files(files: dict, model_file: str, batch_size: int, thumbnail: int) -> dict:
+    """One task: columns of files to columns of rows, None where a row does not have them."""
+    encoder = encoder_of(model_file)
+    sources = (Source(**dict(zip(files, values))) for values in zip(*(column.tolist() for column in files.values())))
+    loaded = (load(source, encoder.prepare, encoder.min_size, thumbnail) for source in sources)
+    return as_columns(embedded(loaded, encoder, batch_size))
+
+
+def as_columns(rows: Iterator[dict]) -> dict:
+    """Lists of equal length."""
+    rows: List[dict] = list(rows)
+    names = ('path', 'size', 'mtime_ns', 'changed', 'sha256', 'reason', 'width', 'height', 'thumbnail', 'embedding')
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    columns['embedding'] = [None if value is None else value.tolist() for value in columns['embedding']]
+    return columns
+
+
+def without_none(row: dict) -> dict:
+    """Only what a row has."""
+    return {name: value for name, value in row.items() if value is not None}
