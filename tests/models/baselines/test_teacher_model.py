@@ -73,7 +73,7 @@ def reference(name, weights, root, classes):
     return 100. * model.encode_image(images, normalize=True) @ classifier, torch.tensor(data.targets), model, data
 
 
-@pytest.fixture(params=['kdeov-shapes', pytest.param('ViT-B-32', id='full-size')])
+@pytest.fixture(params=['kdeov-shapes', pytest.param('ViT-B-32', id='full-size', marks=pytest.mark.slow)])
 def agreement(request, some_images, tmp_path, monkeypatch):
     monkeypatch.setenv('KDEOV_CACHE', str(tmp_path / 'cache'))
     weights = save_weights(request.param, tmp_path / 'weights.safetensors')
@@ -117,3 +117,18 @@ def test_a_teacher_is_not_trained(tiny_teacher, mmyolo_scope):
     assert sum(p.requires_grad for p in model.parameters()) == 1
     with pytest.raises(ValueError, match='cannot be trained'):
         model(images, mode='loss')
+
+
+def test_full_clip_retrieves(coco_mini, tiny_teacher, tmp_path):
+    cfg = load_config(str(CONFIGS / 'openclip_vit-b-32_coco.py'), work_dir=str(tmp_path / 'work'))
+    clip = dict(model_name='kdeov-shapes', pretrained=tiny_teacher)
+    cfg.model.teacher.update(clip)
+    loader, metrics = cfg.test_dataloader[0], cfg.test_evaluator[0]
+    loader.update(num_workers=0, batch_size=16)
+    loader.dataset.pipeline[1].update(clip)
+    loader.dataset.update(format='coco', split=None, data_root=str(coco_mini), data_prefix=dict(img='val2017/'),
+                          ann_file='annotations/captions_val2017.json')
+    metrics[0].text_encoder.update(clip)
+    cfg.test_evaluator, cfg.log_level, cfg.experiment_name = [metrics[:1]], 'WARNING', tmp_path.name
+    values = Runner.from_cfg(cfg).test()
+    assert 0 <= values['retrieval/i2t/R@1'] <= values['retrieval/i2t/R@10'] <= 1
