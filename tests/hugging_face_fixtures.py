@@ -5,7 +5,7 @@ import torch
 
 @pytest.fixture(scope='session')
 def tiny_hugging_face(tmp_path_factory):
-    """Makes a folder with a randomly initialised model of a kind and a tokenizer, as a downloaded one would lie there."""
+    """Makes a folder with a randomly initialised model of a kind and a tokenizer, as if downloaded."""
     transformers = pytest.importorskip('transformers')
     tokenizers = pytest.importorskip('tokenizers')
 

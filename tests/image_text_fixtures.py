@@ -88,8 +88,10 @@ def caption_roots(pairs, coco_mini, tmp_path_factory):
                         **dict(filepath=images) if name == 'coco' else {}) for file, texts in pairs.items()]
         (folder / name / f'dataset_{name}.json').write_text(json.dumps(dict(images=records)))
     with open(folder / 'flickr8k' / 'captions.txt', 'w', newline='') as file:
-        csv.writer(file).writerows([('image', 'caption'), *((name, text) for name, texts in pairs.items() for text in texts)])
-    for split, file in (('test', 'testImages'), ('val', 'devImages'), ('train', 'trainImages'), ('restval', 'trainImages')):
+        csv.writer(file).writerow(('image', 'caption'))
+        csv.writer(file).writerows((name, text) for name, texts in pairs.items() for text in texts)
+    files = dict(test='testImages', val='devImages', train='trainImages', restval='trainImages')
+    for split, file in files.items():
         with open(folder / 'flickr8k' / f'Flickr_8k.{file}.txt', 'a') as names:
             names.writelines(f'{name}\n' for name in pairs if split_of[name] == split)
     return folder

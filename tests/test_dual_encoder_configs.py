@@ -1,4 +1,4 @@
-"""The configs of dual encoders: each trains on real captioned images, with small towers of random weights, and is tested."""
+"""The configs of dual encoders: each trains on real captioned images, with small random towers, and is tested."""
 import importlib.util
 import json
 import sys

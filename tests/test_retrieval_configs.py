@@ -26,7 +26,8 @@ def test_reads_the_test_split_with_all_captions(name, caption_roots, pairs):
 @pytest.fixture
 def coco_config(caption_roots, tiny_teacher, tmp_path):
     """COCO's config with the tiny teacher, on small images."""
-    cfg = load_config(str(CONFIGS / 'kdeov_yolov8n_coco.py'), data_root=str(caption_roots / 'coco'), work_dir=str(tmp_path))
+    cfg = load_config(
+        str(CONFIGS / 'kdeov_yolov8n_coco.py'), data_root=str(caption_roots / 'coco'), work_dir=str(tmp_path))
     clip = dict(model_name='kdeov-shapes', pretrained=tiny_teacher)
     cfg.custom_hooks[0].teacher.update(clip)
     for metric in cfg.test_evaluator:

@@ -1,7 +1,8 @@
-# Vanilla YOLOv8n: MMYOLO's own model, unchanged, in the sizes and with the test settings of its own config. A config that
-# inherits this takes it as its model and sets the number of classes.
+# Vanilla YOLOv8n: MMYOLO's own model, unchanged, in the sizes and with the test settings of its own config. A config
+# that inherits this takes it as its model and sets the number of classes.
 channels_v8 = [256, 512, 1024]
-scale_v8 = dict(widen_factor=0.25, norm_cfg=dict(type='BN', momentum=0.03, eps=0.001), act_cfg=dict(type='SiLU', inplace=True))
+scale_v8 = dict(
+    widen_factor=0.25, norm_cfg=dict(type='BN', momentum=0.03, eps=0.001), act_cfg=dict(type='SiLU', inplace=True))
 
 vanilla = dict(
     type='YOLODetector',

@@ -1,5 +1,5 @@
-# Vanilla YOLOv8n on OV-COCO's 48 base classes, trained as configs/kdeov_yolov8n_ov-coco.py; no teacher, no texts. It has no
-# output for the 17 novel classes, so base classes alone compete and count.
+# Vanilla YOLOv8n on OV-COCO's 48 base classes, trained as configs/kdeov_yolov8n_ov-coco.py; no teacher, no texts. It
+# has no output for the 17 novel classes, so base classes alone compete and count.
 _base_ = ['../kdeov_yolov8n_ov-coco.py', '../_base_/yolov8n.py']
 
 num_classes = 48

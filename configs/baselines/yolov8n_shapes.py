@@ -1,5 +1,5 @@
-# Vanilla YOLOv8n on the demo's data: same images, base labels, steps and optimizer; no teacher, no texts. It has an output
-# for each base class and none for others, so base classes alone compete and count.
+# Vanilla YOLOv8n on the demo's data: same images, base labels, steps and optimizer; no teacher, no texts. It has an
+# output for each base class and none for others, so base classes alone compete and count.
 _base_ = ['../kdeov_yolov8n.py', '../_base_/yolov8n.py']
 
 num_classes = 288  # of the base group

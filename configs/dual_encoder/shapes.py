@@ -1,5 +1,5 @@
-# A dual encoder on what the demo's student may learn from: the images of the shapes world that have captions, all of base
-# concepts. No teacher, no detection; retrieval and zero-shot classification as the demo's.
+# A dual encoder on what the demo's student may learn from: the images of the shapes world that have captions, all of
+# base concepts. No teacher, no detection; retrieval and zero-shot classification as the demo's.
 _base_ = ['../_base_/dual_encoder.py', '../_base_/shapes.py']
 
 max_epochs, batch_size = 30, 64

@@ -14,7 +14,8 @@ model = dict(
 
 pipeline = [_base_.load_image, *_base_.shortest_224, _base_.pack_inputs]
 train_dataset = dict(
-    _base_.retrieval_dataset, split='Flickr_8k.trainImages.txt', captions_per_image=5, test_mode=False, pipeline=pipeline)
+    _base_.retrieval_dataset, split='Flickr_8k.trainImages.txt', captions_per_image=5, test_mode=False,
+    pipeline=pipeline)
 val_dataset = dict(_base_.retrieval_dataset, split='Flickr_8k.devImages.txt', pipeline=pipeline)
 train_dataloader = dict(batch_size=batch_size, dataset=train_dataset, **_base_.train_loader)
 val_dataloader = dict(batch_size=batch_size, dataset=val_dataset, **_base_.test_loader)

@@ -1,5 +1,5 @@
-# Xception and BERT on COCO captions, three captions an image, as they were pre-trained but for the projections. Karpathy's
-# splits: many of their test images are in COCO's own train2017.
+# Xception and BERT on COCO captions, three captions an image, as they were pre-trained but for the projections.
+# Karpathy's splits: many of their test images are in COCO's own train2017.
 _base_ = ['../_base_/dual_encoder.py', '../_base_/retrieval_coco.py']
 
 data_root = _base_.retrieval_dataset.data_root
@@ -26,8 +26,8 @@ test_evaluator = [
     *_base_.retrieval_metrics,
     dict(  # image search, to look at
         type='RetrievalMetric', prefix='retrieval_search', num_answers=9, queries=[
-            'a family standing next to the ocean on a sandy beach', 'a red bus at night', 'two dogs playing with a ball',
-            'a plate of food on a table', 'a man riding a wave']),
+            'a family standing next to the ocean on a sandy beach', 'a red bus at night',
+            'two dogs playing with a ball', 'a plate of food on a table', 'a man riding a wave']),
 ]
 
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-3))

@@ -31,7 +31,8 @@ class OpenCLIPDualEncoder(BaseModel):
         data_preprocessor: Gives RGB in [0, 1]; the tower's own preprocessing is applied here.
 
     Raises:
-        ValueError: Not one of ``model_name`` and ``model_cfg``, or what these, ``preprocess`` or ``frozen`` say is unknown.
+        ValueError: Not one of ``model_name`` and ``model_cfg``, or something unknown in these, ``preprocess`` or
+            ``frozen``.
         FileNotFoundError: ``pretrained`` is a path without a file.
         ImportError: A Hugging Face tower without the package ``transformers``.
     """
@@ -52,8 +53,8 @@ class OpenCLIPDualEncoder(BaseModel):
             self.preprocess = Preprocess(find_preprocess(model_name, pretrained, preprocess))
         else:
             if pretrained not in (None, True, False):
-                raise ValueError(f'pretrained: with model_cfg True or False, got {pretrained!r}; give the weights of both '
-                                 'towers by load_from')
+                raise ValueError(f'pretrained: with model_cfg True or False, got {pretrained!r}; give the weights of '
+                                 'both towers by load_from')
             self.clip, self.tokenizer = build_towers(model_cfg, bool(pretrained))
             self.preprocess = Preprocess(make_preprocess(model_cfg, {}, preprocess))
         self.max_logit_scale = max_logit_scale

@@ -1,4 +1,4 @@
-"""Models of OpenCLIP from a config of their towers: any image tower of timm, any text tower of Hugging Face or OpenCLIP."""
+"""OpenCLIP models from a config of their towers: timm's for images, Hugging Face's or OpenCLIP's for texts."""
 import inspect
 from typing import Callable, Mapping, Tuple
 
@@ -42,10 +42,11 @@ def build_towers(model_cfg: Mapping, pretrained: bool = False) -> Tuple[nn.Modul
 
 def check_model_cfg(model_cfg: Mapping) -> None:
     """Check a model's config before anything is built; see :func:`build_towers`."""
-    fields = {name for name in inspect.signature(open_clip.CustomTextCLIP).parameters} | {'custom_text'}
+    fields = {*inspect.signature(open_clip.CustomTextCLIP).parameters, 'custom_text'}
+    vision, text = CLIPVisionCfg.__dataclass_fields__, CLIPTextCfg.__dataclass_fields__
     for what, given, known in (('model_cfg', model_cfg, fields),
-                               ('model_cfg.vision_cfg', model_cfg.get('vision_cfg'), CLIPVisionCfg.__dataclass_fields__),
-                               ('model_cfg.text_cfg', model_cfg.get('text_cfg'), CLIPTextCfg.__dataclass_fields__)):
+                               ('model_cfg.vision_cfg', model_cfg.get('vision_cfg'), vision),
+                               ('model_cfg.text_cfg', model_cfg.get('text_cfg'), text)):
         if given is None:
             raise ValueError(f'model_cfg: needs embed_dim, vision_cfg and text_cfg, got {", ".join(model_cfg)}')
         for name in given:
@@ -60,7 +61,7 @@ def check_model_cfg(model_cfg: Mapping) -> None:
 
 
 def prepare_hugging_face(text_cfg: Mapping) -> Callable:
-    """The tokenizer of a Hugging Face text tower, of which OpenCLIP knows few kinds by itself; see :func:`build_towers`.
+    """The tokenizer of a Hugging Face text tower, of which OpenCLIP knows few kinds; see :func:`build_towers`.
 
     OpenCLIP lists the kinds that it knows, and tells each to have no pooling layer of its own, which some, such as
     DistilBERT, have not anyway and take no such argument.
@@ -77,8 +78,8 @@ def prepare_hugging_face(text_cfg: Mapping) -> Callable:
         tokenizer = HFTokenizer(text_cfg.get('hf_tokenizer_name') or name,
                                 context_length=text_cfg.get('context_length', 77))
     except (OSError, ValueError) as error:
-        raise ValueError(f'model_cfg.text_cfg: {name!r} is no model or tokenizer of Hugging Face, nor a local folder with '
-                         f'one: {str(error).splitlines()[0]}') from error
+        raise ValueError(f'model_cfg.text_cfg: {name!r} is no model or tokenizer of Hugging Face, nor a local folder '
+                         f'with one: {str(error).splitlines()[0]}') from error
     arch_dict.setdefault(config.model_type, dict(config_names=dict(width='hidden_size'), pooler='mean_pooler'))
     model = MODEL_MAPPING[type(config)]
     if 'add_pooling_layer' not in inspect.signature(model.__init__).parameters:

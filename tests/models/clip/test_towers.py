@@ -21,8 +21,8 @@ def folder(request, tiny_hugging_face):
 
 
 def model_cfg(folder):
-    return dict(embed_dim=16, vision_cfg=VISION,
-                text_cfg=dict(hf_model_name=folder, hf_proj_type='linear', hf_pooler_type='mean_pooler', context_length=12))
+    text = dict(hf_model_name=folder, hf_proj_type='linear', hf_pooler_type='mean_pooler', context_length=12)
+    return dict(embed_dim=16, vision_cfg=VISION, text_cfg=text)
 
 
 def build(**kwargs):
@@ -90,7 +90,7 @@ def test_frozen_towers_do_not_change(frozen, folder):
 
 
 @pytest.mark.parametrize('change, message', [
-    (dict(vision_cfg=dict(timm_model_name='legacy_xceptoin')), "timm has no model 'legacy_xceptoin'; did you mean legacy_xc"),
+    (dict(vision_cfg=dict(timm_model_name='legacy_xceptoin')), "no model 'legacy_xceptoin'; did you mean legacy_xc"),
     (dict(vision_cfg=dict(timm_pol='avg')), "vision_cfg: has no field 'timm_pol'; did you mean timm_pool"),
     (dict(text_cfg=dict(hf_model='bert')), "text_cfg: has no field 'hf_model'"),
     (dict(embed_dims=3), "model_cfg: has no field 'embed_dims'; did you mean embed_dim"),

@@ -1,0 +1,116 @@
+"""tools/compare.py: one report of several models, resumed, with errors before any work."""
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.runner import Runner
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = dict(student='kdeov_yolov8n.py', yolo='baselines/yolov8n_shapes.py')
+
+
+@pytest.fixture(scope='module')
+def compare():
+    spec = importlib.util.spec_from_file_location('tool_compare', ROOT / 'tools' / 'compare.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def trained(demo_config, tmp_path_factory):
+    """``{name: dict(config, checkpoint)}`` of models trained for a moment."""
+    found = {}
+    for name, config in CONFIGS.items():
+        folder, cfg = tmp_path_factory.mktemp(name), demo_config(config=ROOT / 'configs' / config, epochs=2)
+        cfg.dump(folder / 'config.py')
+        runner = Runner.from_cfg(cfg)
+        runner.train()
+        found[name] = dict(config=str(folder / 'config.py'), checkpoint=f'{runner.work_dir}/epoch_2.pth')
+    return found
+
+
+@pytest.fixture
+def run(compare, monkeypatch, tmp_path):
+    """Compare; gives the JSON report, and the tests that were run."""
+    tested, really = [], subprocess.run
+    monkeypatch.setattr(compare.subprocess, 'run', lambda command: tested.append(command[2]) or really(
+        command, env=dict(os.environ, PYTHONPATH=str(ROOT))))
+
+    def make(models, benchmarks=dict(shapes=dict(metrics=['ov/base/AP50', 'zero_shot/all/top5'])), options=()):
+        tested.clear()
+        (tmp_path / 'compared.py').write_text(f'models = {models!r}\nbenchmarks = {benchmarks!r}\n')
+        out = tmp_path / 'out'
+        monkeypatch.setattr(sys, 'argv', ['compare.py', str(tmp_path / 'compared.py'), '--out-dir', str(out),
+                                          '--repeats', '2', *options])
+        compare.main()
+        return json.loads((out / 'compare.json').read_text())['models'], list(tested)
+    return make
+
+
+def entries(trained):
+    return [dict(name=name, checkpoint=each['checkpoint'], configs=dict(shapes=each['config']))
+            for name, each in trained.items()]
+
+
+def test_compares_and_resumes(run, trained, tmp_path):
+    models, tested = run(entries(trained))
+    assert tested == [each['config'] for each in trained.values()] and set(models) == set(trained)
+    for name, row in models.items():
+        reported = json.loads((tmp_path / 'out' / name / 'shapes' / 'report' / 'metrics.json').read_text())
+        assert row['metrics']['shapes'] == reported
+        cost = row['cost']
+        assert cost['image_size'] == [64, 64] and cost['embed_p95_ms'] >= cost['embed_ms'] > 0
+        assert 2e6 < cost['parameters'] < 7e6 and cost['gflops'] > 0
+    text = (tmp_path / 'out' / 'compare.md').read_text()
+    lines = [line for line in text.splitlines() if line.startswith('| yolo | 0') or line.startswith('| yolo | <')]
+    assert len(lines) == 1 and lines[0].endswith('| – |'), 'vanilla YOLO does not classify'
+    assert (tmp_path / 'out' / 'compare.png').stat().st_size > 5000
+
+    again, tested = run(entries(trained))
+    assert again == models and tested == []
+    (tmp_path / 'out' / 'yolo' / 'shapes' / 'source.json').write_text('{}')  # of another checkpoint
+    again, tested = run(entries(trained))
+    assert again == models and tested == [trained['yolo']['config']]
+
+
+def test_a_report_is_taken_as_it_is(run, trained, tmp_path):
+    (tmp_path / 'metrics.json').write_text('{"ov/base/AP50": 0.25, "teacher/zero_shot/all/top5": 1}')
+    model = dict(entries(trained)[0], reports=dict(shapes=str(tmp_path / 'metrics.json')))
+    models, tested = run([model], benchmarks=dict(shapes={}))
+    assert tested == [] and models['student']['metrics']['shapes']['ov/base/AP50'] == 0.25
+    text = (tmp_path / 'out' / 'compare.md').read_text()
+    assert '| model | ov/base/AP50 |' in text and '| student | 0.250 |' in text
+
+
+def test_a_failed_test_leaves_the_others(run, trained, compare, monkeypatch):
+    monkeypatch.setattr(compare.subprocess, 'run', lambda command: subprocess.CompletedProcess(command, 1))
+    with pytest.raises(SystemExit, match='student on shapes, yolo on shapes'):
+        run(entries(trained))
+
+
+@pytest.mark.parametrize('change, message', [
+    (dict(checkpoint='no/such.pth'), 'checkpoint not found: no/such.pth'),
+    (dict(configs=dict(coco='x.py')), "student: no benchmark 'coco'; there are shapes"),
+    (dict(configs=dict(shapes='no/such.py')), 'config file not found: no/such.py'),
+    (dict(configs={}), 'student must have configs'),
+    (dict(weights='x'), 'student must have configs, and may have .*it has .*weights'),
+    (dict(name='yolo'), r"each needs a name of its own, got \['yolo', 'yolo'\]"),
+    (dict(reports=dict(shapes='no.json')), 'reports.shapes: no file no.json'),
+    (dict(checkpoint='YOLO'), 'belongs to another model'),
+])
+def test_errors_come_first(run, trained, capsys, change, message, compare, monkeypatch):
+    first, second = entries(trained)
+    if change.get('checkpoint') == 'YOLO':
+        change = dict(checkpoint=second['checkpoint'])
+    monkeypatch.setattr(compare.subprocess, 'run', lambda command: pytest.fail('tested'))
+    with pytest.raises(SystemExit) as caught:
+        run([dict(first, **change), second])
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
