@@ -1,7 +1,6 @@
 """What a vocabulary costs: our detector, YOLO-World-n and YOLOv8n, timed in turns (docs/benchmark_detector.md)."""
 import argparse
 import json
-import platform
 import sys
 from pathlib import Path
 from statistics import median
@@ -11,7 +10,7 @@ from unittest.mock import patch
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import torch
 import torch.nn.functional as F
-from kdeov_mm.deploy.timing import Stages, time_in_turns
+from kdeov_mm.deploy.timing import Stages, machine, time_in_turns
 from kdeov_mm.evaluation.pictures import BLUE, INK, ORANGE, clean, save
 from kdeov_mm.models import TextBank
 from kdeov_mm.utils import InputError, user_errors
@@ -203,15 +202,6 @@ def plot(rows: List[dict], title: str, path: Path) -> Path:
     axes.legend(frameon=False, fontsize=8.5)
     clean(axes)
     return save(fig, path)
-
-
-def machine(device: torch.device) -> str:
-    """What it ran on, in words."""
-    if device.type == 'cuda':
-        return torch.cuda.get_device_name(device)
-    model = [line.split(':', 1)[1].strip() for line in Path('/proc/cpuinfo').read_text().splitlines()
-             if line.startswith('model name')] if Path('/proc/cpuinfo').exists() else []
-    return f'{model[0] if model else platform.processor() or platform.machine()}, {torch.get_num_threads()} thread(s)'
 
 
 def main(args: List[str] = None) -> None:

@@ -7,17 +7,28 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import List
+from typing import Iterator, List
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
+import numpy as np
+import torch
+import torch.nn.functional as F
 from kdeov_mm.apis import build_vocabulary, find_images, load_model
+from kdeov_mm.deploy import ImageError, Runtime, read_image
+from kdeov_mm.deploy.agreement import cosines, unmatched
 from kdeov_mm.deploy.export import (describe, export_detector, export_image_encoder, export_open_detector,
                                     export_text_encoder, templates_of, text_encoder_of)
+from kdeov_mm.deploy.quantize import quantize
 from kdeov_mm.deploy.runtime import KINDS
 from kdeov_mm.models.clip import read_names
 from kdeov_mm.models.clip.prompts import resolve_templates
 from kdeov_mm.utils import InputError, check_checkpoint, load_config, resolve_checkpoint, user_errors
+from mmdet.structures import DetDataSample
 from mmengine.config import DictAction
+
+MOST_CHECKED, MOST_CALIBRATION = 100, 512  # images; rare high activations show in hundreds only
+WRITERS = dict(
+    image_encoder=export_image_encoder, detector=export_detector, open_detector=export_open_detector)
 
 
 def parse_args(args: List[str] = None) -> argparse.Namespace:
@@ -31,6 +42,8 @@ def parse_args(args: List[str] = None) -> argparse.Namespace:
                         help=f'what to write, of {", ".join(KINDS)}; default: all that the model and options allow')
     parser.add_argument('--image-size', type=int, metavar='PIXELS', help="side of the input; default: the config's")
     parser.add_argument('--out-dir', default='work_dirs/export', help='folder of the files')
+    parser.add_argument(
+        '--int8', nargs='+', metavar='IMAGES', help='write {kind}_int8.onnx, too; hundreds of images to calibrate with')
     parser.add_argument('--check', nargs='+', metavar='IMAGES', help='images to compare ONNX Runtime with PyTorch on')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE', help='replace fields of the config')
@@ -56,18 +69,56 @@ def choose_kinds(args: argparse.Namespace, cfg) -> List[str]:
     return args.kinds or [kind for kind in KINDS if not possible[kind]]
 
 
+def load_inputs(paths: List[str], runtime: Runtime) -> Iterator[np.ndarray]:
+    """The images that can be read, as the network's input, one by one; the others are reported."""
+    for path in paths:
+        try:
+            yield runtime.preprocess(read_image(path, min_size=min(runtime.input_size)))
+        except ImageError as error:
+            print(f'skipped {error}', file=sys.stderr)
+
+
+@torch.no_grad()
+def check(runtime: Runtime, model: torch.nn.Module, inputs: List[np.ndarray]) -> str:
+    """Compare a file in ONNX Runtime with the model in PyTorch."""
+    if not inputs:
+        raise InputError('--check: no image can be read')
+    kind, = runtime.sessions
+    feeds = {'texts': model.texts.numpy()} if kind == 'open_detector' else {}
+    found = [runtime.session.run(None, {'images': image[None], **feeds}) for image in inputs]
+    if kind == 'image_encoder':
+        expected = [model.encode_image(torch.from_numpy(image[None])) for image in inputs]
+        agreement = cosines(np.concatenate([result for result, in found]), torch.cat(expected).numpy())
+        return f'{len(inputs)} images, least cosine to PyTorch {agreement.min():.6f}, mean {agreement.mean():.6f}'
+    shape = inputs[0].shape[1:]
+    meta = dict(ori_shape=shape, img_shape=shape, scale_factor=(1., 1.))
+    missing = number = 0
+    for image, (boxes, scores, labels) in zip(inputs, found):
+        sample, = model.predict(torch.from_numpy(image[None]), [DetDataSample(metainfo=meta)], rescale=False)
+        expected = sample.pred_instances
+        keep = labels[0] >= 0
+        missing += unmatched(
+            dict(boxes=boxes[0][keep], scores=scores[0][keep], labels=labels[0][keep]),
+            dict(boxes=expected.bboxes.numpy(), scores=expected.scores.numpy(), labels=expected.labels.numpy()))
+        number += len(expected)
+    return (f'{len(inputs)} images, {number} detections in PyTorch; {missing} of either side without a partner at '
+            'IoU 0.99 and score difference 0.001')
+
+
 def main(args: List[str] = None) -> None:
     args = parse_args(args)
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
         kinds = choose_kinds(args, cfg)
         names = read_names(args.vocabulary) if args.vocabulary else None
-        images = find_images(args.check) if args.check else []
+        checked, calibration = (find_images(paths) if paths else [] for paths in (args.check, args.int8))
         checkpoint = resolve_checkpoint(args.checkpoint)
         check_checkpoint(checkpoint)
         metadata = describe(cfg, checkpoint, args.image_size)
         bank = build_vocabulary(cfg, names, args.templates, args.embeddings) if names else None
         model = load_model(cfg, checkpoint, bank)
+        if bank is None:  # for the checks
+            model.texts = F.normalize(torch.randn(80, model.embed_dims, generator=torch.Generator().manual_seed(0)))
         out_dir = Path(args.out_dir)
         for kind in kinds:
             path = out_dir / f'{kind}.onnx'
@@ -75,10 +126,22 @@ def main(args: List[str] = None) -> None:
             if kind == 'text_encoder':
                 templates = resolve_templates(args.templates) if args.templates else templates_of(cfg)
                 export_text_encoder(text_encoder_of(cfg), templates, path, metadata)
-            else:
-                dict(image_encoder=export_image_encoder, detector=export_detector,
-                     open_detector=export_open_detector)[kind](model, path, metadata)
-            print(f'{path}: {path.stat().st_size / 2**20:.1f} MiB')
+                print(f'{path}: {path.stat().st_size / 2**20:.1f} MiB')
+                continue
+            WRITERS[kind](model, path, metadata)
+            runtime = Runtime(path)
+            files = [path]
+            if calibration:
+                files.append(path.with_stem(f'{kind}_int8'))
+                kept = quantize(path, load_inputs(calibration[:MOST_CALIBRATION], runtime), files[-1],
+                                model.texts.numpy() if kind == 'open_detector' else None)
+            for file in files:
+                told = check(Runtime(file), model, list(load_inputs(checked[:MOST_CHECKED], runtime))) if checked else ''
+                print(f'{file}: {file.stat().st_size / 2**20:.1f} MiB' + (told and f'; {told}'))
+            if calibration:
+                print(f'{files[-1]}: left in float are')
+                for layer, reason in kept.items():
+                    print(f'    {layer}: {reason}')
 
 
 if __name__ == '__main__':

@@ -1,5 +1,7 @@
 """Timing of things that are to be compared: in turns, so that a busy machine slows all of them alike."""
+import platform
 import time
+from pathlib import Path
 from typing import Any, Callable, Dict, Hashable, List
 
 import torch
@@ -51,3 +53,12 @@ def time_in_turns(candidates: Dict[Hashable, Stages], repeats: int, device: torc
             if round_ >= warmup:
                 measured[key].append(seconds)
     return measured
+
+
+def machine(device: torch.device) -> str:
+    """What it ran on, in words."""
+    if device.type == 'cuda':
+        return torch.cuda.get_device_name(device)
+    model = [line.split(':', 1)[1].strip() for line in Path('/proc/cpuinfo').read_text().splitlines()
+             if line.startswith('model name')] if Path('/proc/cpuinfo').exists() else []
+    return f'{model[0] if model else platform.processor() or platform.machine()}, {torch.get_num_threads()} thread(s)'

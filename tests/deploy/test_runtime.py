@@ -1,0 +1,239 @@
+"""The runtime: what it gives, what it refuses, and that it needs three packages only."""
+import json
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from kdeov_mm.apis import inference_pipeline
+from kdeov_mm.deploy import Runtime, export, read_images
+from kdeov_mm.deploy.agreement import cosines, unmatched
+from kdeov_mm.deploy.text import fill
+from kdeov_mm.utils import load_config
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = '''
+import sys, time
+BLOCK
+start = time.perf_counter()
+from kdeov_mm.deploy import Runtime, read_images
+seconds = time.perf_counter() - start
+import numpy as np
+runtime = Runtime(sys.argv[1:5])
+images, kept, defects = read_images(sys.argv[5:])
+labels = runtime.classify(images, ['dog', 'red bus'])
+order, similarity = runtime.search('a red bus at night', runtime.encode_image(images))
+found = runtime.detect(images, score_threshold=0.)
+mine = runtime.detect(images, ['dog', 'red bus'], score_threshold=0.)
+heavy = {'torch', 'mmengine', 'mmcv', 'mmdet', 'mmyolo', 'open_clip', 'cv2', 'matplotlib'} & set(sys.modules)
+print(len(images), len(defects), len(labels[0].names), len(order), len(found[0].names) > 0, len(mine[0].names) > 0,
+      sorted(heavy), seconds)
+'''
+BLOCK = '''
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmyolo', 'open_clip', 'cv2'):
+            raise ModuleNotFoundError(name)
+import importlib.util
+find_spec = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *args: None if name == 'mmengine' else find_spec(name, *args)
+sys.meta_path.insert(0, Absent())
+'''
+
+
+@pytest.fixture(scope='module')
+def files(exported, tiny_teacher, tmp_path_factory):
+    """All four kinds of files."""
+    encoder = dict(type='OpenCLIPTextEncoder', model_name='kdeov-shapes', pretrained=tiny_teacher)
+    metadata = dict(kdeov_format='1', embed_dims='128', text_space='kdeov-shapes:random')
+    path = tmp_path_factory.mktemp('text') / 'text_encoder.onnx'
+    return dict(exported, text_encoder=export.export_text_encoder(encoder, ['a {}', 'the {}'], path, metadata))
+
+
+@pytest.fixture(scope='module')
+def runtime(files):
+    return Runtime(list(files.values()), threads=1)
+
+
+@pytest.fixture(scope='module')
+def images():
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((128, 128), (60, 200), (333, 100))]
+
+
+def test_embeddings_do_not_depend_on_the_batch(runtime, images):
+    found = runtime.encode_image(images, batch_size=2)
+    assert found.shape == (3, 128) and found.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(found[1], runtime.encode_image(images[1:2])[0], atol=1e-5)
+    assert runtime.encode_image([]).shape == runtime.encode_text([]).shape == (0, 128)
+    assert runtime.preprocess(images[1]).shape == (3, 128, 128) and runtime.input_size == (128, 128)
+
+
+def test_classification_is_a_softmax_over_cosines(runtime, images):
+    names = ['dog', 'red bus', 'cat']
+    prompts = runtime.encode_text([fill(template, name) for name in names for template in ('a {}', 'the {}')])
+    texts = prompts.reshape(3, 2, 128).mean(1)
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    logits = torch.from_numpy(100 * runtime.encode_image(images) @ texts.T)
+    for labels, expected in zip(runtime.classify(images, names, top=2), logits.softmax(1)):
+        value, index = expected.topk(2)
+        assert labels.names == [names[k] for k in index]
+        np.testing.assert_allclose(labels.probabilities, value, atol=1e-4)
+    again = runtime.classify(images, names, texts=texts)
+    np.testing.assert_allclose(again[0].probabilities.sum(), 1, atol=1e-5)
+
+
+def test_search_sorts_by_cosine(runtime, images):
+    embeddings = runtime.encode_image(images)
+    order, similarity = runtime.search('a red bus', embeddings, top=2)
+    expected = embeddings @ runtime.encode_text(['a red bus'])[0]
+    np.testing.assert_array_equal(order, np.argsort(-expected)[:2])
+    np.testing.assert_allclose(similarity, expected[order], atol=1e-6)
+    assert runtime.search(images[2], embeddings)[0][0] == 2
+    assert runtime.search(embeddings[1], embeddings)[0][0] == 1
+
+
+def test_detections_are_the_models(runtime, student, images, predict):
+    for image, found, own in zip(images, runtime.detect(images, score_threshold=0.),
+                                 runtime.detect(images, student.vocabulary, student.texts.numpy(), 0.)):
+        height, width = image.shape[:2]
+        expected, = predict(student, torch.from_numpy(runtime.preprocess(image)[None]))
+        expected['boxes'] = expected['boxes'] * np.array([width / 128, height / 128] * 2, np.float32)
+        for each in (found, own):
+            assert unmatched(vars(each), expected) == 0
+            assert each.names == [student.vocabulary[k] for k in each.labels]
+            assert (each.boxes >= 0).all() and (each.boxes <= [width, height, width, height]).all()
+    few = runtime.detect(images[:1], score_threshold=float(np.median(found.scores)))[0]
+    assert (few.scores >= np.median(found.scores)).all()
+
+
+@pytest.mark.parametrize('config, size', [('kdeov_yolov8n.py', None), ('kdeov_yolov8n_ov-coco.py', 320)])
+def test_images_are_prepared_as_in_the_config(runtime, coco_mini, exported, config, size):
+    cfg = load_config(str(ROOT / 'configs' / config))
+    other = Runtime(exported['image_encoder'])
+    other.preprocessing = export.preprocessing(cfg, size)
+    for step in cfg.test_dataloader.dataset.pipeline if size else ():
+        if 'Resize' in step['type']:
+            step['scale'] = (size, size)
+    pipeline, differences = inference_pipeline(cfg), []
+    for path in sorted((coco_mini / 'val2017').glob('*.jpg'))[:8]:
+        data = pipeline(dict(img_path=str(path), img_id=0))
+        expected = data['inputs'].numpy()[::-1].astype(np.float32) / 255
+        (image, ), _, _ = read_images([path])
+        found, scale, shift = other.place(image)
+        assert found.shape == expected.shape
+        meta = data['data_samples'].metainfo
+        np.testing.assert_allclose(scale, meta['scale_factor'], rtol=1e-5)
+        pad = meta.get('pad_param', (0, 0, 0, 0))
+        np.testing.assert_array_equal(shift, [pad[2], pad[0]])
+        differences.append(np.abs(found - expected).mean())
+    assert max(differences) < 0.01  # of a range of 1: OpenCV and Pillow round differently
+
+
+def change(path, out, **metadata):
+    model = onnx.load(path)
+    data = {item.key: item.value for item in model.metadata_props}
+    onnx.helper.set_model_props(model, {key: value for key, value in {**data, **metadata}.items() if value})
+    onnx.save(model, out)
+    return out
+
+
+def test_files_that_do_not_belong_are_named(files, tmp_path):
+    encoder = files['image_encoder']
+    for share in (0.3, 0.9, 0.999):
+        cut = tmp_path / f'cut{share}.onnx'
+        cut.write_bytes(encoder.read_bytes()[:int(share * encoder.stat().st_size)])
+        with pytest.raises(ValueError, match=f'cut{share}.*(truncated|another model)'):
+            Runtime(cut)
+    (tmp_path / 'empty.onnx').touch()
+    with pytest.raises(ValueError, match='empty.onnx'):
+        Runtime(tmp_path / 'empty.onnx')
+    with pytest.raises(FileNotFoundError, match='absent.onnx'):
+        Runtime(tmp_path / 'absent.onnx')
+    with pytest.raises(ValueError, match='another model'):
+        Runtime(change(encoder, tmp_path / 'a.onnx', kdeov_format=''))
+    with pytest.raises(ValueError, match='kdeov_mm 9.1 in format 9.*format 1'):
+        Runtime(change(encoder, tmp_path / 'b.onnx', kdeov_format='9', versions=json.dumps(dict(kdeov_mm='9.1'))))
+    other = change(encoder, tmp_path / 'c.onnx', text_space='ViT-B-32:laion')
+    with pytest.raises(ValueError, match='different models.*text_space'):
+        Runtime([other, files['detector']])
+    with pytest.raises(ValueError, match='second image_encoder'):
+        Runtime([encoder, other])
+    with pytest.raises(ValueError, match='AbacusExecutionProvider'):
+        Runtime(encoder, providers=['AbacusExecutionProvider'])
+    with pytest.raises(ValueError, match='at least one'):
+        Runtime([])
+
+
+def test_what_cannot_be_done_is_named(files, runtime, images):
+    for names in ([], ['dog', ' '], 'dog'):
+        with pytest.raises(ValueError, match='names'):
+            runtime.classify(images, names)
+        with pytest.raises(ValueError, match='names'):
+            runtime.detect(images, names)
+    with pytest.raises(ValueError, match=r'texts: expected finite embeddings \[1, 128\], got \[1, 5\]'):
+        runtime.detect(images, ['dog'], np.zeros((1, 5)))
+    with pytest.raises(ValueError, match='text_encoder'):
+        Runtime(files['open_detector']).detect(images, ['dog'])
+    with pytest.raises(ValueError, match='open_detector'):
+        Runtime(files['detector']).detect(images, ['dog'])
+    with pytest.raises(ValueError, match='image_encoder'):
+        Runtime(files['detector']).encode_image(images)
+    for image in (images[0].astype(np.float32), images[0][..., :2], images[0][:0], 'a.jpg'):
+        with pytest.raises(ValueError, match='image: expected'):
+            runtime.preprocess(image)
+    with pytest.raises(ValueError, match='input_size'):
+        Runtime(files['detector']).input_size = (100, 100)
+
+
+def run_alone(python, script, files, tmp_path, images):
+    from PIL import Image
+    paths = [tmp_path / f'{i}.png' for i in range(len(images))]
+    for path, image in zip(paths, images):
+        Image.fromarray(image).save(path)
+    (tmp_path / 'broken.jpg').write_bytes(b'no image')
+    command = [python, '-c', script, *files.values(), *paths, tmp_path / 'broken.jpg']
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=tmp_path,
+                          env=dict(PYTHONPATH=str(ROOT), PATH='/usr/bin:/bin'))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith('3 1 2 3 True True [] '), done.stdout
+
+
+def test_it_imports_nothing_heavy(files, tmp_path, images):
+    run_alone(sys.executable, SCRIPT.replace('BLOCK', BLOCK), files, tmp_path, images)
+
+
+@pytest.mark.slow
+def test_it_runs_where_nothing_else_is_installed(files, tmp_path, images):
+    venv.create(tmp_path / 'venv', with_pip=True)
+    python = tmp_path / 'venv' / 'bin' / 'python'
+    installed = subprocess.run([python, '-m', 'pip', 'install', '-q', 'numpy', 'pillow', 'onnxruntime'],
+                               capture_output=True, text=True)
+    if installed.returncode:
+        pytest.skip(f'pip cannot install: {installed.stderr[-200:]}')
+    run_alone(python, SCRIPT.replace('BLOCK', ''), files, tmp_path, images)
+
+
+def test_int8_keeps_the_embedding(files, runtime, real_images, tmp_path):
+    from kdeov_mm.deploy.quantize import REASONS, quantize
+    kept = quantize(files['image_encoder'], real_images[:60].numpy(), tmp_path / 'int8.onnx')
+    assert set(kept.values()) == {REASONS['product']} and len(kept) == 2
+    small = Runtime(tmp_path / 'int8.onnx')
+    assert json.loads(small.metadata['image_encoder']['float_layers']) == kept
+    assert json.loads(small.metadata['image_encoder']['quantization'])['calibration_images'] == 60
+    feeds = dict(images=real_images[60:].numpy())
+    agreement = cosines(small.session.run(None, feeds)[0], runtime.sessions['image_encoder'].run(None, feeds)[0])
+    assert agreement.min() >= 0.99
+    assert (tmp_path / 'int8.onnx').stat().st_size < files['image_encoder'].stat().st_size / 2
+    kinds = {node.op_type for node in onnx.load(tmp_path / 'int8.onnx').graph.node}
+    assert {'QuantizeLinear', 'DequantizeLinear'} <= kinds
+    with pytest.raises(ValueError, match='calibrate'):
+        quantize(files['image_encoder'], [], tmp_path / 'b.onnx')
+    with pytest.raises(ValueError, match='no convolution'):
+        quantize(files['text_encoder'], real_images[:1].numpy(), tmp_path / 'b.onnx')
