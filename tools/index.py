@@ -41,6 +41,8 @@ def parse_args() -> argparse.Namespace:
     filling.add_argument('--threads', type=int, help="threads of the model; default: ONNX Runtime's choice")
     filling.add_argument('--thumbnail', type=int, default=160, metavar='PIXELS',
                          help='longer side of the thumbnails in the index, 0 for none; default: 160')
+    filling.add_argument('--decode-size', type=int, metavar='PIXELS',
+                         help="JPEG may be decoded as small as this, 0: in full; default: the model's input size")
     filling.add_argument('--broken', metavar='FILE', help='list of images that cannot be read; default: DIR/broken.tsv')
     filling.add_argument('--distributed', action='store_true',
                          help='embed with Ray Data on the cluster that RAY_ADDRESS names, or on this machine')
@@ -85,7 +87,7 @@ def fill(args: argparse.Namespace) -> None:
     """Commands ``build`` and ``add``."""
     paths = find_images(args.images)
     model_file = args.model if args.command == 'build' else find_model(args.model, ImageStore.open(args.index))
-    encoder = ImageEncoder(model_file, args.threads)
+    encoder = ImageEncoder(model_file, args.threads, args.decode_size)
     model = encoder.describe()
     if args.command == 'build' and args.text:
         check_text_source(args.text)
@@ -95,7 +97,8 @@ def fill(args: argparse.Namespace) -> None:
     with tqdm(total=len(paths), unit=' files') as bar:
         if args.distributed:
             from kdeov_mm.search.distributed import update_index_distributed
-            report = update_index_distributed(paths, store, encoder.path, progress=bar.update, **options)
+            report = update_index_distributed(paths, store, encoder.path, min_size=args.decode_size,
+                                            progress=bar.update, **options)
         else:
             report = update_index(paths, store, encoder, workers=args.workers, progress=bar.update, **options)
     tell(report, store, args.broken)

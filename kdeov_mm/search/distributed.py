@@ -1,6 +1,6 @@
 """Filling of an index by many machines: Ray Data reads and embeds, one process writes."""
 from functools import lru_cache
-from typing import Callable, Iterable, Iterator, List
+from typing import Callable, Iterable, Iterator, List, Optional
 
 from .build import THUMBNAIL, Report, check_sizes, commit, embedded, new_files, unique
 from .encoder import ImageEncoder
@@ -18,6 +18,7 @@ COLUMNS = ('path', 'size', 'mtime_ns', 'changed')
 
 def update_index_distributed(paths: Iterable[str], store: ImageStore, model_file: str, batch_size: int = 32,
                              commit_size: int = 1024, thumbnail: int = THUMBNAIL, task_files: int = TASK_FILES,
+                             min_size: Optional[int] = None,
                              progress: Callable[[int], object] = lambda files: None) -> Report:
     """As :func:`update_index`, with the CPUs of a Ray cluster.
 
@@ -28,6 +29,7 @@ def update_index_distributed(paths: Iterable[str], store: ImageStore, model_file
         paths, store, batch_size, commit_size, thumbnail, progress: See :func:`update_index`.
         model_file: ONNX file of the image encoder; like the images, under the same path on all machines.
         task_files: Files of one task.
+        min_size: See :class:`ImageEncoder`.
 
     Raises:
         ValueError: A size is not positive, or another process is writing.
@@ -43,7 +45,7 @@ def update_index_distributed(paths: Iterable[str], store: ImageStore, model_file
             blocks = -(-len(files) // task_files)
             rows = ray.data.from_items(files, override_num_blocks=blocks).map_batches(
                 embed_files, batch_size=None, batch_format='numpy', num_cpus=1,
-                fn_kwargs=dict(model_file=model_file, batch_size=batch_size, thumbnail=thumbnail))
+                fn_kwargs=dict(model_file=model_file, min_size=min_size, batch_size=batch_size, thumbnail=thumbnail))
             for group in rows.iter_batches(batch_size=commit_size, batch_format='pyarrow'):
                 commit(store, [without_none(row) for row in group.to_pylist()], report)
                 progress(len(group))
@@ -52,14 +54,14 @@ def update_index_distributed(paths: Iterable[str], store: ImageStore, model_file
 
 
 @lru_cache(maxsize=1)
-def encoder_of(model_file: str) -> ImageEncoder:
+def encoder_of(model_file: str, min_size: Optional[int]) -> ImageEncoder:
     """The model of this process; one thread, since each task has one CPU."""
-    return ImageEncoder(model_file, threads=1)
+    return ImageEncoder(model_file, threads=1, min_size=min_size)
 
 
-def embed_files(files: dict, model_file: str, batch_size: int, thumbnail: int) -> dict:
+def embed_files(files: dict, model_file: str, min_size: Optional[int], batch_size: int, thumbnail: int) -> dict:
     """One task: columns of files to columns of rows, None where a row does not have them."""
-    encoder = encoder_of(model_file)
+    encoder = encoder_of(model_file, min_size)
     sources = (Source(**dict(zip(files, values))) for values in zip(*(column.tolist() for column in files.values())))
     loaded = (load(source, encoder.prepare, encoder.min_size, thumbnail) for source in sources)
     return as_columns(embedded(loaded, encoder, batch_size))

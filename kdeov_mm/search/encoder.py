@@ -15,15 +15,20 @@ class ImageEncoder:
     Args:
         path: ONNX file of kind ``image_encoder``.
         threads: Threads of the model; default: ONNX Runtime's choice.
+        min_size: JPEG files may be decoded at 1/2, 1/4 or 1/8 as long as the shorter side keeps so many pixels; 0:
+            always in full; default: the longer side of the model's input.
 
     Raises:
-        FileNotFoundError, ValueError: See ``kdeov_mm.deploy.Runtime``.
+        FileNotFoundError: There is no such file.
+        ValueError: See ``kdeov_mm.deploy.Runtime``; or ``min_size`` is negative.
     """
 
-    def __init__(self, path: str, threads: Optional[int] = None) -> None:
+    def __init__(self, path: str, threads: Optional[int] = None, min_size: Optional[int] = None) -> None:
+        if min_size is not None and min_size < 0:
+            raise ValueError(f'decode size: a number of pixels, or 0 to decode in full, got {min_size}')
         self.path, self.runtime = str(Path(path).resolve()), Runtime(path, threads=threads)
         self.session = self.runtime.need('image_encoder')
-        self.min_size = max(self.runtime.input_size)  # JPEG may be decoded as small as this
+        self.min_size = max(self.runtime.input_size) if min_size is None else min_size
 
     def describe(self) -> Model:
         """What the index is to remember."""

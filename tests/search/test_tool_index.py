@@ -99,6 +99,7 @@ def test_broken_images_are_told_and_listed(tool, encoder_file, photos, capsys):
     (['build', 'nothing', '--model', 'ENCODER'], "'nothing'"),
     (['build', 'photos', '--model', 'ENCODER', '--text', 'absent.py'], 'absent.py'),
     (['build', 'photos', '--model', 'ENCODER', '--batch-size', '0'], 'batch_size'),
+    (['build', 'photos', '--model', 'ENCODER', '--decode-size', '-1'], 'decode size'),
     (['add', 'photos', '--index', 'absent'], "'absent'"),
     (['query', 'a red bus at night', '--index', 'absent'], "'absent'"),
     (['query', '  '], 'words'),
