@@ -1,0 +1,57 @@
+"""The models that come with the package, by name, as ``model-index.yml`` lists them."""
+from pathlib import Path
+from typing import Any, Dict, NamedTuple, Optional
+
+import yaml
+
+from .config import suggest
+from .errors import InputError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+class ModelEntry(NamedTuple):
+    """A model of the index."""
+    name: str
+    config: str  # file
+    weights: Optional[str]  # file or address; None: to be trained
+    metadata: Dict[str, Any]
+
+
+def index_root() -> Path:
+    """The folder of ``model-index.yml``, ``configs/`` and ``tools/``: of an installed package, or of a checkout.
+
+    Raises:
+        FileNotFoundError: Neither is there.
+    """
+    for root in (PACKAGE / '.mim', PACKAGE.parent):
+        if (root / 'model-index.yml').is_file():
+            return root
+    raise FileNotFoundError(f'no model-index.yml in {PACKAGE / ".mim"} or {PACKAGE.parent}; install the package again')
+
+
+def read_index() -> Dict[str, ModelEntry]:
+    """All models of the index by name."""
+    root, models = index_root(), {}
+    for part in yaml.safe_load((root / 'model-index.yml').read_text(encoding='utf-8'))['Import']:
+        for model in yaml.safe_load((root / part).read_text(encoding='utf-8'))['Models']:
+            weights = model.get('Weights')
+            if weights and '://' not in weights:  # shipped with the package
+                weights = str(PACKAGE.parent / weights)
+            models[model['Name']] = ModelEntry(
+                model['Name'], str(root / model['Config']), weights, model.get('Metadata') or {})
+    return models
+
+
+def find_model(name: str) -> ModelEntry:
+    """The model of a name, such as ``kdeov_yolov8n``.
+
+    Raises:
+        InputError: The index has no such model.
+        FileNotFoundError: There is no index.
+    """
+    models = read_index()
+    if name not in models:
+        raise InputError(f'model: {name!r} is not in the model index{suggest(name, models)}; '
+                         f'known are {", ".join(sorted(models))}')
+    return models[name]
