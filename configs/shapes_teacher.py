@@ -8,7 +8,8 @@ shapes_world = dict(splits=('teacher', 'test_single'))
 model = dict(
     type='OpenCLIPDualEncoder',
     model_name='kdeov-shapes',
-    data_preprocessor=dict(type='mmdet.DetDataPreprocessor', mean=[0., 0., 0.], std=[255., 255., 255.], bgr_to_rgb=True))
+    data_preprocessor=dict(
+        type='mmdet.DetDataPreprocessor', mean=[0., 0., 0.], std=[255., 255., 255.], bgr_to_rgb=True))
 
 train_dataloader = dict(
     batch_size=128,

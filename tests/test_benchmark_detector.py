@@ -1,4 +1,4 @@
-"""tools/benchmark_detector.py: its stages are the detectors' own, it writes what it says, and bad options are refused."""
+"""tools/benchmark_detector.py: its stages are the detectors' own, it writes what it says, bad options are refused."""
 import importlib.util
 import json
 from pathlib import Path

@@ -20,7 +20,8 @@ def summarize(*args):
 
 
 def test_mean_and_spread(runs):
-    done = summarize(f'both={runs}/a,{runs}/b', f'one={runs}/a', '--metrics', 'ov/novel/AP50', 'zero_shot/all/top1:teacher')
+    done = summarize(
+        f'both={runs}/a,{runs}/b', f'one={runs}/a', '--metrics', 'ov/novel/AP50', 'zero_shot/all/top1:teacher')
     assert done.stdout.splitlines() == [
         '| | runs | ov/novel/AP50 | zero_shot/all/top1:teacher |',
         '| --- | ---: | ---: | ---: |',

@@ -15,7 +15,8 @@ from kdeov_mm.datasets import TeacherStoreWriter
 from kdeov_mm.models.boxes import to_input, to_original
 from kdeov_mm.models.clip import RegionTeacher, TextBank, identify_teacher
 from kdeov_mm.models.clip.region_teacher import BACKGROUND_PROMPTS
-from kdeov_mm.utils import check_at_least, load_config, parse_launched, prepare_data, resolve_checkpoint, set_launcher, user_errors
+from kdeov_mm.utils import (check_at_least, load_config, parse_launched, prepare_data, resolve_checkpoint, set_launcher,
+                            user_errors)
 from kdeov_mm.utils.config import find_hook, first_test_dataloader
 from kdeov_mm.utils.files import sha256
 from mmengine.config import DictAction
@@ -83,7 +84,8 @@ def main() -> None:
         model = load_model(cfg, checkpoint, build_vocabulary(cfg, names), args.device)
         if args.proposals is not None:
             model.bbox_head.proposals = args.proposals
-        background = TextBank.build(distillation.get('background_prompts', BACKGROUND_PROMPTS), distillation['text_encoder'], 'none')
+        prompts = distillation.get('background_prompts', BACKGROUND_PROMPTS)
+        background = TextBank.build(prompts, distillation['text_encoder'], 'none')
         source = distillation['teacher']
         identity = dict(
             content='regions', teacher=identify_teacher(source),

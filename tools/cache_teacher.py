@@ -18,7 +18,8 @@ import torch
 from kdeov_mm.datasets import TeacherStoreWriter
 from kdeov_mm.datasets.cached_teacher import CAPTIONS, IMAGES, data_identity, describe_pipeline, view_seed
 from kdeov_mm.models.clip import describe_teacher, identify_teacher, teacher_view
-from kdeov_mm.utils import InputError, check_at_least, load_config, parse_launched, prepare_data, set_launcher, user_errors
+from kdeov_mm.utils import (InputError, check_at_least, load_config, parse_launched, prepare_data, set_launcher,
+                            user_errors)
 from kdeov_mm.utils.config import find_hook, first_test_dataloader
 from kdeov_mm.utils.seeds import seeded_sample
 from mmengine.config import Config, DictAction

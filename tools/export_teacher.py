@@ -19,7 +19,8 @@ def main() -> None:
     weights = {key[len('clip.'):]: value.half() if value.is_floating_point() else value
                for key, value in state.items() if key.startswith('clip.')}
     if not weights:
-        raise SystemExit(f'checkpoint: {args.checkpoint!r} holds no "clip." weights; it must come from OpenCLIPDualEncoder')
+        raise SystemExit(
+            f'checkpoint: {args.checkpoint!r} holds no "clip." weights; it must come from OpenCLIPDualEncoder')
     save_file({key: value.contiguous() for key, value in weights.items()}, args.output)
     os.chmod(args.output, 0o644)
 

@@ -125,8 +125,8 @@ class ImageTextShards(BrokenImages, IterableDataset):
 
     All samples, in an order of shards that is drawn each epoch, are one row, of which each process and each of its
     workers reads its own piece: none is lost and none comes twice, whatever the number of shards. A shard at the
-    border of two pieces is read by both. A broken image is replaced by another of the same piece, so that all processes make the same
-    number of steps.
+    border of two pieces is read by both. A broken image is replaced by another of the same piece, so that all processes
+    make the same number of steps.
 
     Each sample has ``img_path`` (shard and key), ``img_id`` (the key), ``captions`` and ``img_bytes``, which
     ``LoadImageReduced`` decodes. Train with ``ResumableTrainLoop``, which tells the epoch, and ``sampler=None``.

@@ -43,7 +43,7 @@ def time_in_turns(candidates: Dict[Hashable, Stages], repeats: int, device: torc
         dict: For each candidate, round by round from the first that counts, the seconds of each stage.
     """
     measured: Dict[Hashable, List[Dict[str, float]]] = {key: [] for key in candidates}
-    is_slow = {}
+    is_slow: Dict[Hashable, bool] = {}
     for round_ in tqdm(range(warmup + repeats), desc=f'{len(candidates)} candidates in turns', unit='round'):
         for key, stages in list(candidates.items())[::-1 if round_ % 2 else 1]:
             if is_slow.get(key) and (round_ < warmup or len(measured[key]) >= slow_repeats):

@@ -49,8 +49,9 @@ class KDEOV(YOLODetector):
         # Not SingleStageDetector's own: it cannot do without a head, as stage 1 must.
         super(SingleStageDetector, self).__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone, self.neck = MODELS.build(backbone), MODELS.build(neck)
-        self.bbox_head = MODELS.build({**bbox_head, 'train_cfg': train_cfg, 'test_cfg': test_cfg}) if bbox_head else None
         self.train_cfg, self.test_cfg = train_cfg, test_cfg
+        settings = dict(train_cfg=train_cfg, test_cfg=test_cfg)
+        self.bbox_head = MODELS.build({**bbox_head, **settings}) if bbox_head else None
         self.fusion = MODELS.build(fusion) if fusion else None
         self.projector = MODELS.build(projector)
         self.loss_image = MODELS.build(loss_image) if loss_image else None

@@ -5,7 +5,7 @@ import warnings
 from pathlib import Path
 from typing import Any, Iterator, List, Optional, Set, Tuple
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import root as root_registries
 from mmengine.registry import Registry
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
@@ -82,7 +82,7 @@ def find_hook(cfg: Config, kind: str) -> dict:
     return found[0]
 
 
-def first_test_dataloader(cfg: Config) -> dict:
+def first_test_dataloader(cfg: Config) -> ConfigDict:
     """The config of the (first) test dataloader, whose pipeline is that of inference.
 
     Raises:

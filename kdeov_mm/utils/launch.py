@@ -15,7 +15,7 @@ AMP_WRAPPERS = dict(
 
 
 def parse_launched(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parse the command line of a tool that a job launcher may start, with ``--launcher`` and the rank that it gives."""
+    """Parse the command line of a tool that a job launcher may start, with ``--launcher`` and its rank."""
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()

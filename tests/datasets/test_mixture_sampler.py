@@ -29,7 +29,7 @@ def draw(dataset, epoch=0, world_size=1, **options):
     """What each process draws in an epoch."""
     found = []
     for rank in range(world_size):
-        with mock.patch('mmengine.dataset.sampler.get_dist_info', lambda: (rank, world_size)):
+        with mock.patch('mmengine.dataset.sampler.get_dist_info', return_value=(rank, world_size)):
             sampler = MixtureSampler(dataset, **{**dict(weights=(1, 2, 1), seed=0), **options})
         sampler.set_epoch(epoch)
         found.append(list(sampler))
@@ -51,7 +51,7 @@ def test_the_shares_are_those_of_the_weights(concat, epoch_size, weights, expect
 
 def test_no_image_comes_again_before_all_of_its_part_have_come(concat):
     drawn = [index for epoch in range(14) for index in draw(concat, epoch, epoch_size=40)[0]]
-    for part, (first, size) in enumerate(zip((0, 10, 50), SIZES)):
+    for first, size in zip((0, 10, 50), SIZES):
         times = Counter(index for index in drawn if first <= index < first + size)
         assert len(times) == size and max(times.values()) - min(times.values()) <= 1
     each = [Counter(draw(concat, epoch, epoch_size=40)[0]) for epoch in (0, 1)]

@@ -56,7 +56,8 @@ def test_rows_are_the_labelled_boxes_and_the_proposals_with_the_teachers_embeddi
         rows = (store.column('image') == info['img_id']).nonzero().flatten()
         given = info['instances']
         assert labels[rows].tolist()[:len(given)] == [instance['bbox_label'] for instance in given]
-        assert (labels[rows][len(given):] == -1).all() and len(rows) - len(given) <= cfg.model.bbox_head.get('proposals', 2)
+        assert (labels[rows][len(given):] == -1).all()
+        assert len(rows) - len(given) <= cfg.model.bbox_head.get('proposals', 2)
         torch.testing.assert_close(
             boxes[rows][:len(given)], torch.tensor([instance['bbox'] for instance in given]).reshape(-1, 4).float())
         if i < 4:

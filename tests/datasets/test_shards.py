@@ -178,7 +178,7 @@ def damaged(write_shards, pairs, tmp_path):
 @pytest.mark.parametrize('world_size, workers', [(1, 0), (2, 2)])
 def test_broken_images_are_replaced(damaged, pairs, build, world_size, workers, tmp_path):
     good = {name[:-4] for number, name in enumerate(list(pairs)[:20]) if number not in (3, 9, 10)}
-    found, paths = [], set()
+    found = []
     for rank in range(world_size):
         dataset = build(damaged, rank, world_size, max_broken=0.2, batch_size=3)
         dataset.list_broken(str(tmp_path / 'list.tsv'))

@@ -103,7 +103,9 @@ def test_damage_is_found_on_opening(tmp_path, damage):
     path = tmp_path / 'shard-00002.safetensors'
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
-    {'flip': lambda: path.write_bytes(content), 'truncate': lambda: os.truncate(path, 100), 'remove': path.unlink}[damage]()
+    {
+        'flip': lambda: path.write_bytes(content), 'truncate': lambda: os.truncate(path, 100), 'remove': path.unlink
+    }[damage]()
     with pytest.raises(ValueError, match='shard-00002.safetensors" is missing or damaged'):
         TeacherStore(tmp_path)
 

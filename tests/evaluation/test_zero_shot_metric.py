@@ -79,7 +79,7 @@ def test_without_teacher_and_with_prefix(fake_text):
     for sample in samples:
         del sample['teacher_embedding']
     _, metrics = run(samples, prefix='cifar10', topk=(1, 3))
-    assert set(key.split('/')[0] for key in metrics) == {'cifar10', 'chance'}
+    assert {key.split('/')[0] for key in metrics} == {'cifar10', 'chance'}
     assert 'chance/cifar10/novel/top3' in metrics
 
 

@@ -34,7 +34,8 @@ def reference(vit_file):
 def test_teacher_equals_open_clip(vit_file, reference):
     teacher = OpenCLIPTeacher('ViT-B-32', vit_file)
     images = torch.rand(2, 3, 224, 224)
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
+    mean, std = (torch.tensor(value).view(1, 3, 1, 1)
+                 for value in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
     with torch.no_grad():
         expected = F.normalize(reference.encode_image((images - mean) / std), dim=-1)
     torch.testing.assert_close(teacher.encode_image(images), expected, atol=1e-5, rtol=0)

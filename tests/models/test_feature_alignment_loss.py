@@ -85,7 +85,8 @@ def test_missing_embeddings_are_named(student, texts):
 def test_mixed_precision_does_not_round_the_losses():
     """A cosine of 0.999 and one of 1.001 are the same in bfloat16, and a scale of 100 multiplies the difference."""
     loss = MODELS.build(dict(type='FeatureAlignmentLoss', losses=dict(
-        similarity=dict(type='SimilarityDistillationLoss'), align=dict(type='CrossModalAlignmentLoss', init_scale=100.))))
+        similarity=dict(type='SimilarityDistillationLoss'),
+        align=dict(type='CrossModalAlignmentLoss', init_scale=100.))))
     generator = torch.Generator().manual_seed(0)
     student, teacher, captions, vocabulary = (
         F.normalize(torch.randn(n, 16, generator=generator), dim=-1) for n in (4, 4, 4, 7))

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from open_clip.loss import ClipLoss
 
-from kdeov_mm.models import (AffinityMimickingLoss, ContrastiveRelationalLoss, CrossModalAlignmentLoss, DistillationLoss,
-                             InteractiveContrastiveLoss, SigmoidLoss, SimilarityDistillationLoss)
+from kdeov_mm.models import (AffinityMimickingLoss, ContrastiveRelationalLoss, CrossModalAlignmentLoss,
+                             DistillationLoss, InteractiveContrastiveLoss, SigmoidLoss, SimilarityDistillationLoss)
 
 
 def unit(*shape, seed=0):
@@ -23,7 +23,8 @@ def unit(*shape, seed=0):
 def test_distillation_is_the_weighted_mean_distance(mode, distance):
     student, teacher, weight = unit(6, 8), unit(6, 8, seed=1), torch.rand(6)
     expected = sum(float(w) * distance(s, t) for s, t, w in zip(student, teacher, weight)) / float(weight.sum())
-    assert DistillationLoss(mode, loss_weight=3.)(student, teacher, weight).item() == pytest.approx(3 * expected, rel=1e-5)
+    loss = DistillationLoss(mode, loss_weight=3.)(student, teacher, weight)
+    assert loss.item() == pytest.approx(3 * expected, rel=1e-5)
 
 
 def test_distillation_of_nothing_is_zero_and_has_a_gradient():

@@ -31,7 +31,8 @@ def exhaustive(head, x, texts, size):
                 embedding = F.normalize(head.head_module.embed(f[0, :, row, column]), dim=0)
                 probability = (head.scale * texts @ embedding).softmax(0)
                 score = (o[0, 0, row, column].sigmoid() * probability).sqrt()
-                found += [(float(score[k]), k, clip_boxes_to_image(box[None], (size, size))[0]) for k in range(len(texts))]
+                box = clip_boxes_to_image(box[None], (size, size))[0]
+                found += [(float(score[k]), k, box) for k in range(len(texts))]
     kept = []
     for k in range(len(texts)):
         mine = [item for item in found if item[1] == k and item[0] > head.test_cfg.score_thr]

@@ -35,7 +35,7 @@ def picture(height, width, low=0, high=255):
 @pytest.mark.parametrize('shape', [(64, 64), (128, 128), (97, 150), (150, 97), (40, 64), (31, 200)], ids=str)
 def test_it_is_open_clips(cfg, shape):
     cfg = PreprocessCfg(**{'size': 64, **cfg})
-    for low, high, allowed in ((60, 190, 0), (0, 255, 0.01)):  # PIL rounds, and clips what overshoots, after either axis
+    for low, high, allowed in ((60, 190, 0), (0, 255, 0.01)):  # PIL rounds, and clips overshoots, after either axis
         image = picture(*shape, low, high)
         expected = image_transform_v2(cfg, is_train=False)(Image.fromarray(image))
         found = Preprocess(cfg)(torch.from_numpy(image).permute(2, 0, 1)[None] / 255)[0]
@@ -49,13 +49,15 @@ def test_it_is_open_clips(cfg, shape):
 def test_what_is_found_without_loading_is_what_the_loaded_model_says(model_name, pretrained):
     said = open_clip.create_model(model_name, pretrained=pretrained).visual.preprocess_cfg
     size = said['size']
-    assert vars(find_preprocess(model_name, pretrained)) == {**said, 'size': (size, size) if isinstance(size, int) else size}
+    expected = {**said, 'size': (size, size) if isinstance(size, int) else size}
+    assert vars(find_preprocess(model_name, pretrained)) == expected
 
 
 @pytest.mark.parametrize('model_name, tag, expected', [
     ('ViT-B-32', 'laion2b_s34b_b79k', dict(mean=open_clip.OPENAI_DATASET_MEAN, resize_mode='shortest')),
     ('ViT-B-16-SigLIP', 'webli', dict(mean=(0.5, 0.5, 0.5), interpolation='bicubic', resize_mode='squash')),
-    ('MobileCLIP-S1', 'datacompdr', dict(mean=(0., 0., 0.), std=(1., 1., 1.), interpolation='bilinear', size=(256, 256))),
+    ('MobileCLIP-S1', 'datacompdr',
+     dict(mean=(0., 0., 0.), std=(1., 1., 1.), interpolation='bilinear', size=(256, 256))),
 ])
 def test_a_tag_brings_its_own(model_name, tag, expected):
     found = vars(find_preprocess(model_name, tag))
@@ -63,7 +65,8 @@ def test_a_tag_brings_its_own(model_name, tag, expected):
 
 
 def test_a_model_folder_brings_its_own_and_changes_win(tmp_path):
-    config = dict(model_cfg=open_clip.get_model_config('ViT-B-16-SigLIP'), preprocess_cfg=dict(SIGLIP, resize_mode='squash'))
+    config = dict(
+        model_cfg=open_clip.get_model_config('ViT-B-16-SigLIP'), preprocess_cfg=dict(SIGLIP, resize_mode='squash'))
     (tmp_path / 'open_clip_config.json').write_text(json.dumps(config))
     found = find_preprocess(f'local-dir:{tmp_path}', changes=dict(resize_mode='longest'))
     assert tuple(found.mean) == (0.5, 0.5, 0.5) and found.size == (224, 224) and found.resize_mode == 'longest'

@@ -48,7 +48,8 @@ def test_the_students_precision_is_not_the_teachers(tiny_teacher, images):
 
 def test_a_loss_may_use_its_answers(tiny_teacher, images):
     teacher = OpenCLIPTeacher('kdeov-shapes', tiny_teacher)
-    for answer in (teacher.encode_image(images), teacher.encode_regions(images, [torch.tensor([[0., 0., 9., 9.]])] * 5)):
+    boxes = [torch.tensor([[0., 0., 9., 9.]])] * 5
+    for answer in (teacher.encode_image(images), teacher.encode_regions(images, boxes)):
         assert not answer.is_inference() and not answer.requires_grad
         student = torch.ones_like(answer, requires_grad=True)
         (student * answer).sum().backward()
@@ -68,7 +69,8 @@ def test_oblong_images_are_cropped_as_open_clip_crops_them(tiny_teacher):
 
 def test_it_says_its_memory_and_time(tiny_teacher):
     text = describe_teacher(OpenCLIPTeacher('kdeov-shapes', tiny_teacher), 3)
-    found = re.fullmatch(r'Teacher kdeov-shapes: ([\d.]+) MiB of weights, ([\d.]+) ms for a batch of 3 images on cpu', text)
+    found = re.fullmatch(
+        r'Teacher kdeov-shapes: ([\d.]+) MiB of weights, ([\d.]+) ms for a batch of 3 images on cpu', text)
     model = open_clip.create_model('kdeov-shapes')
     tensors = [*model.parameters(), *model.buffers()]
     assert float(found[1]) == pytest.approx(sum(t.numel() * t.element_size() for t in tensors) / 2**20, abs=0.05)

@@ -1,0 +1,28 @@
+"""Tests on each supported Python, and checks: ``nox``, ``nox -s lint``, ``nox -s tests-3.12 -- -m slow``."""
+import nox
+
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = False
+
+
+@nox.session(python=['3.10', '3.11', '3.12'])
+def tests(session: nox.Session) -> None:
+    """Run the tests; what follows ``--`` goes to pytest."""
+    session.install('-r', 'requirements.txt')
+    session.install('--no-deps', '--no-build-isolation', '-e', '.')
+    session.run('python', '-m', 'pytest', *session.posargs, env=dict(OMP_NUM_THREADS='1'))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and spelling."""
+    session.install('ruff', 'codespell')
+    session.run('ruff', 'check', '.')
+    session.run('codespell')
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Type hints of the public API."""
+    session.install('mypy')
+    session.run('mypy')
