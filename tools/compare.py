@@ -20,7 +20,7 @@ import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import torch
 from kdeov_mm.deploy.cost import count_flops, count_parameters
 from kdeov_mm.deploy.timing import Stages, time_in_turns
-from kdeov_mm.evaluation.pictures import GROUP_COLOURS, INK, clean, save
+from kdeov_mm.evaluation.pictures import GROUP_COLOURS, clean, save
 from kdeov_mm.evaluation.report import TASKS, show
 from kdeov_mm.utils import InputError, check_weights, load_config, prepare_data, resolve_checkpoint, user_errors
 from kdeov_mm.utils.files import sha256, write_atomically
@@ -212,18 +212,18 @@ def plot(cfg: Config, results: dict, path: Path) -> Path:
     for i, (benchmark, key) in enumerate(panels, 1):
         axes = fig.add_subplot(-(-len(panels) // columns), columns, i)
         stage = 'predict_ms' if key.startswith('ov') else 'embed_ms'
-        for name, row in rows.items():
-            value = (row['metrics'].get(benchmark) or {}).get(key)
-            if value is not None:
-                axes.scatter(row['cost'][stage], value, s=55, color=colours[name], zorder=3)
-                axes.annotate(f'{value:.2f}', (row['cost'][stage], value), xytext=(0, 7), textcoords='offset points',
-                              ha='center', fontsize=8, color=INK)
+        values = {name: (row['metrics'].get(benchmark) or {}).get(key) for name, row in rows.items()}
+        points = {name: (rows[name]['cost'][stage], value) for name, value in values.items() if value is not None}
+        for place, (name, point) in enumerate(sorted(points.items(), key=lambda item: -item[1][1])):
+            axes.scatter(*point, s=45, color=colours[name], zorder=3)
+            axes.annotate(f'{point[1]:.2f}', point, xytext=(0, -15 if place % 2 else 7), textcoords='offset points',
+                          ha='center', fontsize=8, color=colours[name])
         task, _, rest = key.partition('/')
         axes.set_title(f'{cfg.benchmarks[benchmark].get("title", benchmark)}\n{TASKS.get(task, task)}, {rest}',
                        fontsize=8.5, loc='left')
         axes.set_xlabel(f'{COLUMNS[stage]} an image', fontsize=8)
-        axes.set_xlim(left=0)
-        axes.margins(x=0.15, y=0.2)
+        axes.set_xlim(0, 1.2 * max([x for x, _ in points.values()], default=1.))
+        axes.set_ylim(0, 1.15 * max([y for _, y in points.values() if y], default=1.))
         axes.tick_params(labelsize=8)
         axes.grid(color='#E5E5E5', linewidth=0.8)
         clean(axes)
