@@ -324,8 +324,9 @@ def measure_images(args: argparse.Namespace) -> None:
             print(f'round {round_ + 1}: bare {rates["bare"][-1]:.1f}, build {rates["build"][-1]:.1f} images/s; '
                   f'{report.added} added', flush=True)
     bare, build = (float(np.median(values)) for values in rates.values())
-    print(f'{len(files)} files, {args.threads} threads for the model, {args.workers or os.cpu_count()} for decoding: bare '
-          f'model {bare:.1f} images/s, build {build:.1f} images/s, ratio {build / bare:.2f} (medians of {args.rounds})')
+    print(f'{len(files)} files, {args.threads} threads for the model, {args.workers or os.cpu_count()} for decoding: '
+          f'bare model {bare:.1f} images/s, build {build:.1f} images/s, ratio {build / bare:.2f} '
+          f'(medians of {args.rounds})')
 
 
 def copies(paths: List[str], number: int, folder: Path) -> List[str]:
