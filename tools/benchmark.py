@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from kdeov_mm.deploy.engines import ENGINES, complexity, peak_memory, random_images
 from kdeov_mm.deploy.export import FOUND, IMAGES, write
 from kdeov_mm.deploy.graphs import Detector, ImageEncoder, fold_norms
-from kdeov_mm.deploy.quantize import quantize
+from kdeov_mm.deploy.quantize import ENCODER, quantize
 from kdeov_mm.deploy.timing import machine, time_in_turns
 from kdeov_mm.evaluation.pictures import GROUP_COLOURS, INK, clean, save
 from kdeov_mm.models import TextBank
@@ -106,7 +106,7 @@ def build_ours(names: int = 0) -> nn.Module:
 
 TRANSFORMER = ('MatMul', 'Gemm', 'Conv')
 NETWORKS = {
-    OURS: Network(build_ours, 224),
+    OURS: Network(build_ours, 224, int8=ENCODER),
     'MobileCLIP2-S0': Network(lambda: Embedding('MobileCLIP2-S0'), 256),
     'CLIP RN50': Network(lambda: Embedding('RN50'), 224),
     'CLIP ViT-B/32': Network(lambda: Embedding('ViT-B-32'), 224, int8=TRANSFORMER),

@@ -17,6 +17,7 @@ PREDICTION = re.compile(r'layers\.(obj_preds\.\d+|reg_preds\.\d+\.2)\.weight')
 REASONS = dict(
     prediction='its output is the box or the objectness itself: 256 steps are too coarse, and it is little work',
     product='a product of whole embeddings: its rounding goes straight into the similarity, and it is little work')
+ENCODER = ('Conv', 'Sigmoid', 'Mul', 'Add', 'Concat', 'MaxPool', 'Resize', 'Slice')
 
 
 class Feeds(CalibrationDataReader):
@@ -47,10 +48,11 @@ def float_layers(model: onnx.ModelProto, op_types: Sequence[str] = ('Conv', )) -
 
 
 def quantize(path: Path, images: Iterable[np.ndarray], out: Path, texts: Optional[np.ndarray] = None,
-             op_types: Sequence[str] = ('Conv', )) -> Dict[str, str]:
+             op_types: Optional[Sequence[str]] = None) -> Dict[str, str]:
     """Write a file whose convolutions compute in eight bits: weights for each channel, activations for each tensor.
 
-    The values between the convolutions stay float (the format is ONNX's QuantizeLinear/DequantizeLinear pairs, which
+    In a detector the values between the convolutions stay float; in an image encoder, whose pooled result bears it, they
+    do not (the format is ONNX's QuantizeLinear/DequantizeLinear pairs, which
     ONNX Runtime, OpenVINO and TensorRT fuse).
 
     Args:
@@ -59,7 +61,7 @@ def quantize(path: Path, images: Iterable[np.ndarray], out: Path, texts: Optiona
             what activates a channel most is among them.
         out: The file to write.
         texts: A vocabulary ``[K, D]``, for an ``open_detector``.
-        op_types: Operators that compute in eight bits; a transformer's are MatMul and Gemm.
+        op_types: Operators that compute in eight bits; a transformer's are MatMul and Gemm. Default: see above.
 
     Returns:
         dict: The layers left in float and the reason of each; they are in the file's metadata, too.
@@ -69,6 +71,8 @@ def quantize(path: Path, images: Iterable[np.ndarray], out: Path, texts: Optiona
     """
     model = onnx.load(path)
     metadata = {item.key: item.value for item in model.metadata_props}
+    if op_types is None:
+        op_types = ENCODER if metadata.get('kdeov_kind') == 'image_encoder' else ('Conv', )
     kept = float_layers(model, op_types)
     convolutions = [node for node in model.graph.node if node.op_type == 'Conv']
     if not convolutions:
