@@ -9,6 +9,7 @@ import argparse
 import copy
 import time
 from statistics import median
+from typing import Iterator
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import torch
@@ -19,6 +20,7 @@ from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmyolo.registry import HOOKS, MODELS
+from torch.utils.data import DataLoader
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,21 +34,29 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def endless(loader: DataLoader) -> Iterator[dict]:
+    """Batches, epoch after epoch."""
+    while True:
+        yield from loader
+
+
 def main() -> None:
     args = parse_args()
     with user_errors():
         cfg = load_config(args.config, args.cfg_options, args.data_root)
         init_default_scope('mmyolo')
-        cfg.train_dataloader.update(batch_size=args.batch_size, num_workers=0)
-        cached = iter(Runner.build_dataloader(cfg.train_dataloader, seed=0))
+        cfg.train_dataloader.update(batch_size=args.batch_size, num_workers=0, persistent_workers=False)
+        cached_loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
         plain_cfg = copy.deepcopy(cfg.train_dataloader)
         plain_cfg.dataset = plain_cfg.dataset.dataset
-        plain = iter(Runner.build_dataloader(plain_cfg, seed=0))
+        plain_loader = Runner.build_dataloader(plain_cfg, seed=0)
         model = MODELS.build(cfg.model)
         hook = HOOKS.build(dict(find_hook(cfg, 'CLIPDistillationHook'), regions=False))
-        names = cached._dataset.metainfo['classes']
-        model.set_vocabulary(TextBank.build(names, hook.text_encoder))
+        names = cached_loader.dataset.metainfo.get('classes')
+        if names:
+            model.set_vocabulary(TextBank.build(names, hook.text_encoder))
         hook.teacher = MODELS.build(hook.teacher_cfg)
+    cached, plain = endless(cached_loader), endless(plain_loader)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     cosine = torch.nn.CosineSimilarity()
 

@@ -1,6 +1,6 @@
 """Write a teacher's embeddings of a config's training images and captions, so that training needs no teacher.
 
-    python tools/cache_teacher.py configs/kdeov_yolov8n_pretrain.py data/shapes/teacher --views 8
+    python tools/cache_teacher.py configs/kdeov_yolov8n_pretrain.py data/shapes/teacher_store --views 8
 
 With --views V each image is embedded in V augmented views, which training replays exactly; without, in one view, that
 of the test pipeline. Interrupted, it goes on with the shard where it was. Several processes share the work:
