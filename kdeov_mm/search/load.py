@@ -97,6 +97,6 @@ def seen_size(content: bytes) -> tuple:
 def make_thumbnail(pixels: np.ndarray, size: int) -> bytes:
     """A JPEG whose longer side has ``size`` pixels at most."""
     image, file = Image.fromarray(pixels), io.BytesIO()
-    image.thumbnail((size, size), Image.Resampling.BILINEAR)
+    image.thumbnail((size, size), Image.Resampling.BILINEAR, reducing_gap=1.)  # twice as fast, good enough to look at
     image.save(file, 'JPEG', quality=QUALITY)
     return file.getvalue()
