@@ -1,5 +1,4 @@
 """Detection of one's own words in one's own images."""
-from pathlib import Path
 from typing import List, Optional, Sequence, Union
 
 import torch
@@ -7,35 +6,12 @@ from mmcv.transforms import Compose
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint
 from mmyolo.registry import MODELS, TRANSFORMS
 from torch import nn
 
-from kdeov_mm.datasets.caption_files import IMAGE_SUFFIXES
 from kdeov_mm.models import PrecomputedTextEncoder, TextBank
-from kdeov_mm.utils import check_weights
+from kdeov_mm.utils import load_weights
 from kdeov_mm.utils.config import find_hook, first_test_dataloader
-
-
-def find_images(paths: Sequence[str]) -> List[str]:
-    """The image files that files and folders (with all that is below) stand for, in order.
-
-    Raises:
-        FileNotFoundError: One does not exist.
-        ValueError: A folder has no image, judged by the suffix.
-    """
-    found: List[str] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            inside = sorted(str(file) for file in path.rglob('*') if file.suffix.lower() in IMAGE_SUFFIXES)
-            if not inside:
-                raise ValueError(f'images: no file below {str(path)!r} ends with {", ".join(IMAGE_SUFFIXES)}')
-            found += inside
-        elif path.is_file():
-            found.append(str(path))
-        else:
-            raise FileNotFoundError(f'images: no file or folder {str(path)!r}')
-    return list(dict.fromkeys(found))
 
 
 def build_vocabulary(cfg: Config, names: Sequence[str], templates: Union[str, Sequence[str], None] = None,
@@ -76,20 +52,23 @@ def load_model(cfg: Config, checkpoint: str, bank: Optional[TextBank], device: s
     model = MODELS.build(cfg.model)
     if bank is not None and not getattr(model, 'with_bbox', False):
         raise ValueError(f'config: the model of {cfg.filename} has no bbox_head, so it cannot detect')
-    check_weights(model, checkpoint)
-    load_checkpoint(model, checkpoint, map_location='cpu', logger='silent')
+    load_weights(model, checkpoint)
     if bank is not None:
         model.set_vocabulary(bank)
     model.embed_images = False
     return model.to(device).eval()
 
 
-def inference_pipeline(cfg: Config) -> Compose:
-    """The transforms of a config's (first) test data set, without the annotations that it loads."""
-    init_default_scope(cfg.get('default_scope', 'mmyolo'))
+def inference_transforms(cfg: Config) -> List[dict]:
+    """Configs of the transforms of a config's (first) test data set, without the annotations that it loads."""
     pipeline = first_test_dataloader(cfg).dataset.pipeline
-    transforms = [transform for transform in pipeline if 'LoadAnnotations' not in transform['type']]
-    return Compose([TRANSFORMS.build(transform) for transform in transforms])
+    return [transform for transform in pipeline if 'LoadAnnotations' not in transform['type']]
+
+
+def inference_pipeline(cfg: Config) -> Compose:
+    """The transforms of :func:`inference_transforms`, from an image file to the model's input."""
+    init_default_scope(cfg.get('default_scope', 'mmyolo'))
+    return Compose([TRANSFORMS.build(transform) for transform in inference_transforms(cfg)])
 
 
 @torch.inference_mode()

@@ -277,11 +277,34 @@ def detections(examples: List[dict], groups: Sequence[str], title: str, path: Pa
     return save(fig, path)
 
 
-def named_boxes(img_path: str, found: List[dict], names: Sequence[str], path: Path) -> Path:
+def named_image(img_path: Union[str, BinaryIO], names: Sequence[str], shares: Sequence[float], path: Path) -> Path:
+    """Draw an image beside bars of the names that fit it.
+
+    Args:
+        img_path: The image, by its path or opened.
+        names: Best first.
+        shares: Of each name, in [0, 1].
+        path: File to write.
+    """
+    fig = Figure(figsize=(8, 3.4), layout='constrained')
+    left, right = fig.subplots(1, 2, width_ratios=[1, 1.2])
+    show_image(left, img_path)
+    drawn = right.barh(range(len(names)), shares, color=BLUE)
+    right.bar_label(drawn, fmt='{:.2f}', fontsize=9, color=INK, padding=2)
+    right.set_yticks(range(len(names)), [shorten(name, 40) for name in names], fontsize=9, parse_math=False)
+    right.set_ylim(len(names) - 0.4, -0.6)
+    right.set_xlim(0, 1.15)
+    right.set_xticks([])
+    clean(right)
+    right.spines['bottom'].set_visible(False)
+    return save(fig, path)
+
+
+def named_boxes(img_path: Union[str, BinaryIO], found: List[dict], names: Sequence[str], path: Path) -> Path:
     """Draw an image with predicted boxes, coloured by name.
 
     Args:
-        img_path: The image.
+        img_path: The image, by its path or opened.
         found: ``dict(bbox, name, score)``, best first; boxes are xywh in pixels.
         names: All names; their order gives their colours.
         path: File to write.

@@ -59,7 +59,7 @@ def check_checkpoint(path: str, resume: bool = False) -> dict:
     """Load a checkpoint on the CPU.
 
     Args:
-        path: file, or an address that MMEngine's loader knows.
+        path: ``.pth`` or ``.safetensors`` file, or an address that MMEngine's loader knows.
         resume: whether training is to go on from it, which needs more than weights.
 
     Raises:
@@ -68,7 +68,7 @@ def check_checkpoint(path: str, resume: bool = False) -> dict:
     if '://' not in path and not Path(path).is_file():
         raise InputError(f'checkpoint not found: {path}; give a .pth or .safetensors file, or a work dir with one')
     try:
-        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger='silent')
     except Exception as error:  # a damaged file can fail anywhere in the loader
         reason = str(error).split('. ')[0] or type(error).__name__
         raise InputError(
@@ -92,13 +92,16 @@ def state_dict(checkpoint: object) -> dict:
         if isinstance(weights, dict) else {}
 
 
-def check_weights(model: torch.nn.Module, path: str, partial: bool = False) -> None:
+def check_weights(model: torch.nn.Module, path: str, partial: bool = False) -> dict:
     """Check that a checkpoint belongs to a model: MMEngine's loader only warns and goes on without it.
 
     Args:
         model: what the weights are for.
         path: the checkpoint.
         partial: whether a part of the model is enough, as when another training's backbone is taken.
+
+    Returns:
+        dict: the checkpoint's tensors by name.
 
     Raises:
         InputError: if fewer than half of the model's tensors (partial: none) are in it with their shapes.
@@ -118,6 +121,12 @@ def check_weights(model: torch.nn.Module, path: str, partial: bool = False) -> N
             raise InputError(
                 f'{path} belongs to another model: {name} is {tuple(weights[name].shape)} there and '
                 f'{tuple(own[name].shape)} in this config; {fix}')
+    return weights
+
+
+def load_weights(model: torch.nn.Module, path: str) -> None:
+    """Give a model the weights of a checkpoint, which must be its own; see :func:`check_weights`."""
+    model.load_state_dict(check_weights(model, path), strict=False)
 
 
 def numbered_checkpoints(work_dir: str, kind: str) -> List[Path]:

@@ -1,0 +1,302 @@
+"""One object for all three tasks."""
+import threading
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from kdeov_mm.datasets.broken_images import BrokenImageError
+from kdeov_mm.models.clip.vocabulary import check_names, read_names
+from .backends import OnnxBackend, TorchBackend
+from .resolve import resolve_model
+from .results import ClassificationResult, DetectionResult, EmbeddingResult, Match, Results, SearchResult
+from .sources import CHANNEL_ORDERS, ENDLESS, InputImage, open_images
+
+REMEMBERED = 8  # vocabularies of an inferencer whose embeddings stay in memory
+BUILDING = threading.Lock()  # MMEngine's default scope is one for the whole process
+Names = Union[str, Path, Sequence[str], None]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Names, and how they are embedded."""
+
+    names: Tuple[str, ...]
+    templates: Union[str, Tuple[str, ...], None] = None
+    embeddings: Optional[str] = None
+
+
+class KDEOVInferencer:
+    """Classify, search and detect with words of your own.
+
+    Images may be paths of files, folders (with all below), globs and videos, the number of a camera, Pillow images,
+    NumPy arrays (uint8 ``[H, W, 3]`` in **RGB**, unless ``channel_order='bgr'``, as of ``cv2.imread``), tensors
+    (``[3, H, W]`` in RGB), or any iterable of these; see :func:`~kdeov_mm.apis.sources.open_images`. Nothing is
+    downloaded.
+
+    Several inferencers live side by side, and several threads may use one: its network works for one at a time.
+
+    Args:
+        model: A name of the model index, such as ``kdeov_yolov8n``; a config file with ``checkpoint``; a work dir; or
+            what ``kdeov export`` wrote: an ONNX file, a list of them or their folder.
+        checkpoint: A ``.pth`` or ``.safetensors`` file, or a work dir; default: the model's own.
+        device: Such as ``cpu`` or ``cuda:0``; default: the GPU where there is one. ONNX files run on the CPU.
+        batch_size: Images in one run of the network.
+        channel_order: ``rgb`` or ``bgr``: that of NumPy arrays.
+        on_error: What to do with an image that cannot be read: ``raise``, or ``skip`` it; a function is called with
+            each such error.
+        show_progress: Whether to show a progress bar, on stderr.
+
+    Raises:
+        ValueError: An argument is out of range, there is no such model, or the checkpoint is another model's.
+        FileNotFoundError: A file is missing.
+
+    Examples:
+        >>> inferencer = KDEOVInferencer('kdeov_yolov8n')  # doctest: +SKIP
+        >>> inferencer.detect('photos/', ['red circle', 'dog'])[0].names  # doctest: +SKIP
+        ['dog']
+    """
+
+    def __init__(self, model: Union[str, Path, Sequence[str]], checkpoint: Optional[str] = None,
+                 device: Optional[str] = None, batch_size: int = 8, channel_order: str = 'rgb',
+                 on_error: Union[str, Callable[[BrokenImageError], None]] = 'raise',
+                 show_progress: bool = False) -> None:
+        if batch_size < 1:
+            raise ValueError(f'batch_size: must be at least 1, got {batch_size}')
+        if channel_order not in CHANNEL_ORDERS:
+            raise ValueError(f"channel_order: must be 'rgb' or 'bgr', got {channel_order!r}")
+        if on_error not in ('raise', 'skip') and not callable(on_error):
+            raise ValueError(f"on_error: must be 'raise', 'skip' or a function, got {on_error!r}")
+        with BUILDING:
+            if is_exported(model):
+                if checkpoint is not None:
+                    raise ValueError(f'checkpoint: {model} has its own weights; leave {checkpoint} out')
+                self.backend: Union[TorchBackend, OnnxBackend] = OnnxBackend(model)
+            else:
+                self.backend = TorchBackend(*resolve_model(str(model), checkpoint), device)
+        self.batch_size, self.channel_order = batch_size, channel_order
+        self.on_error, self.show_progress = on_error, show_progress
+        self._lock = threading.RLock()
+        self._embedded: Dict[Vocabulary, np.ndarray] = {}
+        self._vocabulary = Vocabulary(tuple(self.backend.folded)) if self.backend.folded else None
+
+    @property
+    def names(self) -> Optional[List[str]]:
+        """The vocabulary that is taken where no names are given."""
+        return list(self._vocabulary.names) if self._vocabulary else None
+
+    def set_vocabulary(self, names: Names, templates: Union[str, Sequence[str], None] = None,
+                       embeddings: Optional[str] = None) -> None:
+        """Choose the names that are taken where none are given, and embed them.
+
+        Args:
+            names: Distinct texts, or a file of them (one a line, or ``.json``).
+            templates: Prompt templates, see ``TextBank.build``; default: those of the model.
+            embeddings: A ``.npy`` or ``.safetensors`` file of ready embeddings, one row for each name.
+
+        Raises:
+            ValueError, FileNotFoundError: Bad names, templates or embeddings.
+        """
+        templates = tuple(templates) if isinstance(templates, (list, tuple)) else templates
+        vocabulary = Vocabulary(read_vocabulary(names), templates, embeddings)
+        self._texts(vocabulary)
+        self._vocabulary = vocabulary
+
+    def classify(self, images: Any, names: Names = None, top: int = 5, scale: float = 100., stream: bool = False
+                 ) -> Union[Results[ClassificationResult], Iterator[ClassificationResult]]:
+        """Name whole images.
+
+        Args:
+            images: See the class.
+            names: The names to choose from; default: the vocabulary.
+            top: How many names to return of each image.
+            scale: Factor from cosine similarity to logit; 100 as in CLIP.
+            stream: Whether to return an iterator that holds one batch at a time, for long or endless inputs.
+
+        Returns:
+            Results: One :class:`ClassificationResult` for each image.
+        """
+        if top < 1 or not scale > 0:
+            raise ValueError(f'top and scale: must be at least 1 and greater than 0, got {top} and {scale}')
+        vocabulary = self._choose(names)
+        texts = self._texts(vocabulary)
+
+        def step(batch: List[InputImage], pixels: List[np.ndarray]) -> List[ClassificationResult]:
+            logits = scale * self._embed(pixels) @ texts.T
+            shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+            shares /= shares.sum(axis=1, keepdims=True)
+            best = np.argsort(-shares, axis=1, kind='stable')[:, :top]
+            return [ClassificationResult(image, [vocabulary.names[k] for k in order], row[order])
+                    for image, order, row in zip(batch, best, shares)]
+
+        return self._run(images, step, stream)
+
+    def detect(self, images: Any, names: Names = None, score_threshold: float = 0.3, stream: bool = False
+               ) -> Union[Results[DetectionResult], Iterator[DetectionResult]]:
+        """Find the names of a vocabulary in images.
+
+        Args:
+            images: See the class.
+            names: The names to look for; default: the vocabulary.
+            score_threshold: Least score, in [0, 1].
+            stream: See :meth:`classify`.
+
+        Returns:
+            Results: One :class:`DetectionResult` for each image.
+        """
+        if not 0 <= score_threshold <= 1:
+            raise ValueError(f'score_threshold: must be from 0 to 1, got {score_threshold}')
+        vocabulary = self._choose(names)
+        folded = self.backend.folded == list(vocabulary.names) and vocabulary.embeddings is None
+        texts = None if folded else self._texts(vocabulary)
+
+        def step(batch: List[InputImage], pixels: List[np.ndarray]) -> List[DetectionResult]:
+            prepared = [self.backend.prepare(image) for image in pixels]
+            with self._lock:
+                found = self.backend.detect(prepared, vocabulary.names, texts, score_threshold)
+            return [DetectionResult(image, *array.shape[:2], *parts, list(vocabulary.names))
+                    for image, array, parts in zip(batch, pixels, found)]
+
+        return self._run(images, step, stream)
+
+    def embed(self, images: Any, stream: bool = False) -> Union[EmbeddingResult, Iterator[EmbeddingResult]]:
+        """Embed images, for :meth:`search` or a database of your own.
+
+        Args:
+            images: See the class.
+            stream: Whether to return an iterator over the results of each batch in place of one result for all.
+        """
+        def step(batch: List[InputImage], pixels: List[np.ndarray]) -> List[EmbeddingResult]:
+            return [EmbeddingResult(batch, self._embed(pixels))]
+
+        if stream:
+            return self._run(images, step, True)
+        parts = self._run(images, step, False)
+        return EmbeddingResult([image for part in parts for image in part.images], np.concatenate(
+            [np.zeros((0, self.backend.embed_dims), np.float32), *(part.embeddings for part in parts)]))
+
+    def search(self, query: Union[str, Path, Image.Image, np.ndarray], images: Any, top: int = 10) -> SearchResult:
+        """Find the images that fit a query.
+
+        Args:
+            query: Words (a string), or an image: a ``pathlib.Path``, a Pillow image or an array.
+            images: What :meth:`embed` returned; an index that ``kdeov index`` made of this model's exported encoder
+                (its folder, or a ``kdeov_mm.search.ImageStore``); or images, which are embedded now.
+            top: How many to return.
+
+        Raises:
+            ValueError: The query is empty or ``top`` less than 1, or the embeddings do not fit.
+        """
+        if top < 1:
+            raise ValueError(f'top: must be at least 1, got {top}')
+        told, vector = self._embed_query(query)
+        store = open_index(images)
+        if store is not None:
+            found = store.search(vector, top)
+            return SearchResult(told, [Match(InputImage(row['path'], row['path']), row['score']) for row in found])
+        embedded = images if isinstance(images, EmbeddingResult) else self.embed(images)
+        if embedded.embeddings.shape[1:] != vector.shape:
+            raise ValueError(f'images: embeddings of shape {list(embedded.embeddings.shape)} are not of this model, '
+                             f'whose dimension is {len(vector)}')
+        scores = embedded.embeddings @ vector
+        best = np.argsort(-scores, kind='stable')[:top]
+        return SearchResult(told, [Match(embedded.images[k], float(scores[k])) for k in best])
+
+    def _choose(self, names: Names) -> Vocabulary:
+        """The vocabulary that a call is for."""
+        if names is not None:
+            return Vocabulary(read_vocabulary(names))
+        if self._vocabulary is None:
+            raise ValueError('names: none are given and no vocabulary is set; give names, or call set_vocabulary')
+        return self._vocabulary
+
+    def _texts(self, vocabulary: Vocabulary) -> np.ndarray:
+        """The embeddings of a vocabulary, ``[K, D]``; the last ones are remembered."""
+        with self._lock:
+            if vocabulary not in self._embedded:
+                texts = self.backend.embed_names(list(vocabulary.names), vocabulary.templates, vocabulary.embeddings)
+                if len(self._embedded) >= REMEMBERED:
+                    del self._embedded[next(iter(self._embedded))]
+                self._embedded[vocabulary] = texts
+            return self._embedded[vocabulary]
+
+    def _embed(self, pixels: List[np.ndarray]) -> np.ndarray:
+        """Embed a batch of images uint8 RGB ``[H, W, 3]``."""
+        prepared = [self.backend.prepare(image) for image in pixels]
+        with self._lock:
+            return self.backend.embed(prepared)
+
+    def _embed_query(self, query: Any) -> Tuple[str, np.ndarray]:
+        """A query in words, and its embedding ``[D]``."""
+        if isinstance(query, str):
+            if not query.strip():
+                raise ValueError('query: words are needed, got an empty string')
+            with self._lock:
+                return query, self.backend.embed_text(query)
+        images = list(open_images(query, self.channel_order)[0])
+        if len(images) != 1:
+            raise ValueError(f'query: expected words or one image, got {len(images)} images')
+        return images[0].name, self._embed([images[0].read()])[0]
+
+    def _run(self, images: Any, step: Callable, stream: bool) -> Any:
+        """Do a step with each batch of images; see :meth:`classify`."""
+        found, number = open_images(images, self.channel_order)
+        if stream:
+            return self._results(found, number, step)
+        if number == ENDLESS:
+            raise ValueError('images: a camera never ends; give stream=True, and take the results one by one')
+        return Results(self._results(found, number, step))
+
+    def _results(self, images: Iterator[InputImage], number: Optional[float], step: Callable) -> Iterator:
+        """The results of a step, batch after batch."""
+        if self.show_progress:
+            images = iter(track(images, 'Images', None if number == ENDLESS else number, console=Console(stderr=True)))
+        while batch := list(islice(images, self.batch_size)):
+            kept, pixels = [], []
+            for image in batch:
+                try:
+                    pixels.append(image.read())
+                    kept.append(image)
+                except BrokenImageError as error:
+                    if self.on_error == 'raise':
+                        raise
+                    if callable(self.on_error):
+                        self.on_error(error)
+            if kept:
+                yield from step(kept, pixels)
+
+
+def read_vocabulary(names: Names) -> Tuple[str, ...]:
+    """Checked names, of a list or a file.
+
+    Raises:
+        ValueError: There is none, or a bad one; see ``check_names``.
+        FileNotFoundError: There is no such file.
+    """
+    if isinstance(names, (str, Path)):
+        return tuple(read_names(str(names)))
+    names = list(names)
+    check_names(names)
+    return tuple(names)
+
+
+def is_exported(model: Any) -> bool:
+    """Whether a model is given by ONNX files or a folder of them."""
+    if not isinstance(model, (str, Path)):
+        return True
+    return Path(model).suffix == '.onnx' or Path(model).is_dir() and any(Path(model).glob('*.onnx'))
+
+
+def open_index(images: Any) -> Any:
+    """The index that is given in place of images, or None."""
+    if hasattr(images, 'search') and hasattr(images, 'model'):
+        return images
+    if isinstance(images, (str, Path)) and ('://' in str(images) or Path(images, 'images.lance').is_dir()):
+        from kdeov_mm.search import ImageStore
+        return ImageStore.open(str(images))
+    return None

@@ -1,0 +1,208 @@
+"""What may be given as images: files, folders, globs, videos, cameras, and pixels from Pillow, NumPy or PyTorch."""
+import glob
+import math
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from kdeov_mm.datasets.broken_images import BrokenImageError
+from kdeov_mm.datasets.caption_files import IMAGE_SUFFIXES
+from kdeov_mm.datasets.coco_file import image_defect
+from kdeov_mm.datasets.load_image import decode_image
+
+VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
+CHANNEL_ORDERS = ('rgb', 'bgr')
+ENDLESS = math.inf  # the length of a camera's stream
+
+
+@dataclass(eq=False)
+class InputImage:
+    """One image, by its file or its pixels.
+
+    Attributes:
+        name: The file's path, ``clip.mp4#12`` for frame 12 (from 0) of a video, ``image 3`` for pixels.
+        path: The file, or None.
+        pixels: uint8 RGB ``[H, W, 3]``, or None for a file, which is read when its pixels are asked for.
+    """
+
+    name: str
+    path: Optional[str] = None
+    pixels: Optional[np.ndarray] = None
+
+    def read(self) -> np.ndarray:
+        """The pixels, turned as the file's EXIF data say; uint8 RGB ``[H, W, 3]``.
+
+        Raises:
+            BrokenImageError: The file is damaged, incomplete or no image; a ValueError that names it.
+        """
+        if self.pixels is not None:
+            return self.pixels
+        defect = image_defect(self.path)
+        if defect:
+            raise BrokenImageError(f'image {self.path}: {defect}')
+        try:
+            return np.ascontiguousarray(decode_image(Path(self.path).read_bytes())[0][..., ::-1])
+        except BrokenImageError as error:
+            raise BrokenImageError(f'image {self.path}: {error}') from error
+
+
+Found = Tuple[Iterator[InputImage], Optional[float]]
+
+
+def find_images(paths: Sequence[str]) -> List[str]:
+    """The image files that files and folders (with all that is below) stand for, in order.
+
+    Raises:
+        FileNotFoundError: One does not exist.
+        ValueError: A folder has no image, judged by the suffix.
+    """
+    found: List[str] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(str(file) for file in path.rglob('*') if file.suffix.lower() in IMAGE_SUFFIXES)
+            if not inside:
+                raise ValueError(f'images: no file below {str(path)!r} ends with {", ".join(IMAGE_SUFFIXES)}')
+            found += inside
+        elif path.is_file():
+            found.append(str(path))
+        else:
+            raise FileNotFoundError(f'images: no file or folder {str(path)!r}')
+    return list(dict.fromkeys(found))
+
+
+def open_images(images: Any, channel_order: str = 'rgb') -> Found:
+    """Open whatever may be given as images; files are looked for now and read later.
+
+    Args:
+        images: A path of an image, a folder (with all that is below), a glob or a video; the number of a camera; a
+            Pillow image; a NumPy array uint8 ``[H, W, 3]``, grey ``[H, W]`` or ``[N, H, W, 3]``; a tensor
+            ``[3, H, W]`` or ``[N, 3, H, W]`` in RGB, uint8 or floating-point in [0, 1]; or any iterable of these.
+        channel_order: ``rgb`` or ``bgr``: that of NumPy arrays.
+
+    Returns:
+        tuple: An iterator over :class:`InputImage`, and how many there will be: None if that is not known, as for a
+        generator, and infinity for a camera.
+
+    Raises:
+        FileNotFoundError: A file or folder does not exist, or a glob fits none.
+        ValueError: An address in the internet, a folder without images, a video or camera that does not open, or
+            pixels of another shape, type or range.
+        TypeError: Anything else.
+    """
+    if channel_order not in CHANNEL_ORDERS:
+        raise ValueError(f"channel_order: must be 'rgb' or 'bgr', got {channel_order!r}")
+    found, number = open_part(images, channel_order)
+    return numbered(found), number
+
+
+def numbered(images: Iterator[InputImage]) -> Iterator[InputImage]:
+    """Name those without a name by their number."""
+    for number, image in enumerate(images):
+        image.name = image.name or f'image {number}'
+        yield image
+
+
+def open_part(images: Any, channel_order: str) -> Found:
+    """See :func:`open_images`."""
+    if isinstance(images, (str, Path)):
+        return open_path(str(images))
+    if isinstance(images, int) and not isinstance(images, bool):
+        return read_video(images, f'camera {images}'), ENDLESS
+    if isinstance(images, InputImage):
+        return iter([images]), 1
+    if isinstance(images, (Image.Image, np.ndarray, torch.Tensor)):
+        pixels = to_pixels(images, channel_order)
+        return (InputImage('', pixels=each) for each in pixels), len(pixels)
+    if isinstance(images, (list, tuple)):
+        parts = [open_part(item, channel_order) for item in images]
+        numbers = [number for _, number in parts]
+        return chain.from_iterable(part for part, _ in parts), None if None in numbers else sum(numbers)
+    if isinstance(images, Iterable) and not isinstance(images, (bytes, dict)):
+        return chain.from_iterable(open_part(item, channel_order)[0] for item in images), None
+    raise TypeError('images: expected a path, a camera\'s number, a Pillow image, an array, a tensor, or an iterable '
+                    f'of these, got {type(images).__name__}')
+
+
+def open_path(path: str) -> Found:
+    """A file, a folder, a glob or a video."""
+    if '://' in path:
+        raise ValueError(f'images: {path} is an address; nothing is downloaded: fetch the file and give its path')
+    if Path(path).suffix.lower() in VIDEO_SUFFIXES and Path(path).is_file():
+        with_frames = cv2.VideoCapture(path)
+        number = int(with_frames.get(cv2.CAP_PROP_FRAME_COUNT))
+        with_frames.release()
+        return read_video(path, path), number if number > 0 else None
+    paths = [path]
+    if glob.has_magic(path) and not Path(path).exists():
+        paths = sorted(glob.glob(path, recursive=True))
+        if not paths:
+            raise FileNotFoundError(f'images: no file fits {path!r}')
+        if any(Path(each).suffix.lower() in VIDEO_SUFFIXES for each in paths):
+            parts = [open_path(each) for each in paths]
+            return chain.from_iterable(part for part, _ in parts), None
+    files = find_images(paths)
+    return (InputImage(file, path=file) for file in files), len(files)
+
+
+def read_video(source: Union[str, int], name: str) -> Iterator[InputImage]:
+    """The frames of a video or a camera; it is opened at once and closed at the end.
+
+    Raises:
+        ValueError: It does not open.
+    """
+    capture = cv2.VideoCapture(source)
+    if not capture.isOpened():
+        raise ValueError(f'images: {name} does not open as a video; OpenCV must know its format, or the camera be free')
+    return frames(capture, name)
+
+
+def frames(capture: cv2.VideoCapture, name: str) -> Iterator[InputImage]:
+    """The frames of an opened video."""
+    number = 0
+    try:
+        while True:
+            there, frame = capture.read()
+            if not there:
+                return
+            yield InputImage(f'{name}#{number}', pixels=np.ascontiguousarray(frame[..., ::-1]))
+            number += 1
+    finally:
+        capture.release()
+
+
+def to_pixels(image: Union[Image.Image, np.ndarray, torch.Tensor], channel_order: str) -> List[np.ndarray]:
+    """Pixels in memory as uint8 RGB ``[H, W, 3]`` each.
+
+    Raises:
+        ValueError: Another shape, type or range.
+    """
+    if isinstance(image, Image.Image):
+        return [np.asarray(ImageOps.exif_transpose(image).convert('RGB'))]
+    shape = list(image.shape)
+    if isinstance(image, torch.Tensor):
+        if len(shape) not in (3, 4) or shape[-3] != 3 or not image.numel():
+            raise ValueError(f'images: a tensor must be [3, H, W] or [N, 3, H, W] in RGB, got {shape}')
+        image = image.detach().cpu()
+        if image.is_floating_point():
+            if not bool(((image >= 0) & (image <= 1)).all()):  # also NaN
+                raise ValueError('images: a floating-point tensor must be in [0, 1], got values from '
+                                 f'{float(image.min()):.3g} to {float(image.max()):.3g}; divide by 255?')
+            image = (image * 255).round().to(torch.uint8)
+        elif image.dtype != torch.uint8:
+            raise ValueError(f'images: a tensor must be uint8, or floating-point in [0, 1], got {image.dtype}')
+        arrays = image.reshape(-1, *shape[-3:]).permute(0, 2, 3, 1).contiguous().numpy()
+        return list(arrays)
+    if image.dtype != np.uint8 or not image.size or not (len(shape) == 2 or len(shape) in (3, 4) and shape[-1] == 3):
+        raise ValueError('images: an array must be uint8 [H, W, 3], [H, W] or [N, H, W, 3], got '
+                         f'{image.dtype} {shape}')
+    if len(shape) == 2:
+        image = np.repeat(image[..., None], 3, axis=2)
+    elif channel_order == 'bgr':
+        image = image[..., ::-1]
+    return [np.ascontiguousarray(each) for each in (image if image.ndim == 4 else [image])]

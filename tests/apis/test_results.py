@@ -1,0 +1,107 @@
+"""Results as tables, supervision's detections, COCO files and pictures."""
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from kdeov_mm.apis import (ClassificationResult, DetectionResult, EmbeddingResult, InputImage, Match, Results,
+                           SearchResult)
+from kdeov_mm.apis.results import need
+
+pixels = np.zeros((40, 60, 3), np.uint8)
+VOCABULARY = ['cat', 'dog']
+
+
+@pytest.fixture
+def detection():
+    return DetectionResult(
+        InputImage('image 0', pixels=pixels), 40, 60, np.array([[1, 2, 11, 22], [30, 5, 50, 35]], np.float32),
+        np.array([0.9, 0.4], np.float32), np.array([1, 0]), VOCABULARY)
+
+
+@pytest.fixture
+def nothing():
+    return DetectionResult(InputImage('image 1', pixels=pixels), 40, 60, np.zeros((0, 4), np.float32),
+                           np.zeros(0, np.float32), np.zeros(0, np.int64), VOCABULARY)
+
+
+def test_names_and_dict(detection):
+    assert detection.names == ['dog', 'cat'] and len(detection) == 2
+    content = json.loads(json.dumps(detection.to_dict()))
+    assert content['detections'][0] == dict(name='dog', score=pytest.approx(0.9), x1=1, y1=2, x2=11, y2=22)
+
+
+def test_supervision(detection, nothing):
+    pytest.importorskip('supervision')
+    found = detection.to_supervision()
+    assert found.xyxy.tolist() == [[1, 2, 11, 22], [30, 5, 50, 35]] and found.class_id.tolist() == [1, 0]
+    assert found.data['class_name'].tolist() == ['dog', 'cat'] and found.confidence == pytest.approx([0.9, 0.4])
+    assert len(nothing.to_supervision()) == 0
+
+
+def test_pandas(detection, nothing):
+    pytest.importorskip('pandas')
+    table = Results([detection, nothing]).to_pandas()
+    assert list(table.columns) == ['image', 'name', 'score', 'x1', 'y1', 'x2', 'y2']
+    assert table.name.tolist() == ['dog', 'cat'] and table.x2.tolist() == [11, 50]
+    assert detection.to_pandas().equals(table) and nothing.to_pandas().empty
+
+
+def test_coco(detection, nothing, tmp_path):
+    (tmp_path / 'found.json').write_text(json.dumps(Results([nothing, detection]).to_coco()))
+    coco = COCO(str(tmp_path / 'found.json'))
+    assert {image['file_name'] for image in coco.imgs.values()} == {'image 0', 'image 1'}
+    found = coco.loadAnns(coco.getAnnIds())
+    assert [coco.loadCats(item['category_id'])[0]['name'] for item in found] == ['dog', 'cat']
+    assert found[0]['bbox'] == [1, 2, 10, 20] and found[0]['area'] == 200 and found[0]['score'] == 0.9
+    assert coco.imgs[found[0]['image_id']]['file_name'] == 'image 0'
+    assert detection.to_coco()['annotations'] == [dict(item, image_id=0) for item in found]
+    with pytest.raises(ValueError, match='2 different vocabularies'):
+        Results([detection, DetectionResult(**{**vars(nothing), 'vocabulary': ['x']})]).to_coco()
+    with pytest.raises(ValueError, match='only detections'):
+        Results([ClassificationResult(detection.image, ['cat'], np.ones(1))]).to_coco()
+
+
+def test_pictures(detection, nothing, tmp_path):
+    Image.fromarray(pixels).save(tmp_path / 'black.png')
+    file = InputImage(str(tmp_path / 'black.png'), str(tmp_path / 'black.png'))
+    results = [
+        detection, nothing, ClassificationResult(file, ['cat', 'dog'], np.array([0.7, 0.3])),
+        SearchResult('a cat', [Match(file, 0.5), Match(detection.image, 0.1)])
+    ]
+    for number, result in enumerate(results):
+        path = result.save(tmp_path / f'{number}.jpg')
+        with Image.open(path) as picture:
+            assert picture.format == 'JPEG' and np.asarray(picture).std() > 0 or result is nothing
+    with Image.open(tmp_path / '0.jpg') as drawn, Image.open(tmp_path / '1.jpg') as empty:
+        assert np.asarray(drawn).sum() > np.asarray(empty).sum() < 1e6  # boxes on black
+    paths = Results([detection, nothing]).save(tmp_path / 'folder')
+    assert [path.name for path in paths if path.is_file()] == ['0_image_0.png', '1_image_1.png']
+
+
+def test_show_opens_the_picture(detection, monkeypatch):
+    shown = []
+    monkeypatch.setattr(Image.Image, 'show', lambda self: shown.append(self.size))
+    detection.show()
+    assert len(shown) == 1 and shown[0][0] / shown[0][1] == pytest.approx(60 / 40, rel=0.02)
+
+
+def test_rows_of_the_others():
+    image = InputImage('a.jpg')
+    named = ClassificationResult(image, ['cat'], np.array([0.5]))
+    assert named.rows() == [dict(image='a.jpg', name='cat', probability=0.5)]
+    found = SearchResult('cat', [Match(image, 0.5)])
+    assert found.to_dict() == dict(query='cat', matches=[dict(rank=1, image='a.jpg', score=0.5)]) and len(found) == 1
+
+
+def test_embeddings_are_written(tmp_path):
+    path = EmbeddingResult([InputImage('a.jpg')], np.ones((1, 4), np.float32)).save(tmp_path / 'new' / 'photos')
+    content = np.load(path, allow_pickle=False)
+    assert content['names'].tolist() == ['a.jpg'] and content['embeddings'].shape == (1, 4)
+
+
+def test_a_missing_package_is_told():
+    with pytest.raises(ImportError, match=r'kdeov_mm\[api\]'):
+        need('no_such_package')
