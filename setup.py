@@ -60,8 +60,9 @@ setup(
         'Topic :: Scientific/Engineering :: Image Recognition'
     ],
     keywords='computer vision, open-vocabulary detection, knowledge distillation, CLIP, YOLO',
-    packages=find_packages(include=('kdeov_mm', 'kdeov_mm.*')),
+    packages=find_packages(include=('kdeov', 'kdeov_mm', 'kdeov_mm.*')),
     package_data={'kdeov_mm': ['**/*.json', '**/*.safetensors', '**/*.txt']},
+    entry_points=dict(console_scripts=['kdeov = kdeov.__main__:main']),
     python_requires='>=3.10',
     install_requires=requirements('mminstall') + requirements('runtime'),
     extras_require=dict({name: requirements(name) for name in EXTRAS}, faster=['faster-coco-eval']),

@@ -20,7 +20,7 @@ PROBES = ('kdeov_mm/models/clip/weights/probe.safetensors', 'kdeov_mm/models/pro
 def source(tmp_path_factory):
     """A copy of what is packaged, so that builds leave nothing in the tree, with a data file of each kind."""
     folder = tmp_path_factory.mktemp('source')
-    for name in ('kdeov_mm', 'configs', 'tools', 'requirements'):
+    for name in ('kdeov', 'kdeov_mm', 'configs', 'tools', 'requirements'):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns('__pycache__', '.mim'))
     for name in FILES:
@@ -70,7 +70,7 @@ def test_wheel_contents(source, wheel):
     assert set(PROBES) <= package and 'kdeov_mm/.mim/tools/train.py' in mim
     packed = {name for name in names if '.dist-info/' not in name}
     assert package | mim <= packed
-    assert all(name.startswith('kdeov_mm/') and '__pycache__' not in name for name in packed)
+    assert all(name.startswith(('kdeov/', 'kdeov_mm/')) and '__pycache__' not in name for name in packed)
 
 
 def test_wheel_metadata(wheel):

@@ -1,12 +1,13 @@
 """Test a model: zero-shot classification, retrieval and detection, as its config says."""
 import argparse
+from typing import Dict
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 from kdeov_mm.utils import FirstStep, parse_launched, user_errors
 from kdeov_mm.utils.testing import add_test_options, build_test_runner, load_test_config
 
 
-def main() -> None:
+def main() -> Dict[str, float]:
     parser = argparse.ArgumentParser(description=__doc__)
     add_test_options(parser)
     args = parse_launched(parser)
@@ -14,7 +15,7 @@ def main() -> None:
         runner = build_test_runner(load_test_config(args))
         runner.register_hook(first := FirstStep())
     with user_errors(until=first):
-        runner.test()
+        return runner.test()
 
 
 if __name__ == '__main__':

@@ -1,5 +1,6 @@
 """Train a model from a config."""
 import argparse
+from typing import Dict
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 from kdeov_mm.utils import (FirstStep, check_checkpoint, check_weights, enable_amp, find_resume, is_finished,
@@ -37,7 +38,7 @@ def parse_args() -> argparse.Namespace:
     return parse_launched(parser)
 
 
-def main() -> None:
+def main() -> Dict[str, str]:
     args = parse_args()
     with user_errors():
         cfg = load_config(args.config, args.cfg_options, args.data_root, args.work_dir)
@@ -49,7 +50,7 @@ def main() -> None:
             if path:
                 if is_finished(cfg, check_checkpoint(path, resume=True)):
                     print(f'{path} is the end of this training: nothing to do')
-                    return
+                    return dict(work_dir=cfg.work_dir)
                 cfg.load_from = path
                 cfg.resume = True
         prepare_data(cfg, 'train', 'val')
@@ -60,6 +61,7 @@ def main() -> None:
         runner.register_hook(first := FirstStep())
     with user_errors(until=first):
         runner.train()
+    return dict(work_dir=cfg.work_dir)
 
 
 if __name__ == '__main__':

@@ -197,8 +197,7 @@ class KDEOVInferencer:
         told, vector = self._embed_query(query)
         store = open_index(images)
         if store is not None:
-            found = store.search(vector, top)
-            return SearchResult(told, [Match(InputImage(row['path'], row['path']), row['score']) for row in found])
+            return SearchResult.from_index(told, store.search(vector, top))
         embedded = images if isinstance(images, EmbeddingResult) else self.embed(images)
         if embedded.embeddings.shape[1:] != vector.shape:
             raise ValueError(f'images: embeddings of shape {list(embedded.embeddings.shape)} are not of this model, '

@@ -171,6 +171,11 @@ class SearchResult(Result):
     query: str
     matches: List[Match]
 
+    @classmethod
+    def from_index(cls, query: str, rows: List[Dict[str, Any]]) -> 'SearchResult':
+        """Of what ``kdeov_mm.search.ImageStore.search`` found."""
+        return cls(query, [Match(InputImage(row['path'], row['path']), row['score']) for row in rows])
+
     def __len__(self) -> int:
         return len(self.matches)
 

@@ -6,7 +6,8 @@ from mmengine.registry import init_default_scope
 from mmyolo.registry import MODELS
 from PIL import Image
 
-from kdeov_mm.apis import KDEOVInferencer
+from kdeov_mm.apis import KDEOVInferencer, load_model
+from kdeov_mm.utils import load_config
 
 
 @pytest.fixture(scope='session')
@@ -25,9 +26,7 @@ def exported(trained, tmp_path_factory):
     """A folder with the student's ONNX files: image encoder, open detector and text encoder."""
     pytest.importorskip('onnxruntime', reason='exported models need onnxruntime')
     pytest.importorskip('onnxscript', reason='export needs onnxscript')
-    from kdeov_mm.apis import load_model
     from kdeov_mm.deploy import export
-    from kdeov_mm.utils import load_config
     cfg, folder = load_config(trained[0]), tmp_path_factory.mktemp('exported')
     model = load_model(cfg, trained[1], None)
     metadata = export.describe(cfg, trained[1], None)

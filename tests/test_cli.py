@@ -1,0 +1,177 @@
+"""The command ``kdeov``: its help, its answers as text and JSON, and its exit status."""
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pycocotools.coco import COCO
+
+from kdeov.__main__ import TOOLS, main
+from kdeov_mm.apis import KDEOVInferencer
+from kdeov_mm.version import __version__
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = ['red circle', 'dog', 'cup']
+
+
+@pytest.fixture
+def kdeov(capsys, monkeypatch):
+    """Run a command in this process; exit status, stdout and stderr."""
+    monkeypatch.setattr(sys, 'argv', sys.argv)
+    monkeypatch.setattr(sys, 'path', [*sys.path])
+
+    def run(*args):
+        try:
+            status = main(list(map(str, args)))
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+    return run
+
+
+@pytest.fixture
+def model(trained):
+    """Options that choose the student."""
+    return '--model', trained[0], '--checkpoint', trained[1], '--device', 'cpu'
+
+
+def test_help_needs_nothing_heavy():
+    """Neither PyTorch nor the package is imported for it: it is there at once."""
+    code = ("import sys\nfrom kdeov.__main__ import main\ntry:\n    main(['--help'])\nfinally:\n"
+            "    print({name.split('.')[0] for name in sys.modules} & {'torch', 'numpy', 'kdeov_mm', 'mmengine'})")
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == 'set()'
+    for command in ('detect', 'classify', 'search', *TOOLS):
+        assert f'kdeov {command}' in done.stdout
+
+
+@pytest.mark.parametrize('command', ['detect', 'classify', 'search'])
+def test_help_of_a_command_begins_with_examples(kdeov, command):
+    status, said, _ = kdeov(command, '--help')
+    assert status == 0 and said.count(f'kdeov {command}') >= 3 and '--json' in said
+
+
+def test_version(kdeov):
+    assert kdeov('--version')[:2] == (0, f'kdeov_mm {__version__}\n')
+
+
+def test_detect(kdeov, model, trained, photos):
+    status, said, _ = kdeov('detect', 'photos', '--names', *NAMES, '--score-thr', '0', '--out-dir', 'out', '--coco',
+                            'found.json', *model)
+    expected = KDEOVInferencer(*trained, device='cpu').detect('photos', NAMES, score_threshold=0.)
+    lines = said.splitlines()
+    assert status == 0 and len(lines) == 4
+    for line, result in zip(lines, expected):
+        told, picture = line.split(' -> ')
+        assert told.startswith(f'{result.image.name}: {result.names[0]} {result.scores[0]:.2f}')
+        assert Path(picture).is_file()
+    coco = COCO('found.json')
+    assert len(coco.anns) == sum(map(len, expected)) and len(coco.imgs) == 3
+
+
+def test_json_is_alone_on_stdout(kdeov, model, trained, broken):
+    status, out, err = kdeov('detect', 'photos', '--names', *NAMES, '--score-thr', '0', '--json', *model)
+    expected = KDEOVInferencer(*trained, device='cpu', on_error='skip').detect('photos', NAMES, score_threshold=0.)
+    assert status == 0 and [json.loads(line) for line in out.splitlines()] == expected.to_dicts()
+    assert 'skipped image photos/broken.jpg' in err and not Path('work_dirs').exists()
+    assert kdeov('--json', 'detect', 'photos', '--names', *NAMES, '--score-thr', '0', *model)[1] == out
+
+
+def test_classify(kdeov, model, trained, photos):
+    Path('names.txt').write_text('\n'.join(NAMES))
+    status, said, _ = kdeov('classify', 'photos/*.jpg', '--names-file', 'names.txt', '--top', 2, '--out-dir', 'out', *model)
+    expected = KDEOVInferencer(*trained, device='cpu').classify('photos/*.jpg', NAMES, top=2)
+    assert status == 0 and len(said.splitlines()) == 2 and len(list(Path('out').iterdir())) == 2
+    assert said.startswith(f'photos/a.jpg: {expected[0].names[0]} {expected[0].probabilities[0]:.2f}, ')
+    status, said, _ = kdeov('classify', 'photos/b.png', '--names', *NAMES, '--json', *model)
+    assert status == 0 and list(json.loads(said)['names']) == KDEOVInferencer(*trained, device='cpu').classify(
+        'photos/b.png', NAMES)[0].names
+
+
+def test_search(kdeov, model, trained, photos):
+    status, said, _ = kdeov('search', 'a dog', 'photos', '--top', 2, '--json', '--picture', 'found.png', *model)
+    expected = KDEOVInferencer(*trained, device='cpu').search('a dog', 'photos', top=2)
+    assert status == 0 and json.loads(said) == expected.to_dict() and Path('found.png').is_file()
+    status, said, _ = kdeov('search', '--image', 'photos/b.png', 'photos', *model)
+    assert status == 0 and said.splitlines()[0].endswith('photos/b.png') and len(said.splitlines()) == 3
+
+
+@pytest.mark.parametrize('args, said', [
+    (['detect', 'photos'], '--names'),
+    (['detect', 'missing.jpg', '--names', 'dog'], 'missing.jpg'),
+    (['detect', 'https://example.org/a.jpg', '--names', 'dog'], 'nothing is downloaded'),
+    (['detect', 'photos', '--names', 'dog', 'dog'], 'more than once'),
+    (['detect', 'photos', '--names', 'dog', '--score-thr', '2'], 'score_threshold'),
+    (['classify', 'photos', '--names', 'dog', '--templates', 'no_such_set'], 'no_such_set'),
+    (['search', 'a dog'], 'give images'),
+    (['search'], 'give words'),
+    (['search', 'a dog', 'photos', '--index', 'somewhere'], 'not both'),
+])
+def test_what_cannot_be_used_exits_with_2_and_one_line(kdeov, model, photos, args, said):
+    status, out, err = kdeov(*args, *model)
+    assert status == 2 and out == '' and said in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize('args, said', [
+    (['detect', 'photos', '--names', 'dog', '--model', 'kdeov_yolov8'], 'kdeov_yolov8n'),
+    (['dedect'], 'dedect'),
+    ([], 'COMMAND'),
+])
+def test_unknown_names_exit_with_2(kdeov, photos, args, said):
+    status, _, err = kdeov(*args)
+    assert status == 2 and said in err
+
+
+def test_what_fails_on_the_way_exits_with_1(kdeov, model, broken):
+    status, _, err = kdeov('detect', broken, '--names', 'dog', *model)
+    assert status == 1 and err.splitlines()[-1] == 'error: images: none of the 1 can be read'
+    Path('file').touch()
+    status, _, err = kdeov('detect', 'photos/a.jpg', '--names', 'dog', '--out-dir', 'file/below', *model)
+    assert status == 1 and err.splitlines()[-1].startswith('error: ')
+
+
+def test_tools_keep_their_options_and_errors(kdeov, photos):
+    for command in ('train', 'test'):
+        status, said, _ = kdeov(command, '--help')
+        assert status == 0 and f'usage: kdeov {command}' in said and '--cfg-options' in said
+        status, _, err = kdeov(command, 'absent.py', *(['weights.pth'] if command == 'test' else []))
+        assert status == 2 and 'absent.py' in err.splitlines()[-1]
+    assert kdeov('train')[0] == 2
+
+
+def test_every_tool_is_there():
+    for script, *_ in TOOLS.values():
+        assert (ROOT / 'tools' / script).is_file()
+
+
+@pytest.fixture
+def stub_tool(monkeypatch, tmp_path):
+    """In place of tools/: a script that notes its arguments."""
+    (tmp_path / 'tools').mkdir()
+    for script, *_ in TOOLS.values():
+        (tmp_path / 'tools' / script).write_text(
+            'import sys\ndef main():\n    print("begin")\n    return dict(args=sys.argv) if "value" in sys.argv else None')
+    monkeypatch.setattr('kdeov_mm.cli.index_root', lambda: tmp_path)
+
+
+def test_tools_answer_in_json_too(kdeov, stub_tool):
+    status, out, err = kdeov('test', 'value', '--json')
+    assert status == 0 and json.loads(out) == dict(command='test', result=dict(args=['kdeov test', 'value']))
+    assert 'begin' in err
+    status, out, err = kdeov('--json', 'index', 'query', '--json', 'file')
+    assert json.loads(out) == dict(command='index', output=['begin'])
+    assert kdeov('export', 'x')[1] == 'begin\n'
+
+
+def test_tools_know_models_by_name(kdeov, stub_tool):
+    args = json.loads(kdeov('--json', 'test', 'kdeov_yolov8n', '--work-dir', 'value', 'value')[1])['result']['args']
+    assert args[1] == str(ROOT / 'configs' / 'kdeov_yolov8n.py') and args[2].endswith('kdeov_yolov8n.safetensors')
+    args = json.loads(kdeov('--json', 'train', 'kdeov_yolov8n', 'value')[1])['result']['args']
+    assert args[1:] == [str(ROOT / 'configs' / 'kdeov_yolov8n.py'), 'value']
+
+
+def test_python_m(photos):
+    """As a program: a usage error is seen by the shell."""
+    done = subprocess.run([sys.executable, '-m', 'kdeov', 'detect'], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2 and 'usage: kdeov detect' in done.stderr
