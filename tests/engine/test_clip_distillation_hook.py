@@ -236,3 +236,9 @@ def test_test_batches_are_embedded_if_wanted(runner, make_hook, test):
     hook.before_test_iter(runner, 0, batch)
     assert ['teacher_embedding' in sample for sample in batch['data_samples']] == [test] * 8
     assert (hook.teacher is not None) == test
+
+
+def test_the_teachers_time_is_not_told_as_that_of_loading(cfg):
+    """``data_time`` ends where IterTimerHook's ``before_train_iter`` does."""
+    names = [type(hook).__name__ for hook in Runner.from_cfg(cfg).hooks]
+    assert names.index('IterTimerHook') < names.index('CLIPDistillationHook')

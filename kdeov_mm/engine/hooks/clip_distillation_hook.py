@@ -38,7 +38,7 @@ class CLIPDistillationHook(Hook):
         ValueError: ``regions`` without a text encoder, or an unknown ``caption_choice``.
     """
 
-    priority = 'HIGH'
+    priority = 'BELOW_NORMAL'  # after IterTimerHook, whose data_time is that of loading, not the teacher's
 
     def __init__(self, teacher: dict, text_encoder: Optional[dict] = None, regions: bool = True,
                  proposals_from_epoch: int = 1,
