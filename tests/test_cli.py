@@ -80,7 +80,8 @@ def test_json_is_alone_on_stdout(kdeov, model, trained, broken):
 
 def test_classify(kdeov, model, trained, photos):
     Path('names.txt').write_text('\n'.join(NAMES))
-    status, said, _ = kdeov('classify', 'photos/*.jpg', '--names-file', 'names.txt', '--top', 2, '--out-dir', 'out', *model)
+    status, said, _ = kdeov('classify', 'photos/*.jpg', '--names-file', 'names.txt', '--top', 2, '--out-dir', 'out',
+                            *model)
     expected = KDEOVInferencer(*trained, device='cpu').classify('photos/*.jpg', NAMES, top=2)
     assert status == 0 and len(said.splitlines()) == 2 and len(list(Path('out').iterdir())) == 2
     assert said.startswith(f'photos/a.jpg: {expected[0].names[0]} {expected[0].probabilities[0]:.2f}, ')
@@ -151,7 +152,7 @@ def stub_tool(monkeypatch, tmp_path):
     (tmp_path / 'tools').mkdir()
     for script, *_ in TOOLS.values():
         (tmp_path / 'tools' / script).write_text(
-            'import sys\ndef main():\n    print("begin")\n    return dict(args=sys.argv) if "value" in sys.argv else None')
+            'import sys\ndef main():\n    print("begin")\n    if "value" in sys.argv:\n        return dict(args=sys.argv)')
     monkeypatch.setattr('kdeov_mm.cli.index_root', lambda: tmp_path)
 
 

@@ -96,12 +96,12 @@ class OnnxBackend:
         paths: Files of one model, or the folder that tools/export.py wrote them to.
     """
 
-    def __init__(self, paths: Union[str, Sequence[str]]) -> None:
+    def __init__(self, paths: Union[str, Path, Sequence[str]]) -> None:
         from kdeov_mm.deploy.runtime import KINDS, Runtime
-        paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
+        paths = [str(paths)] if isinstance(paths, (str, Path)) else list(paths)
         if len(paths) == 1 and Path(paths[0]).is_dir():
-            paths = [path for path in (Path(paths[0], f'{kind}.onnx') for kind in KINDS) if path.is_file()]
-        self.runtime = Runtime([str(path) for path in paths])
+            paths = [str(path) for path in (Path(paths[0], f'{kind}.onnx') for kind in KINDS) if path.is_file()]
+        self.runtime = Runtime(paths)
         self.folded = self.runtime.names
 
     @property
@@ -139,6 +139,6 @@ class OnnxBackend:
     def detect(self, images: List[np.ndarray], names: Sequence[str], texts: Optional[np.ndarray],
                score_threshold: float) -> List[Found]:
         """Detect names, or without ``texts`` the vocabulary of the detector's file; boxes in pixels of the image."""
-        given = () if texts is None else (names, texts)
-        return [(item.boxes, item.scores, item.labels)
-                for item in self.runtime.detect(images, *given, score_threshold=score_threshold)]
+        given = None if texts is None else names
+        found = self.runtime.detect(images, given, texts, score_threshold=score_threshold)
+        return [(item.boxes, item.scores, item.labels) for item in found]

@@ -3,7 +3,7 @@ import threading
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, TypeVar, Union
 
 import numpy as np
 from PIL import Image
@@ -19,7 +19,8 @@ from .sources import CHANNEL_ORDERS, ENDLESS, InputImage, open_images
 
 REMEMBERED = 8  # vocabularies of an inferencer whose embeddings stay in memory
 BUILDING = threading.Lock()  # MMEngine's default scope is one for the whole process
-Names = Union[str, Path, Sequence[str], None]
+T = TypeVar('T')
+Names = Union[str, Path, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,14 @@ class KDEOVInferencer:
         Raises:
             ValueError, FileNotFoundError: Bad names, templates or embeddings.
         """
-        templates = tuple(templates) if isinstance(templates, (list, tuple)) else templates
+        if templates is not None and not isinstance(templates, str):
+            templates = tuple(templates)
         vocabulary = Vocabulary(read_vocabulary(names), templates, embeddings)
         self._texts(vocabulary)
         self._vocabulary = vocabulary
 
-    def classify(self, images: Any, names: Names = None, top: int = 5, scale: float = 100., stream: bool = False
-                 ) -> Union[Results[ClassificationResult], Iterator[ClassificationResult]]:
+    def classify(self, images: Any, names: Optional[Names] = None, top: int = 5, scale: float = 100.,
+                 stream: bool = False) -> Union[Results[ClassificationResult], Iterator[ClassificationResult]]:
         """Name whole images.
 
         Args:
@@ -134,9 +136,10 @@ class KDEOVInferencer:
             return [ClassificationResult(image, [vocabulary.names[k] for k in order], row[order])
                     for image, order, row in zip(batch, best, shares)]
 
-        return self._run(images, step, stream)
+        results = self._results(images, step, stream)
+        return results if stream else Results(results)
 
-    def detect(self, images: Any, names: Names = None, score_threshold: float = 0.3, stream: bool = False
+    def detect(self, images: Any, names: Optional[Names] = None, score_threshold: float = 0.3, stream: bool = False
                ) -> Union[Results[DetectionResult], Iterator[DetectionResult]]:
         """Find the names of a vocabulary in images.
 
@@ -153,16 +156,17 @@ class KDEOVInferencer:
             raise ValueError(f'score_threshold: must be from 0 to 1, got {score_threshold}')
         vocabulary = self._choose(names)
         folded = self.backend.folded == list(vocabulary.names) and vocabulary.embeddings is None
-        texts = None if folded else self._texts(vocabulary)
+        texts, words = None if folded else self._texts(vocabulary), list(vocabulary.names)
 
         def step(batch: List[InputImage], pixels: List[np.ndarray]) -> List[DetectionResult]:
             prepared = [self.backend.prepare(image) for image in pixels]
             with self._lock:
-                found = self.backend.detect(prepared, vocabulary.names, texts, score_threshold)
-            return [DetectionResult(image, *array.shape[:2], *parts, list(vocabulary.names))
-                    for image, array, parts in zip(batch, pixels, found)]
+                found = self.backend.detect(prepared, words, texts, score_threshold)
+            return [DetectionResult(image, array.shape[0], array.shape[1], boxes, scores, labels, words)
+                    for image, array, (boxes, scores, labels) in zip(batch, pixels, found)]
 
-        return self._run(images, step, stream)
+        results = self._results(images, step, stream)
+        return results if stream else Results(results)
 
     def embed(self, images: Any, stream: bool = False) -> Union[EmbeddingResult, Iterator[EmbeddingResult]]:
         """Embed images, for :meth:`search` or a database of your own.
@@ -171,14 +175,7 @@ class KDEOVInferencer:
             images: See the class.
             stream: Whether to return an iterator over the results of each batch in place of one result for all.
         """
-        def step(batch: List[InputImage], pixels: List[np.ndarray]) -> List[EmbeddingResult]:
-            return [EmbeddingResult(batch, self._embed(pixels))]
-
-        if stream:
-            return self._run(images, step, True)
-        parts = self._run(images, step, False)
-        return EmbeddingResult([image for part in parts for image in part.images], np.concatenate(
-            [np.zeros((0, self.backend.embed_dims), np.float32), *(part.embeddings for part in parts)]))
+        return self._embed_stream(images) if stream else self._embed_all(images)
 
     def search(self, query: Union[str, Path, Image.Image, np.ndarray], images: Any, top: int = 10) -> SearchResult:
         """Find the images that fit a query.
@@ -198,7 +195,7 @@ class KDEOVInferencer:
         store = open_index(images)
         if store is not None:
             return SearchResult.from_index(told, store.search(vector, top))
-        embedded = images if isinstance(images, EmbeddingResult) else self.embed(images)
+        embedded = images if isinstance(images, EmbeddingResult) else self._embed_all(images)
         if embedded.embeddings.shape[1:] != vector.shape:
             raise ValueError(f'images: embeddings of shape {list(embedded.embeddings.shape)} are not of this model, '
                              f'whose dimension is {len(vector)}')
@@ -206,7 +203,7 @@ class KDEOVInferencer:
         best = np.argsort(-scores, kind='stable')[:top]
         return SearchResult(told, [Match(embedded.images[k], float(scores[k])) for k in best])
 
-    def _choose(self, names: Names) -> Vocabulary:
+    def _choose(self, names: Optional[Names]) -> Vocabulary:
         """The vocabulary that a call is for."""
         if names is not None:
             return Vocabulary(read_vocabulary(names))
@@ -230,6 +227,19 @@ class KDEOVInferencer:
         with self._lock:
             return self.backend.embed(prepared)
 
+    def _embed_stream(self, images: Any, stream: bool = True) -> Iterator[EmbeddingResult]:
+        """A result for each batch."""
+        def step(batch: List[InputImage], pixels: List[np.ndarray]) -> List[EmbeddingResult]:
+            return [EmbeddingResult(batch, self._embed(pixels))]
+
+        return self._results(images, step, stream)
+
+    def _embed_all(self, images: Any) -> EmbeddingResult:
+        """One result for all images."""
+        parts = list(self._embed_stream(images, stream=False))
+        return EmbeddingResult([image for part in parts for image in part.images], np.concatenate(
+            [np.zeros((0, self.backend.embed_dims), np.float32), *(part.embeddings for part in parts)]))
+
     def _embed_query(self, query: Any) -> Tuple[str, np.ndarray]:
         """A query in words, and its embedding ``[D]``."""
         if isinstance(query, str):
@@ -242,17 +252,21 @@ class KDEOVInferencer:
             raise ValueError(f'query: expected words or one image, got {len(images)} images')
         return images[0].name, self._embed([images[0].read()])[0]
 
-    def _run(self, images: Any, step: Callable, stream: bool) -> Any:
-        """Do a step with each batch of images; see :meth:`classify`."""
-        found, number = open_images(images, self.channel_order)
-        if stream:
-            return self._results(found, number, step)
-        if number == ENDLESS:
-            raise ValueError('images: a camera never ends; give stream=True, and take the results one by one')
-        return Results(self._results(found, number, step))
+    def _results(self, images: Any, step: Callable[[List[InputImage], List[np.ndarray]], List[T]], stream: bool
+                 ) -> Iterator[T]:
+        """The results of a step, batch after batch; the images are opened at once.
 
-    def _results(self, images: Iterator[InputImage], number: Optional[float], step: Callable) -> Iterator:
-        """The results of a step, batch after batch."""
+        Raises:
+            ValueError: The images never end, and no stream is asked for.
+        """
+        found, number = open_images(images, self.channel_order)
+        if number == ENDLESS and not stream:
+            raise ValueError('images: a camera never ends; give stream=True, and take the results one by one')
+        return self._batches(found, number, step)
+
+    def _batches(self, images: Iterator[InputImage], number: Optional[float],
+                 step: Callable[[List[InputImage], List[np.ndarray]], List[T]]) -> Iterator[T]:
+        """See :meth:`_results`."""
         if self.show_progress:
             images = iter(track(images, 'Images', None if number == ENDLESS else number, console=Console(stderr=True)))
         while batch := list(islice(images, self.batch_size)):

@@ -1,9 +1,10 @@
 """What the inferencer returns: plain data, with ways into pandas, supervision, COCO's format and pictures."""
 import io
 import tempfile
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Generic, List, TypeVar, Union
+from typing import Any, Dict, Generic, List, Tuple, TypeVar, Union
 
 import numpy as np
 from PIL import Image
@@ -34,8 +35,20 @@ def drawable(image: InputImage) -> Union[str, io.BytesIO]:
     return file
 
 
-class Result:
-    """What every result can do. A subclass has ``draw(path)``, ``rows()`` and ``to_dict()``."""
+class Result(ABC):
+    """What every result can do."""
+
+    @abstractmethod
+    def draw(self, path: Path) -> Path:
+        """Write a picture."""
+
+    @abstractmethod
+    def rows(self) -> List[Dict[str, Any]]:
+        """One line for each answer."""
+
+    @abstractmethod
+    def to_dict(self) -> Dict[str, Any]:
+        """For JSON."""
 
     def save(self, path: Union[str, Path]) -> Path:
         """Write a picture; the suffix, such as ``.png`` or ``.jpg``, chooses its format."""
@@ -53,8 +66,14 @@ class Result:
         return need('pandas').DataFrame(self.rows())
 
 
+class ImageResult(Result):
+    """A result of one image."""
+
+    image: InputImage
+
+
 @dataclass
-class DetectionResult(Result):
+class DetectionResult(ImageResult):
     """What was found in an image, best first.
 
     Attributes:
@@ -114,7 +133,7 @@ class DetectionResult(Result):
 
 
 @dataclass
-class ClassificationResult(Result):
+class ClassificationResult(ImageResult):
     """The names that fit a whole image best, best first.
 
     Attributes:
@@ -224,7 +243,7 @@ class EmbeddingResult:
         return path
 
 
-R = TypeVar('R', bound=Result)
+R = TypeVar('R', bound=ImageResult)
 
 
 class Results(List[R], Generic[R]):
@@ -245,15 +264,17 @@ class Results(List[R], Generic[R]):
         Raises:
             ValueError: They are no detections, or of different vocabularies.
         """
-        if not all(isinstance(result, DetectionResult) for result in self):
-            raise ValueError("to_coco: only detections have boxes; use to_pandas or to_dicts")
-        vocabularies = {tuple(result.vocabulary) for result in self}
+        detections = [result for result in self if isinstance(result, DetectionResult)]
+        if len(detections) < len(self):
+            raise ValueError('to_coco: only detections have boxes; use to_pandas or to_dicts')
+        vocabularies = {tuple(result.vocabulary) for result in detections}
         if len(vocabularies) > 1:
             raise ValueError(f'to_coco: the results are of {len(vocabularies)} different vocabularies; write one file '
                              'each')
-        names = next(iter(vocabularies), ())
-        content = dict(images=[], categories=[dict(id=i, name=name) for i, name in enumerate(names)], annotations=[])
-        for result in self:
+        names: Tuple[str, ...] = next(iter(vocabularies), ())
+        categories = [dict(id=i, name=name) for i, name in enumerate(names)]
+        content: Dict[str, list] = dict(images=[], categories=categories, annotations=[])
+        for result in detections:
             add_to_coco(content, result)
         return content
 

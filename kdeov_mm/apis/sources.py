@@ -43,13 +43,14 @@ class InputImage:
         """
         if self.pixels is not None:
             return self.pixels
-        defect = image_defect(self.path)
+        path = str(self.path)
+        defect = image_defect(path)
         if defect:
-            raise BrokenImageError(f'image {self.path}: {defect}')
+            raise BrokenImageError(f'image {path}: {defect}')
         try:
-            return np.ascontiguousarray(decode_image(Path(self.path).read_bytes())[0][..., ::-1])
+            return np.ascontiguousarray(decode_image(Path(path).read_bytes())[0][..., ::-1])
         except BrokenImageError as error:
-            raise BrokenImageError(f'image {self.path}: {error}') from error
+            raise BrokenImageError(f'image {path}: {error}') from error
 
 
 Found = Tuple[Iterator[InputImage], Optional[float]]
@@ -121,8 +122,8 @@ def open_part(images: Any, channel_order: str) -> Found:
         return (InputImage('', pixels=each) for each in pixels), len(pixels)
     if isinstance(images, (list, tuple)):
         parts = [open_part(item, channel_order) for item in images]
-        numbers = [number for _, number in parts]
-        return chain.from_iterable(part for part, _ in parts), None if None in numbers else sum(numbers)
+        known = [number for _, number in parts if number is not None]
+        return chain.from_iterable(part for part, _ in parts), sum(known) if len(known) == len(parts) else None
     if isinstance(images, Iterable) and not isinstance(images, (bytes, dict)):
         return chain.from_iterable(open_part(item, channel_order)[0] for item in images), None
     raise TypeError('images: expected a path, a camera\'s number, a Pillow image, an array, a tensor, or an iterable '
