@@ -102,7 +102,7 @@ fit a text, or another image.
     search.add_argument('--picture', metavar='FILE', help='draw them')
     add_model(search)
 
-    for name, (script, about, example) in TOOLS.items():
+    for name, (_, about, example) in TOOLS.items():
         commands.add_parser(name, add_help=False, prefix_chars='\0', help=f'{about}; such as: {example}')\
             .add_argument('rest', nargs=argparse.REMAINDER)
     return parser

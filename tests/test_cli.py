@@ -152,7 +152,8 @@ def stub_tool(monkeypatch, tmp_path):
     (tmp_path / 'tools').mkdir()
     for script, *_ in TOOLS.values():
         (tmp_path / 'tools' / script).write_text(
-            'import sys\ndef main():\n    print("begin")\n    if "value" in sys.argv:\n        return dict(args=sys.argv)')
+            'import sys\n\ndef main():\n    print("begin")\n'
+            '    return {"args": sys.argv} if "value" in sys.argv else None')
     monkeypatch.setattr('kdeov_mm.cli.index_root', lambda: tmp_path)
 
 

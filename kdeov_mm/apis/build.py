@@ -223,10 +223,13 @@ def fit_alignment(model: ImageTextModel, dataloader: Iterable[Tuple[Tensor, Sequ
     wrapper = packaged_config('kdeov_yolov8n.py').optim_wrapper
     wrapper.optimizer.lr = lr
     optimizer = build_optim_wrapper(model.student, wrapper)
+    loss = model.student.loss_image
+    if loss is None:
+        raise ValueError('model: its student has no loss_image; take one of build_kdeov')
     model.train()
     history = []
     for _ in range(epochs):
-        steps = [fit_step(model, teacher, optimizer, images, captions) for images, captions in dataloader]
+        steps = [fit_step(model, teacher, loss, optimizer, images, captions) for images, captions in dataloader]
         if not steps:
             raise ValueError('dataloader: it gave no batch')
         history.append({name: float(np.mean([step[name] for step in steps])) for name in steps[0]})
@@ -234,7 +237,7 @@ def fit_alignment(model: ImageTextModel, dataloader: Iterable[Tuple[Tensor, Sequ
     return history
 
 
-def fit_step(model: ImageTextModel, teacher: OpenCLIPTeacher, optimizer: Any, images: Tensor,
+def fit_step(model: ImageTextModel, teacher: OpenCLIPTeacher, loss: nn.Module, optimizer: Any, images: Tensor,
              captions: Sequence[str]) -> Dict[str, float]:
     """One step of :func:`fit_alignment`."""
     if len(images) != len(captions) or len(images) < 2:
@@ -243,9 +246,8 @@ def fit_step(model: ImageTextModel, teacher: OpenCLIPTeacher, optimizer: Any, im
     images = to_unit(images).to(model.device)
     distinct = list(dict.fromkeys(captions))
     texts = model.encode_text(distinct)
-    losses = model.student.loss_image(
-        model.encode_image(images), texts, list(teacher.encode_image(images)),
-        [texts[distinct.index(caption)] for caption in captions])
-    loss, logged = model.student.parse_losses(losses)
-    optimizer.update_params(loss)
+    rows = [texts[distinct.index(caption)] for caption in captions]
+    losses = loss(model.encode_image(images), texts, list(teacher.encode_image(images)), rows)
+    total, logged = model.student.parse_losses(losses)
+    optimizer.update_params(total)
     return {name: float(value.detach()) for name, value in logged.items()}
