@@ -5,7 +5,8 @@ _base_ = './kdeov_yolov8n_pretrain.py'
 teacher = dict(type='OpenCLIPTeacher', **_base_.clip_model)
 train_dataloader = dict(
     dataset=dict(
-        _delete_=True, type='CachedTeacherDataset', dataset=_base_.train_dataset, store=_base_.data_root + 'teacher_store',
+        _delete_=True, type='CachedTeacherDataset', dataset=_base_.train_dataset,
+        store=_base_.data_root + 'teacher_store',
         teacher=teacher, text_encoder=_base_.text_encoder))
 custom_hooks = [
     dict(type='VocabularyHook', text_encoder=_base_.text_encoder),

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Iterator, List, NamedTuple
 from unittest import mock
 
+from kdeov.__main__ import TOOLS, parse as parse_kdeov
 from kdeov_mm.utils import load_config
+from kdeov_mm.utils.model_index import read_index
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
@@ -132,7 +134,17 @@ def parse(path: Path, words: List[str]) -> argparse.Namespace:
 
 
 def check_kdeov(words: List[str]) -> None:
-    """Let the command line ``kdeov`` parse its arguments, where it is there."""
-    path = ROOT / 'kdeov_mm' / 'cli.py'
-    if path.is_file() and '--help' not in words:
-        parse(path, words)
+    """Let ``kdeov`` parse its arguments, and a command that is a script of ``tools/`` that script."""
+    if '--help' in words or '--version' in words:
+        return
+    try:
+        args = parse_kdeov(words)
+    except SystemExit as error:
+        raise AssertionError(f'kdeov does not take {" ".join(words)}') from error
+    if args.command in TOOLS:
+        rest = list(args.rest)
+        if rest and rest[0] in (models := read_index()):
+            rest[0] = models[rest[0]].config
+            if args.command in ('test', 'export') and (len(rest) == 1 or rest[1].startswith('-')):
+                rest.insert(1, 'WEIGHTS')
+        check_tool(ROOT / 'tools' / TOOLS[args.command][0], rest)

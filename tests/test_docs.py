@@ -26,6 +26,7 @@ def test_commands_are_found():
     ('python tools/train.py configs/absent.py', 'configs/absent.py does not exist'),
     ('python tools/train.py configs/kdeov_yolov8n.py --no-such-option', 'train.py does not take'),
     ('python tools/absent.py', 'absent.py does not exist'),
+    ('kdeov absent images', 'kdeov does not take absent images'),
     ('make absent', 'the Makefile has no absent'),
     ('mim absent kdeov_mm', 'mim has no command absent'),
     ('pip install kdeov_mm[absent]', 'setup.py has no extra absent'),

@@ -68,7 +68,7 @@ def test_compares_and_resumes(run, trained, tmp_path):
         assert cost['image_size'] == [64, 64] and cost['embed_p95_ms'] >= cost['embed_ms'] > 0
         assert 2e6 < cost['parameters'] < 7e6 and cost['gflops'] > 0
     text = (tmp_path / 'out' / 'compare.md').read_text()
-    lines = [line for line in text.splitlines() if line.startswith('| yolo | 0') or line.startswith('| yolo | <')]
+    lines = [line for line in text.splitlines() if line.startswith(('| yolo | 0', '| yolo | <'))]
     assert len(lines) == 1 and lines[0].endswith('| – |'), 'vanilla YOLO does not classify'
     assert (tmp_path / 'out' / 'compare.png').stat().st_size > 5000
 

@@ -136,7 +136,8 @@ def main(args: List[str] = None) -> None:
                 kept = quantize(path, load_inputs(calibration[:MOST_CALIBRATION], runtime), files[-1],
                                 model.texts.numpy() if kind == 'open_detector' else None)
             for file in files:
-                told = check(Runtime(file), model, list(load_inputs(checked[:MOST_CHECKED], runtime))) if checked else ''
+                told = check(
+                    Runtime(file), model, list(load_inputs(checked[:MOST_CHECKED], runtime))) if checked else ''
                 print(f'{file}: {file.stat().st_size / 2**20:.1f} MiB' + (told and f'; {told}'))
             if calibration:
                 print(f'{files[-1]}: left in float are')

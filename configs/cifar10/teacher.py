@@ -7,7 +7,8 @@ max_epochs = 12
 model = dict(
     type='OpenCLIPDualEncoder',
     model_name='kdeov-shapes',  # an architecture; it starts from random weights
-    data_preprocessor=dict(type='mmdet.DetDataPreprocessor', mean=[0., 0., 0.], std=[255., 255., 255.], bgr_to_rgb=True))
+    data_preprocessor=dict(
+        type='mmdet.DetDataPreprocessor', mean=[0., 0., 0.], std=[255., 255., 255.], bgr_to_rgb=True))
 
 train_dataloader = dict(
     batch_size=128,

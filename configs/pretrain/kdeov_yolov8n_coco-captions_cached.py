@@ -1,11 +1,13 @@
 # The same from the teacher's stored embeddings (docs/teacher_cache.md). Write them first:
-#   python tools/cache_teacher.py configs/pretrain/kdeov_yolov8n_coco-captions.py data/coco/teacher_store --views 8 --workers 8
+#   python tools/cache_teacher.py configs/pretrain/kdeov_yolov8n_coco-captions.py data/coco/teacher_store \
+#       --views 8 --workers 8
 _base_ = './kdeov_yolov8n_coco-captions.py'
 
 teacher = dict(type='OpenCLIPTeacher', **_base_.clip_model)
 train_dataloader = dict(
     dataset=dict(
-        _delete_=True, type='CachedTeacherDataset', dataset=_base_.train_dataset, store=_base_.data_root + 'teacher_store',
+        _delete_=True, type='CachedTeacherDataset', dataset=_base_.train_dataset,
+        store=_base_.data_root + 'teacher_store',
         teacher=teacher, text_encoder=_base_.text_encoder))
 custom_hooks = [
     dict(

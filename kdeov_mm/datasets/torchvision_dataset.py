@@ -34,8 +34,9 @@ class TorchvisionDataset(Dataset):
         classes: Names in the order of the labels, or a file of them for ``read_names``. ``imagenet``: OpenCLIP's names
             of ImageNet-1k's classes, for folders named by WordNet id, of which some may be absent. None: the data
             set's own names.
-        captions: A template such as "a photo of a {}." that makes a caption of each image's class name, for the training
-            of a teacher; in the pipeline it is ``captions``, a list. None: no captions, and a student sees no label.
+        captions: A template such as "a photo of a {}." that makes a caption of each image's class name, for the
+            training of a teacher; in the pipeline it is ``captions``, a list. None: no captions, and a student sees no
+            label.
         pipeline: Transforms.
         test_mode: Part of every data set's config; makes no difference here.
 

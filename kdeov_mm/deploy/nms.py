@@ -59,7 +59,8 @@ def batched_nms_onnx(boxes, scores, labels, num_names, iou_threshold, most):
                                                                op.Constant(value_ints=[most])), axis=0)
     images = op.Range(op.Constant(value_int=0), op.Squeeze(batch), op.Constant(value_int=1))
     image_of = op.Gather(rows, op.Constant(value_int=0), axis=1)
-    own = op.Equal(op.Unsqueeze(images, op.Constant(value_ints=[1])), op.Unsqueeze(image_of, op.Constant(value_ints=[0])))
+    own = op.Equal(
+        op.Unsqueeze(images, op.Constant(value_ints=[1])), op.Unsqueeze(image_of, op.Constant(value_ints=[0])))
     ranked, order = op.TopK(op.Where(own, values, op.Constant(value_float=-1.)), op.Constant(value_ints=[most]), axis=1)
     there = op.Greater(ranked, op.Constant(value_float=0.))
     names = op.Gather(op.Gather(rows, op.Constant(value_int=1), axis=1), order, axis=0)

@@ -51,14 +51,14 @@ def quantize(path: Path, images: Iterable[np.ndarray], out: Path, texts: Optiona
              op_types: Optional[Sequence[str]] = None) -> Dict[str, str]:
     """Write a file whose convolutions compute in eight bits: weights for each channel, activations for each tensor.
 
-    In a detector the values between the convolutions stay float; in an image encoder, whose pooled result bears it, they
-    do not (the format is ONNX's QuantizeLinear/DequantizeLinear pairs, which
-    ONNX Runtime, OpenVINO and TensorRT fuse).
+    In a detector the values between the convolutions stay float; in an image encoder, whose pooled result bears it,
+    they do not (the format is ONNX's QuantizeLinear/DequantizeLinear pairs, which ONNX Runtime, OpenVINO and TensorRT
+    fuse).
 
     Args:
         path: A file that tools/export.py wrote; not a text encoder.
-        images: Real inputs to calibrate with, as ``Runtime.preprocess`` gives them, ``[3, H, W]`` each; hundreds, so that
-            what activates a channel most is among them.
+        images: Real inputs to calibrate with, as ``Runtime.preprocess`` gives them, ``[3, H, W]`` each; hundreds, so
+            that what activates a channel most is among them.
         out: The file to write.
         texts: A vocabulary ``[K, D]``, for an ``open_detector``.
         op_types: Operators that compute in eight bits; a transformer's are MatMul and Gemm. Default: see above.

@@ -99,7 +99,8 @@ class Tokenizer:
         """Token ids of one text of any length, without start and end."""
         text = html.unescape(html.unescape(unicodedata.normalize('NFC', text)))
         text = re.sub('[\u2018\u2019]', "'", re.sub('[\u201c\u201d]', '"', text))
-        return [index for word in word_pattern().findall(' '.join(text.split()).lower()) for index in self.encode_word(word)]
+        words = word_pattern().findall(' '.join(text.split()).lower())
+        return [index for word in words for index in self.encode_word(word)]
 
     def _encode_word(self, word: str) -> List[int]:
         if word in ('<start_of_text>', '<end_of_text>'):

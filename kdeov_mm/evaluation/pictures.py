@@ -191,8 +191,8 @@ def retrieval_grid(examples: List[dict], path: Path, title: str = RETRIEVAL_TITL
     """Draw one line for each query: the text, then the images found, best first, hits framed.
 
     Args:
-        examples: ``dict(query, answers=[dict(img_path, score, hit)], rank)``; a path may be an opened file; rank is that
-            of the right image, None where there is none.
+        examples: ``dict(query, answers=[dict(img_path, score, hit)], rank)``; a path may be an opened file; rank is
+            that of the right image, None where there is none.
         path: File to write.
         title: Over the picture.
     """

@@ -9,8 +9,10 @@ from open_clip.tokenizer import SimpleTokenizer, default_bpe
 from kdeov_mm.deploy.text import Tokenizer
 
 TEXTS = [
-    "it's a dog's life, isn't it?? 123 ½ ²x Ⅷ", '“curly” ‘quotes’', 'naïve café über straße', '日本語のテキスト 犬', 'a&amp;b &lt;',
-    '__init__ a_b', 'emoji 😀👍🏽 ok', '', '  spaces\t\n x', '<start_of_text> hi <end_of_text>', 'x' * 300, 'Привет мир',
+    "it's a dog's life, isn't it?? 123 ½ ²x Ⅷ", '“curly” ‘quotes’',
+    'naïve café über straße', '日本語のテキスト 犬', 'a&amp;b &lt;',
+    '__init__ a_b', 'emoji 😀👍🏽 ok', '', '  spaces\t\n x', '<start_of_text> hi <end_of_text>',
+    'x' * 300, 'Привет мир',
     "'S 'LL don'T", 'हिन्दी', "!!! 's ?'re", ' '.join(['word'] * 100), 'e\u0301'
 ]
 

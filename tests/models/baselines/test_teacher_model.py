@@ -9,7 +9,7 @@ import torchvision
 from mmengine.runner import Runner
 from mmyolo.registry import MODELS
 from safetensors.torch import save_file
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from kdeov_mm.models import OpenCLIPTextEncoder, TextBank
 from kdeov_mm.models.clip.prompts import TEMPLATES
