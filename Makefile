@@ -9,7 +9,7 @@ PY = $(VENV)/bin/python
 STAMP = $(VENV)/kdeov_mm.installed
 INCOMPLETE = $(VENV)/kdeov_mm.incomplete
 
-.PHONY: help install demo teacher no-distillation test test-fork coverage clean
+.PHONY: help install demo teacher no-distillation test test-fork coverage docs clean
 
 help:
 	@echo 'make demo       install, then train $(CONFIG) on embedded data and show what it learnt;'
@@ -19,6 +19,7 @@ help:
 	@echo 'make test       install, then run the tests (PYTEST_OPTIONS="-m slow" for those that train)'
 	@echo 'make test-fork  the tests on the maintained fork of OpenMMLab, in .venv-fork'
 	@echo 'make coverage   the tests, with the lines that they do not reach'
+	@echo 'make docs       the documentation as a site, in site/'
 	@echo 'make clean      remove caches and builds; virtual environments, data and work dirs stay'
 	@echo 'VENV=DIR        another virtual environment than .venv;  PYTHON=python3.11 the Python that makes it'
 
@@ -85,6 +86,10 @@ coverage: install
 	$(PY) -m coverage run -m pytest $(PYTEST_OPTIONS)
 	$(PY) -m coverage combine
 	$(PY) -m coverage report
+
+docs: install
+	$(PY) -m pip install --disable-pip-version-check -r requirements/docs.txt
+	$(PY) -m mkdocs build --strict
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .coverage*
