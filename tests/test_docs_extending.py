@@ -40,7 +40,7 @@ def run(example, demo_config, tmp_path):
         demo_config().dump(str(base))
         (tmp_path / 'config.py').write_text(f"_base_ = './base.py'\n{example(name)}")
         cfg = load_config('config.py', work_dir=str(tmp_path / 'run'))
-        cfg.experiment_name = str(tmp_path)
+        cfg.experiment_name = cfg.visualizer.name = tmp_path.name  # runners of one process share what has one name
         runner = Runner.from_cfg(cfg)
         runner.train()
         metrics = runner.test()
