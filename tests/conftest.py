@@ -15,7 +15,9 @@ import kdeov_mm  # noqa: F401
 from kdeov_mm.datasets import ensure_world
 from kdeov_mm.utils import load_config
 
-pytest_plugins = ['classification_fixtures', 'hugging_face_fixtures', 'image_text_fixtures', 'inference_fixtures']
+pytest_plugins = [
+    'browser_fixtures', 'classification_fixtures', 'hugging_face_fixtures', 'image_text_fixtures', 'inference_fixtures'
+]
 
 DEMO = Path(__file__).resolve().parents[1] / 'configs' / 'kdeov_yolov8n.py'
 WORLD = dict(image_size=64, sizes=dict(teacher=8, train=32, val=8, test=16, test_single=16))

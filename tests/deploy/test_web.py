@@ -1,0 +1,252 @@
+"""The page finds in the browser what the runtime finds, tells what it cannot do, and asks nobody else."""
+import base64
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kdeov_mm.deploy import Runtime, read_image
+from kdeov_mm.deploy.agreement import unmatched
+from kdeov_mm.deploy.web import ONNXRUNTIME, PACKAGE, VERSION, npm_package, write_web
+
+PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'web'
+TEST_IMAGES, DEMO_IMAGE = PAGE.parents[1] / 'data' / 'shapes' / 'test', '000000000001'
+NAMES = ['red circle', 'dog', 'a very small cup', 'person', 'striped blue star', 'bus', 'cat']
+both_resizes = pytest.mark.parametrize('detector', ['stretch', 'letterbox'], indirect=True, scope='module')
+SIZES = [(64, 48), (333, 517), (128, 128), (1000, 301), (40, 50), (3, 500)]
+
+
+@pytest.fixture(scope='module')
+def onnxruntime_web():
+    """The unpacked npm package, of KDEOV_ONNXRUNTIME_WEB or the registry."""
+    source = os.environ.get('KDEOV_ONNXRUNTIME_WEB')
+    try:
+        context = npm_package(source and Path(source))
+        folder = context.__enter__()
+    except (FileNotFoundError, ValueError) as error:
+        pytest.skip(str(error))
+    yield folder
+    context.__exit__(None, None, None)
+
+
+@pytest.fixture(scope='module')
+def texts():
+    vectors = np.random.default_rng(3).normal(size=(len(NAMES), 128)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope='module')
+def detector(exported, request, tmp_path_factory):
+    """The random student, with images brought to another size; the parameter is how."""
+    onnx = pytest.importorskip('onnx')
+    model = onnx.load(exported['open_detector'])
+    how = dict(size=[96, 128], resize=getattr(request, 'param', 'letterbox'), pad_value=114)
+    for entry in model.metadata_props:
+        if entry.key == 'preprocessing':
+            entry.value = json.dumps(how)
+    path = tmp_path_factory.mktemp('detector') / 'open_detector.onnx'
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture(scope='module')
+def site(detector, texts, onnxruntime_web, tmp_path_factory):
+    return write_web(tmp_path_factory.mktemp('site') / 'web', PAGE, detector, NAMES, texts, onnxruntime_web,
+                     ['dog', 'red circle'])
+
+
+@pytest.fixture
+def page(site, browser, serve, wait_for):
+    """The opened page with the model loaded; a function that waits for a word in its status line."""
+    browser.get(serve(site))
+
+    def status(word):
+        wait_for(lambda: word in browser.find_element('id', 'status').text, f'no {word!r} in the status line')
+        return browser.find_element('id', 'status').text
+    status('Ready')
+    return status
+
+
+def noise(width, height):
+    """Coarse and fine structure."""
+    rng = np.random.default_rng(width)
+    coarse = Image.fromarray(rng.integers(0, 256, (4, 5, 3), np.uint8)).resize((width, height))
+    return Image.fromarray((np.asarray(coarse) * 0.8 + rng.integers(0, 51, (height, width, 3))).astype(np.uint8))
+
+
+def pick(browser, path, names=None):
+    if names is not None:
+        field = browser.find_element('id', 'names')
+        field.clear()
+        field.send_keys(names)
+    browser.find_element('id', 'file').send_keys(str(path))
+
+
+def shown(browser):
+    """The detections in the page's table."""
+    rows = browser.execute_script("return [...document.querySelectorAll('#found tbody tr')].map(r => r.dataset.found)")
+    return [json.loads(row) for row in rows]
+
+
+def as_arrays(found, names):
+    return dict(boxes=np.array([item['box'] for item in found]).reshape(-1, 4),
+                scores=np.array([item['score'] for item in found]),
+                labels=np.array([names.index(item['name']) for item in found], dtype=int))
+
+
+@both_resizes
+def test_the_same_pixels_go_in(site, detector, page, browser):
+    runtime = Runtime(detector)
+    script = """
+        const [url, how, done] = arguments;
+        const [{ readImage }, { place }] = await Promise.all([import('/app.js'), import('/preprocess.js')]);
+        const image = await readImage(await (await fetch(url)).blob());
+        const { input, scale, shift } = place(image, how);
+        let bytes = '';
+        for (const byte of new Uint8Array(input.buffer)) bytes += String.fromCharCode(byte);
+        done({ input: btoa(bytes), scale, shift });"""
+    for size in SIZES:
+        noise(*size).save(site / 'probe.png')
+        found = browser.execute_async_script(f'(async () => {{{script}}}).apply(null, arguments)', f'/probe.png?{size}',
+                                             runtime.preprocessing)
+        expected, scale, shift = runtime.place(read_image(site / 'probe.png'))
+        pixels = np.frombuffer(base64.b64decode(found['input']), np.float32).reshape(expected.shape)
+        np.testing.assert_array_equal(pixels, expected, err_msg=str(size))
+        np.testing.assert_allclose(found['scale'] + found['shift'], [*scale, *shift], rtol=1e-6)
+
+
+@both_resizes
+def test_the_same_boxes_come_out(detector, texts, page, browser, tmp_path, tiny_world):
+    runtime, rows = Runtime(detector), [5, 2, 0]
+    names = [NAMES[row] for row in rows]
+    noise(333, 250).save(tmp_path / 'noise.png')
+    noise(90, 160).save(tmp_path / 'noise.webp', lossless=True)
+    jpeg = sorted((tiny_world / 'test').glob('*.jpg'))[0]
+    for path in (tmp_path / 'noise.png', tmp_path / 'noise.webp', jpeg):
+        browser.execute_script("document.getElementById('status').textContent = ''")
+        pick(browser, path, 'bus, A very_small  cup\nred circle\nbus')
+        image = read_image(path)
+        expected, = runtime.detect([image], names, texts[rows], score_threshold=0.3)
+        text = page('found in')
+        assert f'{len(expected.scores)} found in {image.shape[1]} × {image.shape[0]} pixels' in text and ' ms ' in text
+        assert len(expected.scores) > 3
+        assert unmatched(as_arrays(shown(browser), names), vars(expected)) == 0
+
+
+def test_unknown_names_are_told_and_left_out(page, browser, tmp_path):
+    noise(60, 60).save(tmp_path / 'a.png')
+    pick(browser, tmp_path / 'a.png', 'zebra\ndogs\ncat')
+    page('found in')
+    told = browser.find_element('id', 'unknown').text
+    assert 'does not know “zebra”, and leaves it out.' in told and '“dogs”' in told and 'it knows “dog”' in told
+    assert {item['name'] for item in shown(browser)} == {'cat'}
+    browser.find_element('id', 'names').clear()
+    browser.find_element('id', 'detect').click()
+    page('Give at least one name')
+
+
+def test_least_score(page, browser, tmp_path):
+    noise(60, 60).save(tmp_path / 'a.png')
+    pick(browser, tmp_path / 'a.png', 'cat\ndog')
+    page('found in')
+    scores = sorted(item['score'] for item in shown(browser))
+    middle = round(scores[len(scores) // 2], 2)
+    browser.execute_script("""
+        const slider = document.getElementById('threshold');
+        slider.value = arguments[0];
+        slider.dispatchEvent(new Event('input'));
+        slider.dispatchEvent(new Event('change'));""", middle)
+    expected = [score for score in scores if score >= middle]
+    page(f'{len(expected)} found in')
+    assert sorted(item['score'] for item in shown(browser)) == expected and len(expected) < len(scores)
+
+
+def test_the_camera(page, browser):
+    browser.find_element('id', 'camera').click()
+    capture = browser.find_element('id', 'capture')
+    page('Ready')
+    browser.execute_async_script("""
+        const done = arguments[0];
+        const wait = () => document.getElementById('capture').disabled ? setTimeout(wait, 50) : done();
+        wait();""")
+    capture.click()
+    assert '640 × 480 pixels' in page('480 pixels')
+    browser.find_element('id', 'camera').click()
+    assert not capture.is_enabled()
+
+
+def test_a_broken_file_is_told(page, browser, tmp_path):
+    (tmp_path / 'broken.jpg').write_bytes(b'no image')
+    pick(browser, tmp_path / 'broken.jpg')
+    page('broken.jpg is not an image')
+
+
+def test_nobody_else_is_asked(site, browser, serve, wait_for, requested):
+    url = serve(site)
+    browser.get(url)
+    wait_for(lambda: 'Ready' in browser.find_element('id', 'status').text, 'not ready')
+    urls = [entry for entry in requested() if entry.startswith('http')]
+    assert len(urls) >= 8 and all(entry.startswith(url) for entry in urls)
+    assert [entry for entry in browser.get_log('browser') if entry['level'] == 'SEVERE'] == []
+
+
+@pytest.mark.slow
+def test_the_demo(demo_student, export_all, onnxruntime_web, browser, serve, wait_for, screenshot, tmp_path):
+    files = export_all(demo_student)
+    names, texts = demo_student.vocabulary, demo_student.texts.numpy()
+    site = write_web(tmp_path / 'web', PAGE, files['open_detector'], names, texts, onnxruntime_web, names)
+    path, = TEST_IMAGES.glob(f'{DEMO_IMAGE}.jpg')
+    browser.get(serve(site))
+    pick(browser, path)
+    wait_for(lambda: 'found in' in browser.find_element('id', 'status').text, 'nothing found')
+    expected, = Runtime(files['open_detector']).detect([read_image(path)], names, texts, score_threshold=0.3)
+    assert len(expected.scores) >= 2
+    assert unmatched(as_arrays(shown(browser), names), vars(expected)) == 0
+    screenshot('web_page')
+
+
+def package(folder, version=VERSION):
+    """What write_web takes of the npm package, without its content."""
+    (folder / 'dist').mkdir(parents=True)
+    (folder / 'package.json').write_text(json.dumps(dict(name=PACKAGE, version=version)))
+    for name in ONNXRUNTIME:
+        (folder / 'dist' / name).write_text('')
+    return folder
+
+
+def test_what_is_refused(exported, texts, tmp_path):
+    good = package(tmp_path / 'good')
+
+    def write(**changes):
+        return write_web(**dict(dict(out_dir=tmp_path / 'web', page=PAGE, detector=exported['open_detector'],
+                                     names=NAMES, texts=texts, onnxruntime=good), **changes))
+    with pytest.raises(ValueError, match='holds onnxruntime-web 1.2.3, but the page needs version'):
+        write(onnxruntime=package(tmp_path / 'old', '1.2.3'))
+    with pytest.raises(FileNotFoundError, match='npm install onnxruntime-web@'):
+        write(onnxruntime=tmp_path)
+    with pytest.raises(ValueError, match="examples: .'zebra'. are not among the 7 names"):
+        write(examples=['zebra'])
+    with pytest.raises(ValueError, match='kind open_detector'):
+        write(detector=exported['detector'])
+    with pytest.raises(ValueError, match=r'expected finite embeddings \[7, 128\], got \[6, 128\]'):
+        write(texts=texts[1:])
+    assert not (tmp_path / 'web').exists()
+    (good / 'dist' / ONNXRUNTIME[0]).unlink()
+    with pytest.raises(FileNotFoundError, match=ONNXRUNTIME[0]):
+        write()
+
+
+def test_package_from_an_archive(tmp_path):
+    package(tmp_path / 'all' / 'package')
+    archive = shutil.make_archive(tmp_path / 'a', 'gztar', tmp_path / 'all')
+    with npm_package(Path(archive)) as folder:
+        assert json.loads((folder / 'package.json').read_text())['version'] == VERSION
+    (tmp_path / 'no.tgz').write_text('no archive')
+    with pytest.raises(ValueError, match='no.tgz is no archive of npm'), npm_package(tmp_path / 'no.tgz'):
+        pass
+    with pytest.raises(FileNotFoundError, match='missing.tgz'), npm_package(tmp_path / 'missing.tgz'):
+        pass
