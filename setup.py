@@ -6,7 +6,8 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-EXTRAS = ('tests', 'webdataset', 'huggingface', 'deploy', 'search', 'distributed', 'api')  # of requirements/{name}.txt
+# Each is requirements/{name}.txt.
+EXTRAS = ('tests', 'webdataset', 'huggingface', 'deploy', 'search', 'distributed', 'api', 'demo')
 MIM_FILES = ('configs', 'tools', 'model-index.yml')  # what OpenMIM looks for in kdeov_mm/.mim
 
 

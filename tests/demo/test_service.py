@@ -1,0 +1,102 @@
+"""What the tabs show, and what they refuse."""
+import io
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kdeov_mm.demo import Demo, Limits
+from kdeov_mm.demo.uploads import read_upload, read_words
+
+
+def test_detect(demo, half_red):
+    found = demo.detect(half_red, 'blue, red', 0.3)
+    assert found.rows == [['red', 0.6, '0, 0, 30, 40', 'red', 1.0]]
+    assert found.summary.startswith('1 found in 60 x 40 pixels: ') and 'teacher' in found.summary
+    assert found.picture.size == (640, 427)
+    pixels = np.asarray(found.picture)
+    assert (pixels[100:400, 0] == (0x3c, 0xb4, 0x4b)).all()  # the box's left side, in the second name's colour
+    assert (pixels[100:400, 350:] == (0, 0, 250)).all()
+    nothing = demo.detect(half_red, 'blue, red', 0.7)
+    assert nothing.rows == [] and nothing.summary.startswith('Nothing found')
+
+
+def test_without_a_teacher(colours, half_red):
+    demo = Demo(colours)
+    assert demo.detect(half_red, 'blue, red', 0.3).rows == [['red', 0.6, '0, 0, 30, 40']]
+    assert demo.detect(half_red, 'blue, red', 0.3).teacher_picture is None
+    assert demo.classify(half_red, 'blue, red').teacher is None
+
+
+def test_classify(demo, half_red):
+    found = demo.classify(half_red, 'blue\ngreen\nred')
+    cosines = np.array([125, 0, 127.5]) / np.hypot(125, 127.5)
+    expected = np.exp(100 * cosines) / np.exp(100 * cosines).sum()
+    np.testing.assert_allclose([found.student[name] for name in ('blue', 'green', 'red')], expected, rtol=1e-4)
+    assert found.teacher == pytest.approx(found.student) and 'teacher' in found.summary
+
+
+def test_search(colours, half_red):
+    asked = []
+    content = io.BytesIO()
+    Image.new('RGB', (8, 6), 'red').save(content, 'JPEG')
+    rows = [dict(path='/somewhere/secret/a.jpg', score=0.5, thumbnail=content.getvalue()),
+            dict(path='/somewhere/secret/b.jpg', score=0.25, thumbnail=b'')]
+
+    class Store:
+        def search(self, vector, number):
+            asked.append((vector.tolist(), number))
+            return rows
+
+        def __len__(self):
+            return 7
+    demo = Demo(colours, Store())
+    found = demo.search('blue')
+    assert asked == [([0, 0, 1], 12)] and found.summary.startswith('2 of 7 images: ')
+    assert [caption for _, caption in found.images] == ['0.500 a.jpg', '0.250 b.jpg']  # not where the folder is
+    assert found.images[0][0].size == (8, 6)
+    demo.search('', half_red, 3)
+    assert asked[1][1] == 3 and asked[1][0][0] == pytest.approx(np.hypot(1, 0) * 127.5 / np.hypot(125, 127.5), abs=1e-3)
+    with pytest.raises(ValueError, match='whoever started this demo gave none'):
+        Demo(colours).search('blue')
+    with pytest.raises(ValueError, match='Give some words'):
+        demo.search('  ')
+
+
+def test_a_kind_of_file_is_missing(colours):
+    def need(kind):
+        raise ValueError(kind)
+    with pytest.raises(ValueError, match='image_encoder'):
+        Demo(SimpleNamespace(need=need))
+
+
+def test_words():
+    limits = Limits(names=3, characters=10)
+    assert read_words(' red circle,dog\n\ndog ,', limits) == ['red circle', 'dog']
+    for text, message in (('', 'at least one name'), (None, 'at least one name'), ('a,b,c,d', '4 names; at most 3'),
+                          ('a' * 11, '11 characters; at most 10')):
+        with pytest.raises(ValueError, match=message):
+            read_words(text, limits)
+
+
+def test_uploads(tmp_path, half_red):
+    image = read_upload(half_red, Limits())
+    assert image.shape == (40, 60, 3) and image[0, 0].tolist() == [255, 0, 0]
+    bomb = tmp_path / 'bomb.png'
+    Image.new('1', (30_000, 20_000)).save(bomb)
+    script, postscript, cut = tmp_path / 'a.jpg', tmp_path / 'a.png', tmp_path / 'cut.png'
+    script.write_text('import os')
+    postscript.write_text('%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n')
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    noise.save(cut)
+    cut.write_bytes(cut.read_bytes()[:3000])
+    for path, message in ((None, 'Give an image'), (str(bomb), '30000 x 20000 pixels; at most 50 million|no image'),
+                          (str(script), 'no image that can be read'), (str(postscript), 'no image that can be read'),
+                          (str(cut), 'damaged')):
+        with pytest.raises(ValueError, match=message):
+            read_upload(path, Limits())
+    with pytest.raises(ValueError, match='MiB; at most'):
+        read_upload(half_red, Limits(bytes=20))
+    with pytest.raises(ValueError, match='60 x 40 pixels; at most 0.002'):
+        read_upload(half_red, Limits(pixels=2000))
