@@ -75,8 +75,9 @@ class Runtime:
             if kind in self.sessions:
                 raise ValueError(f'{path}: a second {kind}; give one file of each kind')
             self.sessions[kind], self.metadata[kind] = session, session.get_modelmeta().custom_metadata_map
-        for key in ('text_space', 'embed_dims'):
-            values = {kind: data[key] for kind, data in self.metadata.items() if key in data}
+        for key in ('text_space', 'embed_dims', 'checkpoint_sha256'):
+            values = {kind: data[key] for kind, data in self.metadata.items() if key in data
+                      and (key, kind) != ('checkpoint_sha256', 'text_encoder')}  # one serves all students of a teacher
             if len(set(values.values())) > 1:
                 raise ValueError(f'the files belong to different models: their {key} are {values}')
         self.preprocessing = next((json.loads(data['preprocessing']) for data in self.metadata.values()
