@@ -1,125 +1,42 @@
-"""What the deployed networks cost beside other people's, in one run, in turns (docs/deploy.md).
+"""What the deployed networks cost beside other people's, in one run, in turns (docs/benchmark.md).
 
+    python tools/benchmark.py --prepare-only       # writes the networks' files, once
     python tools/benchmark.py                      # every engine there is, batches of 1, 8 and 64
     python tools/benchmark.py --engines ort_fp32 ort_int8 --batch-sizes 1 --models KDEOV "CLIP ViT-B/32"
+
+What is measured is kept in --out-dir: a second call goes on where the first one ended.
 """
 import argparse
 import json
 import sys
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import onnxruntime
-import open_clip
 import torch
-import torch.nn.functional as F
 from kdeov_mm.deploy.engines import ENGINES, complexity, peak_memory, random_images
-from kdeov_mm.deploy.export import FOUND, IMAGES, write
-from kdeov_mm.deploy.graphs import Detector, ImageEncoder, fold_norms
-from kdeov_mm.deploy.quantize import ENCODER, quantize
+from kdeov_mm.deploy.export import write
+from kdeov_mm.deploy.graphs import Detector
+from kdeov_mm.deploy.peers import DETECTORS, MOBILE, NETWORKS, OURS, VIT_B_16, VIT_B_32, YOLO, YOLO_RAW, Network, Towers
+from kdeov_mm.deploy.quantize import quantize
 from kdeov_mm.deploy.timing import machine, time_in_turns
 from kdeov_mm.evaluation.pictures import GROUP_COLOURS, INK, clean, save
-from kdeov_mm.models import TextBank
 from kdeov_mm.utils import InputError, user_errors
 from kdeov_mm.utils.files import write_atomically
+from kdeov_mm.version import __version__
 from matplotlib.figure import Figure
-from mmengine.config import Config
-from mmengine.hub import get_config
-from mmengine.registry import init_default_scope
-from mmyolo.registry import MODELS
-from timm.utils import reparameterize_model
-from torch import Tensor, nn
+from torch import Tensor
 
-CONFIG = Path(__file__).resolve().parents[1] / 'configs' / 'kdeov_yolov8n_ov-coco.py'
-OURS, YOLO = 'KDEOV-n encoder', 'YOLOv8n, network only'
-DETECTORS = {k: f'KDEOV-n detector, {k:,} names' for k in (80, 1203)}
-
-
-@dataclass
-class Network:
-    """What is compared: how to make it in inference mode, the side of its input in pixels, the names of its outputs,
-    and the operators that its INT8 file computes in eight bits."""
-
-    make: Callable[[], nn.Module]
-    size: int
-    outputs: Tuple[str, ...] = ('embeddings', )
-    int8: Tuple[str, ...] = ('Conv', )
-
-
-class Embedding(nn.Module):
-    """An OpenCLIP model's image encoder, as it is deployed: norms folded where its author provides that."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        model = open_clip.create_model(name).eval()
-        self.visual = reparameterize_model(model.visual) if name.startswith('MobileCLIP') else model.visual
-        self.requires_grad_(False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return F.normalize(self.visual(images), dim=-1)
-
-
-class Towers(nn.Module):
-    """A detector up to its post-processing, whose work is counted; what follows is below a hundredth of it."""
-
-    def __init__(self, detector: Detector) -> None:
-        super().__init__()
-        self.backbone, self.neck, self.layers = detector.backbone, detector.neck, detector.layers
-
-    def forward(self, images: Tensor) -> tuple:
-        return self.layers.towers(self.neck(self.backbone(images)))
-
-
-class BareYOLO(nn.Module):
-    """A YOLOv8 up to what its decoding begins with: class logits and box distances of each level."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        init_default_scope('mmyolo')
-        torch.manual_seed(0)
-        model = MODELS.build(get_config('mmyolo::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py').model)
-        self.backbone, self.neck = fold_norms(model.backbone), fold_norms(model.neck)
-        self.head = fold_norms(model.bbox_head.head_module)
-
-    def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
-        scores, boxes = self.head(self.neck(self.backbone(images)))
-        return (*scores, *boxes)
-
-
-def build_ours(names: int = 0) -> nn.Module:
-    """Our network, untrained: with YOLO's prior left out, every candidate passes the threshold, the most work."""
-    init_default_scope('mmyolo')
-    cfg = Config.fromfile(CONFIG)
-    torch.manual_seed(0)
-    model = MODELS.build(cfg.model).eval()
-    if not names:
-        return ImageEncoder(model)
-    texts = F.normalize(torch.randn(names, cfg.embed_dims, generator=torch.Generator().manual_seed(0)), dim=1)
-    model.set_vocabulary(TextBank([str(k) for k in range(names)], texts))
-    return Detector(model)
-
-
-TRANSFORMER = ('MatMul', 'Gemm', 'Conv')
-NETWORKS = {
-    OURS: Network(build_ours, 224, int8=ENCODER),
-    'MobileCLIP2-S0': Network(lambda: Embedding('MobileCLIP2-S0'), 256),
-    'CLIP RN50': Network(lambda: Embedding('RN50'), 224),
-    'CLIP ViT-B/32': Network(lambda: Embedding('ViT-B-32'), 224, int8=TRANSFORMER),
-    'CLIP ViT-B/16': Network(lambda: Embedding('ViT-B-16'), 224, int8=TRANSFORMER),
-    YOLO: Network(BareYOLO, 640, tuple(f'{what}{level}' for what in ('scores', 'boxes') for level in range(3))),
-    **{name: Network(lambda k=k: build_ours(k), 640, FOUND) for k, name in DETECTORS.items()},
-}
+LEAST_ROUNDS = 3
 BARS = [  # (numerator, engine), (denominator, engine), at least or at most, bound
     *(((peer, 'ort_fp32'), (OURS, 'ort_fp32'), 'at least', bound)
-      for peer, bound in (('CLIP ViT-B/32', 15), ('CLIP ViT-B/16', 40), ('MobileCLIP2-S0', 7))),
+      for peer, bound in ((VIT_B_32, 15), (VIT_B_16, 40), (MOBILE, 7))),
     ((OURS, 'ort_fp32'), (OURS, 'ort_int8'), 'at least', 1.5),
-    *(((DETECTORS[k], engine), (YOLO, engine), 'at most', bound)
-      for engine in ('ort_fp32', 'openvino') for k, bound in ((80, 1.15), (1203, 1.4))),
+    *(((DETECTORS[k], engine), (yolo, engine), 'at most', bound) for engine in ('ort_fp32', 'openvino')
+      for yolo in (YOLO, YOLO_RAW) for k, bound in ((80, 1.15), (1203, 1.4))),
 ]
 
 
@@ -130,9 +47,13 @@ def parse_args(args: List[str] = None) -> argparse.Namespace:
     parser.add_argument('--engines', nargs='+', choices=list(ENGINES), default=engines, metavar='ENGINE',
                         help=f'of {", ".join(ENGINES)}; default: {" ".join(engines)}')
     parser.add_argument('--batch-sizes', type=int, nargs='+', default=[1, 8, 64], metavar='B', help='default: 1 8 64')
-    parser.add_argument('--repeats', type=int, default=30, help='rounds that count; what takes seconds gets three')
+    parser.add_argument('--repeats', type=int, default=30, help='rounds that count, at most; at least three do')
+    parser.add_argument('--seconds', type=float, default=15,
+                        help='of one network and batch size, after which no round begins; default: 15')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='of every engine on the CPU')
     parser.add_argument('--out-dir', default='work_dirs/benchmark', help='folder of JSON, Markdown, plot, ONNX files')
+    parser.add_argument('--prepare-only', action='store_true', help='write the files of the networks and compile them')
+    parser.add_argument('--again', action='store_true', help='measure what has been measured before, too')
     return parser.parse_args(args)
 
 
@@ -145,6 +66,8 @@ def choose(args: argparse.Namespace) -> Dict[str, Network]:
     for option in ('repeats', 'threads'):
         if getattr(args, option) < 1:
             raise InputError(f'--{option} {getattr(args, option)}: must be at least 1')
+    if args.seconds < 0:
+        raise InputError(f'--seconds {args.seconds:g}: must not be negative')
     if min(args.batch_sizes) < 1:
         raise InputError(f'--batch-sizes {min(args.batch_sizes)}: must be at least 1')
     if 'cuda' in args.engines and not torch.cuda.is_available():
@@ -157,25 +80,40 @@ def choose(args: argparse.Namespace) -> Dict[str, Network]:
             if args.models is None or name.startswith(tuple(args.models))}
 
 
-def prepare(name: str, network: Network, out_dir: Path, engines: List[str], threads: int) -> Tuple[dict, dict]:
-    """A network's row of constants, and its ways to run ``{engine: run}``; the files are written once."""
-    print(f'preparing {name}', file=sys.stderr)
-    module, stem = network.make(), ''.join(c if c.isalnum() else '_' for c in name)
-    files = {'fp32': out_dir / f'{stem}.onnx', 'int8': out_dir / f'{stem}_int8.onnx'}
-    parameters, macs = complexity(Towers(module) if isinstance(module, Detector) else module, network.size)
-    write(module, dict(images=random_images(2, network.size)), (input_dims(network), ), network.outputs,
-          files['fp32'], dict(benchmark=name))
-    if 'ort_int8' in engines:
+def tell(text: str) -> str:
+    """Show progress, on the other stream than the report."""
+    print(text, file=sys.stderr, flush=True)
+    return text
+
+
+def paths_of(name: str, folder: Path) -> Dict[str, Path]:
+    """A network's files."""
+    stem = ''.join(c if c.isalnum() else '_' for c in name)
+    return dict(fp32=folder / f'{stem}.onnx', int8=folder / f'{stem}_int8.onnx', row=folder / f'{stem}.json')
+
+
+def prepare(name: str, network: Network, folder: Path, engines: Sequence[str], threads: int) -> dict:
+    """Write a network's files, unless they are there; its row of constants."""
+    files = paths_of(name, folder)
+    made = dict(torch=torch.__version__, onnxruntime=onnxruntime.__version__, kdeov_mm=__version__)
+    row = json.loads(files['row'].read_text()) if files['row'].is_file() else {}
+    if row.get('made') != made:
+        tell(f'{name}: writing {files["fp32"]}')
+        module = network.make()
+        parameters, macs = complexity(Towers(module) if isinstance(module, Detector) else module, network.size)
+        write(module, dict(images=random_images(2, network.size)), (network.free, ), network.outputs, files['fp32'],
+              dict(benchmark=name))
+        files['int8'].unlink(missing_ok=True)
+        row = dict(model=name, size=network.size, parameters=parameters, macs=macs, made=made,
+                   fp32_mib=files['fp32'].stat().st_size / 2**20,
+                   peak_memory_mib=peak_memory(files['fp32'], network.size, threads))
+    if 'ort_int8' in engines and not files['int8'].is_file():
+        tell(f'{name}: writing {files["int8"]}')
         quantize(files['fp32'], random_images(2, network.size).numpy(), files['int8'], op_types=network.int8)
-    row = dict(model=name, size=network.size, parameters=parameters, macs=macs, **{
-        f'{kind}_mib': file.stat().st_size / 2**20 for kind, file in files.items() if file.is_file()},
-        peak_memory_mib=peak_memory(files['fp32'], network.size, threads))
-    return row, {engine: ENGINES[engine](module, files, threads) for engine in engines}
-
-
-def input_dims(network: Network) -> Dict[int, str]:
-    """The free dimensions of the input: other people's encoders have one size."""
-    return IMAGES if network.make is build_ours or network.size == 640 else {0: 'batch'}
+    if files['int8'].is_file():
+        row['int8_mib'] = files['int8'].stat().st_size / 2**20
+    write_atomically(files['row'], json.dumps(row, indent=2) + '\n')
+    return row
 
 
 def discard(run: Callable, images: Tensor, _: object) -> None:
@@ -183,11 +121,65 @@ def discard(run: Callable, images: Tensor, _: object) -> None:
     run(images)
 
 
+def first_runs(name: str, network: Network, batch: int, args: argparse.Namespace) -> Tuple[dict, dict, float]:
+    """A network's ways to run that do run, as candidates of the timing; why others do not; seconds of a round."""
+    files, images = paths_of(name, Path(args.out_dir)), random_images(batch, network.size)
+    module = network.make() if {'eager', 'compiled', 'cuda'}.intersection(args.engines) else None
+    candidates, failed, seconds = {}, {}, 0.
+    for engine in args.engines:
+        tell(f'{name}, {engine}, batch {batch}: first run')
+        try:
+            call = partial(discard, ENGINES[engine](module, files, args.threads), images)
+            call(None)
+            # One image's cost is small beside what its neighbour leaves in the caches: a run before brings them back
+            stages = dict(warm=call, run=call) if batch == 1 else dict(run=call)
+            took = time_in_turns({0: stages}, 1, device_of(args), warmup=0, progress=False)[0][0]
+        except Exception as error:  # one network's failure is told, and costs no other's results
+            failed[engine] = tell(f'{name}, {engine}, batch {batch}: {type(error).__name__}: '
+                                  + ' '.join(str(error).split())[:200])
+            continue
+        candidates[name, engine, batch], seconds = stages, seconds + sum(took.values())
+    return candidates, failed, seconds
+
+
+def device_of(args: argparse.Namespace) -> torch.device:
+    """The device that is waited for."""
+    return torch.device('cuda' if 'cuda' in args.engines else 'cpu')
+
+
+def measure(names: Sequence[str], batch: int, args: argparse.Namespace, title: str) -> dict:
+    """Time networks in turns, or take what a call before has measured.
+
+    Returns:
+        dict: ``rounds``, a list of model, engine, batch and the seconds of each round, and ``failed``.
+    """
+    which = paths_of(names[0], Path())['row'].stem if batch > 1 else 'together'
+    path = Path(args.out_dir) / 'measured' / f'{which}_{batch}.json'
+    asked = {(name, engine) for name in names for engine in args.engines}
+    if path.is_file() and not args.again:
+        found = json.loads(path.read_text())
+        if found['machine'] == title and asked <= {(model, engine) for model, engine, *_ in found['rounds']}:
+            tell(f'{", ".join(names)}, batch {batch}: taken from {path}')
+            return found
+    candidates, failed, seconds = {}, {}, 0.
+    for name in names:
+        torch.compiler.reset()  # its limit of versions is of code, which networks share
+        more, reasons, took = first_runs(name, NETWORKS[name], batch, args)
+        candidates.update(more)
+        failed.update({f'{name}, {engine}, batch {batch}': reason for engine, reason in reasons.items()})
+        seconds += took
+    repeats = min(args.repeats, max(LEAST_ROUNDS, int(args.seconds * len(names) / max(seconds, 1e-9))))
+    measured = time_in_turns(candidates, repeats, device_of(args), warmup=1 if batch == 1 else 0) if candidates else {}
+    found = dict(machine=title, failed=failed, rounds=[
+        [*key, [each['run'] for each in rounds]] for key, rounds in measured.items()])
+    write_atomically(path, json.dumps(found) + '\n')
+    return found
+
+
 def summarise(measured: dict, sizes: Dict[str, int]) -> List[dict]:
     """Median and 95th percentile in milliseconds of a batch, and images a second, of each model, engine and batch."""
     rows = []
-    for (model, engine, batch), rounds in measured.items():
-        seconds = [each['run'] for each in rounds]
+    for (model, engine, batch), seconds in measured.items():
         p95 = quantiles(seconds, n=20, method='inclusive')[-1] if len(seconds) > 1 else seconds[0]
         rows.append(dict(model=model, engine=engine, batch=batch, size=sizes[model], p50_ms=1e3 * median(seconds),
                          p95_ms=1e3 * p95, images_per_second=batch / median(seconds), rounds=len(seconds)))
@@ -200,14 +192,14 @@ def check_bars(measured: dict) -> List[dict]:
     for (above, one), (below, other), direction, bound in BARS:
         keys = (above, one, 1), (below, other, 1)
         if all(key in measured for key in keys):
-            ratio = median(a['run'] / b['run'] for a, b in zip(*(measured[key] for key in keys)))
+            ratio = median(a / b for a, b in zip(*(measured[key] for key in keys)))
             results.append(dict(
                 what=f'{above} ({one}) / {below} ({other})', ratio=ratio, promised=f'{direction} {bound}',
                 kept=ratio >= bound if direction == 'at least' else ratio <= bound))
     return results
 
 
-def format_report(title: str, constants: List[dict], rows: List[dict], bars: List[dict]) -> str:
+def format_report(title: str, constants: List[dict], rows: List[dict], bars: List[dict], failed: Dict[str, str]) -> str:
     """The report in Markdown."""
     engines = list(dict.fromkeys(row['engine'] for row in rows))
     batches = sorted({row['batch'] for row in rows})
@@ -220,7 +212,7 @@ def format_report(title: str, constants: List[dict], rows: List[dict], bars: Lis
                      f'{row["fp32_mib"]:.1f} | {int8} | {row["peak_memory_mib"]:.0f} |')
     tables = [('Milliseconds of one image, median (95th percentile)', 1, '{p50_ms:.1f} ({p95_ms:.1f})')]
     tables += [(f'Images a second, batch {batch}', batch, '{images_per_second:.1f}') for batch in batches]
-    for heading, batch, pattern in tables:
+    for heading, batch, pattern in tables if rows else ():
         lines += [f'\n## {heading}\n', f'| model | {" | ".join(engines)} |', '| --- |' + ' ---: |' * len(engines)]
         for row in constants:
             cells = [found.get((row['model'], engine, batch)) for engine in engines]
@@ -230,6 +222,8 @@ def format_report(title: str, constants: List[dict], rows: List[dict], bars: Lis
         lines += ['\n## Ratios at batch 1\n', '| what | ratio | promised | kept |', '| --- | ---: | --- | --- |']
         lines += [f'| {bar["what"]} | {bar["ratio"]:.2f} | {bar["promised"]} | {"yes" if bar["kept"] else "no"} |'
                   for bar in bars]
+    if failed:
+        lines += ['\n## What failed\n', *(f'- {reason}' for reason in failed.values())]
     return '\n'.join(lines) + '\n'
 
 
@@ -261,24 +255,35 @@ def main(args: List[str] = None) -> None:
         out_dir = Path(args.out_dir)
         out_dir.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
-    constants, candidates = [], {}
+    title, device = machine(torch.device('cpu')), device_of(args)
+    title += (f'{", " + machine(device) if device.type == "cuda" else ""}; PyTorch {torch.__version__}, '
+              f'ONNX Runtime {onnxruntime.__version__}')
+    constants, failed, measured = [], {}, {}
     for name, network in networks.items():
-        row, runs = prepare(name, network, out_dir, args.engines, args.threads)
-        constants.append(row)
-        for batch in args.batch_sizes:
-            images = random_images(batch, network.size)
-            for engine, run in runs.items():  # the run before brings the caches back from the neighbour
-                call = partial(discard, run, images)
-                candidates[name, engine, batch] = dict(warm=call, run=call)
-    device = torch.device('cuda' if 'cuda' in args.engines else 'cpu')
-    measured = time_in_turns(candidates, args.repeats, device)
+        try:
+            constants.append(prepare(name, network, out_dir, args.engines, args.threads))
+        except Exception as error:  # told, and costs no other's results
+            failed[name] = tell(f'{name}: {type(error).__name__}: ' + ' '.join(str(error).split())[:200])
+    names = [row['model'] for row in constants]
+    if args.prepare_only:
+        if 'compiled' in args.engines:
+            args.engines = ['compiled']
+            for name in names:
+                first_runs(name, networks[name], 1, args)
+        return
+    for batch in args.batch_sizes:  # single images, whose ratios are promised, all in turns; a network's batches so
+        for group in ([names] if batch == 1 else [[name] for name in names]) if names else []:
+            found = measure(group, batch, args, title)
+            failed.update(found['failed'])
+            measured.update({(model, engine, size): seconds for model, engine, size, seconds in found['rounds']
+                             if model in names and engine in args.engines})
     rows, bars = summarise(measured, {name: network.size for name, network in networks.items()}), check_bars(measured)
-    title = (f'{machine(torch.device("cpu"))}{", " + machine(device) if device.type == "cuda" else ""}; PyTorch '
-             f'{torch.__version__}, ONNX Runtime {onnxruntime.__version__}')
-    report = format_report(title, constants, rows, bars)
-    result = dict(machine=title, threads=args.threads, networks=constants, rows=rows, bars=bars)
+    report = format_report(title, constants, rows, bars, failed)
+    result = dict(machine=title, threads=args.threads, networks=constants, rows=rows, bars=bars, failed=failed)
     written = [write_atomically(out_dir / 'benchmark.json', json.dumps(result, indent=2) + '\n'),
-               write_atomically(out_dir / 'benchmark.md', report), plot(rows, title, out_dir / 'benchmark.png')]
+               write_atomically(out_dir / 'benchmark.md', report)]
+    if rows:
+        written.append(plot(rows, title, out_dir / 'benchmark.png'))
     print(report)
     print('written: ' + ', '.join(map(str, written)))
 

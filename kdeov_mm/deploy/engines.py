@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .cost import count_flops
 from .runtime import open_session
 
 Run = Callable[[Tensor], object]  # of a batch [B, 3, H, W] on the CPU
@@ -60,8 +61,13 @@ if sys.argv[1] != "none":
     side = int(sys.argv[2])
     for _ in range(3):
         session.run(None, {"images": np.zeros((1, 3, side, side), np.float32)})
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-'''
+try:
+    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    print(int(status["VmHWM"].split()[0]) * 1024)
+except FileNotFoundError:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+'''  # On Linux, what getrusage says of a process begins with its parent's
+
 
 
 def peak_memory(path: Path, size: int, threads: int) -> float:
@@ -69,18 +75,13 @@ def peak_memory(path: Path, size: int, threads: int) -> float:
     command = [sys.executable, '-c', PEAK]
     used, base = (int(subprocess.run([*command, which, str(size), str(threads)], check=True, capture_output=True,
                                      text=True).stdout) for which in (str(path), 'none'))
-    return (used - base) / (1024 if sys.platform != 'darwin' else 2**20)
+    return (used - base) / 2**20
 
 
 def complexity(module: nn.Module, size: int) -> Tuple[int, int]:
-    """Parameters (folded norms are none), and multiply-accumulates of one image, as MMEngine's counter has them.
-
-    Its "FLOPs" are multiply-accumulates; of element-wise operators it counts none.
-    """
-    from mmengine.analysis import FlopAnalyzer
-    analyzer = FlopAnalyzer(module, (torch.zeros(1, 3, size, size), ))
-    analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    return sum(parameter.numel() for parameter in module.parameters()), int(analyzer.total())
+    """Parameters (folded norms are none), and multiply-accumulates of one image, see :func:`count_flops`."""
+    return (sum(parameter.numel() for parameter in module.parameters()),
+            count_flops(module, torch.zeros(1, 3, size, size)))
 
 
 def random_images(batch: int, size: int) -> Tensor:

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
+import onnx_ir
 import open_clip
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,7 @@ from .runtime import FORMAT
 OPSET = 18  # which onnxruntime-web, OpenVINO and TensorRT read, too
 LICENCE = 'GPL-3.0-only'
 IMAGES = {0: 'batch', 2: 'height', 3: 'width'}
+POOLS = dict(ReduceMean='GlobalAveragePool', ReduceMax='GlobalMaxPool')
 FOUND = ('boxes', 'scores', 'labels')
 
 
@@ -120,13 +122,25 @@ def write(module: nn.Module, inputs: Dict[str, Tensor], free: Tuple[Dict[int, st
             module.eval(), tuple(inputs.values()), dynamo=True, opset_version=OPSET, dynamic_shapes=free,
             input_names=list(inputs), output_names=list(outputs), verbose=False,
             custom_translation_table={torch.ops.kdeov_mm.batched_nms.default: batched_nms_onnx})
-    for node in program.model.graph:  # where on this machine each line of code is, is nobody's business
-        node.metadata_props.clear()
+    for node in program.model.graph:
+        node.metadata_props.clear()  # where on this machine each line of code is, is nobody's business
+        name_pool(node)
     program.model.metadata_props.clear()
     program.model.metadata_props.update(metadata)
     with atomic_path(Path(path)) as partial:
         program.save(partial)
     return Path(path)
+
+
+def name_pool(node: onnx_ir.Node) -> None:
+    """Call a mean or maximum over a whole image what it is, for which runtimes need not reorder channels."""
+    if node.op_type not in POOLS or len(node.inputs) != 2 or len(node.inputs[0].shape or ()) != 4:
+        return
+    axes, keep = onnx_ir.convenience.get_const_tensor(node.inputs[1]), node.attributes.get('keepdims')
+    if axes is not None and sorted(axes.numpy() % 4) == [2, 3] and (keep is None or keep.value == 1):
+        node.op_type = POOLS[node.op_type]
+        node.resize_inputs(1)
+        node.attributes.clear()
 
 
 def describe(cfg: Config, checkpoint: str, size: Optional[int] = None) -> Dict[str, str]:

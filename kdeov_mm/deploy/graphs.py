@@ -4,7 +4,8 @@ from typing import Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn import fuse_conv_bn
+from mmcv.cnn import ConvModule, fuse_conv_bn
+from mmyolo.models.layers import CSPLayerWithTwoConv
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_linear_bn_eval
 
@@ -22,14 +23,15 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.backbone, self.neck = fold_norms(model.backbone), fold_norms(model.neck)
+        self.backbone, self.neck = simplify(model.backbone), simplify(model.neck)
         linear, norm, *rest = copy.deepcopy(model.projector.layers).eval()
         self.layers = nn.Sequential(fuse_linear_bn_eval(linear, norm), *rest)
 
     def forward(self, images: Tensor) -> Tensor:
         feats = self.neck(self.backbone(images))
-        pooled = [pool(x, 1).flatten(1) for x in feats for pool in (F.adaptive_avg_pool2d, F.adaptive_max_pool2d)]
-        return F.normalize(self.layers(torch.cat(pooled, dim=1)), dim=-1)
+        pooled = [pool(x, 1) for x in feats for pool in (F.adaptive_avg_pool2d, F.adaptive_max_pool2d)]
+        embeddings = self.layers(torch.cat(pooled, dim=1).flatten(1))
+        return embeddings / embeddings.norm(dim=-1, keepdim=True).clamp(min=1e-12)
 
 
 class OpenDetector(nn.Module):
@@ -48,8 +50,8 @@ class OpenDetector(nn.Module):
             raise ValueError('model: it has no bbox_head, so it cannot detect; only its image encoder can be exported')
         model = copy.deepcopy(model).eval()
         self.fusion, self.cfg = model.fusion, model.bbox_head.test_cfg
-        self.backbone, self.neck = fold_norms(model.backbone), fold_norms(model.neck)
-        self.layers, self.priors = fold_norms(model.bbox_head.head_module), model.bbox_head.priors
+        self.backbone, self.neck = simplify(model.backbone), simplify(model.neck)
+        self.layers, self.priors = simplify(model.bbox_head.head_module), model.bbox_head.priors
         embed = self.layers.embed
         del self.layers.embed
         layer = torch.cat([embed.weight, embed.bias[:, None]], dim=1).detach()
@@ -129,8 +131,47 @@ class Detector(OpenDetector):
         return self.find(self.neck(self.backbone(images)), self.names, images.shape[2:])
 
 
-def fold_norms(module: nn.Module) -> nn.Module:
-    """A copy whose convolutions have the batch norms behind them folded in."""
+class TwoBranches(nn.Module):
+    """YOLOv8's C2f layer without the split of its first convolution: a convolution for each half of its output.
+
+    The values are the same. Runtimes that compute in blocks of channels (ONNX Runtime's NCHWc, OpenVINO) would reorder
+    all of them before and after a split.
+
+    Args:
+        layer: With norms folded.
+    """
+
+    def __init__(self, layer: CSPLayerWithTwoConv) -> None:
+        super().__init__()
+        width = layer.mid_channels
+        self.branches = nn.ModuleList(
+            take_channels(layer.main_conv, slice(start, start + width)) for start in (0, width))
+        self.blocks, self.final_conv = layer.blocks, layer.final_conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, C, H, W]`` to ``[B, C', H, W]``."""
+        feats = [branch(x) for branch in self.branches]
+        for block in self.blocks:
+            feats.append(block(feats[-1]))
+        return self.final_conv(torch.cat(feats, dim=1))
+
+
+def take_channels(module: ConvModule, channels: slice) -> ConvModule:
+    """A copy of a convolution with folded norm that computes some of the output channels."""
+    module = copy.deepcopy(module)
+    conv = module.conv
+    conv.weight, conv.bias = nn.Parameter(conv.weight[channels]), nn.Parameter(conv.bias[channels])
+    conv.out_channels = len(conv.bias)
+    return module
+
+
+def simplify(module: nn.Module) -> nn.Module:
+    """A copy for inference: batch norms folded into the convolutions before them, C2f layers without a split."""
     module = copy.deepcopy(module).requires_grad_(False)
     module.eval()  # MMYOLO's backbones and necks return None
-    return fuse_conv_bn(module).requires_grad_(False)
+    module = fuse_conv_bn(module)
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, CSPLayerWithTwoConv):
+                setattr(parent, name, TwoBranches(child))
+    return module.requires_grad_(False)

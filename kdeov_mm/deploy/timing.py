@@ -25,7 +25,8 @@ def time_stages(stages: Stages, device: torch.device) -> Dict[str, float]:
 
 @torch.no_grad()
 def time_in_turns(candidates: Dict[Hashable, Stages], repeats: int, device: torch.device, warmup: int = 2,
-                  slow: float = 2.0, slow_repeats: int = 3) -> Dict[Hashable, List[Dict[str, float]]]:
+                  slow: float = 2.0, slow_repeats: int = 3, progress: bool = True
+                  ) -> Dict[Hashable, List[Dict[str, float]]]:
     """Time every candidate once a round, for ``warmup`` rounds that do not count and ``repeats`` that do.
 
     Every other round goes backwards, so that nobody always follows the same neighbour.
@@ -38,13 +39,15 @@ def time_in_turns(candidates: Dict[Hashable, Stages], repeats: int, device: torc
         slow: A candidate whose first pass takes more seconds than this has no other warm-up and is measured
             ``slow_repeats`` times at most.
         slow_repeats: See ``slow``.
+        progress: Whether to show it.
 
     Returns:
         dict: For each candidate, round by round from the first that counts, the seconds of each stage.
     """
     measured: Dict[Hashable, List[Dict[str, float]]] = {key: [] for key in candidates}
     is_slow: Dict[Hashable, bool] = {}
-    for round_ in tqdm(range(warmup + repeats), desc=f'{len(candidates)} candidates in turns', unit='round'):
+    for round_ in tqdm(range(warmup + repeats), desc=f'{len(candidates)} candidates in turns', unit='round',
+                       disable=not progress):
         for key, stages in list(candidates.items())[::-1 if round_ % 2 else 1]:
             if is_slow.get(key) and (round_ < warmup or len(measured[key]) >= slow_repeats):
                 continue

@@ -1,0 +1,126 @@
+"""The networks that tools/benchmark.py compares: ours and other people's, with random weights."""
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Dict, Tuple
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.hub import get_config
+from mmengine.registry import init_default_scope
+from mmyolo.registry import MODELS
+from timm.utils import reparameterize_model
+from torch import Tensor, nn
+
+from kdeov_mm.models import TextBank
+from .export import FOUND, IMAGES
+from .graphs import Detector, ImageEncoder, simplify
+from .quantize import ENCODER
+
+CONFIG = Path(__file__).resolve().parents[2] / 'configs' / 'kdeov_yolov8n_ov-coco.py'
+OURS, YOLO, YOLO_RAW = 'KDEOV-n encoder', 'YOLOv8n, network with DFL', 'YOLOv8n, network without DFL'
+DETECTORS = {k: f'KDEOV-n detector, {k:,} names' for k in (80, 1203)}
+VIT_B_32, VIT_B_16, MOBILE = 'CLIP ViT-B/32', 'CLIP ViT-B/16', 'MobileCLIP2-S0'
+
+
+@dataclass
+class Network:
+    """What is compared.
+
+    Attributes:
+        make: Builds it in inference mode, with random weights of one seed.
+        size: Side of its input in pixels.
+        outputs: Their names.
+        int8: The operators that its INT8 file computes in eight bits.
+        free: The dimensions of the input that may have any size, by name.
+    """
+
+    make: Callable[[], nn.Module]
+    size: int
+    outputs: Tuple[str, ...] = ('embeddings', )
+    int8: Tuple[str, ...] = ('Conv', )
+    free: Dict[int, str] = None
+
+
+class Embedding(nn.Module):
+    """An OpenCLIP model's image encoder, as it is deployed: norms folded where its author provides that."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        model = open_clip.create_model(name).eval()
+        self.visual = reparameterize_model(model.visual) if name.startswith('MobileCLIP') else model.visual
+        self.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.normalize(self.visual(images), dim=-1)
+
+
+class Towers(nn.Module):
+    """A detector up to its post-processing, whose work is counted; what follows is below a hundredth of it."""
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.backbone, self.neck, self.layers = detector.backbone, detector.neck, detector.layers
+
+    def forward(self, images: Tensor) -> tuple:
+        return self.layers.towers(self.neck(self.backbone(images)))
+
+
+class BareYOLO(nn.Module):
+    """A YOLOv8n's network alone: class logits and boxes of each level, without decoding or suppression.
+
+    Args:
+        dfl: Whether the boxes are distances to their four sides, the expectations of the distributions that the
+            network predicts (distribution focal loss, Li et al. 2020), as MMYOLO's head gives them; else the
+            distributions' logits.
+    """
+
+    def __init__(self, dfl: bool) -> None:
+        super().__init__()
+        init_default_scope('mmyolo')
+        torch.manual_seed(0)
+        model = MODELS.build(get_config('mmyolo::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py').model)
+        self.dfl = dfl
+        self.backbone, self.neck = simplify(model.backbone), simplify(model.neck)
+        self.head = simplify(model.bbox_head.head_module)
+
+    def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
+        feats = self.neck(self.backbone(images))
+        if self.dfl:
+            scores, boxes = self.head(feats)
+        else:
+            scores, boxes = ([layer(x) for layer, x in zip(layers, feats)]
+                             for layers in (self.head.cls_preds, self.head.reg_preds))
+        return (*scores, *boxes)
+
+
+def build_ours(names: int = 0) -> nn.Module:
+    """Our image encoder, or our detector of so many names, untrained.
+
+    With YOLO's prior left out, every candidate passes the threshold: the most work.
+    """
+    init_default_scope('mmyolo')
+    cfg = Config.fromfile(CONFIG)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model).eval()
+    if not names:
+        return ImageEncoder(model)
+    texts = F.normalize(torch.randn(names, cfg.embed_dims, generator=torch.Generator().manual_seed(0)), dim=1)
+    model.set_vocabulary(TextBank([str(k) for k in range(names)], texts))
+    return Detector(model)
+
+
+TRANSFORMER = ('MatMul', 'Gemm', 'Conv')
+BATCH, LEVELS = {0: 'batch'}, tuple(f'{what}{level}' for what in ('scores', 'boxes') for level in range(3))
+NETWORKS = {
+    OURS: Network(build_ours, 224, int8=ENCODER, free=IMAGES),
+    MOBILE: Network(lambda: Embedding('MobileCLIP2-S0'), 256, free=BATCH),
+    'CLIP RN50': Network(lambda: Embedding('RN50'), 224, free=BATCH),
+    VIT_B_32: Network(lambda: Embedding('ViT-B-32'), 224, int8=TRANSFORMER, free=BATCH),
+    VIT_B_16: Network(lambda: Embedding('ViT-B-16'), 224, int8=TRANSFORMER, free=BATCH),
+    YOLO: Network(lambda: BareYOLO(dfl=True), 640, LEVELS, free=IMAGES),
+    YOLO_RAW: Network(lambda: BareYOLO(dfl=False), 640, LEVELS, free=IMAGES),
+    **{name: Network(lambda k=k: build_ours(k), 640, FOUND, free=IMAGES) for k, name in DETECTORS.items()},
+}

@@ -1,0 +1,47 @@
+"""The ways to run one network, and what it needs."""
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from kdeov_mm.deploy.engines import ENGINES, peak_memory, random_images
+from kdeov_mm.deploy.export import write
+from kdeov_mm.deploy.quantize import quantize
+
+
+class Wide(nn.Module):
+    """A convolution whose weights alone are 8 MiB."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 512, 3, padding=1), nn.Conv2d(512, 2**12, 1)
+
+    def forward(self, images):
+        return self.second(self.first(images).mean((2, 3), keepdim=True)).flatten(1)
+
+
+@pytest.fixture(scope='module')
+def network(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('network')
+    torch.manual_seed(0)
+    module, files = Wide().eval().requires_grad_(False), {kind: folder / f'{kind}.onnx' for kind in ('fp32', 'int8')}
+    write(module, dict(images=random_images(2, 32)), ({0: 'batch'}, ), ('found', ), files['fp32'], {})
+    quantize(files['fp32'], random_images(2, 32).numpy(), files['int8'])
+    return module, files
+
+
+@pytest.mark.parametrize('engine', [
+    'eager', pytest.param('compiled', marks=pytest.mark.slow), 'ort_fp32', 'ort_int8', 'openvino'])
+def test_engines_give_what_the_module_gives(network, engine):
+    module, files = network
+    if engine == 'openvino':
+        pytest.importorskip('openvino')
+    run, images = ENGINES[engine](module, files, 1), random_images(3, 32)
+    found = run(images)
+    found = found if isinstance(found, torch.Tensor) else torch.from_numpy(np.asarray(found[0]))
+    expected = module(images)
+    assert (found - expected).abs().max() <= (0.05 if engine == 'ort_int8' else 1e-4) * expected.abs().max()
+
+
+def test_peak_memory_is_the_networks_not_this_processs(network):
+    assert 8 <= peak_memory(network[1]['fp32'], 32, 1) <= 200  # this process has PyTorch in memory
