@@ -9,6 +9,7 @@ What is measured is kept in --out-dir: a second call goes on where the first one
 import argparse
 import json
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
@@ -30,7 +31,7 @@ from kdeov_mm.version import __version__
 from matplotlib.figure import Figure
 from torch import Tensor
 
-LEAST_ROUNDS = 3
+LEAST_ROUNDS, WARM_SECONDS = 3, 0.1
 BARS = [  # (numerator, engine), (denominator, engine), at least or at most, bound
     *(((peer, 'ort_fp32'), (OURS, 'ort_fp32'), 'at least', bound)
       for peer, bound in ((VIT_B_32, 15), (VIT_B_16, 40), (MOBILE, 7))),
@@ -121,6 +122,14 @@ def discard(run: Callable, images: Tensor, _: object) -> None:
     run(images)
 
 
+def warm(call: Callable, _: object) -> None:
+    """Run until the neighbour is gone: its data from the caches, its threads that wait for work, busily, from the cores."""
+    end = time.perf_counter() + WARM_SECONDS
+    call(None)
+    while time.perf_counter() < end:
+        call(None)
+
+
 def first_runs(name: str, network: Network, batch: int, args: argparse.Namespace) -> Tuple[dict, dict, float]:
     """A network's ways to run that do run, as candidates of the timing; why others do not; seconds of a round."""
     files, images = paths_of(name, Path(args.out_dir)), random_images(batch, network.size)
@@ -131,8 +140,7 @@ def first_runs(name: str, network: Network, batch: int, args: argparse.Namespace
         try:
             call = partial(discard, ENGINES[engine](module, files, args.threads), images)
             call(None)
-            # One image's cost is small beside what its neighbour leaves in the caches: a run before brings them back
-            stages = dict(warm=call, run=call) if batch == 1 else dict(run=call)
+            stages = dict(warm=partial(warm, call), run=call) if batch == 1 else dict(run=call)
             took = time_in_turns({0: stages}, 1, device_of(args), warmup=0, progress=False)[0][0]
         except Exception as error:  # one network's failure is told, and costs no other's results
             failed[engine] = tell(f'{name}, {engine}, batch {batch}: {type(error).__name__}: '

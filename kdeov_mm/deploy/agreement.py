@@ -1,4 +1,6 @@
 """How well two runs of one model agree."""
+from typing import Tuple
+
 import numpy as np
 
 
@@ -17,15 +19,44 @@ def unmatched(first: dict, second: dict, iou: float = 0.99, score: float = 1e-3)
     Args:
         first, second: ``boxes`` ``[M, 4]``, ``scores`` ``[M]`` and ``labels`` ``[M]``.
     """
+    return sum(int(alone.sum()) for alone in without_partner(first, second, iou, score))
+
+
+def unexplained(first: dict, second: dict, nms: float, most: int, tie: float = 1e-4) -> int:
+    """Detections without a partner, see :func:`unmatched`, that rounding does not explain.
+
+    Where two scores differ by rounding only, their order may change. Then of two boxes that overlap, another one
+    suppresses the other, and of two at the end of a full list, another one is cut off. So a detection may be absent from
+    the other run if there a box of its label overlaps it by more than ``nms``, or the list is full, and what stands there
+    has its score or a better one.
+
+    Args:
+        first, second: See :func:`unmatched`.
+        nms: The threshold of suppression.
+        most: Detections of an image at most.
+        tie: How much better, by rounding, its score may be.
+    """
+    number = 0
+    for alone, own, other in zip(without_partner(first, second), (first, second), (second, first)):
+        not_worse = other['scores'][None] >= own['scores'][:, None] - tie
+        same = (overlap(own['boxes'], other['boxes']) > nms) & (own['labels'][:, None] == other['labels'][None])
+        cut = not_worse.all(axis=1) & (len(other['scores']) >= most)
+        number += int((alone & ~cut & ~(same & not_worse).any(axis=1)).sum())
+    return number
+
+
+def without_partner(first: dict, second: dict, iou: float = 0.99, score: float = 1e-3
+                    ) -> Tuple[np.ndarray, np.ndarray]:
+    """Which detections have no partner, ``[M]`` and ``[N]``; see :func:`unmatched`."""
     fits = overlap(first['boxes'], second['boxes']) >= iou
     fits &= np.abs(first['scores'][:, None] - second['scores'][None]) <= score
     fits &= first['labels'][:, None] == second['labels'][None]
-    pairs = 0
-    for row in fits:
-        partner = row.argmax() if row.any() else None
-        if partner is not None:
-            pairs, fits[:, partner] = pairs + 1, False
-    return len(first['boxes']) + len(second['boxes']) - 2 * pairs
+    alone = np.ones(len(first['boxes']), bool), np.ones(len(second['boxes']), bool)
+    for index, row in enumerate(fits):
+        if row.any():
+            partner = row.argmax()
+            alone[0][index] = alone[1][partner] = fits[:, partner] = False
+    return alone
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:

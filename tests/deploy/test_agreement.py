@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from kdeov_mm.deploy.agreement import cosines, overlap, unmatched
+from kdeov_mm.deploy.agreement import cosines, overlap, unexplained, unmatched
 
 BOXES = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [50, 50, 60, 70]], np.float32)
 
@@ -25,6 +25,23 @@ def test_order_does_not_matter_and_each_has_one_partner():
     (dict(boxes=BOXES + [[0, 0, 0, 0.05]]), 0), (dict(boxes=BOXES + [[0, 0, 0, 0.15]]), 4)])
 def test_bounds(change, number):
     assert unmatched(detections(), detections(**change)) == number
+
+
+def test_what_rounding_explains():
+    full = dict(nms=0.7, most=3)
+    assert unexplained(detections(), detections(), **full) == 0
+    # The last of a full list is another one
+    cut = detections(BOXES + [[0, 0, 0, 0], [0, 0, 0, 0], [20, 0, 20, 0]], (0.9, 0.5, 0.40005))
+    assert unmatched(detections(), cut) == 2 and unexplained(detections(), cut, **full) == 0
+    assert unexplained(detections(), cut, nms=0.7, most=4) == 2  # of a list with room, none may be absent
+    better = detections(cut['boxes'], (0.9, 0.5, 0.402))
+    assert unexplained(detections(), better, **full) == 1  # it was in no tie: the first run lacks it
+    # Of two that overlap, another one stays
+    turned = detections(BOXES + [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 4]])
+    assert unmatched(detections(), turned) == 2 and unexplained(detections(), turned, nms=0.7, most=9) == 0
+    assert unexplained(detections(), turned, nms=0.9, most=9) == 2
+    named = detections(turned['boxes'], labels=(0, 1, 3))
+    assert unexplained(detections(), named, nms=0.7, most=9) == 2
 
 
 def test_overlap_and_cosine_by_hand():
