@@ -181,13 +181,15 @@ class Runtime:
             ValueError: It is empty, or a name is.
         """
         check_names(names)
-        if tuple(names) not in self._embedded:
+        found = self._embedded.get(tuple(names))
+        if found is None:
             self.need('text_encoder')
             templates = json.loads(self.metadata['text_encoder']['templates'])
             texts = self.encode_text([fill(template, name) for name in names for template in templates])
             means = texts.reshape(len(names), len(templates), -1).mean(axis=1)
-            self._embedded = {tuple(names): means / np.linalg.norm(means, axis=1, keepdims=True)}
-        return self._embedded[tuple(names)]
+            found = means / np.linalg.norm(means, axis=1, keepdims=True)
+            self._embedded = {tuple(names): found}  # replaced as a whole: other threads may be reading it
+        return found
 
     def classify(self, images: Sequence[np.ndarray], names: Sequence[str], texts: Optional[np.ndarray] = None,
                  top: int = 5, scale: float = 100.) -> List[Labels]:
