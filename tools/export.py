@@ -101,7 +101,7 @@ def check(runtime: Runtime, model: torch.nn.Module, inputs: List[np.ndarray]) ->
         both = (dict(boxes=boxes[0][keep], scores=scores[0][keep], labels=labels[0][keep]),
                 dict(boxes=expected.bboxes.numpy(), scores=expected.scores.numpy(), labels=expected.labels.numpy()))
         missing += unmatched(*both)
-        wrong += unexplained(*both, limits.nms.iou_threshold, limits.max_per_img)
+        wrong += unexplained(*both, limits.nms.iou_threshold, limits.max_per_img, limits.score_thr)
         number += len(expected)
     return (f'{len(inputs)} images, {number} detections in PyTorch; {missing} of either side without a partner at '
             f'IoU 0.99 and score difference 0.001, of which {missing - wrong} by ties of scores')

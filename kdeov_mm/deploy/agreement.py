@@ -22,18 +22,20 @@ def unmatched(first: dict, second: dict, iou: float = 0.99, score: float = 1e-3)
     return sum(int(alone.sum()) for alone in without_partner(first, second, iou, score))
 
 
-def unexplained(first: dict, second: dict, nms: float, most: int, tie: float = 1e-4) -> int:
+def unexplained(first: dict, second: dict, nms: float, most: int, least: float = 0., tie: float = 1e-4
+                ) -> int:
     """Detections without a partner, see :func:`unmatched`, that rounding does not explain.
 
     Where two scores differ by rounding only, their order may change. Then of two boxes that overlap, another one
     suppresses the other, and of two at the end of a full list, another one is cut off. So a detection may be absent from
     the other run if there a box of its label overlaps it by more than ``nms``, or the list is full, and what stands there
-    has its score or a better one.
+    has its score or a better one; or if its score is the least that counts.
 
     Args:
         first, second: See :func:`unmatched`.
         nms: The threshold of suppression.
         most: Detections of an image at most.
+        least: Score below which there is no detection.
         tie: How much better, by rounding, its score may be.
     """
     number = 0
@@ -41,7 +43,7 @@ def unexplained(first: dict, second: dict, nms: float, most: int, tie: float = 1
         not_worse = other['scores'][None] >= own['scores'][:, None] - tie
         same = (overlap(own['boxes'], other['boxes']) > nms) & (own['labels'][:, None] == other['labels'][None])
         cut = not_worse.all(axis=1) & (len(other['scores']) >= most)
-        number += int((alone & ~cut & ~(same & not_worse).any(axis=1)).sum())
+        number += int((alone & ~cut & (own['scores'] > least + tie) & ~(same & not_worse).any(axis=1)).sum())
     return number
 
 

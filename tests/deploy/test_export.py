@@ -79,7 +79,7 @@ def test_the_demos_detections_differ_in_ties_only(demo_student, predict, tmp_pat
         runtime.preprocess(read_image(file)) for file in sorted(folder.glob('*.jpg'))[:100]]))
     missing = number = 0
     for found, expected in zip(run_detector(path, images), predict(demo_student, images)):
-        assert unexplained(found, expected, limits.nms.iou_threshold, limits.max_per_img) == 0
+        assert unexplained(found, expected, limits.nms.iou_threshold, limits.max_per_img, limits.score_thr) == 0
         for one, other in ((found, expected), (expected, found)):
             assert (one['scores'][without_partner(one, other)[0]] < 0.05).all()  # what anybody would show is the same
         missing, number = missing + unmatched(found, expected), number + len(expected['scores'])
