@@ -123,7 +123,7 @@ def discard(run: Callable, images: Tensor, _: object) -> None:
 
 
 def warm(call: Callable, _: object) -> None:
-    """Run until the neighbour is gone: its data from the caches, its threads that wait for work, busily, from the cores."""
+    """Run until the neighbour is gone: its data from the caches, its threads, busily waiting, from the cores."""
     end = time.perf_counter() + WARM_SECONDS
     call(None)
     while time.perf_counter() < end:

@@ -27,9 +27,9 @@ def unexplained(first: dict, second: dict, nms: float, most: int, least: float =
     """Detections without a partner, see :func:`unmatched`, that rounding does not explain.
 
     Where two scores differ by rounding only, their order may change. Then of two boxes that overlap, another one
-    suppresses the other, and of two at the end of a full list, another one is cut off. So a detection may be absent from
-    the other run if there a box of its label overlaps it by more than ``nms``, or the list is full, and what stands there
-    has its score or a better one; or if its score is the least that counts.
+    suppresses the other, and of two at the end of a full list, another one is cut off. So a detection may be absent
+    from the other run if there a box of its label overlaps it by more than ``nms``, or the list is full, and what
+    stands there has its score or a better one; or if its score is the least that counts.
 
     Args:
         first, second: See :func:`unmatched`.

@@ -18,7 +18,7 @@ except ImportError as error:
 FORMAT = 1  # of the tables below; another one is refused
 METADATA = b'kdeov_mm'
 INDEX_FROM = 10_000  # images; fewer are compared one by one
-PARTITION = 2048  # images in one partition of the vector index
+PARTITION = 512  # images in one partition of the vector index
 RETRAIN = 4  # the vector index is trained anew when there are so many times the images that it was trained on
 KEPT = timedelta(days=1)  # earlier states stay so long
 TRAINED_ON = 'kdeov_mm.trained_on'
@@ -206,7 +206,7 @@ class ImageStore:
             self.images.update(where=is_in('sha256', [sha256]), values=values)
         return self.images.delete(where).num_deleted_rows
 
-    def search(self, vector: np.ndarray, number: int = 10, nprobes: int = 96, refine: int = 10) -> List[dict]:
+    def search(self, vector: np.ndarray, number: int = 10, nprobes: int = 128, refine: int = 10) -> List[dict]:
         """The nearest images by cosine similarity.
 
         Args:

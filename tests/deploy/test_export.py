@@ -72,7 +72,8 @@ def test_the_demos_detections_differ_in_ties_only(demo_student, predict, tmp_pat
     folder = ROOT / 'data' / 'shapes' / 'test'
     if not folder.is_dir():
         pytest.skip('no shapes world here: run "make demo"')
-    metadata = dict(kdeov_format='1', embed_dims='128', preprocessing=json.dumps(dict(size=[128, 128], resize='stretch')))
+    preprocessing = json.dumps(dict(size=[128, 128], resize='stretch'))
+    metadata = dict(kdeov_format='1', embed_dims='128', preprocessing=preprocessing)
     path = export.export_detector(demo_student, tmp_path / 'detector.onnx', metadata)
     runtime, limits = Runtime(path), demo_student.bbox_head.test_cfg
     images = torch.from_numpy(np.stack([
