@@ -205,8 +205,12 @@ def test_stage_1_weights_are_those_of_stage_2(demo_config, weights):
 
 
 # ------------------------------------------------------------------------------------ bad input
-def test_a_teacher_of_another_dimension_stops_training_at_once(demo_config, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize('first_hook, says', [(0, 'error: vocabulary: embeddings have shape (288, 128)'),
+                                              (1, 'error: teacher')])
+def test_a_teacher_of_another_dimension_stops_training_at_once(
+        first_hook, says, demo_config, tmp_path, monkeypatch, capsys):
     cfg = demo_config()
+    cfg.custom_hooks = cfg.custom_hooks[first_hook:]
     cfg.merge_from_dict({'model.projector.embed_dims': 64, 'model.fusion.text_dims': 64,
                          'model.bbox_head.head_module.embed_dims': 64})
     cfg.dump(str(tmp_path / 'config.py'))
@@ -217,7 +221,7 @@ def test_a_teacher_of_another_dimension_stops_training_at_once(demo_config, tmp_
     with pytest.raises(SystemExit) as stop:
         tool.main()
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert stop.value.code == 2 and error.startswith('error: teacher') and 'embed_dims = 128' in error
+    assert stop.value.code == 2 and error.startswith(says) and 'embed_dims' in error and '128' in error
     assert not list(Path(cfg.work_dir).glob('*.pth'))
 
 
