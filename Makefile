@@ -76,8 +76,13 @@ teacher: install
 	$(PY) tools/train.py configs/shapes_teacher_stage3.py --work-dir work_dirs/shapes_teacher_stage3 --resume
 	$(PY) tools/export_teacher.py work_dirs/shapes_teacher_stage3/epoch_3.pth $(TEACHER)
 
+# Twice, so that ONNX Runtime, OpenVINO, LanceDB and Gradio share no process with the trainings.
+PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --max-worker-restart 0 --dist loadfile $(PYTEST_OPTIONS)
+NATIVE = tests/demo tests/deploy tests/search
+
 test: install
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_OPTIONS)
+	$(PYTEST) $(NATIVE:%=--ignore=%)
+	$(PYTEST) $(NATIVE)
 
 test-fork:
 	$(MAKE) test VENV=.venv-fork REQUIREMENTS=requirements/fork.txt
