@@ -3,7 +3,6 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Iterator
 
 import open_clip
 import pytest
@@ -12,6 +11,7 @@ from mmengine.registry import init_default_scope
 from safetensors.torch import save_file
 
 import kdeov_mm  # noqa: F401
+from config_nodes import dicts
 from kdeov_mm.datasets import ensure_world
 from kdeov_mm.utils import load_config
 
@@ -58,14 +58,6 @@ def tiny_teacher(tmp_path_factory):
     path = tmp_path_factory.mktemp('teacher') / 'teacher.safetensors'
     save_file(open_clip.create_model('kdeov-shapes').state_dict(), path)
     return str(path)
-
-
-def dicts(node) -> Iterator[dict]:
-    """All dicts in a config."""
-    if isinstance(node, dict):
-        yield node
-    for item in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
-        yield from dicts(item)
 
 
 @pytest.fixture(scope='session')

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import dicts
+from config_nodes import dicts
 from mmengine.runner import Runner
 
 from kdeov_mm.utils import load_config
