@@ -26,7 +26,7 @@ def index_root() -> Path:
     """
     for root in (PACKAGE / '.mim', PACKAGE.parent):
         if (root / 'model-index.yml').is_file():
-            return root
+            return (root / 'model-index.yml').resolve().parent  # an editable installation has links to the checkout
     raise FileNotFoundError(f'no model-index.yml in {PACKAGE / ".mim"} or {PACKAGE.parent}; install the package again')
 
 
