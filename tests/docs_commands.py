@@ -1,6 +1,5 @@
 """The commands that the documents show: where they stand, and whether each can be what its program takes."""
 import argparse
-import importlib.util
 import re
 import shlex
 import sys
@@ -11,6 +10,7 @@ from unittest import mock
 from kdeov.__main__ import TOOLS, parse as parse_kdeov
 from kdeov_mm.utils import load_config
 from kdeov_mm.utils.model_index import read_index
+from tool_loading import load_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
@@ -114,9 +114,7 @@ class Parsed(BaseException):
 
 def parse(path: Path, words: List[str]) -> argparse.Namespace:
     """The tool's own reading of its arguments: it runs until it has parsed them."""
-    spec = importlib.util.spec_from_file_location(f'documented_{path.stem}', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool(path.stem)
     original = argparse.ArgumentParser.parse_args
 
     def parse_args(self, args=None, namespace=None):

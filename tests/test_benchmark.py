@@ -1,22 +1,16 @@
 """tools/benchmark.py: its counts, ratios and options."""
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 from torch import nn
 
 from kdeov_mm.deploy.engines import complexity
-
-TOOL = Path(__file__).resolve().parents[1] / 'tools' / 'benchmark.py'
+from tool_loading import load_tool
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('benchmark', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('benchmark')
 
 
 def test_multiply_accumulates_by_hand():

@@ -1,7 +1,5 @@
 """tools/benchmark_detector.py: its stages are the detectors' own, it writes what it says, bad options are refused."""
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,16 +9,12 @@ from PIL import Image
 
 from kdeov_mm.models import TextBank
 from mmdet.structures import DetDataSample
-
-TOOL = Path(__file__).resolve().parents[1] / 'tools' / 'benchmark_detector.py'
+from tool_loading import load_tool
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('benchmark_detector', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('benchmark_detector')
 
 
 @torch.no_grad()

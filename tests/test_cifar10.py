@@ -1,5 +1,4 @@
 """configs/cifar10: a teacher trained on class names, and a student of it that sees no label."""
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from config_nodes import dicts
 from mmengine.runner import Runner
 
 from kdeov_mm.utils import load_config
+from tool_loading import load_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -34,11 +34,9 @@ def weights(config, tmp_path, monkeypatch):
     """The trained teacher's, exported."""
     cfg = config('teacher')
     Runner.from_cfg(cfg).train()
-    spec = importlib.util.spec_from_file_location('tool_export_teacher', ROOT / 'tools' / 'export_teacher.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_tool('export_weights')
     path = str(tmp_path / 'teacher.safetensors')
-    monkeypatch.setattr(sys, 'argv', ['export_teacher.py', f'{cfg.work_dir}/epoch_1.pth', path])
+    monkeypatch.setattr(sys, 'argv', ['export_weights.py', f'{cfg.work_dir}/epoch_1.pth', path, '--prefix', 'clip.'])
     tool.main()
     return path
 

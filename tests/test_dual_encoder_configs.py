@@ -1,5 +1,4 @@
 """The configs of dual encoders: each trains on real captioned images, with small random towers, and is tested."""
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from mmengine.runner import Runner
 
 from kdeov_mm.evaluation import RetrievalMetric
 from kdeov_mm.utils import load_config, unwrap
+from tool_loading import load_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / 'configs' / 'dual_encoder'
@@ -83,9 +83,7 @@ def test_trains_and_is_tested(name, tiny_config, monkeypatch, caption_roots):
 
 def run_tool(monkeypatch, tool, *arguments):
     """Run a tool in this process; the metrics of its report."""
-    spec = importlib.util.spec_from_file_location(f'tool_{tool}', ROOT / 'tools' / f'{tool}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool(tool)
     work_dir = arguments[arguments.index('--work-dir') + 1]
     options = ('--cfg-options', f'visualizer.name={work_dir}', f'experiment_name={work_dir}')
     monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *map(str, (*arguments, *options))])

@@ -2,7 +2,6 @@
 
 ``KDEOV_KILLS`` in the environment is the number of kills, ``KDEOV_KILL_SEED`` chooses their moments.
 """
-import importlib.util
 import multiprocessing
 import os
 import random
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tool_loading import load_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 EPOCHS, STEPS = 2, 4
@@ -92,9 +92,7 @@ def work(config, work_dir, log, moment):
     torch.set_num_threads(1)
     if moment:
         wait_for_the_kill(f'{log}.stopped', *moment)
-    spec = importlib.util.spec_from_file_location('tool_train', ROOT / 'tools' / 'train.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_tool('train')
     sys.argv = ['train.py', str(config), '--work-dir', str(work_dir), '--resume']
     tool.main()
 

@@ -1,5 +1,4 @@
 """Stage 1's configs for photographs train and are tested on real ones, with a small random teacher."""
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from config_nodes import dicts
 from mmengine.runner import Runner
 
 from kdeov_mm.utils import load_config
+from tool_loading import load_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / 'configs' / 'pretrain'
@@ -39,9 +39,7 @@ def small(coco_mini, tiny_teacher, tmp_path):
 
 
 def run_tool(monkeypatch, name, *args):
-    spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / 'tools' / f'{name}.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_tool(name)
     monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, args)])
     tool.main()
 

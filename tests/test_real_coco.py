@@ -1,5 +1,4 @@
 """Real COCO images, true CLIP text embeddings: letterboxing, training, testing, and a full-size teacher."""
-import importlib.util
 import json
 import os
 import sys
@@ -18,6 +17,7 @@ from kdeov_mm.models import PrecomputedTextEncoder, TextBank
 from kdeov_mm.models.clip import load_open_clip
 from kdeov_mm.utils import load_config
 from kdeov_mm.utils.config import leaves
+from tool_loading import load_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL = Path(os.environ.get('KDEOV_REAL_DATA', ROOT.parent / 'shared' / 'data'))
@@ -48,9 +48,7 @@ LOG_EACH_STEP = ('default_hooks.logger.interval=1', 'log_processor.window_size=1
 
 def run(monkeypatch, tool, *inputs, work_dir, options, data_root=COCO):
     """Run a tool in this process on the real images."""
-    spec = importlib.util.spec_from_file_location(f'tool_{tool}', ROOT / 'tools' / f'{tool}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool(tool)
     # MMEngine's visualizers are global by name: each work dir needs its own to log to.
     options = ('--data-root', data_root, '--work-dir', work_dir,
                '--cfg-options', f'visualizer.name={work_dir}', *options)

@@ -1,5 +1,4 @@
 """tools/compare.py: one report of several models, resumed, with errors before any work."""
-import importlib.util
 import json
 import os
 import re
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.runner import Runner
+from tool_loading import load_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = dict(student='kdeov_yolov8n.py', yolo='baselines/yolov8n_shapes.py')
@@ -16,10 +16,7 @@ CONFIGS = dict(student='kdeov_yolov8n.py', yolo='baselines/yolov8n_shapes.py')
 
 @pytest.fixture(scope='module')
 def compare():
-    spec = importlib.util.spec_from_file_location('tool_compare', ROOT / 'tools' / 'compare.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('compare')
 
 
 @pytest.fixture(scope='module')

@@ -1,5 +1,4 @@
 """tools/detect.py: own words in own images."""
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -12,8 +11,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from kdeov_mm.models import TextBank
+from tool_loading import load_tool
 
-TOOL = Path(__file__).resolve().parents[1] / 'tools' / 'detect.py'
 NAMES = ['red circle', 'dog', 'a very small cup']
 
 pytestmark = pytest.mark.usefixtures('mmyolo_scope')
@@ -21,10 +20,7 @@ pytestmark = pytest.mark.usefixtures('mmyolo_scope')
 
 @pytest.fixture
 def tool():
-    spec = importlib.util.spec_from_file_location('tool_detect', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('detect')
 
 
 @pytest.fixture(scope='module')

@@ -1,5 +1,4 @@
 """tools/export_weights.py: weights without pickle that tools and OpenCLIP read."""
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -10,16 +9,13 @@ from mmengine.runner import load_checkpoint
 from safetensors.torch import load_file
 
 from kdeov_mm.utils import check_checkpoint, check_weights
-
-TOOL = Path(__file__).resolve().parents[1] / 'tools' / 'export_weights.py'
+from tool_loading import load_tool
 
 
 @pytest.fixture
 def export(tmp_path, monkeypatch):
     """Run the tool in a folder with two checkpoints."""
-    spec = importlib.util.spec_from_file_location('export_weights', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool('export_weights')
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     torch.save(dict(state_dict=network().state_dict(), meta={}), 'student.pth')

@@ -1,16 +1,13 @@
 """tools/prompt_study.py compares prompts, and embeds images once."""
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import pytest
 from mmengine.runner import Runner, save_checkpoint
 from safetensors.torch import load_file
 
 from kdeov_mm.models.clip.text_bank import cache_dir
-
-TOOL = Path(__file__).resolve().parents[1] / 'tools' / 'prompt_study.py'
+from tool_loading import load_tool
 
 
 @pytest.fixture
@@ -21,9 +18,7 @@ def study(zero_shot_config, cifar_folder, tmp_path, monkeypatch):
     cfg.dump(tmp_path / 'config.json')
     checkpoint = dict(state_dict=Runner.from_cfg(cfg).model.state_dict(), meta=dict(epoch=1))
     save_checkpoint(checkpoint, str(tmp_path / 'epoch_1.pth'))
-    spec = importlib.util.spec_from_file_location('prompt_study', TOOL)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_tool('prompt_study')
 
     def run(*args):
         work_dir = tmp_path / 'study'

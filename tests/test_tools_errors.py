@@ -1,6 +1,5 @@
 """tools/train.py and tools/test.py: bad input gets one line and exit status 2; training resumes and stops."""
 import errno
-import importlib.util
 import json
 import os
 import subprocess
@@ -15,6 +14,7 @@ from mmengine.runner import CheckpointLoader
 
 from kdeov_mm.utils import FirstStep, load_config, resolve_checkpoint, user_errors
 from kdeov_mm.utils.config import leaves
+from tool_loading import load_tool
 
 TOOLS = Path(__file__).resolve().parents[1] / 'tools'
 CONFIG = '''
@@ -69,9 +69,7 @@ def run(world, monkeypatch):
     """Run a tool in this process."""
 
     def run(tool, *args):
-        spec = importlib.util.spec_from_file_location(f'tool_{tool}', TOOLS / f'{tool}.py')
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        module = load_tool(tool)
         monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *map(str, args)])
         module.main()
 

@@ -1,5 +1,4 @@
 """Contracts of training: what may reach the student, determinism, resumption, checkpoints."""
-import importlib.util
 import json
 import os
 import random
@@ -16,6 +15,7 @@ from mmyolo.registry import DATASETS
 from safetensors.torch import load_file
 
 from kdeov_mm.engine.hooks import CLIPDistillationHook
+from tool_loading import load_tool
 
 TOOLS = Path(__file__).resolve().parents[1] / 'tools'
 STAGE_1 = ('backbone.', 'fusion.', 'neck.', 'projector.')
@@ -214,9 +214,7 @@ def test_a_teacher_of_another_dimension_stops_training_at_once(
     cfg.merge_from_dict({'model.projector.embed_dims': 64, 'model.fusion.text_dims': 64,
                          'model.bbox_head.head_module.embed_dims': 64})
     cfg.dump(str(tmp_path / 'config.py'))
-    spec = importlib.util.spec_from_file_location('tool_train', TOOLS / 'train.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_tool('train')
     monkeypatch.setattr(sys, 'argv', ['train.py', str(tmp_path / 'config.py')])
     with pytest.raises(SystemExit) as stop:
         tool.main()

@@ -12,9 +12,10 @@ from typing import List
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import torch
-from kdeov_mm.apis import build_vocabulary, detect, find_images, inference_pipeline, load_model
+from kdeov_mm.apis import (DetectionResult, InputImage, Results, build_vocabulary, detect, find_images,
+                           inference_pipeline, load_model)
+from kdeov_mm.apis.results import picture_path
 from kdeov_mm.datasets.coco_file import image_defect
-from kdeov_mm.evaluation.pictures import named_boxes
 from kdeov_mm.models.clip import read_names
 from kdeov_mm.utils import InputError, check_checkpoint, load_config, resolve_checkpoint, user_errors
 from kdeov_mm.utils.files import write_atomically
@@ -73,28 +74,22 @@ def main() -> None:
         bank = build_vocabulary(cfg, names, args.templates, args.embeddings)
         pipeline, model = inference_pipeline(cfg), load_model(cfg, checkpoint, bank, args.device)
 
-    content = dict(images=[], categories=[dict(id=i, name=name) for i, name in enumerate(names)], annotations=[])
-    out_dir, number = Path(args.out_dir), len(str(len(paths)))
-    for image_id, path in enumerate(paths):
+    results, digits = Results(), len(str(len(paths)))
+    for path in paths:
         try:
             sample = detect(model, pipeline, path)
         except Exception as error:  # decoders raise anything
             report(path, error)
             continue
-        height, width = sample.ori_shape[:2]
-        content['images'].append(dict(id=image_id, file_name=path, width=width, height=height))
         found = sample.pred_instances[sample.pred_instances.scores >= args.score_thr]
-        boxes = []
-        for (x1, y1, x2, y2), score, label in zip(*(found[key].tolist() for key in ('bboxes', 'scores', 'labels'))):
-            bbox = [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)]
-            boxes.append(dict(bbox=bbox, name=names[label], score=score))
-            content['annotations'].append(dict(
-                id=len(content['annotations']) + 1, image_id=image_id, category_id=label, bbox=bbox,
-                area=round(bbox[2] * bbox[3], 2), iscrowd=0, score=round(score, 4)))
-        picture = named_boxes(path, boxes, names, out_dir / f'{image_id:0{number}}_{Path(path).stem}.png')
-        told = ', '.join(f'{box["name"]} {box["score"]:.2f}' for box in boxes) or 'nothing found'
+        result = DetectionResult(InputImage(path, path), *sample.ori_shape[:2],
+                                 *(found[key].numpy() for key in ('bboxes', 'scores', 'labels')), names)
+        picture = result.save(picture_path(args.out_dir, len(results), digits, path))
+        results.append(result)
+        told = ', '.join(f'{name} {score:.2f}' for name, score in zip(result.names, result.scores)) or 'nothing found'
         print(f'{path}: {told} -> {picture}')
-    written = write_atomically(out_dir / 'detections.json', json.dumps(content))
+    content = results.to_coco()
+    written = write_atomically(Path(args.out_dir, 'detections.json'), json.dumps(content))
     print(f'{len(content["annotations"])} objects: {written}')
 
 

@@ -1,12 +1,9 @@
 """A tiny encoder, an empty index, and the tool."""
-import importlib.util
 import sys
-from pathlib import Path
 
 import pytest
 from search_data import write_encoder
-
-TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'index.py'
+from tool_loading import load_tool
 
 
 @pytest.fixture(scope='session')
@@ -31,9 +28,7 @@ def store(tmp_path, encoder):
 @pytest.fixture
 def tool(monkeypatch, tmp_path):
     """Runs tools/index.py in an empty folder."""
-    spec = importlib.util.spec_from_file_location('tool_index', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool('index')
     monkeypatch.chdir(tmp_path)
 
     def run(*args):
