@@ -1,10 +1,12 @@
 """Trainable dual encoders, built by OpenCLIP; one makes the shapes world's teacher, as CLIP was made."""
+from itertools import chain
 from typing import List, Mapping, Optional, Sequence, Union
 
 import open_clip
 import torch
 import torch.nn.functional as F
 from mmdet.structures import DetDataSample
+from mmengine.dist import all_gather_object
 from mmengine.model import BaseModel
 from mmyolo.registry import MODELS
 from torch import Tensor
@@ -12,12 +14,13 @@ from torch import Tensor
 from .clip.loading import check_source
 from .clip.preprocess import Preprocess, find_preprocess, make_preprocess
 from .clip.towers import build_towers, freeze, keep_frozen
+from .losses.joined_batch import join_ranks
 
 
 @MODELS.register_module()
 class OpenCLIPDualEncoder(BaseModel):
     """Any OpenCLIP model, trained with the symmetric contrastive loss of Radford et al. 2021, where equal captions
-    in a batch, and captions of one image, are no negatives.
+    in a batch, and captions of one image, are no negatives. The batch is that of all ranks.
 
     Args:
         model_name: An OpenCLIP model name. Give it or ``model_cfg``.
@@ -91,7 +94,9 @@ class OpenCLIPDualEncoder(BaseModel):
         texts = self.encode_text(captions)
         with torch.no_grad():
             self.clip.logit_scale.clamp_(max=float(torch.tensor(self.max_logit_scale).log()))
-        same = find_same(captions, [sample.get('img_path') for sample in data_samples]).to(images)
+        images, texts = join_ranks(images, texts)
+        pairs = all_gather_object([(caption, s.get('img_path')) for caption, s in zip(captions, data_samples)])
+        same = find_same(*zip(*chain.from_iterable(pairs))).to(images)
         loss = contrastive_loss(images, texts, self.clip.logit_scale.exp(), same)
         return dict(loss_contrastive=loss, **batch_accuracy(images.detach(), texts.detach()))
 
@@ -127,9 +132,13 @@ def find_same(captions: Sequence[str], images: Sequence[Optional[str]]) -> Tenso
     Returns:
         Tensor: ``[N, N]``, symmetric, 1 or 0.
     """
-    pairs = list(zip(captions, images))
-    return torch.tensor([[float(text == other or image is not None and image == other_image)
-                          for other, other_image in pairs] for text, image in pairs])
+    images = [number if image is None else image for number, image in enumerate(images)]
+    same = torch.zeros(len(captions), len(captions), dtype=torch.bool)
+    for column in (captions, images):
+        numbers = {value: number for number, value in enumerate(column)}
+        kinds = torch.tensor([numbers[value] for value in column])
+        same |= kinds[:, None] == kinds
+    return same.float()
 
 
 def batch_accuracy(images: Tensor, texts: Tensor, topk: Sequence[int] = (1, 5)) -> dict:

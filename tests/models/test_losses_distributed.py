@@ -4,6 +4,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 import torch.nn.functional as F
+from mmdet.structures import DetDataSample
 from torch import nn
 
 KINDS = ('CrossModalAlignmentLoss', 'InteractiveContrastiveLoss', 'ContrastiveRelationalLoss', 'AffinityMimickingLoss',
@@ -32,6 +33,25 @@ def make_batch():
     return images, F.normalize(teacher, dim=-1), F.normalize(captions, dim=-1)
 
 
+class DualEncoder(nn.Module):
+    """OpenCLIPDualEncoder, its batch statistics apart."""
+
+    def __init__(self):
+        super().__init__()
+        import kdeov_mm.models
+        torch.manual_seed(0)
+        self.model = kdeov_mm.models.OpenCLIPDualEncoder('kdeov-shapes').eval()
+
+    def forward(self, images, captions):
+        samples = [DetDataSample(metainfo=dict(captions=[caption])) for caption in captions]
+        return self.model(images, samples, mode='loss')['loss_contrastive']
+
+
+def make_pairs():
+    images = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    return images, ['a star', 'a ring', 'a star', 'a moon', 'a fish', 'a ring', 'a heart', 'a star']
+
+
 def step(model, batch):
     loss = model(*batch)
     loss.backward()
@@ -48,6 +68,10 @@ def work(rank, path):
                 own = slice(first) if rank == 0 else slice(first, first + second)
                 model = nn.parallel.DistributedDataParallel(Student(kind), find_unused_parameters=True)
                 results[kind, name] = step(model, [column[own] for column in make_batch()])
+        for name in ('even', 'ragged'):
+            own = slice(SHARES[name][0]) if rank == 0 else slice(SHARES[name][0], 8)
+            model = nn.parallel.DistributedDataParallel(DualEncoder(), find_unused_parameters=True)
+            results['dual encoder', name] = step(model, [column[own] for column in make_pairs()])
         torch.save(results, f'{path}/{rank}.pth')
     finally:
         dist.destroy_process_group()
@@ -72,3 +96,11 @@ def test_two_processes(results, kind, share):
     for found_loss, found_gradients in (result[kind, share] for result in results):
         assert found_loss == pytest.approx(loss, abs=1e-6)
         torch.testing.assert_close(found_gradients, gradients, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize('share', ['even', 'ragged'])
+def test_a_dual_encoder_in_two_processes(results, share):
+    loss, gradients = step(DualEncoder(), make_pairs())
+    for found_loss, found_gradients in (result['dual encoder', share] for result in results):
+        assert found_loss == pytest.approx(loss, abs=1e-5)
+        torch.testing.assert_close(found_gradients, gradients, atol=1e-5, rtol=1e-4)
