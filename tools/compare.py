@@ -22,13 +22,13 @@ from kdeov_mm.deploy.cost import count_flops, count_parameters
 from kdeov_mm.deploy.timing import Stages, time_in_turns
 from kdeov_mm.evaluation.pictures import GROUP_COLOURS, clean, save
 from kdeov_mm.evaluation.report import TASKS, show
-from kdeov_mm.utils import InputError, check_weights, load_config, prepare_data, resolve_checkpoint, user_errors
+from kdeov_mm.utils import InputError, load_config, load_weights, prepare_data, resolve_checkpoint, user_errors
+from kdeov_mm.utils.config import first_test_dataloader
 from kdeov_mm.utils.files import sha256, write_atomically
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint
 from mmyolo.registry import DATASETS, HOOKS, MODELS
 
 TEST = Path(__file__).with_name('test.py')
@@ -78,8 +78,7 @@ class Pair:
         init_default_scope(self.cfg.get('default_scope', 'mmyolo'))
         model = MODELS.build(self.cfg.model)
         if self.checkpoint:
-            check_weights(model, self.checkpoint)
-            load_checkpoint(model, self.checkpoint, map_location='cpu')
+            load_weights(model, self.checkpoint)
         return model.eval()
 
     def source(self) -> dict:
@@ -135,9 +134,7 @@ def read_pairs(cfg: Config, out_dir: Path) -> List[Pair]:
 
 def first_batch(pair: Pair, model: torch.nn.Module) -> dict:
     """The first test image, preprocessed; the model is given its vocabulary."""
-    loader = pair.cfg.test_dataloader
-    loader = loader[0] if isinstance(loader, (list, tuple)) else loader
-    dataset = DATASETS.build(loader.dataset)
+    dataset = DATASETS.build(first_test_dataloader(pair.cfg).dataset)
     for hook in pair.cfg.get('custom_hooks') or []:
         if hook['type'] == 'VocabularyHook':
             hook = HOOKS.build(hook)

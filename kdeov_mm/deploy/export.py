@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from kdeov_mm.models.clip import load_open_clip
 from kdeov_mm.models.clip.loading import weights_id
 from kdeov_mm.models.clip.prompts import resolve_templates
-from kdeov_mm.utils.config import find_hook
+from kdeov_mm.utils.config import find_hook, first_test_dataloader
 from kdeov_mm.utils.files import atomic_path, sha256
 from kdeov_mm.version import __version__
 from .graphs import Detector, ImageEncoder, OpenDetector
@@ -192,7 +192,7 @@ def preprocessing(cfg: Config, size: Optional[int] = None) -> dict:
     if list(normal.mean) != [0.] * 3 or list(normal.std) != [255.] * 3 or not normal.bgr_to_rgb:
         raise ValueError('data_preprocessor: only mean 0, std 255 and bgr_to_rgb can be exported, got '
                          f'{dict(normal)}')
-    loader = cfg.test_dataloader[0] if isinstance(cfg.test_dataloader, (list, tuple)) else cfg.test_dataloader
+    loader = first_test_dataloader(cfg)
     steps = {step['type'].split('.')[-1]: step for step in loader.dataset.pipeline}
     if 'LetterResize' in steps:
         pad = steps['LetterResize'].get('pad_val', 0)
