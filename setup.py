@@ -1,9 +1,10 @@
-"""Installation: ``pip install -e .`` or ``mim install -e .``."""
+"""Installation: ``pip install -e .`` or ``mim install --no-deps .``."""
 import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
+from setuptools.command.egg_info import egg_info
 
 ROOT = Path(__file__).resolve().parent
 # Each is requirements/{name}.txt.
@@ -47,6 +48,14 @@ class BuildWithMim(build_py):
                 shutil.copy(source, target)
 
 
+class EggInfoForMim(egg_info):
+    """Name ``kdeov_mm`` before ``kdeov``: OpenMIM takes the first for the package that has ``.mim``."""
+
+    def run(self) -> None:
+        super().run()
+        Path(self.egg_info, 'top_level.txt').write_text('kdeov_mm\nkdeov\n')
+
+
 readme = ROOT / 'README.md'
 setup(
     name='kdeov_mm',
@@ -67,5 +76,5 @@ setup(
     python_requires='>=3.10',
     install_requires=requirements('mminstall') + requirements('runtime'),
     extras_require=dict({name: requirements(name) for name in EXTRAS}, faster=['faster-coco-eval']),
-    cmdclass=dict(build_py=BuildWithMim),
+    cmdclass=dict(build_py=BuildWithMim, egg_info=EggInfoForMim),
     zip_safe=False)

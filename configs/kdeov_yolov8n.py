@@ -1,5 +1,5 @@
 # The demo: YOLOv8n distilled from the shapes world's teacher, for all three tasks.
-_base_ = ['_base_/default_runtime.py', '_base_/shapes.py', '_base_/kdeov_yolov8n.py']
+_base_ = ['_base_/default_runtime.py', '_base_/shapes.py', '_base_/kdeov_yolov8n_model.py']
 
 max_epochs = 14
 batch_size = 32

@@ -1,5 +1,5 @@
 # Stage 2 on real COCO with a real CLIP: detection of base and novel classes, see docs/real_coco.md.
-_base_ = ['_base_/default_runtime.py', '_base_/ov_coco.py', '_base_/kdeov_yolov8n.py']
+_base_ = ['_base_/default_runtime.py', '_base_/ov_coco.py', '_base_/kdeov_yolov8n_model.py']
 
 # Any OpenCLIP model by name and tag, or by name and local file: pretrained='weights/ViT-B-32.safetensors'.
 # OpenAI's own weights need the -quickgelu models. Without any CLIP: kdeov_yolov8n_ov-coco_text-only.py.

@@ -16,7 +16,8 @@ from kdeov_mm.datasets import ensure_world
 from kdeov_mm.utils import load_config
 
 pytest_plugins = [
-    'browser_fixtures', 'classification_fixtures', 'hugging_face_fixtures', 'image_text_fixtures', 'inference_fixtures'
+    'browser_fixtures', 'classification_fixtures', 'hugging_face_fixtures', 'image_text_fixtures', 'inference_fixtures',
+    'packaging_fixtures'
 ]
 
 DEMO = Path(__file__).resolve().parents[1] / 'configs' / 'kdeov_yolov8n.py'

@@ -32,7 +32,7 @@ def config(cifar_folder, tmp_path):
 @pytest.fixture
 def weights(config, tmp_path, monkeypatch):
     """The trained teacher's, exported."""
-    cfg = config('teacher')
+    cfg = config('cifar10_teacher')
     Runner.from_cfg(cfg).train()
     tool = load_tool('export_weights')
     path = str(tmp_path / 'teacher.safetensors')
@@ -43,7 +43,7 @@ def weights(config, tmp_path, monkeypatch):
 
 def test_teacher_and_student(config, weights):
     def train(number, shuffle=False):
-        cfg = config('kdeov_yolov8n', number)
+        cfg = config('kdeov_yolov8n_cifar10_stage1', number)
         for node in dicts(cfg._cfg_dict):
             if node.get('pretrained'):
                 node.pretrained = weights

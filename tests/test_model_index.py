@@ -45,6 +45,15 @@ def test_configs_build(name):
     assert MODELS.get(cfg.model.type) is not None
 
 
+def test_file_names_of_configs_are_their_own():
+    """MIM looks a config up by its file name, among all files of the package, and two trainings of one name would
+    share a work dir."""
+    taken = [path.name for folder in ('configs', 'tools', 'kdeov_mm') for path in (ROOT / folder).rglob('*.py')
+             if '.mim' not in path.parts]
+    runnable = [path.name for path in (ROOT / 'configs').rglob('*.py') if path.parent.name not in ('_base_', 'compare')]
+    assert len(runnable) > 30 and [name for name in runnable if taken.count(name) > 1] == []
+
+
 def test_shipped_weights_have_a_card_and_are_small():
     shipped = sorted((ROOT / 'kdeov_mm').rglob('*.safetensors'))
     assert {entry.weights for entry in read_index().values() if entry.weights} == set(map(str, shipped))

@@ -5,52 +5,10 @@ import stat
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-FILES = ('setup.py', 'MANIFEST.in', 'pyproject.toml', 'requirements.txt', 'LICENSE', 'README.md', 'Makefile',
-         'model-index.yml')
-PROBES = ('kdeov_mm/models/clip/weights/probe.safetensors', 'kdeov_mm/models/probe.json',
-          'kdeov_mm/probe.txt')
-
-
-@pytest.fixture(scope='module')
-def source(tmp_path_factory):
-    """A copy of what is packaged, so that builds leave nothing in the tree, with a data file of each kind."""
-    folder = tmp_path_factory.mktemp('source')
-    for name in ('kdeov', 'kdeov_mm', 'configs', 'tools', 'requirements'):
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns('__pycache__', '.mim'))
-    for name in FILES:
-        if (ROOT / name).is_file():
-            shutil.copy(ROOT / name, folder)
-    for name in PROBES:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text('{}')
-    return folder
-
-
-def pack(source, code):
-    subprocess.run([sys.executable, '-W', 'ignore', '-c', f'import setuptools.build_meta as build; {code}'],
-                   cwd=source,
-                   check=True,
-                   capture_output=True)
-
-
-@pytest.fixture(scope='module')
-def wheel(source, tmp_path_factory):
-    """A wheel built from the source distribution, as for an upload."""
-    folder = tmp_path_factory.mktemp('wheel')
-    pack(source, f'build.build_sdist({str(folder)!r})')
-    archive, = folder.glob('*.tar.gz')
-    subprocess.run([
-        sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', folder, archive
-    ],
-                   check=True,
-                   capture_output=True)
-    return next(folder.glob('kdeov_mm-*.whl'))
+from packaging_fixtures import PROBES, pack
 
 
 def test_wheel_contents(source, wheel):
@@ -79,6 +37,8 @@ def test_wheel_metadata(wheel):
                                      if n.endswith('.dist-info/METADATA'))).decode()
         licenses = [name for name in archive.namelist() if name.endswith('LICENSE')]
         assert 'GNU GENERAL PUBLIC LICENSE' in archive.read(licenses[0]).decode()
+        top_level, = (name for name in archive.namelist() if name.endswith('.dist-info/top_level.txt'))
+        assert archive.read(top_level).decode().split() == ['kdeov_mm', 'kdeov']  # MIM takes the first
     for field in ('Name: kdeov_mm\n', 'Requires-Python: >=3.10\n', 'GPL-3.0-only'):
         assert field in metadata
     for needed in ('mmyolo==0.6.0', 'mmdet==3.3.0', 'mmengine==0.10.7', 'mmcv-lite==2.1.0', 'torch>=2.1'):

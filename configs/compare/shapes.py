@@ -5,7 +5,7 @@ models = [
     dict(name='teacher', configs=dict(shapes='configs/baselines/openclip_kdeov-shapes.py')),
     dict(
         name='dual encoder', checkpoint='work_dirs/dual_encoder_shapes',
-        configs=dict(shapes='configs/dual_encoder/shapes.py')),
+        configs=dict(shapes='configs/dual_encoder/resnet10t-transformer_shapes.py')),
     dict(
         name='YOLOv8n, closed set', checkpoint='work_dirs/yolov8n_shapes',
         configs=dict(shapes='configs/baselines/yolov8n_shapes.py')),

@@ -1,5 +1,5 @@
 # Stage 1 on photographs with a real CLIP, see docs/pretrain.md. Any OpenCLIP model: give its name, tag and dimension.
-_base_ = ['../_base_/default_runtime.py', '../_base_/coco_captions.py', '../_base_/kdeov_yolov8n.py']
+_base_ = ['../_base_/default_runtime.py', '../_base_/coco_captions.py', '../_base_/kdeov_yolov8n_model.py']
 
 clip_model = dict(model_name='ViT-B-32', pretrained='laion2b_s34b_b79k')
 text_encoder = dict(type='OpenCLIPTextEncoder', **clip_model)

@@ -1,5 +1,5 @@
 # The student on your own images, in one folder a class, whose name is the class's: --data-root FOLDER.
-_base_ = './kdeov_yolov8n.py'
+_base_ = './kdeov_yolov8n_zero-shot.py'
 
 data_root = 'data/folder'
 test_dataloader = [

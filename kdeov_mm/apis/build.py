@@ -172,7 +172,7 @@ def packaged_config(name: str) -> Config:
 
 def student_config(backbone: str, fusion: Optional[str], embed_dims: int) -> Config:
     """The demo's model without its head, with another backbone, fusion and dimension."""
-    model = packaged_config('_base_/kdeov_yolov8n.py').model
+    model = packaged_config('_base_/kdeov_yolov8n_model.py').model
     family, deepen, widen, last = BACKBONES[backbone]
     channels = [256, 512, last]
     model.bbox_head, model.text_dropout = None, 1.

@@ -18,7 +18,7 @@ def scope():
 @pytest.fixture
 def student_cfg():
     """The config of the demo's student."""
-    return Config.fromfile('configs/_base_/kdeov_yolov8n.py').model
+    return Config.fromfile('configs/_base_/kdeov_yolov8n_model.py').model
 
 
 @pytest.fixture

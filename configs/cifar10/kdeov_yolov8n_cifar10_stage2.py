@@ -1,5 +1,5 @@
 # The student, trained on from its last epoch.
-_base_ = './kdeov_yolov8n.py'
+_base_ = './kdeov_yolov8n_cifar10_stage1.py'
 
 max_epochs = 14
 load_from = 'work_dirs/cifar10_student/epoch_20.pth'

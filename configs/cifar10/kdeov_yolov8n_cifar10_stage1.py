@@ -1,5 +1,5 @@
-# YOLOv8n distilled from configs/cifar10/teacher.py on the training images, whose labels it never sees.
-_base_ = ['../_base_/default_runtime.py', '../_base_/cifar10_folder.py', '../_base_/kdeov_yolov8n.py']
+# YOLOv8n distilled from configs/cifar10/cifar10_teacher.py on the training images, whose labels it never sees.
+_base_ = ['../_base_/default_runtime.py', '../_base_/cifar10_folder.py', '../_base_/kdeov_yolov8n_model.py']
 
 clip_model = dict(model_name='kdeov-shapes', pretrained='work_dirs/cifar10_teacher.safetensors')
 text_encoder = dict(type='OpenCLIPTextEncoder', **clip_model)
