@@ -53,6 +53,17 @@ def world_copy(tiny_world, tmp_path):
 
 
 @pytest.fixture(scope='session')
+def demo_world(tmp_path_factory):
+    """Makes the named splits of the demo's own world, and returns its folder."""
+    root = tmp_path_factory.mktemp('demo_world') / 'shapes'
+
+    def make(*splits):
+        ensure_world(root, splits=splits)
+        return root
+    return make
+
+
+@pytest.fixture(scope='session')
 def tiny_teacher(tmp_path_factory):
     """A weights file of the shapes world's architecture, with random weights."""
     torch.manual_seed(0)

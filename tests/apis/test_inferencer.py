@@ -299,19 +299,15 @@ def test_a_stage_1_model_does_not_detect(demo_config, photos, tmp_path):
         stage1.detect('photos', NAMES)
 
 
-def test_the_shipped_demo_by_its_name():
+def test_the_shipped_demo_by_its_name(demo_world):
     """It knows shapes and colours: on images of one object it is right far above chance."""
-    root = Path(__file__).resolve().parents[2]
-    annotations = root / 'data' / 'shapes' / 'annotations' / 'instances_test_single.json'
-    if not annotations.is_file():
-        pytest.skip(f'no shapes world at {annotations.parents[1]}')
-    content = json.loads(annotations.read_text())
+    world = demo_world('test_single')
+    content = json.loads((world / 'annotations' / 'instances_test_single.json').read_text())
     names = {category['id']: category['name'] for category in content['categories']}
     files = {image['id']: image['file_name'] for image in content['images']}
     chosen = content['annotations'][::100]
     inferencer = KDEOVInferencer('kdeov_yolov8n', device='cpu')
     vocabulary = list(dict.fromkeys(names[item['category_id']] for item in chosen))
-    found = inferencer.classify([annotations.parents[1] / 'test_single' / files[item['image_id']] for item in chosen],
-                                vocabulary)
+    found = inferencer.classify([world / 'test_single' / files[item['image_id']] for item in chosen], vocabulary)
     right = [result.name == names[item['category_id']] for result, item in zip(found, chosen)]
     assert np.mean(right) > 0.5 and len(vocabulary) >= 10

@@ -9,28 +9,33 @@ from pathlib import Path
 
 import pytest
 
+from kdeov_mm.utils.model_index import find_model
+
 pytestmark = pytest.mark.slow
 pytest.importorskip('gradio')
 ROOT = Path(__file__).resolve().parents[2]
-WORK_DIR, PHOTOS = ROOT / 'work_dirs' / 'kdeov_yolov8n', ROOT / 'data' / 'shapes' / 'test'
 CONFIG = ROOT / 'configs' / 'kdeov_yolov8n.py'
 SCENE = '000000000659.jpg'  # with a dotted and a solid blue triangle, and a solid red semicircle
 
 
 @pytest.fixture(scope='module')
-def url(tmp_path_factory):
-    """The demo of the trained student, started as docs/demo.md says."""
-    if not (WORK_DIR / 'last_checkpoint').is_file() or not (PHOTOS / SCENE).is_file():
-        pytest.skip('the demo is not trained here: run "make demo"')
+def scene(demo_world):
+    return demo_world('test') / 'test' / SCENE
+
+
+@pytest.fixture(scope='module')
+def url(scene, tmp_path_factory):
+    """The demo of the shipped student, started as docs/demo.md says."""
+    weights = find_model('kdeov_yolov8n').weights
     folder = tmp_path_factory.mktemp('demo')
     run = dict(cwd=ROOT, env=dict(os.environ, PYTHONPATH=str(ROOT)), text=True)
     export = Path(os.environ.get('KDEOV_EXPORT') or folder / 'export')  # files that are there already
     if not export.is_dir():
-        subprocess.run([sys.executable, 'tools/export.py', str(CONFIG), str(WORK_DIR), '--out-dir', str(export)], **run,
+        subprocess.run([sys.executable, 'tools/export.py', str(CONFIG), weights, '--out-dir', str(export)], **run,
                        check=True, capture_output=True)
     photos = folder / 'photos'
     photos.mkdir()
-    for path in [*sorted(PHOTOS.glob('*.jpg'))[:60], PHOTOS / SCENE]:
+    for path in [*sorted(scene.parent.glob('*.jpg'))[:60], scene]:
         shutil.copy(path, photos)
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
@@ -91,8 +96,8 @@ def page(url, browser, wait_for):
     return Page()
 
 
-def test_detect(page, screenshot, requested, url):
-    page.upload('detect-image', PHOTOS / SCENE)
+def test_detect(page, scene, screenshot, requested, url):
+    page.upload('detect-image', scene)
     page.type('detect-words', 'solid blue triangle, dotted blue triangle, solid red semicircle')
     page.click('detect-button')
     summary = page.text('#detect-summary', 'found in 128 x 128 pixels')
@@ -118,9 +123,9 @@ def test_search(page, screenshot):
     screenshot('demo_search')
 
 
-def test_classify(page, screenshot):
+def test_classify(page, scene, screenshot):
     page.open('Classify')
-    page.upload('classify-image', PHOTOS / SCENE)
+    page.upload('classify-image', scene)
     page.type('classify-words', 'blue triangle, green star, yellow circle')
     page.click('classify-button')
     assert 'teacher' in page.text('#classify-summary', 'Student')

@@ -50,15 +50,15 @@ def student():
 
 @pytest.fixture(scope='session')
 def demo_student():
-    """The trained demo with eight of its concepts, where it has been trained."""
+    """The trained demo, as it is shipped, with eight of its concepts."""
     from kdeov_mm.apis import build_vocabulary, load_model
-    from kdeov_mm.utils import load_config, resolve_checkpoint
-    if not (ROOT / 'work_dirs' / 'kdeov_yolov8n' / 'last_checkpoint').is_file():
-        pytest.skip('the demo is not trained here: run "make demo"')
-    cfg = load_config(str(ROOT / 'configs' / 'kdeov_yolov8n.py'))
+    from kdeov_mm.utils import load_config
+    from kdeov_mm.utils.model_index import find_model
+    demo = find_model('kdeov_yolov8n')
+    cfg = load_config(demo.config)
     bank = build_vocabulary(cfg, [f'{colour} {shape}' for colour in ('red', 'blue') for shape in
                                   ('circle', 'star', 'square', 'triangle')])
-    return load_model(cfg, resolve_checkpoint(str(ROOT / 'work_dirs' / 'kdeov_yolov8n')), bank)
+    return load_model(cfg, demo.weights, bank)
 
 
 @pytest.fixture(scope='session')

@@ -1,6 +1,5 @@
 """Exported files give what PyTorch gives, and say what they are."""
 import json
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -14,7 +13,6 @@ from kdeov_mm.deploy import Runtime, export, read_image
 from kdeov_mm.deploy.agreement import cosines, unexplained, unmatched, without_partner
 from kdeov_mm.utils import load_config
 
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def open_file(path):
@@ -67,11 +65,9 @@ def test_detections_in_real_images(files, model, real_images, predict):
 
 
 @pytest.mark.slow
-def test_the_demos_detections_differ_in_ties_only(demo_student, predict, tmp_path):
+def test_the_demos_detections_differ_in_ties_only(demo_student, demo_world, predict, tmp_path):
     """Scores that differ by rounding change places at suppression and at the end of a full list, and nowhere else."""
-    folder = ROOT / 'data' / 'shapes' / 'test'
-    if not folder.is_dir():
-        pytest.skip('no shapes world here: run "make demo"')
+    folder = demo_world('test') / 'test'
     preprocessing = json.dumps(dict(size=[128, 128], resize='stretch'))
     metadata = dict(kdeov_format='1', embed_dims='128', preprocessing=preprocessing)
     path = export.export_detector(demo_student, tmp_path / 'detector.onnx', metadata)

@@ -14,7 +14,6 @@ from kdeov_mm.deploy.agreement import unmatched
 from kdeov_mm.deploy.web import ONNXRUNTIME, PACKAGE, VERSION, npm_package, write_web
 
 PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'web'
-TEST_IMAGES, DEMO_IMAGE = PAGE.parents[1] / 'data' / 'shapes' / 'test', '000000000001'
 NAMES = ['red circle', 'dog', 'a very small cup', 'person', 'striped blue star', 'bus', 'cat']
 both_resizes = pytest.mark.parametrize('detector', ['stretch', 'letterbox'], indirect=True, scope='module')
 SIZES = [(64, 48), (333, 517), (128, 128), (1000, 301), (40, 50), (3, 500)]
@@ -195,11 +194,12 @@ def test_nobody_else_is_asked(site, browser, serve, wait_for, requested):
 
 
 @pytest.mark.slow
-def test_the_demo(demo_student, export_all, onnxruntime_web, browser, serve, wait_for, screenshot, tmp_path):
+def test_the_demo(
+        demo_student, demo_world, export_all, onnxruntime_web, browser, serve, wait_for, screenshot, tmp_path):
     files = export_all(demo_student)
     names, texts = demo_student.vocabulary, demo_student.texts.numpy()
     site = write_web(tmp_path / 'web', PAGE, files['open_detector'], names, texts, onnxruntime_web, names)
-    path, = TEST_IMAGES.glob(f'{DEMO_IMAGE}.jpg')
+    path = demo_world('test') / 'test' / '000000000001.jpg'
     browser.get(serve(site))
     pick(browser, path)
     wait_for(lambda: 'found in' in browser.find_element('id', 'status').text, 'nothing found')
