@@ -1,4 +1,5 @@
-"""Tests on each supported Python, and checks: ``nox``, ``nox -s lint``, ``nox -s tests-3.12 -- -m slow``."""
+"""Tests on each supported Python, checks and the documentation: ``nox``, ``nox -s lint``,
+``nox -s tests-3.12 -- -m slow``."""
 import nox
 
 nox.options.reuse_existing_virtualenvs = True
@@ -26,3 +27,10 @@ def types(session: nox.Session) -> None:
     """Type hints of the public API."""
     session.install('mypy')
     session.run('mypy')
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation as a site; a warning is an error."""
+    session.install('-r', 'requirements/docs.txt')
+    session.run('mkdocs', 'build', '--strict')

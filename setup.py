@@ -1,4 +1,5 @@
 """Installation: ``pip install -e .`` or ``mim install --no-deps .``."""
+import os
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from setuptools.command.egg_info import egg_info
 ROOT = Path(__file__).resolve().parent
 # Each is requirements/{name}.txt.
 EXTRAS = ('tests', 'webdataset', 'huggingface', 'deploy', 'search', 'distributed', 'api', 'demo')
-MIM_FILES = ('configs', 'tools', 'model-index.yml')  # what OpenMIM looks for in kdeov_mm/.mim
+MIM_FILES = ('configs', 'tools', 'model-index.yml', 'docs/web')  # for OpenMIM and for tools/, in kdeov_mm/.mim
 
 
 def requirements(name: str) -> list:
@@ -37,11 +38,11 @@ class BuildWithMim(build_py):
         package = ROOT if self.editable_mode else Path(self.build_lib).resolve()
         mim = package / 'kdeov_mm' / '.mim'
         shutil.rmtree(mim, ignore_errors=True)
-        mim.mkdir(parents=True)
-        for source in (ROOT / name for name in MIM_FILES if (ROOT / name).exists()):
-            target = mim / source.name
+        for name in MIM_FILES:
+            source, target = ROOT / name, mim / name
+            target.parent.mkdir(parents=True, exist_ok=True)
             if self.editable_mode:
-                target.symlink_to(Path('../..') / source.name)
+                target.symlink_to(os.path.relpath(source, target.parent))
             elif source.is_dir():
                 shutil.copytree(source, target, ignore=shutil.ignore_patterns('__pycache__'))
             else:
@@ -71,7 +72,7 @@ setup(
     ],
     keywords='computer vision, open-vocabulary detection, knowledge distillation, CLIP, YOLO',
     packages=find_packages(include=('kdeov', 'kdeov_mm', 'kdeov_mm.*')),
-    package_data={'kdeov_mm': ['**/*.json', '**/*.safetensors', '**/*.txt']},
+    package_data={'kdeov_mm': ['py.typed', '**/*.json', '**/*.safetensors', '**/*.txt']},
     entry_points=dict(console_scripts=['kdeov = kdeov.__main__:main']),
     python_requires='>=3.10',
     install_requires=requirements('mminstall') + requirements('runtime'),

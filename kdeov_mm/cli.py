@@ -55,6 +55,7 @@ def run_tool(args: argparse.Namespace, script: str, stdout: TextIO) -> int:
         spec = importlib.util.spec_from_file_location(f'kdeov_tool_{path.stem}', path)
         sys.modules[spec.name] = tool = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(tool)
+        tool.__doc__ = (tool.__doc__ or '').replace(f'python tools/{script}', f'kdeov {args.command}')  # its --help
         returned = tool.main()
     if args.json:
         told = dict(output=printed.getvalue().splitlines()) if returned is None else dict(result=returned)

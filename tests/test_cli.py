@@ -141,6 +141,12 @@ def test_tools_keep_their_options_and_errors(kdeov, photos):
     assert kdeov('train')[0] == 2
 
 
+@pytest.mark.parametrize('command', ['bench', 'export', 'index'])
+def test_examples_of_tools_are_of_kdeov(kdeov, command):
+    status, said, _ = kdeov(command, '--help')
+    assert status == 0 and said.count(f'kdeov {command} ') > 2 and 'python tools' not in said
+
+
 def test_every_tool_is_there():
     for script, *_ in TOOLS.values():
         assert (ROOT / 'tools' / script).is_file()

@@ -130,8 +130,8 @@ def test_a_metric_without_text_encoder_says_so(tiny_config):
 
 
 def test_shapes(tiny_world, tmp_path):
-    cfg = load_config(
-        str(CONFIGS / 'resnet10t-transformer_shapes.py'), data_root=str(tiny_world), work_dir=str(tmp_path))
+    cfg = load_config(str(CONFIGS / 'resnet10t-transformer_shapes.py'), data_root=str(tiny_world),
+                      work_dir=str(tmp_path))
     cfg.train_dataloader.update(batch_size=8, num_workers=0)
     cfg.train_dataloader.pop('persistent_workers')
     cfg.train_cfg.max_epochs = cfg.param_scheduler[1].end = 2

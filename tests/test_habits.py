@@ -13,14 +13,45 @@ COMMANDS = dict(ruff=['ruff', 'check', '--no-cache', '.'], codespell=['codespell
                 mypy=['mypy', '--cache-dir', os.devnull])
 
 
+def program(name):
+    """Its file, in the environment of the tests or on the path."""
+    found = shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']]))
+    if found is None:
+        pytest.skip(f'{name} is not installed; pip install -r requirements/dev.txt')
+    return found
+
+
 @pytest.mark.parametrize('name', COMMANDS)
 def test_checks_pass(name):
-    program, *args = COMMANDS[name]
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])
-    found = shutil.which(program, path=path)
-    if found is None:
-        pytest.skip(f'{program} is not installed; pip install -r requirements/dev.txt')
-    done = subprocess.run([found, *args], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([program(name), *COMMANDS[name][1:]], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+TYPES = '''
+from typing import Iterator
+
+from typing_extensions import assert_type
+
+from kdeov_mm.apis import (ClassificationResult, DetectionResult, EmbeddingResult, KDEOVInferencer, Results,
+                           SearchResult)
+
+inferencer = KDEOVInferencer('kdeov_yolov8n')
+assert_type(inferencer.detect('a.jpg', ['dog']), Results[DetectionResult])
+assert_type(inferencer.detect('a.jpg', ['dog'], stream=True), Iterator[DetectionResult])
+assert_type(inferencer.classify('a.jpg', ['dog'])[0], ClassificationResult)
+assert_type(inferencer.classify('a.jpg', stream=True), Iterator[ClassificationResult])
+assert_type(inferencer.embed('a.jpg'), EmbeddingResult)
+assert_type(inferencer.embed('a.jpg', stream=True), Iterator[EmbeddingResult])
+assert_type(inferencer.search('a dog', 'photos'), SearchResult)
+'''
+
+
+def test_types_that_users_see(tmp_path):
+    """A stream is an iterator, all else a list or one result."""
+    (tmp_path / 'use.py').write_text(TYPES)
+    done = subprocess.run([program('mypy'), '--config-file', 'pyproject.toml', '--cache-dir', os.devnull,
+                           tmp_path / 'use.py'], cwd=ROOT, capture_output=True, text=True,
+                          env=dict(os.environ, MYPYPATH=str(ROOT)))
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -16,16 +16,16 @@ def test_wheel_contents(source, wheel):
     package = {
         str(path.relative_to(source))
         for path in source.glob('kdeov_mm/**/*')
-        if path.suffix in ('.py', '.json', '.safetensors', '.txt') and '.mim' not in path.parts
+        if path.suffix in ('.py', '.typed', '.json', '.safetensors', '.txt') and '.mim' not in path.parts
     }
     mim = {
         f'kdeov_mm/.mim/{path.relative_to(source)}'
-        for folder in ('configs', 'tools')
-        for path in source.glob(f'{folder}/**/*') if path.suffix in ('.py', '.sh')
+        for folder in ('configs', 'tools', 'docs/web')
+        for path in source.glob(f'{folder}/**/*') if path.suffix in ('.py', '.sh', '.html', '.js', '.css')
     }
     if (source / 'model-index.yml').exists():
         mim.add('kdeov_mm/.mim/model-index.yml')
-    assert set(PROBES) <= package and 'kdeov_mm/.mim/tools/train.py' in mim
+    assert set(PROBES) <= package and {f'kdeov_mm/.mim/{name}' for name in ('tools/train.py', 'docs/web/app.js')} <= mim
     packed = {name for name in names if '.dist-info/' not in name}
     assert package | mim <= packed
     assert all(name.startswith(('kdeov/', 'kdeov_mm/')) and '__pycache__' not in name for name in packed)
@@ -62,7 +62,7 @@ def test_editable_installation(source, tmp_path):
     """Configs and tools are links, so that an edit of them is seen without another installation."""
     pack(source, f'build.build_editable({str(tmp_path)!r})')
     assert list(tmp_path.glob('*.whl'))
-    for name in ('configs', 'tools'):
+    for name in ('configs', 'tools', 'docs/web'):
         if (source / name).exists():
             link = source / 'kdeov_mm/.mim' / name
             assert link.is_symlink() and link.resolve() == source / name

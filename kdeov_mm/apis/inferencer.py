@@ -3,7 +3,7 @@ import threading
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, TypeVar, Union
+from typing import Any, Callable, Dict, Iterator, List, Literal, Optional, Sequence, Tuple, TypeVar, Union, overload
 
 import numpy as np
 from PIL import Image
@@ -109,6 +109,14 @@ class KDEOVInferencer:
         self._texts(vocabulary)
         self._vocabulary = vocabulary
 
+    @overload
+    def classify(self, images: Any, names: Optional[Names] = None, top: int = 5, scale: float = 100.,
+                 stream: Literal[False] = False) -> Results[ClassificationResult]: ...
+
+    @overload
+    def classify(self, images: Any, names: Optional[Names] = None, top: int = 5, scale: float = 100., *,
+                 stream: Literal[True]) -> Iterator[ClassificationResult]: ...
+
     def classify(self, images: Any, names: Optional[Names] = None, top: int = 5, scale: float = 100.,
                  stream: bool = False) -> Union[Results[ClassificationResult], Iterator[ClassificationResult]]:
         """Name whole images.
@@ -139,6 +147,14 @@ class KDEOVInferencer:
         results = self._results(images, step, stream)
         return results if stream else Results(results)
 
+    @overload
+    def detect(self, images: Any, names: Optional[Names] = None, score_threshold: float = 0.3,
+               stream: Literal[False] = False) -> Results[DetectionResult]: ...
+
+    @overload
+    def detect(self, images: Any, names: Optional[Names] = None, score_threshold: float = 0.3, *,
+               stream: Literal[True]) -> Iterator[DetectionResult]: ...
+
     def detect(self, images: Any, names: Optional[Names] = None, score_threshold: float = 0.3, stream: bool = False
                ) -> Union[Results[DetectionResult], Iterator[DetectionResult]]:
         """Find the names of a vocabulary in images.
@@ -167,6 +183,12 @@ class KDEOVInferencer:
 
         results = self._results(images, step, stream)
         return results if stream else Results(results)
+
+    @overload
+    def embed(self, images: Any, stream: Literal[False] = False) -> EmbeddingResult: ...
+
+    @overload
+    def embed(self, images: Any, stream: Literal[True]) -> Iterator[EmbeddingResult]: ...
 
     def embed(self, images: Any, stream: bool = False) -> Union[EmbeddingResult, Iterator[EmbeddingResult]]:
         """Embed images, for :meth:`search` or a database of your own.

@@ -126,7 +126,7 @@ class Detector(OpenDetector):
         self.register_buffer('names', self.matrix(model.texts))
         del self.to_logits
 
-    def forward(self, images: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor) -> Tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]  # it has its texts
         """Detect; see :class:`OpenDetector`."""
         return self.find(self.neck(self.backbone(images)), self.names, images.shape[2:])
 

@@ -1,7 +1,7 @@
 """The networks that tools/benchmark.py compares: ours and other people's, with random weights."""
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Callable, Dict, Tuple
+from functools import partial
+from typing import Callable, Dict, Optional, Tuple
 
 import open_clip
 import torch
@@ -14,11 +14,12 @@ from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
 from kdeov_mm.models import TextBank
+from kdeov_mm.utils.model_index import index_root
 from .export import FOUND, IMAGES
 from .graphs import Detector, ImageEncoder, simplify
 from .quantize import ENCODER
 
-CONFIG = Path(__file__).resolve().parents[2] / 'configs' / 'kdeov_yolov8n_ov-coco.py'
+CONFIG = 'configs/kdeov_yolov8n_ov-coco.py'  # of the package
 OURS, YOLO, YOLO_RAW = 'KDEOV-n encoder', 'YOLOv8n, network with DFL', 'YOLOv8n, network without DFL'
 DETECTORS = {k: f'KDEOV-n detector, {k:,} names' for k in (80, 1203)}
 VIT_B_32, VIT_B_16, MOBILE = 'CLIP ViT-B/32', 'CLIP ViT-B/16', 'MobileCLIP2-S0'
@@ -40,7 +41,7 @@ class Network:
     size: int
     outputs: Tuple[str, ...] = ('embeddings', )
     int8: Tuple[str, ...] = ('Conv', )
-    free: Dict[int, str] = None
+    free: Optional[Dict[int, str]] = None
 
 
 class Embedding(nn.Module):
@@ -102,7 +103,7 @@ def build_ours(names: int = 0) -> nn.Module:
     With YOLO's prior left out, every candidate passes the threshold: the most work.
     """
     init_default_scope('mmyolo')
-    cfg = Config.fromfile(CONFIG)
+    cfg = Config.fromfile(index_root() / CONFIG)
     torch.manual_seed(0)
     model = MODELS.build(cfg.model).eval()
     if not names:
@@ -122,5 +123,5 @@ NETWORKS = {
     VIT_B_16: Network(lambda: Embedding('ViT-B-16'), 224, int8=TRANSFORMER, free=BATCH),
     YOLO: Network(lambda: BareYOLO(dfl=True), 640, LEVELS, free=IMAGES),
     YOLO_RAW: Network(lambda: BareYOLO(dfl=False), 640, LEVELS, free=IMAGES),
-    **{name: Network(lambda k=k: build_ours(k), 640, FOUND, free=IMAGES) for k, name in DETECTORS.items()},
+    **{name: Network(partial(build_ours, k), 640, FOUND, free=IMAGES) for k, name in DETECTORS.items()},
 }

@@ -2,7 +2,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import onnxruntime
@@ -80,8 +80,8 @@ class Runtime:
                       and (key, kind) != ('checkpoint_sha256', 'text_encoder')}  # one serves all students of a teacher
             if len(set(values.values())) > 1:
                 raise ValueError(f'the files belong to different models: their {key} are {values}')
-        self.preprocessing = next((json.loads(data['preprocessing']) for data in self.metadata.values()
-                                   if 'preprocessing' in data), None)
+        self.preprocessing: Dict[str, Any] = next((json.loads(data['preprocessing']) for data in self.metadata.values()
+                                                   if 'preprocessing' in data), {})
         self._embedded: Dict[Tuple[str, ...], np.ndarray] = {}
 
     @property
@@ -103,9 +103,10 @@ class Runtime:
     def input_size(self, size: Tuple[int, int]) -> None:
         if len(size) != 2 or any(side < 32 or side % 32 for side in size):
             raise ValueError(f'input_size: expected height and width, positive multiples of 32, got {size}')
+        self.need('image_encoder', 'detector', 'open_detector')
         self.preprocessing['size'] = list(size)
 
-    def need(self, *kinds: str, given: object = None) -> object:
+    def need(self, *kinds: str, given: Any = None) -> Any:
         """The session of the first of these kinds that is there; with ``given``, that.
 
         Raises:
@@ -249,7 +250,7 @@ class Runtime:
         """
         feeds = {}
         if names is None:
-            session, names = self.need('detector'), self.names
+            session, names = self.need('detector'), self.names or []
         else:
             session, feeds = self.need('open_detector'), {'texts': self.check_texts(names, texts)}
         found = []
