@@ -255,6 +255,11 @@ def skip_albu() -> None:
     TRANSFORMS.register_module(name='Albu', module=Albu, force=True)
 
 
+def quiet_meshgrid() -> None:
+    """Leave out torch's warning that ``indexing`` will be required; MMDetection's anchors mean today's default."""
+    warnings.filterwarnings('ignore', message=r'torch\.meshgrid: in an upcoming release', category=UserWarning)
+
+
 def apply() -> None:
     """Make the installed stack work; called once by ``import kdeov_mm``.
 
@@ -270,3 +275,4 @@ def apply() -> None:
     secure_checkpoints()
     restore_lvis_float()
     skip_albu()
+    quiet_meshgrid()

@@ -84,7 +84,8 @@ def check(command: Command) -> None:
             assert word in targets or word.split('=')[0] in variables, f'the Makefile has no {word}'
     elif program == 'mim':
         assert words[1] in MIM, f'mim has no command {words[1]}'
-        assert words[2].startswith(('kdeov_mm', '-', 'openmim')) or words[2] == '.', f'which package is {words[2]}?'
+        package = next((word for word in words[2:] if not word.startswith('-')), None)
+        assert package in (None, '.', 'kdeov_mm', 'openmim'), f'which package is {package}?'
     elif program == 'pip' or words[1:3] == ['-m', 'pip']:
         extras = re.findall(r'kdeov_mm\[([\w,]+)\]', ' '.join(words))
         known = (ROOT / 'setup.py').read_text()

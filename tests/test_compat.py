@@ -325,6 +325,13 @@ def test_albu_is_skipped_with_a_warning():
 # ---- the stack cannot work ----
 
 
+def test_no_warning_of_meshgrid():
+    """Of a call in MMDetection, which the user cannot change."""
+    code = 'import kdeov_mm, torch, warnings; torch.meshgrid(torch.arange(2), torch.arange(3)); warnings.warn("others")'
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and 'meshgrid' not in done.stderr and 'UserWarning: others' in done.stderr
+
+
 def test_torchvision_of_another_build(tmp_path):
     """What a torchvision of another build raises at import becomes one line with the repair."""
     (tmp_path / 'torchvision').mkdir()

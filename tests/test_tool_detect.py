@@ -10,6 +10,7 @@ from mmyolo.registry import MODELS
 from PIL import Image
 from pycocotools.coco import COCO
 
+from kdeov.__main__ import main as kdeov
 from kdeov_mm.models import TextBank
 from tool_loading import load_tool
 
@@ -78,6 +79,15 @@ def test_boxes_pictures_and_a_coco_file(detect, photos, capsys):
         assert found and all(0 < item['score'] <= 1 and item['category_id'] in (0, 1, 2) for item in found)
         for x, y, width, height in (item['bbox'] for item in found):
             assert min(x, y) >= 0 and x + width <= image['width'] + 0.02 and y + height <= image['height'] + 0.02
+
+
+def test_the_command_kdeov_finds_the_same(detect, trained, photos):
+    """In the same images, in the same order, without the one that is broken."""
+    config, checkpoint = map(str, trained)
+    expected = detect('--names', *NAMES)
+    assert kdeov(['detect', str(photos), '--names', *NAMES, '--model', config, '--checkpoint', checkpoint, '--score-thr',
+                  '0', '--device', 'cpu', '--batch-size', '1', '--coco', 'found.json']) == 0
+    assert json.loads(Path('found.json').read_text()) == expected and len(expected['annotations']) > 3
 
 
 def test_every_source_of_the_names_finds_the_same(detect, demo_config, photos, tmp_path):

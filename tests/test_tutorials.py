@@ -2,6 +2,7 @@
 import os
 import re
 import runpy
+import shlex
 import sys
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import open_clip
 import pytest
 import torch
 from docs_commands import ROOT, read_commands
+from PIL import Image
 from pycocotools.coco import COCO
 from safetensors.torch import save_file
 
+from kdeov.__main__ import main as kdeov
 from kdeov_mm.utils import resolve_checkpoint
 
 pytestmark = pytest.mark.usefixtures('mmyolo_scope')
@@ -59,6 +62,25 @@ def test_get_started(run):
     truth = COCO('data/first/annotations/instances_test.json')
     detections = found('work_dirs/first')
     assert len(truth.imgs) == 8 and detections and all(score >= 0.3 for _, score in detections)
+
+
+def test_first_words_of_the_readme(folder, monkeypatch, capsys):
+    """What stands below "Your own words in your own images", as a newcomer would type it."""
+    text = (ROOT / 'README.md').read_text().split('## Your own words in your own images\n')[1].split('\n## ')[0]
+    shell, python = re.findall(r'```\w*\n(.*?)```', text, re.DOTALL)
+    for words in (shlex.split(line, comments=True) for line in shell.splitlines()):
+        if words[0] == 'python':
+            monkeypatch.setattr(sys, 'argv', words[1:])
+            runpy.run_path(words[1], run_name='__main__')
+        elif words[:2] == ['kdeov', 'detect']:
+            assert kdeov(words[1:]) == 0
+    said = capsys.readouterr().out
+    assert all(f'{name} 0.' in said for name in ('cyan circle', 'yellow heart', 'white fish', 'black fish'))
+    assert len(list(Path('found').glob('*.png'))) == 1
+    shown = []
+    monkeypatch.setattr(Image.Image, 'show', lambda image: shown.append(image.size))
+    exec(python, {})
+    assert len(shown) == 1 and "'rank': 1" in capsys.readouterr().out
 
 
 def test_own_classes(run, capsys):
