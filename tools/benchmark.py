@@ -22,7 +22,7 @@ from kdeov_mm.deploy.engines import ENGINES, complexity, peak_memory, random_ima
 from kdeov_mm.deploy.export import write
 from kdeov_mm.deploy.graphs import Detector
 from kdeov_mm.deploy.peers import DETECTORS, MOBILE, NETWORKS, OURS, VIT_B_16, VIT_B_32, YOLO, YOLO_RAW, Network, Towers
-from kdeov_mm.deploy.quantize import quantize
+from kdeov_mm.deploy.quantize import RUNTIMES, quantize
 from kdeov_mm.deploy.timing import machine, time_in_turns
 from kdeov_mm.evaluation.pictures import GROUP_COLOURS, INK, clean, save
 from kdeov_mm.utils import InputError, user_errors
@@ -32,10 +32,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 LEAST_ROUNDS, WARM_SECONDS = 3, 0.1
+INT8 = dict(zip(('ort_int8', 'openvino_int8'), RUNTIMES))  # engine and what its file is written for
 BARS = [  # (numerator, engine), (denominator, engine), at least or at most, bound
     *(((peer, 'ort_fp32'), (OURS, 'ort_fp32'), 'at least', bound)
       for peer, bound in ((VIT_B_32, 15), (VIT_B_16, 40), (MOBILE, 7))),
-    ((OURS, 'ort_fp32'), (OURS, 'ort_int8'), 'at least', 1.5),
+    *(((OURS, one), (OURS, f'{runtime}_int8'), 'at least', 1.5)
+      for one, runtime in (('ort_fp32', 'ort'), ('openvino', 'openvino'), ('ort_fp32', 'openvino'))),
     *(((DETECTORS[k], engine), (yolo, engine), 'at most', bound) for engine in ('ort_fp32', 'openvino')
       for yolo in (YOLO, YOLO_RAW) for k, bound in ((80, 1.15), (1203, 1.4))),
 ]
@@ -90,7 +92,8 @@ def tell(text: str) -> str:
 def paths_of(name: str, folder: Path) -> Dict[str, Path]:
     """A network's files."""
     stem = ''.join(c if c.isalnum() else '_' for c in name)
-    return dict(fp32=folder / f'{stem}.onnx', int8=folder / f'{stem}_int8.onnx', row=folder / f'{stem}.json')
+    return dict({kind: folder / f'{stem}_{kind}.onnx' for kind in INT8}, fp32=folder / f'{stem}.onnx',
+                row=folder / f'{stem}.json')
 
 
 def prepare(name: str, network: Network, folder: Path, engines: Sequence[str], threads: int) -> dict:
@@ -104,15 +107,18 @@ def prepare(name: str, network: Network, folder: Path, engines: Sequence[str], t
         parameters, macs = complexity(Towers(module) if isinstance(module, Detector) else module, network.size)
         write(module, dict(images=random_images(2, network.size)), (network.free, ), network.outputs, files['fp32'],
               dict(benchmark=name))
-        files['int8'].unlink(missing_ok=True)
+        for kind in INT8:
+            files[kind].unlink(missing_ok=True)
         row = dict(model=name, size=network.size, parameters=parameters, macs=macs, made=made,
                    fp32_mib=files['fp32'].stat().st_size / 2**20,
                    peak_memory_mib=peak_memory(files['fp32'], network.size, threads))
-    if 'ort_int8' in engines and not files['int8'].is_file():
-        tell(f'{name}: writing {files["int8"]}')
-        quantize(files['fp32'], random_images(2, network.size).numpy(), files['int8'], op_types=network.int8)
-    if files['int8'].is_file():
-        row['int8_mib'] = files['int8'].stat().st_size / 2**20
+    for kind, runtime in INT8.items():
+        if kind in engines and not files[kind].is_file():
+            tell(f'{name}: writing {files[kind]}')
+            quantize(files['fp32'], random_images(2, network.size).numpy(), files[kind], layers=network.int8,
+                     runtime=runtime)
+        if files[kind].is_file():
+            row['int8_mib'] = files[kind].stat().st_size / 2**20
     write_atomically(files['row'], json.dumps(row, indent=2) + '\n')
     return row
 

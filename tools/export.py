@@ -18,7 +18,7 @@ from kdeov_mm.deploy import ImageError, Runtime, read_image
 from kdeov_mm.deploy.agreement import cosines, unexplained, unmatched
 from kdeov_mm.deploy.export import (describe, export_detector, export_image_encoder, export_open_detector,
                                     export_text_encoder, templates_of, text_encoder_of)
-from kdeov_mm.deploy.quantize import quantize
+from kdeov_mm.deploy.quantize import RUNTIMES, quantize
 from kdeov_mm.deploy.runtime import KINDS
 from kdeov_mm.models.clip import read_names
 from kdeov_mm.models.clip.prompts import resolve_templates
@@ -44,6 +44,8 @@ def parse_args(args: List[str] = None) -> argparse.Namespace:
     parser.add_argument('--out-dir', default='work_dirs/export', help='folder of the files')
     parser.add_argument(
         '--int8', nargs='+', metavar='IMAGES', help='write {kind}_int8.onnx, too; hundreds of images to calibrate with')
+    parser.add_argument('--int8-for', nargs='+', choices=RUNTIMES, default=RUNTIMES[:1], metavar='RUNTIME',
+                        help=f'of {", ".join(RUNTIMES)}, which compute other parts in eight bits; default: {RUNTIMES[0]}')
     parser.add_argument('--check', nargs='+', metavar='IMAGES', help='images to compare ONNX Runtime with PyTorch on')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE', help='replace fields of the config')
@@ -133,17 +135,18 @@ def main(args: List[str] = None) -> None:
             WRITERS[kind](model, path, metadata)
             runtime = Runtime(path)
             files = [path]
-            if calibration:
-                files.append(path.with_stem(f'{kind}_int8'))
-                kept = quantize(path, load_inputs(calibration[:MOST_CALIBRATION], runtime), files[-1],
-                                model.texts.numpy() if kind == 'open_detector' else None)
+            kept = {}
+            for target in args.int8_for if calibration else ():
+                files.append(path.with_stem(f'{kind}_int8' + ('' if target == RUNTIMES[0] else f'_{target}')))
+                kept[files[-1]] = quantize(path, load_inputs(calibration[:MOST_CALIBRATION], runtime), files[-1],
+                                           model.texts.numpy() if kind == 'open_detector' else None, runtime=target)
             for file in files:
                 told = check(
                     Runtime(file), model, list(load_inputs(checked[:MOST_CHECKED], runtime))) if checked else ''
                 print(f'{file}: {file.stat().st_size / 2**20:.1f} MiB' + (told and f'; {told}'))
-            if calibration:
-                print(f'{files[-1]}: left in float are')
-                for layer, reason in kept.items():
+                if file in kept:
+                    print(f'{file}: left in float are')
+                for layer, reason in kept.get(file, {}).items():
                     print(f'    {layer}: {reason}')
 
 

@@ -31,10 +31,10 @@ def ort(module: nn.Module, files: Dict[str, Path], threads: int, kind: str = 'fp
     return lambda images: session.run(None, {'images': images.numpy()})
 
 
-def openvino(module: nn.Module, files: Dict[str, Path], threads: int) -> Run:
-    """OpenVINO on the CPU, in float32, from the ONNX file."""
+def openvino(module: nn.Module, files: Dict[str, Path], threads: int, kind: str = 'fp32') -> Run:
+    """OpenVINO on the CPU, from the ONNX file; what is not in eight bits is in float32."""
     import openvino as ov
-    compiled_model = ov.compile_model(str(files['fp32']), 'CPU', dict(
+    compiled_model = ov.compile_model(str(files[kind]), 'CPU', dict(
         INFERENCE_PRECISION_HINT='f32', INFERENCE_NUM_THREADS=threads, PERFORMANCE_HINT='LATENCY'))
     return lambda images: compiled_model(images.numpy())
 
@@ -46,8 +46,8 @@ def cuda(module: nn.Module, files: Dict[str, Path], threads: int, dtype: torch.d
 
 
 ENGINES = {
-    'eager': eager, 'compiled': compiled, 'ort_fp32': ort, 'ort_int8': functools.partial(ort, kind='int8'),
-    'openvino': openvino, 'cuda': cuda
+    'eager': eager, 'compiled': compiled, 'ort_fp32': ort, 'ort_int8': functools.partial(ort, kind='ort_int8'),
+    'openvino': openvino, 'openvino_int8': functools.partial(openvino, kind='openvino_int8'), 'cuda': cuda
 }
 
 PEAK = '''

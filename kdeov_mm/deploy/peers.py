@@ -17,7 +17,6 @@ from kdeov_mm.models import TextBank
 from kdeov_mm.utils.model_index import index_root
 from .export import FOUND, IMAGES
 from .graphs import Detector, ImageEncoder, simplify
-from .quantize import ENCODER
 
 CONFIG = 'configs/kdeov_yolov8n_ov-coco.py'  # of the package
 OURS, YOLO, YOLO_RAW = 'KDEOV-n encoder', 'YOLOv8n, network with DFL', 'YOLOv8n, network without DFL'
@@ -33,7 +32,7 @@ class Network:
         make: Builds it in inference mode, with random weights of one seed.
         size: Side of its input in pixels.
         outputs: Their names.
-        int8: The operators that its INT8 file computes in eight bits.
+        int8: The operators with weights that its INT8 files compute in eight bits.
         free: The dimensions of the input that may have any size, by name.
     """
 
@@ -116,7 +115,7 @@ def build_ours(names: int = 0) -> nn.Module:
 TRANSFORMER = ('MatMul', 'Gemm', 'Conv')
 BATCH, LEVELS = {0: 'batch'}, tuple(f'{what}{level}' for what in ('scores', 'boxes') for level in range(3))
 NETWORKS = {
-    OURS: Network(build_ours, 224, int8=ENCODER, free=IMAGES),
+    OURS: Network(build_ours, 224, free=IMAGES),
     MOBILE: Network(lambda: Embedding('MobileCLIP2-S0'), 256, free=BATCH),
     'CLIP RN50': Network(lambda: Embedding('RN50'), 224, free=BATCH),
     VIT_B_32: Network(lambda: Embedding('ViT-B-32'), 224, int8=TRANSFORMER, free=BATCH),

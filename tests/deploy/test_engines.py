@@ -24,23 +24,26 @@ class Wide(nn.Module):
 def network(tmp_path_factory):
     folder = tmp_path_factory.mktemp('network')
     torch.manual_seed(0)
-    module, files = Wide().eval().requires_grad_(False), {kind: folder / f'{kind}.onnx' for kind in ('fp32', 'int8')}
+    module = Wide().eval().requires_grad_(False)
+    files = {kind: folder / f'{kind}.onnx' for kind in ('fp32', 'ort_int8', 'openvino_int8')}
     write(module, dict(images=random_images(2, 32)), ({0: 'batch'}, ), ('found', ), files['fp32'], {})
-    quantize(files['fp32'], random_images(2, 32).numpy(), files['int8'])
+    for kind, runtime in (('ort_int8', 'onnxruntime'), ('openvino_int8', 'openvino')):
+        quantize(files['fp32'], random_images(2, 32).numpy(), files[kind], runtime=runtime)
     return module, files
 
 
 @pytest.mark.parametrize('engine', [
-    'eager', pytest.param('compiled', marks=pytest.mark.slow), 'ort_fp32', 'ort_int8', 'openvino'])
+    'eager', pytest.param('compiled', marks=pytest.mark.slow), 'ort_fp32', 'ort_int8', 'openvino',
+    'openvino_int8'])
 def test_engines_give_what_the_module_gives(network, engine):
     module, files = network
-    if engine == 'openvino':
+    if engine.startswith('openvino'):
         pytest.importorskip('openvino')
     run, images = ENGINES[engine](module, files, 1), random_images(3, 32)
     found = run(images)
     found = found if isinstance(found, torch.Tensor) else torch.from_numpy(np.asarray(found[0]))
     expected = module(images)
-    assert (found - expected).abs().max() <= (0.05 if engine == 'ort_int8' else 1e-4) * expected.abs().max()
+    assert (found - expected).abs().max() <= (0.05 if engine.endswith('int8') else 1e-4) * expected.abs().max()
 
 
 def test_peak_memory_is_the_networks_not_this_processs(network):

@@ -13,6 +13,7 @@ import torch
 from kdeov_mm.apis import inference_pipeline
 from kdeov_mm.deploy import Runtime, export, read_images
 from kdeov_mm.deploy.agreement import cosines, unmatched
+from kdeov_mm.deploy.quantize import REASONS, quantize
 from kdeov_mm.deploy.text import fill
 from kdeov_mm.utils import load_config
 
@@ -230,10 +231,10 @@ def test_it_runs_where_nothing_else_is_installed(files, tmp_path, images):
     run_alone(python, SCRIPT.replace('BLOCK', ''), files, tmp_path, images)
 
 
-def test_int8_keeps_the_embedding(files, runtime, real_images, tmp_path):
-    from kdeov_mm.deploy.quantize import REASONS, quantize
-    kept = quantize(files['image_encoder'], real_images[:60].numpy(), tmp_path / 'int8.onnx')
-    assert set(kept.values()) == {REASONS['product']} and len(kept) == 2
+@pytest.mark.parametrize('target, reasons', [('onnxruntime', {'product', 'stem'}), ('openvino', {'product'})])
+def test_int8_keeps_the_embedding(files, runtime, real_images, tmp_path, target, reasons):
+    kept = quantize(files['image_encoder'], real_images[:60].numpy(), tmp_path / 'int8.onnx', runtime=target)
+    assert set(kept.values()) == {REASONS[reason] for reason in reasons} and len(kept) == len(reasons) + 1
     small = Runtime(tmp_path / 'int8.onnx')
     assert json.loads(small.metadata['image_encoder']['float_layers']) == kept
     assert json.loads(small.metadata['image_encoder']['quantization'])['calibration_images'] == 60
@@ -241,8 +242,27 @@ def test_int8_keeps_the_embedding(files, runtime, real_images, tmp_path):
     agreement = cosines(small.session.run(None, feeds)[0], runtime.sessions['image_encoder'].run(None, feeds)[0])
     assert agreement.min() >= 0.99
     assert (tmp_path / 'int8.onnx').stat().st_size < files['image_encoder'].stat().st_size / 2
-    kinds = {node.op_type for node in onnx.load(tmp_path / 'int8.onnx').graph.node}
-    assert {'QuantizeLinear', 'DequantizeLinear'} <= kinds
+    nodes = onnx.load(tmp_path / 'int8.onnx').graph.node
+    dequantized = {output for node in nodes if node.op_type == 'DequantizeLinear' for output in node.output}
+    convolutions = [node for node in nodes if node.op_type == 'Conv']
+    in_float = [node.input[1] for node in convolutions if not {node.input[0], node.input[1]} <= dequantized]
+    assert in_float == [weight for weight, reason in kept.items() if reason == REASONS['stem']]
+    products = [node.input[1] for node in nodes if node.op_type == 'Gemm']
+    assert set(products) == {weight for weight, reason in kept.items() if reason == REASONS['product']}
+    if target == 'openvino':
+        agreement = cosines(run_openvino(tmp_path / 'int8.onnx', feeds['images'])[0],
+                            runtime.sessions['image_encoder'].run(None, feeds)[0])
+        assert agreement.min() >= 0.99
+
+
+def run_openvino(path, images):
+    openvino = pytest.importorskip('openvino')
+    return openvino.compile_model(str(path), 'CPU', dict(INFERENCE_PRECISION_HINT='f32'))(images)
+
+
+def test_what_cannot_be_quantised_is_named(files, real_images, tmp_path):
+    with pytest.raises(ValueError, match="runtime: one of onnxruntime, openvino, got 'tflite'"):
+        quantize(files['image_encoder'], real_images[:1].numpy(), tmp_path / 'b.onnx', runtime='tflite')
     with pytest.raises(ValueError, match='calibrate'):
         quantize(files['image_encoder'], [], tmp_path / 'b.onnx')
     with pytest.raises(ValueError, match='no convolution'):
