@@ -117,9 +117,18 @@ def test_reference_pages():
         assert page.count('\n## ') > 3
 
 
+def test_results_of_the_report_have_commands():
+    """Each section below "Results" has a command of tools/ or make."""
+    results = (ROOT / 'docs/report.md').read_text().split('\n## Results\n')[1].split('\n## ')[0]
+    sections = results.split('\n### ')[1:]
+    assert len(sections) > 4
+    for section in sections:
+        assert re.search(r'```\n(make|python tools/)', section), section.splitlines()[0]
+
+
 def test_numbers_of_the_report_are_those_of_the_measurements():
     """Each number with three decimals stands in the README or the page that has its command."""
-    sources = [ROOT / 'README.md', *(ROOT / 'docs' / f'{name}.md' for name in ('ablations', 'real_coco'))]
+    sources = [ROOT / 'README.md', *(ROOT / 'docs' / f'{name}.md' for name in ('ablations', 'pretrain', 'real_coco'))]
     known = set(re.findall(r'\b\d\.\d{3}\b', ' '.join(path.read_text() for path in sources)))
     numbers = re.findall(r'\b\d\.\d{3}\b', (ROOT / 'docs/report.md').read_text())
     assert len(numbers) > 40 and set(numbers) <= known

@@ -85,8 +85,8 @@ def test_the_command_kdeov_finds_the_same(detect, trained, photos):
     """In the same images, in the same order, without the one that is broken."""
     config, checkpoint = map(str, trained)
     expected = detect('--names', *NAMES)
-    assert kdeov(['detect', str(photos), '--names', *NAMES, '--model', config, '--checkpoint', checkpoint, '--score-thr',
-                  '0', '--device', 'cpu', '--batch-size', '1', '--coco', 'found.json']) == 0
+    assert kdeov(['detect', str(photos), '--names', *NAMES, '--model', config, '--checkpoint', checkpoint, '--device',
+                  'cpu', '--score-thr', '0', '--batch-size', '1', '--coco', 'found.json']) == 0
     assert json.loads(Path('found.json').read_text()) == expected and len(expected['annotations']) > 3
 
 
