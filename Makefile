@@ -12,6 +12,7 @@ INCOMPLETE = $(VENV)/kdeov_mm.incomplete
 .PHONY: help install demo teacher no-distillation test test-fork coverage docs clean
 
 help:
+	@echo 'make install    all that is needed, into $(VENV); the other targets do this first'
 	@echo 'make demo       install, then train $(CONFIG) on embedded data and show what it learnt;'
 	@echo '                interrupted, it goes on where it was when run again'
 	@echo 'make no-distillation  the same training with the distillation losses off, for comparison'

@@ -132,6 +132,31 @@ def test_what_fails_on_the_way_exits_with_1(kdeov, model, broken):
     assert status == 1 and err.splitlines()[-1].startswith('error: ')
 
 
+@pytest.mark.parametrize('error, expected', [
+    (KeyboardInterrupt(), 130), (ImportError('no pandas;\nrun pip'), 1), (OSError('disk full'), 1)])
+def test_exit_status_of_what_a_command_raises(kdeov, monkeypatch, error, expected):
+    def run(*_):
+        raise error
+    monkeypatch.setattr('kdeov_mm.cli.run', run)
+    status, out, err = kdeov('detect', 'photos', '--names', 'dog')
+    assert (status, out) == (expected, '') and len(err.splitlines()) == int(expected == 1)
+    if expected == 1:
+        monkeypatch.setenv('KDEOV_TRACEBACK', '1')
+        with pytest.raises(type(error)):
+            kdeov('detect', 'photos', '--names', 'dog')
+
+
+def test_a_reader_that_has_enough_is_no_error(tmp_path):
+    """``kdeov detect ... | head -1``: the pipe is closed while the command still prints."""
+    code = ("from unittest import mock\nfrom kdeov.__main__ import main\n"
+            "def run(*_):\n    while True:\n        print('line', flush=True)\n"
+            "with mock.patch('kdeov_mm.cli.run', run):\n    raise SystemExit(main(['detect', 'a', '--names', 'b']))")
+    done = subprocess.Popen([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert done.stdout.readline() == b'line\n'
+    done.stdout.close()
+    assert done.wait(120) == 0 and b'Error' not in done.stderr.read()
+
+
 def test_tools_keep_their_options_and_errors(kdeov, photos):
     for command in ('train', 'test'):
         status, said, _ = kdeov(command, '--help')

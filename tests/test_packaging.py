@@ -1,5 +1,6 @@
 """The wheel carries the package, data, configs and tools; ``make`` installs once and repairs what was cut."""
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -8,7 +9,7 @@ import zipfile
 
 import pytest
 
-from packaging_fixtures import PROBES, pack
+from packaging_fixtures import PROBES, ROOT, pack
 
 
 def test_wheel_contents(source, wheel):
@@ -66,6 +67,12 @@ def test_editable_installation(source, tmp_path):
         if (source / name).exists():
             link = source / 'kdeov_mm/.mim' / name
             assert link.is_symlink() and link.resolve() == source / name
+
+
+def test_make_help_names_every_target():
+    targets = re.search(r'^\.PHONY: (.*)', (ROOT / 'Makefile').read_text(), re.MULTILINE)[1].split()
+    said = subprocess.run(['make', '-s', 'help'], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert len(targets) > 8 and [name for name in targets if not re.search(rf'^make {name} ', said, re.M)] == ['help']
 
 
 PYTHON = '''#!/bin/sh

@@ -45,7 +45,8 @@ def parse_args(args: List[str] = None) -> argparse.Namespace:
     parser.add_argument(
         '--int8', nargs='+', metavar='IMAGES', help='write {kind}_int8.onnx, too; hundreds of images to calibrate with')
     parser.add_argument('--int8-for', nargs='+', choices=RUNTIMES, default=RUNTIMES[:1], metavar='RUNTIME',
-                        help=f'of {", ".join(RUNTIMES)}, which compute other parts in eight bits; default: {RUNTIMES[0]}')
+                        help=f'of {", ".join(RUNTIMES)}, which compute other parts in eight bits; default: '
+                        f'{RUNTIMES[0]}')
     parser.add_argument('--check', nargs='+', metavar='IMAGES', help='images to compare ONNX Runtime with PyTorch on')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE', help='replace fields of the config')

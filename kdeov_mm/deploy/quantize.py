@@ -4,7 +4,7 @@ import logging
 import re
 import tempfile
 from pathlib import Path
-from typing import Dict, Iterable, Optional, Sequence, Set
+from typing import Any, Dict, Iterable, Optional, Sequence, Set
 
 import numpy as np
 import onnx
@@ -71,7 +71,8 @@ def quantize(path: Path, images: Iterable[np.ndarray], out: Path, texts: Optiona
 
     The format is ONNX's QuantizeLinear/DequantizeLinear pairs. Where they are is a runtime's affair: ONNX Runtime
     computes a convolution in eight bits if its result is rounded, too, and so all between two convolutions is (but not
-    what is between a transformer's products); OpenVINO computes a convolution with the activation after it, in float, and only what a convolution reads is rounded.
+    what is between a transformer's products); OpenVINO computes a convolution with the activation after it, in float,
+    and only what a convolution reads is rounded.
 
     Args:
         path: A file that tools/export.py wrote; not a text encoder.
@@ -95,10 +96,10 @@ def quantize(path: Path, images: Iterable[np.ndarray], out: Path, texts: Optiona
     if not any(node.op_type == 'Conv' for node in model.graph.node):
         raise ValueError(f'{path}: has no convolution; only image encoders and detectors are quantised')
     kept, rounded, feeds = float_layers(model, layers, runtime), upstream(model.graph, layers), Feeds(images, texts)
-    for_runtime = dict(
+    for_runtime: Dict[str, Dict[str, Any]] = dict(
         onnxruntime=dict(op_types_to_quantize=[*layers, *(BETWEEN if 'MatMul' not in layers else ())]),
         openvino=dict(op_types_to_quantize=list(layers),
-                      extra_options=dict(OpTypesToExcludeOutputQuantization=list(layers))))[runtime]
+                      extra_options=dict(OpTypesToExcludeOutputQuantization=list(layers))))
     logging.getLogger().addFilter(quiet)  # its advice to preprocess, which is what is done here
     try:
         with atomic_path(Path(out)) as partial, tempfile.TemporaryDirectory() as folder:
@@ -109,7 +110,7 @@ def quantize(path: Path, images: Iterable[np.ndarray], out: Path, texts: Optiona
                 activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, nodes_to_exclude=[
                     node.name for node in model.graph.node
                     if node.name not in rounded or node.op_type in LAYERS and kept.keys() & set(node.input)],
-                **for_runtime)
+                **for_runtime[runtime])
             quantized = onnx.load(partial)
             onnx.helper.set_model_props(quantized, dict(
                 metadata, float_layers=json.dumps(kept), quantization=json.dumps(dict(
