@@ -102,13 +102,14 @@ class KdeovStore(Store):
         from kdeov_mm.search import ImageStore, Model
         from kdeov_mm.search.store import pa
         store = ImageStore.create(str(self.folder), Model('synthetic', '0' * 64, vectors.shape[1]))
-        empty = dict(size=0, mtime_ns=0, width=0, height=0, thumbnail=b'')
+        rng = np.random.default_rng(0)  # columns of one value would be stored, and read, in another way
         for start in range(0, len(vectors), 50_000):
             part = vectors[start:start + 50_000]
             numbers = range(start, start + len(part))
             columns = dict(
-                {name: [value] * len(part) for name, value in empty.items()}, sha256=[f'{i:064x}' for i in numbers],
-                path=[str(i) for i in numbers],
+                {name: rng.integers(200, 2000, len(part)) for name in ('size', 'mtime_ns', 'width', 'height')},
+                sha256=[rng.bytes(32).hex() for _ in numbers], path=[str(i) for i in numbers],
+                thumbnail=[rng.bytes(200) for _ in numbers],
                 embedding=pa.FixedSizeListArray.from_arrays(pa.array(part.ravel()), part.shape[1]))
             schema = store.images.schema
             store.images.add(pa.table({name: columns[name] for name in schema.names}, schema=schema))

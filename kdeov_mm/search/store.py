@@ -18,7 +18,7 @@ except ImportError as error:
 FORMAT = 1  # of the tables below; another one is refused
 METADATA = b'kdeov_mm'
 INDEX_FROM = 10_000  # images; fewer are compared one by one
-PARTITION = 512  # images in one partition of the vector index
+PARTITION = 512  # images in one partition of the vector index, about
 RETRAIN = 4  # the vector index is trained anew when there are so many times the images that it was trained on
 KEPT = timedelta(days=1)  # earlier states stay so long
 TRAINED_ON = 'kdeov_mm.trained_on'
@@ -250,7 +250,8 @@ class ImageStore:
         """Make the vector index anew: inverted lists with RaBitQ codes (Gao and Long 2024, "RaBitQ: quantizing
         high-dimensional vectors with a theoretical error bound for approximate nearest neighbor search")."""
         from lancedb.index import BTree, IvfRq
-        config = IvfRq(distance_type='cosine', num_partitions=max(1, len(self) // PARTITION))
+        # Their size, not their number: the table's upkeep joins partitions that are far below the size it knows of
+        config = IvfRq(distance_type='cosine', target_partition_size=PARTITION)
         self.images.create_index('embedding', config=config, replace=True)
         for column in ('path', 'sha256'):
             self.images.create_index(column, config=BTree(), replace=True)

@@ -1,6 +1,7 @@
 """The store: what it refuses, and its vector index against exact search."""
 import dataclasses
 import hashlib
+import re
 
 import numpy as np
 import pytest
@@ -99,6 +100,22 @@ def test_the_vector_index_is_made_kept_up_and_made_anew(store, monkeypatch):
     store.optimize()
     assert trained == [0] and store.vector_index() == 'IvfRq of 17100 images, 0 not in it'
     assert check_index(store) == []
+
+
+def test_partitions_stay_as_small_as_they_are_made(store, monkeypatch):
+    """LanceDB's upkeep joins partitions that it takes for too small; then all of them are looked into for any query."""
+    monkeypatch.setattr(store_module, 'INDEX_FROM', 1000)
+    monkeypatch.setattr(store_module, 'PARTITION', 100)
+    query = fill(store, 3000)[0]
+
+    def partitions():
+        search = store.images.search(query, vector_column_name='embedding').distance_type('cosine').nprobes(1000)
+        return int(re.search(r'partitions_ranked=(\d+)', search.select(['path']).limit(1).analyze_plan())[1])
+
+    store.optimize()
+    assert 20 <= partitions() <= 60
+    store.optimize()
+    assert 20 <= partitions() <= 60
 
 
 def test_a_check_names_what_is_wrong(store, tmp_path):
