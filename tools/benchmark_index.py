@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
     images.add_argument('images', nargs='+', help='image files, or folders of them')
     images.add_argument('--model', required=True, metavar='FILE', help='image encoder (.onnx)')
     images.add_argument('--threads', type=int, default=1, help='threads of the model')
-    images.add_argument('--workers', type=int, help='threads that decode; default: one for each core')
+    images.add_argument('--workers', type=int, help='threads that decode; default: one for each core but one')
     images.add_argument('--batch-size', type=int, default=32)
     images.add_argument('--rounds', type=int, default=5, help='each measures both in turn')
     images.add_argument('--repeat', type=int, default=1, metavar='N', help='take each file N times')
@@ -325,7 +325,8 @@ def measure_images(args: argparse.Namespace) -> None:
             print(f'round {round_ + 1}: bare {rates["bare"][-1]:.1f}, build {rates["build"][-1]:.1f} images/s; '
                   f'{report.added} added', flush=True)
     bare, build = (float(np.median(values)) for values in rates.values())
-    print(f'{len(files)} files, {args.threads} threads for the model, {args.workers or os.cpu_count()} for decoding: '
+    workers = args.workers or max(1, os.cpu_count() - 1)
+    print(f'{len(files)} files, {args.threads} threads for the model, {workers} for decoding: '
           f'bare model {bare:.1f} images/s, build {build:.1f} images/s, ratio {build / bare:.2f} '
           f'(medians of {args.rounds})')
 

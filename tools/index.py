@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     filling.add_argument('images', nargs='+', help='image files, or folders of them')
     filling.add_argument('--batch-size', type=int, default=32, help='images in one run of the model; default: 32')
     filling.add_argument('--commit-size', type=int, default=1024, help='files in one transaction; default: 1024')
-    filling.add_argument('--workers', type=int, help='threads that decode; default: one for each core')
+    filling.add_argument('--workers', type=int, help='threads that decode; default: one for each core but one')
     filling.add_argument('--threads', type=int, help="threads of the model; default: ONNX Runtime's choice")
     filling.add_argument('--thumbnail', type=int, default=160, metavar='PIXELS',
                          help='longer side of the thumbnails in the index, 0 for none; default: 160')

@@ -6,6 +6,7 @@ from typing import Dict, List, Sequence, Tuple, Union
 import numpy as np
 from PIL import Image, ImageOps
 
+ORIENTATION = 0x0112  # EXIF's tag; 1 is upright
 MAX_PIXELS = 256 * 1024 * 1024  # 768 MiB of RGB: what is larger is most likely made to fill the memory
 
 
@@ -14,6 +15,11 @@ class ImageError(ValueError):
 
 
 def read_image(source: Union[str, Path, bytes], min_size: int = 0) -> np.ndarray:
+    """Read one image as uint8 RGB ``[H, W, 3]``; see :func:`read_picture`."""
+    return np.asarray(read_picture(source, min_size))
+
+
+def read_picture(source: Union[str, Path, bytes], min_size: int = 0) -> Image.Image:
     """Read one image.
 
     The format is judged by the content, whatever the file is called. EXIF's rotation is applied. CMYK, palettes and
@@ -25,7 +31,7 @@ def read_image(source: Union[str, Path, bytes], min_size: int = 0) -> np.ndarray
             side keeps so many pixels; 0 decodes all of it.
 
     Returns:
-        numpy.ndarray: uint8 RGB ``[H, W, 3]``.
+        PIL.Image.Image: In RGB.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -47,17 +53,19 @@ def read_image(source: Union[str, Path, bytes], min_size: int = 0) -> np.ndarray
         raise ImageError(f'image {name}: {type(error).__name__}: {error}') from error
 
 
-def to_rgb(image: Image.Image, min_size: int = 0) -> np.ndarray:
-    """Decode an opened image; see :func:`read_image`."""
+def to_rgb(image: Image.Image, min_size: int = 0) -> Image.Image:
+    """Decode an opened image; see :func:`read_picture`."""
     if image.mode == 'F':
         raise ValueError('float pixels of unknown range; scale them to 8 bits')
     if min_size and image.format == 'JPEG':
         factor = next(factor for factor in (8, 4, 2, 1) if factor == 1 or min(image.size) // factor >= min_size)
         image.draft('RGB', (image.width // factor, image.height // factor))
-    image = ImageOps.exif_transpose(image)
+    image.load()
+    if image.getexif().get(ORIENTATION, 1) != 1:  # a copy, as is a conversion: most images need neither
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith('I'):  # 16 bits of grey, which Pillow would cut off at 255
-        return np.repeat((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)[..., None], 3, axis=2)
-    return np.asarray(image.convert('RGB'))
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
+    return image if image.mode == 'RGB' else image.convert('RGB')
 
 
 def read_images(paths: Sequence[Union[str, Path]],

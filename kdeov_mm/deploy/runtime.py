@@ -118,34 +118,33 @@ class Runtime:
                              f'{", ".join(self.sessions)}; write it with tools/export.py and give it too')
         return found
 
-    def preprocess(self, image: np.ndarray) -> np.ndarray:
-        """Turn an image, uint8 RGB ``[H, W, 3]``, into the network's input: float32 in [0, 1], ``[3, *input_size]``."""
+    def preprocess(self, image: Union[np.ndarray, Image.Image]) -> np.ndarray:
+        """Turn an image, uint8 RGB ``[H, W, 3]`` or Pillow's in RGB, into the network's input: float32 in [0, 1],
+        ``[3, *input_size]``."""
         return self.place(image)[0]
 
-    def place(self, image: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def place(self, image: Union[np.ndarray, Image.Image]) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """See :meth:`preprocess`; also the factors x, y from the image's to the input's pixels, and the shift x, y.
 
         Raises:
-            ValueError: It is not uint8 ``[H, W, 3]``, or has no pixels.
+            ValueError: It is neither uint8 ``[H, W, 3]`` nor Pillow's in RGB, or has no pixels.
         """
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 \
-                or not image.size:
-            got = f'{image.dtype} {list(image.shape)}' if isinstance(image, np.ndarray) else type(image).__name__
-            raise ValueError(f'image: expected a uint8 array [H, W, 3] in RGB, got {got}; use read_image for files')
-        (height, width), (rows, columns) = self.input_size, image.shape[:2]
+        picture = image if isinstance(image, Image.Image) and image.mode == 'RGB' else to_picture(image)
+        (height, width), (columns, rows) = self.input_size, picture.size
         top = left = 0
         if self.preprocessing['resize'] == 'letterbox':
             ratio = min(height / rows, width / columns)
             size = max(int(rows * ratio), 1), max(int(columns * ratio), 1)
-            resized = resize(image, *size, Image.Resampling.HAMMING if ratio < 1 else None)
+            resized = resize(picture, *size, Image.Resampling.HAMMING if ratio < 1 else None)
             top, left = (max(round((whole - part) // 2 - 0.1), 0) for whole, part in zip((height, width), size))
             canvas = np.full((height, width, 3), self.preprocessing['pad_value'], dtype=np.uint8)
             canvas[top:top + size[0], left:left + size[1]] = resized
         else:
-            size, canvas = (height, width), resize(image, height, width, None)
+            size, canvas = (height, width), resize(picture, height, width, None)
         scale = np.array([size[1] / columns, size[0] / rows], dtype=np.float32)
-        return (np.ascontiguousarray(canvas.transpose(2, 0, 1), dtype=np.float32) / np.float32(255), scale,
-                np.array([left, top], dtype=np.float32))
+        ready = np.array(canvas.transpose(2, 0, 1), dtype=np.float32, order='C')
+        ready /= np.float32(255)
+        return ready, scale, np.array([left, top], dtype=np.float32)
 
     def encode_image(self, images: Sequence[np.ndarray], batch_size: int = 32) -> np.ndarray:
         """Embed images, each uint8 RGB ``[H, W, 3]``; float32, L2-normalised, ``[N, D]``."""
@@ -317,12 +316,20 @@ def check_metadata(path: Union[str, Path], session: onnxruntime.InferenceSession
     return data['kdeov_kind']
 
 
-def resize(image: np.ndarray, height: int, width: int, filter_: Optional[Image.Resampling]) -> np.ndarray:
+def to_picture(image: np.ndarray) -> Image.Image:
+    """Pillow's image of an array; see :meth:`Runtime.place`."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 \
+            or not image.size:
+        got = f'{image.dtype} {list(image.shape)}' if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(f'image: expected a uint8 array [H, W, 3] in RGB, got {got}; use read_image for files')
+    return Image.fromarray(image)
+
+
+def resize(picture: Image.Image, height: int, width: int, filter_: Optional[Image.Resampling]) -> np.ndarray:
     """Resize with one of Pillow's filters; with None, bilinearly between neighbours as OpenCV's INTER_LINEAR does."""
-    rows, columns = image.shape[:2]
+    columns, rows = picture.size
     if (rows, columns) == (height, width):
-        return image
-    picture = Image.fromarray(image)
+        return np.asarray(picture)
     if filter_ is not None:
         return np.asarray(picture.resize((width, height), filter_))
     return np.asarray(picture.transform((width, height), Image.Transform.AFFINE,

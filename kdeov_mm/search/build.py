@@ -46,14 +46,14 @@ def update_index(paths: Iterable[str], store: ImageStore, encoder: Any, batch_si
         encoder: As :class:`ImageEncoder`: ``prepare`` for one image, ``encode`` for a batch, ``min_size``.
         batch_size: Images in one run of the model.
         commit_size: Files in one transaction.
-        workers: Threads that read and decode; default: one for each core.
+        workers: Threads that read and decode; default: one for each core but one, where the model runs.
         thumbnail: Longer side of thumbnails in pixels; 0: none.
         progress: Called with the number of files that were dealt with since the last call.
 
     Raises:
         ValueError: A size is not positive, or another process is writing.
     """
-    workers = os.cpu_count() if workers is None else workers
+    workers = max(1, os.cpu_count() - 1) if workers is None else workers
     check_sizes(batch_size=batch_size, commit_size=commit_size, workers=workers, thumbnail=thumbnail)
     report = Report()
     with store.writing(), ThreadPoolExecutor(workers) as pool:

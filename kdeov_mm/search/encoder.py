@@ -1,9 +1,10 @@
 """The image encoder that fills an index."""
 import hashlib
 from pathlib import Path
-from typing import List, Optional
+from typing import List, Optional, Union
 
 import numpy as np
+from PIL import Image
 
 from kdeov_mm.deploy.runtime import Runtime
 from .store import Model
@@ -35,8 +36,9 @@ class ImageEncoder:
         return Model(self.path, hashlib.sha256(Path(self.path).read_bytes()).hexdigest(), self.runtime.embed_dims,
                      self.runtime.metadata['image_encoder'].get('text_space'))
 
-    def prepare(self, image: np.ndarray) -> np.ndarray:
-        """The model's input ``[3, H, W]`` of an image, uint8 RGB ``[H, W, 3]``; for threads that decode."""
+    def prepare(self, image: Union[np.ndarray, Image.Image]) -> np.ndarray:
+        """The model's input ``[3, H, W]`` of an image, uint8 RGB ``[H, W, 3]`` or Pillow's in RGB; for threads that
+        decode."""
         return self.runtime.preprocess(image)
 
     def encode(self, ready: List[np.ndarray]) -> np.ndarray:

@@ -8,9 +8,8 @@ from typing import Callable, Optional
 import numpy as np
 from PIL import Image
 
-from kdeov_mm.deploy.images import ImageError, read_image
+from kdeov_mm.deploy.images import ORIENTATION, ImageError, read_picture
 
-ORIENTATION = 0x0112  # EXIF's tag; its values from 5 on exchange height and width
 QUALITY = 80  # of thumbnails
 
 
@@ -63,12 +62,12 @@ class Loaded:
     ready: Optional[np.ndarray] = None
 
 
-def load(source: Source, prepare: Callable[[np.ndarray], np.ndarray], min_size: int, thumbnail: int) -> Loaded:
+def load(source: Source, prepare: Callable[[Image.Image], np.ndarray], min_size: int, thumbnail: int) -> Loaded:
     """Load one file; a defect is told in the result, never raised.
 
     Args:
         source: The file.
-        prepare: From uint8 RGB ``[H, W, 3]`` to the model's input.
+        prepare: From Pillow's image in RGB to the model's input.
         min_size: See ``kdeov_mm.deploy.read_image``.
         thumbnail: Longer side of the thumbnail in pixels; 0: none.
     """
@@ -77,10 +76,10 @@ def load(source: Source, prepare: Callable[[np.ndarray], np.ndarray], min_size: 
         with open(source.path, 'rb') as file:
             content = file.read()
         found.sha256 = hashlib.sha256(content).hexdigest()
-        pixels = read_image(content, min_size)
+        picture = read_picture(content, min_size)
         found.width, found.height = seen_size(content)
-        found.thumbnail = make_thumbnail(pixels, thumbnail) if thumbnail else b''
-        found.ready = prepare(pixels)
+        found.ready = prepare(picture)
+        found.thumbnail = make_thumbnail(picture, thumbnail) if thumbnail else b''
     except ImageError as error:
         found.defect = str(error).split(': ', 1)[-1]  # the path is told beside it
     except Exception as error:  # one file must not end a build of millions
@@ -91,12 +90,13 @@ def load(source: Source, prepare: Callable[[np.ndarray], np.ndarray], min_size: 
 def seen_size(content: bytes) -> tuple:
     """Width and height of an image file, turned as its EXIF data say."""
     with Image.open(io.BytesIO(content)) as image:
-        return image.size if image.getexif().get(ORIENTATION, 1) < 5 else image.size[::-1]
+        turned = image.getexif().get(ORIENTATION, 1) >= 5  # these exchange height and width
+        return image.size[::-1] if turned else image.size
 
 
-def make_thumbnail(pixels: np.ndarray, size: int) -> bytes:
-    """A JPEG whose longer side has ``size`` pixels at most."""
-    image, file = Image.fromarray(pixels), io.BytesIO()
-    image.thumbnail((size, size), Image.Resampling.BILINEAR, reducing_gap=1.)  # twice as fast, good enough to look at
-    image.save(file, 'JPEG', quality=QUALITY)
+def make_thumbnail(picture: Image.Image, size: int) -> bytes:
+    """A JPEG whose longer side has ``size`` pixels at most; changes the picture."""
+    file = io.BytesIO()
+    picture.thumbnail((size, size), Image.Resampling.BILINEAR, reducing_gap=1.)  # twice as fast, good enough to look at
+    Image.fromarray(np.asarray(picture)).save(file, 'JPEG', quality=QUALITY)
     return file.getvalue()

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
 
 from kdeov_mm.apis import inference_pipeline
 from kdeov_mm.deploy import Runtime, export, read_images
@@ -135,6 +136,14 @@ def test_images_are_prepared_as_in_the_config(runtime, coco_mini, exported, conf
         np.testing.assert_array_equal(shift, [pad[2], pad[0]])
         differences.append(np.abs(found - expected).mean())
     assert max(differences) < 0.01  # of a range of 1: OpenCV and Pillow round differently
+
+
+def test_a_picture_is_prepared_as_its_pixels(runtime, images):
+    for image in images:
+        for found, expected in zip(runtime.place(Image.fromarray(image)), runtime.place(image)):
+            np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match='image: expected a uint8 array .* in RGB, got Image'):
+        runtime.place(Image.fromarray(images[0]).convert('CMYK'))
 
 
 def change(path, out, **metadata):
