@@ -14,7 +14,6 @@ from kdeov_mm.deploy.agreement import cosines, unexplained, unmatched, without_p
 from kdeov_mm.utils import load_config
 
 
-
 def open_file(path):
     return onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
 
@@ -56,12 +55,26 @@ def test_any_size(files, model, predict, size):
         assert unmatched(a, b) == 0
 
 
-def test_detections_in_real_images(files, model, real_images, predict):
+def check_but_for_ties(found, expected, limits):
+    """One to one, but for few detections that ties explain and that nobody would show."""
+    missing = 0
+    for one, other in zip(found, expected):
+        assert unexplained(one, other, limits.nms.iou_threshold, limits.max_per_img, limits.score_thr) == 0
+        for first, second in ((one, other), (other, one)):
+            assert (first['scores'][without_partner(first, second)[0]] < 0.05).all()
+        missing += unmatched(one, other)
+    assert missing <= 0.002 * sum(len(other['scores']) for other in expected)
+
+
+def test_detections_in_real_images(files, model, student, real_images, predict):
     expected = [found for start in range(0, 100, 20) for found in predict(model, real_images[start:start + 20])]
     assert sum(len(found['scores']) for found in expected) > 100
     for found in (run_detector(files['detector'], real_images),
                   run_detector(files['open_detector'], real_images, texts=model.texts.numpy())):
-        assert sum(map(unmatched, found, expected)) == 0
+        if model is student:
+            assert sum(map(unmatched, found, expected)) == 0
+        else:  # trained on other images: all its scores here are low and near each other
+            check_but_for_ties(found, expected, model.bbox_head.test_cfg)
 
 
 @pytest.mark.slow
@@ -74,13 +87,9 @@ def test_the_demos_detections_differ_in_ties_only(demo_student, demo_world, pred
     runtime, limits = Runtime(path), demo_student.bbox_head.test_cfg
     images = torch.from_numpy(np.stack([
         runtime.preprocess(read_image(file)) for file in sorted(folder.glob('*.jpg'))[:100]]))
-    missing = number = 0
-    for found, expected in zip(run_detector(path, images), predict(demo_student, images)):
-        assert unexplained(found, expected, limits.nms.iou_threshold, limits.max_per_img, limits.score_thr) == 0
-        for one, other in ((found, expected), (expected, found)):
-            assert (one['scores'][without_partner(one, other)[0]] < 0.05).all()  # what anybody would show is the same
-        missing, number = missing + unmatched(found, expected), number + len(expected['scores'])
-    assert number > 5000 and missing <= 0.002 * number
+    expected = predict(demo_student, images)
+    assert sum(len(found['scores']) for found in expected) > 5000
+    check_but_for_ties(run_detector(path, images), expected, limits)
 
 
 def test_the_vocabulary_is_an_input(files, model, real_images, predict):
