@@ -2,6 +2,7 @@
 
     python tools/export.py configs/kdeov_yolov8n.py work_dirs/kdeov_yolov8n --out-dir work_dirs/export
     python tools/make_web.py work_dirs/export work_dirs/web --vocabulary names.txt
+    python tools/make_web.py work_dirs/export work_dirs/web      # detector.onnx, with the names that are folded into it
     python -m http.server --bind 127.0.0.1 --directory work_dirs/web
 """
 import argparse
@@ -21,10 +22,10 @@ PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'web'
 def parse_args(args: List[str] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('export', type=Path, help='folder with open_detector.onnx (and text_encoder.onnx) of '
-                        'tools/export.py')
+                        'tools/export.py, or with detector.onnx')
     parser.add_argument('out_dir', type=Path, help='folder to write')
-    parser.add_argument('--vocabulary', required=True, metavar='FILE',
-                        help='the names that can be asked for: one a line, or .json')
+    parser.add_argument('--vocabulary', metavar='FILE',
+                        help='the names that can be asked for: one a line, or .json; default: those of detector.onnx')
     parser.add_argument('--embeddings', metavar='FILE', help='.npy with one row for each name, in place of the text '
                         'encoder')
     parser.add_argument('--examples', nargs='+', default=(), metavar='NAME',
@@ -47,10 +48,13 @@ def embed(args: argparse.Namespace, names: List[str]) -> np.ndarray:
 def main(args: List[str] = None) -> None:
     args = parse_args(args)
     with user_errors():
-        names = read_names(args.vocabulary)
-        texts = embed(args, names)
+        if args.embeddings and not args.vocabulary:
+            raise InputError('--embeddings: give the names, too, with --vocabulary')
+        names = read_names(args.vocabulary) if args.vocabulary else None
+        texts = embed(args, names) if names else None
+        detector = args.export / ('open_detector.onnx' if names else 'detector.onnx')
         with npm_package(args.package) as package:
-            write_web(args.out_dir, PAGE, args.export / 'open_detector.onnx', names, texts, package, args.examples)
+            write_web(args.out_dir, PAGE, detector, names, texts, package, args.examples)
     size = sum(path.stat().st_size for path in args.out_dir.rglob('*'))
     print(f'{args.out_dir}: {size / 2**20:.1f} MiB; this shows it:\n'
           f'python -m http.server --bind 127.0.0.1 --directory {args.out_dir}')

@@ -8,22 +8,24 @@ const COLOURS = ['#e6194b', '#3cb44b', '#4363d8', '#f58231', '#911eb4', '#008080
   '#000075'];
 const element = id => document.getElementById(id);
 
-/** An exported open_detector with the names that it is shipped with; `folder` is what tools/make_web.py wrote. */
+/**
+ * An exported detector with the names that it is shipped with; `folder` is what tools/make_web.py wrote.
+ * The texts of an open_detector go in with each image; those of a (closed) detector are folded into it.
+ */
 export class Detector {
   static async load(folder) {
-    const [about, texts, weights] = await Promise.all([
-      fetchFile(`${folder}/model.json`).then(answer => answer.json()),
-      fetchFile(`${folder}/texts.bin`).then(answer => answer.arrayBuffer()),
-      fetchFile(`${folder}/open_detector.onnx`).then(answer => answer.arrayBuffer()),
-    ]);
+    const about = await fetchFile(`${folder}/model.json`).then(answer => answer.json());
+    const [weights, texts] = await Promise.all(
+      [`${about.kind}.onnx`, ...(about.kind === 'open_detector' ? ['texts.bin'] : [])].map(
+        file => fetchFile(`${folder}/${file}`).then(answer => answer.arrayBuffer())));
     ort.env.wasm.wasmPaths = new URL('ort/', import.meta.url).href;
     if (!self.crossOriginIsolated) ort.env.wasm.numThreads = 1;  // browsers share memory between threads only there
     const session = await ort.InferenceSession.create(new Uint8Array(weights), { executionProviders: ['wasm'] });
-    return new Detector(about, new Float32Array(texts), session);
+    return new Detector(about, texts ? new Float32Array(texts) : null, session);
   }
 
   constructor(about, texts, session) {
-    if (texts.length !== about.names.length * about.embed_dims) {
+    if (texts && texts.length !== about.names.length * about.embed_dims) {
       throw new Error(`texts.bin is not model.json's: ${texts.length} numbers for ${about.names.length} names`);
     }
     Object.assign(this, { about, texts, session });
@@ -53,25 +55,27 @@ export class Detector {
     if (!names.length) throw new Error('Give at least one name.');
     const start = performance.now(), dims = this.about.embed_dims;
     const { input, scale, shift, size: [height, width] } = place(pixels, this.about.preprocessing);
-    const texts = new Float32Array(names.length * dims);
-    names.forEach((name, i) => {
+    const feeds = { images: new ort.Tensor('float32', input, [1, 3, height, width]) };
+    const rows = names.map(name => {
       const row = this.index.get(normal(name));
       if (row === undefined) throw new Error(`This page has no embedding of "${name}".`);
-      texts.set(this.texts.subarray(row * dims, (row + 1) * dims), i * dims);
+      return row;
     });
+    if (this.texts) {
+      const texts = new Float32Array(names.length * dims);
+      rows.forEach((row, i) => texts.set(this.texts.subarray(row * dims, (row + 1) * dims), i * dims));
+      feeds.texts = new ort.Tensor('float32', texts, [names.length, dims]);
+    }
     const ready = performance.now();
-    const { boxes, scores, labels } = await this.session.run({
-      images: new ort.Tensor('float32', input, [1, 3, height, width]),
-      texts: new ort.Tensor('float32', texts, [names.length, dims]),
-    });
+    const { boxes, scores, labels } = await this.session.run(feeds);
     const network = performance.now() - ready, found = [];
     const clip = (value, limit) => Math.min(Math.max(value, 0), limit);
     scores.data.forEach((score, i) => {
-      const label = Number(labels.data[i]);
-      if (score < threshold || label < 0) return;
+      const label = Number(labels.data[i]), name = this.texts ? label : rows.indexOf(label);
+      if (score < threshold || label < 0 || name < 0) return;
       const box = [0, 1, 2, 3].map(side => clip((boxes.data[4 * i + side] - shift[side % 2]) / scale[side % 2],
                                                 side % 2 ? pixels.height : pixels.width));
-      found.push({ name: names[label], score, box });
+      found.push({ name: names[name], score, box });
     });
     return { found, prepare: ready - start, network };
   }
@@ -140,6 +144,9 @@ class Page {
     this.detector = await Detector.load('model');
     const { names, examples, size_bytes: bytes } = this.detector.about;
     element('known').textContent = names.length;
+    if (!this.detector.texts) {
+      element('competition').textContent = 'All names that this page knows compete for each object; yours are shown.';
+    }
     element('names').value = examples.join('\n');
     this.list();
     this.readNames();

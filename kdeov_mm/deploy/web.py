@@ -19,16 +19,17 @@ ONNXRUNTIME = ('ort.wasm.min.mjs', 'ort-wasm-simd-threaded.mjs', 'ort-wasm-simd-
 RESIZES = ('letterbox', 'stretch')
 
 
-def write_web(out_dir: Path, page: Path, detector: Path, names: Sequence[str], texts: np.ndarray, onnxruntime: Path,
-              examples: Sequence[str] = ()) -> Path:
+def write_web(out_dir: Path, page: Path, detector: Path, names: Optional[Sequence[str]], texts: Optional[np.ndarray],
+              onnxruntime: Path, examples: Sequence[str] = ()) -> Path:
     """Put a folder together that any web server can serve as it is.
 
     Args:
         out_dir: The folder; files of an earlier one are replaced.
         page: Folder of the page's source, ``docs/web``.
-        detector: ONNX file of kind ``open_detector``.
-        names: K names that visitors can ask for.
-        texts: Their embeddings, float32 ``[K, D]``.
+        detector: ONNX file of kind ``open_detector``; or of kind ``detector``, whose names always compete all, and
+            visitors choose which are shown.
+        names: K names that visitors can ask for; None: those of the ``detector``.
+        texts: Their embeddings, float32 ``[K, D]``; None for a ``detector``.
         onnxruntime: Unpacked npm package ``onnxruntime-web``.
         examples: Names that stand in the page when it opens; default: the first three.
 
@@ -38,8 +39,12 @@ def write_web(out_dir: Path, page: Path, detector: Path, names: Sequence[str], t
             the package has another version.
     """
     runtime = Runtime(detector)
-    runtime.need('open_detector')
-    texts = runtime.check_texts(names, texts)
+    kind = 'detector' if names is None else 'open_detector'
+    runtime.need(kind)
+    if names is None:
+        names = runtime.names or []
+    else:
+        texts = runtime.check_texts(names, texts)
     examples = list(examples or names[:3])
     strange = [name for name in examples if name not in names]
     if strange:
@@ -60,11 +65,14 @@ def write_web(out_dir: Path, page: Path, detector: Path, names: Sequence[str], t
         shutil.copyfile(path, out_dir / path.name)
     for path in (*libraries, onnxruntime / 'package.json'):
         shutil.copyfile(path, out_dir / 'ort' / path.name)
-    shutil.copyfile(detector, out_dir / 'model' / 'open_detector.onnx')
-    texts.astype('<f4').tofile(out_dir / 'model' / 'texts.bin')
-    about = dict(names=list(names), examples=examples, embed_dims=runtime.embed_dims,
+    for earlier in ('detector.onnx', 'open_detector.onnx', 'texts.bin'):
+        (out_dir / 'model' / earlier).unlink(missing_ok=True)
+    shutil.copyfile(detector, out_dir / 'model' / f'{kind}.onnx')
+    if texts is not None:
+        texts.astype('<f4').tofile(out_dir / 'model' / 'texts.bin')
+    about = dict(kind=kind, names=list(names), examples=examples, embed_dims=runtime.embed_dims,
                  preprocessing=runtime.preprocessing, size_bytes=Path(detector).stat().st_size,
-                 licence=runtime.metadata['open_detector'].get('licence'))
+                 licence=runtime.metadata[kind].get('licence'))
     (out_dir / 'model' / 'model.json').write_text(json.dumps(about, indent=1), encoding='utf-8')
     return out_dir
 

@@ -12,6 +12,7 @@ from PIL import Image
 from kdeov_mm.deploy import Runtime, read_image
 from kdeov_mm.deploy.agreement import unmatched
 from kdeov_mm.deploy.web import ONNXRUNTIME, PACKAGE, VERSION, npm_package, write_web
+from tool_loading import load_tool
 
 PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'web'
 NAMES = ['red circle', 'dog', 'a very small cup', 'person', 'striped blue star', 'bus', 'cat']
@@ -136,6 +137,23 @@ def test_the_same_boxes_come_out(detector, texts, page, browser, tmp_path, tiny_
         assert unmatched(as_arrays(shown(browser), names), vars(expected)) == 0
 
 
+def test_a_detector_with_names_of_its_own(exported, onnxruntime_web, browser, serve, wait_for, tmp_path):
+    """All of its names compete; those that were asked for are shown."""
+    site = write_web(tmp_path / 'web', PAGE, exported['detector'], None, None, onnxruntime_web)
+    noise(333, 250).save(tmp_path / 'noise.png')
+    expected, = Runtime(exported['detector']).detect([read_image(tmp_path / 'noise.png')], score_threshold=0.3)
+    asked = sorted(set(expected.names))[:2]
+    kept = [NAMES[label] in asked for label in expected.labels]
+    assert 0 < sum(kept) < len(kept)
+    browser.get(serve(site))
+    wait_for(lambda: 'Ready' in browser.find_element('id', 'status').text, 'not ready')
+    assert 'All names that this page knows compete' in browser.find_element('id', 'competition').text
+    pick(browser, tmp_path / 'noise.png', '\n'.join(asked))
+    wait_for(lambda: f'{sum(kept)} found in' in browser.find_element('id', 'status').text, 'not found')
+    assert unmatched(as_arrays(shown(browser), NAMES), dict(
+        boxes=expected.boxes[kept], scores=expected.scores[kept], labels=expected.labels[kept])) == 0
+
+
 def test_unknown_names_are_told_and_left_out(page, browser, tmp_path):
     noise(60, 60).save(tmp_path / 'a.png')
     pick(browser, tmp_path / 'a.png', 'zebra\ndogs\ncat')
@@ -238,6 +256,32 @@ def test_what_is_refused(exported, texts, tmp_path):
     (good / 'dist' / ONNXRUNTIME[0]).unlink()
     with pytest.raises(FileNotFoundError, match=ONNXRUNTIME[0]):
         write()
+
+
+def test_one_kind_of_detector_takes_the_place_of_the_other(exported, texts, tmp_path):
+    for names, rows in ((NAMES, texts), (None, None)):
+        kind = 'open_detector' if names else 'detector'
+        web = write_web(tmp_path / 'web', PAGE, exported[kind], names, rows, package(tmp_path / kind), ['dog'])
+        files = {path.name for path in (web / 'model').iterdir()}
+        assert files == {'model.json', f'{kind}.onnx', *(['texts.bin'] if names else [])}
+        about = json.loads((web / 'model' / 'model.json').read_text())
+        assert (about['kind'], about['names'], about['examples']) == (kind, NAMES, ['dog'])
+
+
+def test_the_tool(exported, tmp_path, capsys):
+    tool = load_tool('make_web')
+    options = [f'--{PACKAGE}', str(package(tmp_path / 'package'))]
+    folder = exported['detector'].parent
+    tool.main([str(folder), str(tmp_path / 'closed'), *options])
+    assert (tmp_path / 'closed' / 'model' / 'detector.onnx').is_file() and 'http.server' in capsys.readouterr().out
+    (tmp_path / 'names.txt').write_text('cat\ndog')
+    np.save(tmp_path / 'texts.npy', np.eye(2, 128, dtype=np.float32))
+    given = ['--embeddings', str(tmp_path / 'texts.npy')]
+    tool.main([str(folder), str(tmp_path / 'open'), *options, '--vocabulary', str(tmp_path / 'names.txt'), *given])
+    assert (tmp_path / 'open' / 'model' / 'texts.bin').stat().st_size == 2 * 128 * 4
+    with pytest.raises(SystemExit):
+        tool.main([str(folder), str(tmp_path / 'open'), *options, *given])
+    assert 'with --vocabulary' in capsys.readouterr().err
 
 
 def test_package_from_an_archive(tmp_path):
