@@ -29,19 +29,20 @@ def unexplained(first: dict, second: dict, nms: float, most: int, least: float =
     Where two scores differ by rounding only, their order may change. Then of two boxes that overlap, another one
     suppresses the other, and of two at the end of a full list, another one is cut off. So a detection may be absent
     from the other run if there a box of its label overlaps it by more than ``nms``, or the list is full, and what
-    stands there has its score or a better one; or if its score is the least that counts.
+    stands there has its score or a better one; or if its score is the least that counts. An overlap that is ``nms``
+    but for rounding suppresses in one run and not in the other.
 
     Args:
         first, second: See :func:`unmatched`.
         nms: The threshold of suppression.
         most: Detections of an image at most.
         least: Score below which there is no detection.
-        tie: How much better, by rounding, its score may be.
+        tie: How much better, by rounding, its score may be, and how much less the overlap.
     """
     number = 0
     for alone, own, other in zip(without_partner(first, second), (first, second), (second, first)):
         not_worse = other['scores'][None] >= own['scores'][:, None] - tie
-        same = (overlap(own['boxes'], other['boxes']) > nms) & (own['labels'][:, None] == other['labels'][None])
+        same = (overlap(own['boxes'], other['boxes']) > nms - tie) & (own['labels'][:, None] == other['labels'][None])
         cut = not_worse.all(axis=1) & (len(other['scores']) >= most)
         number += int((alone & ~cut & (own['scores'] > least + tie) & ~(same & not_worse).any(axis=1)).sum())
     return number
