@@ -31,7 +31,8 @@ def files(demo_student, truth, tmp_path_factory):
     folder, model = tmp_path_factory.mktemp('demo'), copy.deepcopy(demo_student)
     names = [category['name'] for category in truth[1].loadCats(truth[1].getCatIds())]
     model.set_vocabulary(build_vocabulary(load_config(find_model('kdeov_yolov8n').config), names))
-    metadata = dict(kdeov_format='1', embed_dims='128', preprocessing=json.dumps(dict(size=[128, 128], resize='stretch')))
+    preprocessing = json.dumps(dict(size=[128, 128], resize='stretch'))
+    metadata = dict(kdeov_format='1', embed_dims='128', preprocessing=preprocessing)
     return dict(detector=export.export_detector(model, folder / 'detector.onnx', metadata),
                 image_encoder=export.export_image_encoder(model, folder / 'image_encoder.onnx', metadata))
 
