@@ -1,5 +1,6 @@
 """Tests on each supported Python, checks and the documentation: ``nox``, ``nox -s lint``,
 ``nox -s tests-3.12 -- -m slow``."""
+
 import nox
 
 nox.options.reuse_existing_virtualenvs = True
@@ -19,6 +20,7 @@ def lint(session: nox.Session) -> None:
     """Style and spelling."""
     session.install('ruff', 'codespell')
     session.run('ruff', 'check', '.')
+    session.run('ruff', 'format', '--check', '.')
     session.run('codespell')
 
 

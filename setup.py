@@ -1,4 +1,5 @@
 """Installation: ``pip install -e .`` or ``mim install --no-deps .``."""
+
 import os
 import shutil
 from pathlib import Path
@@ -61,14 +62,14 @@ readme = ROOT / 'README.md'
 setup(
     name='kdeov_mm',
     version=version(),
-    description=
-    'CLIP distillation for zero-shot classification, retrieval and open-vocabulary detection on MMYOLO',
+    description='CLIP distillation for zero-shot classification, retrieval and open-vocabulary detection on MMYOLO',
     long_description=readme.read_text(encoding='utf-8') if readme.exists() else '',
     long_description_content_type='text/markdown',
     license='GPL-3.0-only',
     classifiers=[
-        'Programming Language :: Python :: 3', 'Operating System :: POSIX',
-        'Topic :: Scientific/Engineering :: Image Recognition'
+        'Programming Language :: Python :: 3',
+        'Operating System :: POSIX',
+        'Topic :: Scientific/Engineering :: Image Recognition',
     ],
     keywords='computer vision, open-vocabulary detection, knowledge distillation, CLIP, YOLO',
     packages=find_packages(include=('kdeov', 'kdeov_mm', 'kdeov_mm.*')),
@@ -78,4 +79,5 @@ setup(
     install_requires=requirements('mminstall') + requirements('runtime'),
     extras_require=dict({name: requirements(name) for name in EXTRAS}, faster=['faster-coco-eval']),
     cmdclass=dict(build_py=BuildWithMim, egg_info=EggInfoForMim),
-    zip_safe=False)
+    zip_safe=False,
+)

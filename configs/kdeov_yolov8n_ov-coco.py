@@ -6,16 +6,16 @@ _base_ = ['_base_/default_runtime.py', '_base_/ov_coco.py', '_base_/kdeov_yolov8
 clip_model = dict(model_name='ViT-B-32-quickgelu', pretrained='openai')
 text_encoder = dict(type='OpenCLIPTextEncoder', **clip_model)
 embed_dims = 512  # of clip_model
-logit_scale = 100.  # CLIP's own
+logit_scale = 100.0  # CLIP's own
 
 max_epochs = 80
 
 model = dict(
     fusion=dict(text_dims=embed_dims),
     projector=dict(embed_dims=embed_dims),
-    bbox_head=dict(
-        head_module=dict(embed_dims=embed_dims), init_scale=50., loss_similarity=dict(scale=logit_scale)),
-    loss_image=dict(losses=dict(similarity=dict(scale=logit_scale), align=None)))  # there are no captions
+    bbox_head=dict(head_module=dict(embed_dims=embed_dims), init_scale=50.0, loss_similarity=dict(scale=logit_scale)),
+    loss_image=dict(losses=dict(similarity=dict(scale=logit_scale), align=None)),
+)  # there are no captions
 
 train_dataloader = dict(
     batch_size=16,
@@ -23,33 +23,28 @@ train_dataloader = dict(
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='pseudo_collate'),
-    dataset=_base_.train_dataset)
+    dataset=_base_.train_dataset,
+)
 val_dataloader = dict(
-    batch_size=16,
-    num_workers=2,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=_base_.val_dataset)
+    batch_size=16, num_workers=2, sampler=dict(type='DefaultSampler', shuffle=False), dataset=_base_.val_dataset
+)
 test_dataloader = val_dataloader
 val_evaluator = dict(chance=False, **_base_.val_metric)
 test_evaluator = _base_.val_metric
 
 custom_hooks = [
     dict(type='VocabularyHook', text_encoder=text_encoder),
-    dict(
-        type='CLIPDistillationHook',
-        teacher=dict(type='OpenCLIPTeacher', **clip_model),
-        text_encoder=text_encoder),
+    dict(type='CLIPDistillationHook', teacher=dict(type='OpenCLIPTeacher', **clip_model), text_encoder=text_encoder),
 ]
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
-    clip_grad=dict(max_norm=10.),
-    paramwise_cfg=dict(norm_decay_mult=0., bias_decay_mult=0.))
+    clip_grad=dict(max_norm=10.0),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
-    dict(
-        type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=1, end=max_epochs,
-        convert_to_iter_based=True)
+    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=1, end=max_epochs, convert_to_iter_based=True),
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=10)
 val_cfg = dict(type='ValLoop')

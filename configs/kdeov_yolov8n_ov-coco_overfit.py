@@ -16,7 +16,8 @@ train_dataloader = dict(batch_size=batch_size, num_workers=0, dataset=dict(pipel
 test_loader = dict(batch_size=batch_size, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False))
 val_dataset = dict(_base_.val_dataset, pipeline=test_pipeline)
 seen_dataset = dict(
-    val_dataset, ann_file=_base_.train_dataset['ann_file'], data_prefix=_base_.train_dataset['data_prefix'])
+    val_dataset, ann_file=_base_.train_dataset['ann_file'], data_prefix=_base_.train_dataset['data_prefix']
+)
 test_dataloader = [dict(dataset=val_dataset, **test_loader), dict(dataset=seen_dataset, **test_loader)]
 test_evaluator = [
     _base_.val_metric,
@@ -26,12 +27,10 @@ val_dataloader = None
 val_evaluator = None
 val_cfg = None
 
-optim_wrapper = dict(optimizer=dict(lr=2e-3, weight_decay=0.))
+optim_wrapper = dict(optimizer=dict(lr=2e-3, weight_decay=0.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=4, convert_to_iter_based=True),
-    dict(
-        type='CosineAnnealingLR', eta_min=2e-5, by_epoch=True, begin=4, end=max_epochs,
-        convert_to_iter_based=True)
+    dict(type='CosineAnnealingLR', eta_min=2e-5, by_epoch=True, begin=4, end=max_epochs, convert_to_iter_based=True),
 ]
 train_cfg = dict(max_epochs=max_epochs)
 default_hooks = dict(logger=dict(interval=5), checkpoint=dict(interval=20))

@@ -9,5 +9,7 @@ custom_hooks = [
             type='PrecomputedTextEncoder',
             # One row for each category of the annotation file.
             embeddings='data/clip_text/coco_clip_hand_craft.npy',
-            names=_base_.data_root + 'annotations/instances_val2017.json')),
+            names=_base_.data_root + 'annotations/instances_val2017.json',
+        ),
+    ),
 ]

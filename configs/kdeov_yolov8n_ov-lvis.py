@@ -7,11 +7,7 @@ lvis = dict(type='OVLVISDataset', vocabulary='ov_lvis', data_prefix=dict(img='')
 train_dataset = dict(ann_file='annotations/lvis_v1_train.json', **lvis)
 # All 1,203 names compete in every image.
 val_dataset = dict(ann_file='annotations/lvis_v1_val.json', **lvis)
-val_metric = dict(
-    _delete_=True,
-    type='OVLVISMetric',
-    ann_file=_base_.data_root + val_dataset['ann_file'],
-    chance=False)
+val_metric = dict(_delete_=True, type='OVLVISMetric', ann_file=_base_.data_root + val_dataset['ann_file'], chance=False)
 
 model = dict(test_cfg=dict(max_per_img=300))  # what the standard protocol counts
 train_dataloader = dict(dataset=train_dataset)

@@ -8,5 +8,7 @@ custom_hooks = [
         text_encoder=dict(
             type='PrecomputedTextEncoder',
             embeddings='data/clip_text/lvis_clip_hand_craft.npy',
-            names='data/clip_text/lvis_v1_categories.json')),  # one record for each row
+            names='data/clip_text/lvis_v1_categories.json',
+        ),
+    ),  # one record for each row
 ]

@@ -2,11 +2,11 @@
 # tools/train.py configs/kdeov_yolov8n.py --cfg-options load_from=work_dirs/kdeov_yolov8n_pretrain/epoch_14.pth
 _base_ = './kdeov_yolov8n.py'
 
-model = dict(bbox_head=None, text_dropout=1.)
+model = dict(bbox_head=None, text_dropout=1.0)
 
 # A probe after every epoch: one image of each concept. It is watched, nothing is chosen by it.
 val_dataloader = dict(dataset=dict(indices=480, **_base_.single_dataset), **_base_.test_loader)
-val_evaluator = dict(type='ZeroShotMetric', text_encoder=_base_.text_encoder, topk=(1, ))
+val_evaluator = dict(type='ZeroShotMetric', text_encoder=_base_.text_encoder, topk=(1,))
 val_cfg = dict(type='ValLoop')
 test_evaluator = [
     dict(type='RetrievalMetric', text_encoder=_base_.text_encoder),

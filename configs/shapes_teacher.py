@@ -9,7 +9,9 @@ model = dict(
     type='OpenCLIPDualEncoder',
     model_name='kdeov-shapes',
     data_preprocessor=dict(
-        type='mmdet.DetDataPreprocessor', mean=[0., 0., 0.], std=[255., 255., 255.], bgr_to_rgb=True))
+        type='mmdet.DetDataPreprocessor', mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0], bgr_to_rgb=True
+    ),
+)
 
 train_dataloader = dict(
     batch_size=128,
@@ -31,14 +33,19 @@ train_dataloader = dict(
             dict(type='ObjectSafeCrop'),
             dict(type='mmdet.Resize', scale=(64, 64)),
             dict(type='mmdet.RandomFlip', prob=0.5),
-            dict(type='mmdet.PackDetInputs', meta_keys=_base_.meta_keys)
-        ]))
+            dict(type='mmdet.PackDetInputs', meta_keys=_base_.meta_keys),
+        ],
+    ),
+)
 
 optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(type='AdamW', lr=1.5e-3, weight_decay=0.05), clip_grad=dict(max_norm=5.),
-    paramwise_cfg=dict(norm_decay_mult=0., bias_decay_mult=0.))
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=1.5e-3, weight_decay=0.05),
+    clip_grad=dict(max_norm=5.0),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=1, end=max_epochs, convert_to_iter_based=True)
+    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=1, end=max_epochs, convert_to_iter_based=True),
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)

@@ -1,4 +1,5 @@
 """Reading of the command line; what the commands do is in ``kdeov_mm/cli.py``."""
+
 import argparse
 import os
 import runpy
@@ -17,14 +18,21 @@ ABOUT = """One small YOLO that knows CLIP's words: classify, search and detect w
 AFTER = """Exit status: 0 done; 1 it failed on the way; 2 something that was given cannot be used (one line says what).
 Set KDEOV_TRACEBACK=1 to see where an error comes from."""
 TOOLS = dict(  # command: (script in tools/, what it does, example)
-    index=('index.py', 'make, fill and ask an index of many images',
-           'kdeov index build photos/ --model work_dirs/export/image_encoder.onnx '
-           '--text work_dirs/export/text_encoder.onnx'),
-    export=('export.py', 'write a model as ONNX files, which need no PyTorch',
-            'kdeov export kdeov_yolov8n --vocabulary names.txt'),
+    index=(
+        'index.py',
+        'make, fill and ask an index of many images',
+        'kdeov index build photos/ --model work_dirs/export/image_encoder.onnx '
+        '--text work_dirs/export/text_encoder.onnx',
+    ),
+    export=(
+        'export.py',
+        'write a model as ONNX files, which need no PyTorch',
+        'kdeov export kdeov_yolov8n --vocabulary names.txt',
+    ),
     bench=('benchmark.py', 'measure speed and size of exported models', 'kdeov bench --help'),
     train=('train.py', 'train a model from a config', 'kdeov train configs/kdeov_yolov8n.py --work-dir work_dirs/mine'),
-    test=('test.py', 'measure a model on the data of its config', 'kdeov test kdeov_yolov8n'))
+    test=('test.py', 'measure a model on the data of its config', 'kdeov test kdeov_yolov8n'),
+)
 
 
 def version() -> str:
@@ -34,13 +42,19 @@ def version() -> str:
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Options of the commands that use a model on images."""
-    parser.add_argument('--model', default=MODEL, metavar='MODEL', help='a name of the model index, a config (.py), a '
-                        f'work dir, an ONNX file or the folder that "kdeov export" wrote; default: {MODEL}')
+    parser.add_argument(
+        '--model',
+        default=MODEL,
+        metavar='MODEL',
+        help='a name of the model index, a config (.py), a '
+        f'work dir, an ONNX file or the folder that "kdeov export" wrote; default: {MODEL}',
+    )
     parser.add_argument('--checkpoint', metavar='FILE', help="weights; default: the model's own")
     parser.add_argument('--device', help='such as cpu or cuda:0; default: the GPU where there is one')
     parser.add_argument('--batch-size', type=int, default=8, metavar='N', help='images in one run; default: 8')
-    parser.add_argument('--json', action='store_true', default=argparse.SUPPRESS,
-                        help='print JSON on stdout, and all else on stderr')
+    parser.add_argument(
+        '--json', action='store_true', default=argparse.SUPPRESS, help='print JSON on stdout, and all else on stderr'
+    )
 
 
 def add_names(parser: argparse.ArgumentParser) -> None:
@@ -48,10 +62,12 @@ def add_names(parser: argparse.ArgumentParser) -> None:
     names = parser.add_mutually_exclusive_group(required=True)
     names.add_argument('--names', nargs='+', metavar='NAME', help='the words to choose from')
     names.add_argument('--names-file', metavar='FILE', help='a text file with one name a line, or a .json file')
-    parser.add_argument('--templates', metavar='T',
-                        help="none, single, openai_imagenet_80, vild or a file; default: the model's")
-    parser.add_argument('--embeddings', metavar='FILE',
-                        help='.npy or .safetensors with one row for each name: needs no text encoder')
+    parser.add_argument(
+        '--templates', metavar='T', help="none, single, openai_imagenet_80, vild or a file; default: the model's"
+    )
+    parser.add_argument(
+        '--embeddings', metavar='FILE', help='.npy or .safetensors with one row for each name: needs no text encoder'
+    )
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -63,37 +79,55 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     images = dict(nargs='+', metavar='IMAGE', help='files, folders, globs, videos, or the number of a camera')
 
-    detect = commands.add_parser('detect', help='find words of your own in images, with boxes', description="""Find \
+    detect = commands.add_parser(
+        'detect',
+        help='find words of your own in images, with boxes',
+        description="""Find \
 words of your own in images.
 
     kdeov detect photo.jpg --names "red circle" dog
     kdeov detect photos/ "more/*.png" --names-file names.txt --score-thr 0.5 --out-dir found
     kdeov detect clip.mp4 --names dog --json > found.jsonl      one line a frame
-    kdeov detect photos/ --names dog --coco found.json          a COCO file, with scores""", **style)
+    kdeov detect photos/ --names dog --coco found.json          a COCO file, with scores""",
+        **style,
+    )
     detect.add_argument('images', **images)
     add_names(detect)
     detect.add_argument('--score-thr', type=float, default=0.3, metavar='S', help='least score, 0 to 1; default: 0.3')
-    detect.add_argument('--out-dir', metavar='DIR',
-                        help='folder of the pictures; default: work_dirs/detect, and no pictures with --json')
+    detect.add_argument(
+        '--out-dir',
+        metavar='DIR',
+        help='folder of the pictures; default: work_dirs/detect, and no pictures with --json',
+    )
     detect.add_argument('--coco', metavar='FILE', help='write all detections as a COCO annotation file')
     add_model(detect)
 
-    classify = commands.add_parser('classify', help='name whole images', description="""Name whole images.
+    classify = commands.add_parser(
+        'classify',
+        help='name whole images',
+        description="""Name whole images.
 
     kdeov classify photo.jpg --names cat dog bird
-    kdeov classify photos/ --names-file names.txt --top 1 --json""", **style)
+    kdeov classify photos/ --names-file names.txt --top 1 --json""",
+        **style,
+    )
     classify.add_argument('images', **images)
     add_names(classify)
     classify.add_argument('--top', type=int, default=5, metavar='K', help='names of each image; default: 5')
     classify.add_argument('--out-dir', metavar='DIR', help='folder of pictures; default: none are drawn')
     add_model(classify)
 
-    search = commands.add_parser('search', help='find the images that fit a text', description="""Find the images that \
+    search = commands.add_parser(
+        'search',
+        help='find the images that fit a text',
+        description="""Find the images that \
 fit a text, or another image.
 
     kdeov search "a red bus at night" photos/ --top 5 --picture found.png
     kdeov search --image bus.jpg photos/
-    kdeov search "a red bus at night" --index work_dirs/index   an index that "kdeov index" made""", **style)
+    kdeov search "a red bus at night" --index work_dirs/index   an index that "kdeov index" made""",
+        **style,
+    )
     search.add_argument('query', nargs='?', help='words; left out with --image')
     search.add_argument('images', **dict(images, nargs='*'))
     search.add_argument('--image', metavar='FILE', help='an image in place of words')
@@ -103,8 +137,9 @@ fit a text, or another image.
     add_model(search)
 
     for name, (_, about, example) in TOOLS.items():
-        commands.add_parser(name, add_help=False, prefix_chars='\0', help=f'{about}; such as: {example}')\
-            .add_argument('rest', nargs=argparse.REMAINDER)
+        commands.add_parser(name, add_help=False, prefix_chars='\0', help=f'{about}; such as: {example}').add_argument(
+            'rest', nargs=argparse.REMAINDER
+        )
     return parser
 
 
@@ -126,6 +161,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     args = parse(sys.argv[1:] if argv is None else argv)
     try:
         from kdeov_mm import cli  # which takes seconds
+
         return cli.run(args, TOOLS)
     except KeyboardInterrupt:
         return 130

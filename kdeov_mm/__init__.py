@@ -2,6 +2,7 @@
 
 Where MMEngine is not installed only the runtime of exported models is there, ``kdeov_mm.deploy``.
 """
+
 import importlib.util
 
 if importlib.util.find_spec('mmengine') is not None:

@@ -1,4 +1,5 @@
 """What the commands of ``kdeov`` do; the command line itself is read by ``kdeov/__main__.py``, which starts at once."""
+
 import argparse
 import importlib.util
 import io
@@ -81,12 +82,19 @@ class Both(io.TextIOBase):
 
 def make_inferencer(args: argparse.Namespace, skipped: List[str]) -> KDEOVInferencer:
     """The model that was asked for; images that cannot be read are reported and counted."""
+
     def skip(error: Exception) -> None:
         skipped.append(str(error))
         print(f'skipped {error}', file=sys.stderr)
 
-    return KDEOVInferencer(args.model, args.checkpoint, args.device, args.batch_size, on_error=skip,
-                           show_progress=sys.stderr.isatty() and args.json)
+    return KDEOVInferencer(
+        args.model,
+        args.checkpoint,
+        args.device,
+        args.batch_size,
+        on_error=skip,
+        show_progress=sys.stderr.isatty() and args.json,
+    )
 
 
 def given_images(paths: List[str]) -> List[Any]:
@@ -94,8 +102,12 @@ def given_images(paths: List[str]) -> List[Any]:
     return [int(path) if path.isdigit() and not Path(path).exists() else path for path in paths]
 
 
-def each_image(args: argparse.Namespace, start: Callable[[KDEOVInferencer], Iterator[Result]],
-               tell: Callable[[int, Result], None], stdout: TextIO) -> int:
+def each_image(
+    args: argparse.Namespace,
+    start: Callable[[KDEOVInferencer], Iterator[Result]],
+    tell: Callable[[int, Result], None],
+    stdout: TextIO,
+) -> int:
     """Do a task with one image after the other, and tell or print each result at once."""
     skipped: List[str] = []
     with user_errors():
@@ -125,8 +137,12 @@ def detect(args: argparse.Namespace, stdout: TextIO) -> int:
         drawn = f' -> {result.save(picture_path(out_dir, number, DIGITS, result.image.name))}' if out_dir else ''
         print(f'{result.image.name}: {told}{drawn}')
 
-    status = each_image(args, lambda inferencer: inferencer.detect(
-        given_images(args.images), score_threshold=args.score_thr, stream=True), tell, stdout)
+    status = each_image(
+        args,
+        lambda inferencer: inferencer.detect(given_images(args.images), score_threshold=args.score_thr, stream=True),
+        tell,
+        stdout,
+    )
     if args.coco:
         print(f'{len(content["annotations"])} objects: {write_atomically(Path(args.coco), json.dumps(content))}')
     return status
@@ -134,6 +150,7 @@ def detect(args: argparse.Namespace, stdout: TextIO) -> int:
 
 def classify(args: argparse.Namespace, stdout: TextIO) -> int:
     """``kdeov classify``."""
+
     def tell(number: int, result: Result) -> None:
         told = ', '.join(f'{name} {share:.2f}' for name, share in zip(result.names, result.probabilities))
         drawn = ''
@@ -141,8 +158,9 @@ def classify(args: argparse.Namespace, stdout: TextIO) -> int:
             drawn = f' -> {result.save(picture_path(args.out_dir, number, DIGITS, result.image.name))}'
         print(f'{result.image.name}: {told}{drawn}')
 
-    return each_image(args, lambda inferencer: inferencer.classify(
-        given_images(args.images), top=args.top, stream=True), tell, stdout)
+    return each_image(
+        args, lambda inferencer: inferencer.classify(given_images(args.images), top=args.top, stream=True), tell, stdout
+    )
 
 
 def search(args: argparse.Namespace, stdout: TextIO) -> int:
@@ -154,8 +172,11 @@ def search(args: argparse.Namespace, stdout: TextIO) -> int:
             raise InputError('search: give words, or --image')
         if bool(images) == bool(args.index):
             raise InputError('search: give images to look in, or --index; not both, nor none')
-        result = search_index(args, words) if args.index else \
-            make_inferencer(args, []).search(words or Path(args.image), given_images(images), args.top)
+        result = (
+            search_index(args, words)
+            if args.index
+            else make_inferencer(args, []).search(words or Path(args.image), given_images(images), args.top)
+        )
     for row in result.rows():
         print(f'{row["rank"]:3} {row["score"]:.4f} {row["image"]}')
     if args.picture:
@@ -168,6 +189,7 @@ def search(args: argparse.Namespace, stdout: TextIO) -> int:
 def search_index(args: argparse.Namespace, words: Optional[str]) -> SearchResult:
     """Ask an index, whose own encoders embed the query where it knows them."""
     from kdeov_mm.search import ImageStore, embed_query
+
     store = ImageStore.open(args.index)
     if words is None:
         return KDEOVInferencer(store.model.path).search(Path(args.image), store, args.top)

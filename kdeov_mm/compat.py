@@ -3,6 +3,7 @@
 Works on torch 2.1 or newer with mmcv-lite or a real mmcv 2.0.1 to 2.1.0 and OpenMMLab's official releases,
 and on their maintained fork (``onedl-mmengine``, ``onedl-mmcv``, ``onedl-mmdetection``).
 """
+
 import _compat_pickle
 import codecs
 import importlib
@@ -27,7 +28,8 @@ REQUIRED = dict(  # import name: what to install
     mmyolo='mmyolo',
     open_clip='open_clip_torch',
     safetensors='safetensors',
-    lvis='lvis')
+    lvis='lvis',
+)
 MMCV_DISTRIBUTIONS = ('mmcv', 'mmcv-lite', 'mmcv-full', 'onedl-mmcv')
 
 
@@ -45,6 +47,7 @@ def check_packages() -> None:
 def check_torch() -> None:
     """Raise :class:`StackError` if torch is older than 2.1 or torchvision was built for another torch."""
     import torch
+
     version = torch.__version__
     if tuple(int(part) for part in version.split('.')[:2]) < (2, 1):
         raise StackError(
@@ -64,8 +67,9 @@ def check_opencv() -> None:
     try:
         import cv2  # noqa: F401
     except ImportError as error:
-        raise StackError(f'OpenCV does not load ({error}); run '
-                         '"pip install --force-reinstall --no-deps opencv-python-headless"') from None
+        raise StackError(
+            f'OpenCV does not load ({error}); run "pip install --force-reinstall --no-deps opencv-python-headless"'
+        ) from None
 
 
 def check_mmcv() -> None:
@@ -78,15 +82,16 @@ def check_mmcv() -> None:
             pass
     if len(set(installed.values())) > 1:
         listed = ' and '.join(f'{name} {version}' for name, version in installed.items())
-        raise StackError(
-            f'{listed} overwrite each other; uninstall all of them, then "pip install mmcv-lite==2.1.0"')
+        raise StackError(f'{listed} overwrite each other; uninstall all of them, then "pip install mmcv-lite==2.1.0"')
     import mmcv
     from mmengine.utils import digit_version
+
     fork = 'onedl-mmcv' in installed
     if not fork and not digit_version('2.0.1') <= digit_version(mmcv.__version__) <= digit_version('2.1.0'):
         raise StackError(
             f'mmcv {mmcv.__version__} is not supported: kdeov_mm needs mmcv or mmcv-lite 2.0.1 to 2.1.0, or '
-            'onedl-mmcv; run "pip install mmcv-lite==2.1.0" after removing it')
+            'onedl-mmcv; run "pip install mmcv-lite==2.1.0" after removing it'
+        )
 
 
 def provide_mmcv_ops() -> None:
@@ -96,14 +101,17 @@ def provide_mmcv_ops() -> None:
     True, at no harm: ``mmcv.ops`` imports). A real mmcv wins.
     """
     import mmcv
+
     if 'mmcv._ext' in sys.modules:
         return
     if importlib.util.find_spec('mmcv._ext') is not None:
         try:
             importlib.import_module('mmcv._ext')
         except ImportError as error:
-            raise StackError(f'mmcv {mmcv.__version__} was compiled for another torch ({error}); '
-                             'run "pip uninstall mmcv", then "pip install mmcv-lite==2.1.0"') from None
+            raise StackError(
+                f'mmcv {mmcv.__version__} was compiled for another torch ({error}); '
+                'run "pip uninstall mmcv", then "pip install mmcv-lite==2.1.0"'
+            ) from None
         return
     from torchvision.ops import nms as torchvision_nms
 
@@ -132,6 +140,7 @@ def provide_mmcv_ops() -> None:
 def import_mmyolo() -> None:
     """Import MMDetection and MMYOLO, whose version asserts know no mmcv after 2.0; it works up to 2.1.0."""
     import mmcv
+
     version = mmcv.__version__
     mmcv.__version__ = '2.0.1'
     try:
@@ -172,7 +181,7 @@ def checkpoint_globals() -> Dict[str, Any]:
         '_codecs.encode': codecs.encode,  # encode: bytes in protocol 2
         'numpy.ndarray': np.ndarray,
         'numpy.dtype': np.dtype,
-        'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer
+        'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
     }
     for core in ('numpy.core', 'numpy._core'):  # the module's name before and after NumPy 2
         allowed[f'{core}.multiarray._reconstruct'] = reconstruct
@@ -187,7 +196,6 @@ def restricted_pickle(allowed: Dict[str, Any]) -> types.ModuleType:
     """A ``pickle_module`` for ``torch.load`` that finds nothing outside ``allowed`` (full name: object)."""
 
     class Unpickler(pickle.Unpickler):
-
         def find_class(self, module, name):
             module = _compat_pickle.IMPORT_MAPPING.get(module, module)
             module, name = _compat_pickle.NAME_MAPPING.get((module, name), (module, name))
@@ -209,6 +217,7 @@ def secure_checkpoints() -> None:
     """
     import torch
     from mmengine.runner import checkpoint
+
     allowed = checkpoint_globals()
     if tuple(int(part) for part in torch.__version__.split('.')[:2]) >= (2, 6):
         torch.serialization.add_safe_globals([(value, name) for name, value in allowed.items()])
@@ -230,6 +239,7 @@ def secure_checkpoints() -> None:
 def restore_lvis_float() -> None:
     """Give lvis 0.5.3 the ``np.float`` that NumPy 1.24 removed, in its own module only."""
     import lvis.eval  # noqa: F401
+
     module = sys.modules['lvis.eval']
     module.np = overlay(module.np, float=float)
 
@@ -246,8 +256,10 @@ def skip_albu() -> None:
 
         def __init__(self, transforms: list, **kwargs) -> None:
             names = ', '.join(transform['type'] for transform in transforms)
-            warnings.warn(f'mmdet.Albu is skipped ({names}): albumentations is not installed; '
-                          'run "pip install albumentations" to have it')
+            warnings.warn(
+                f'mmdet.Albu is skipped ({names}): albumentations is not installed; '
+                'run "pip install albumentations" to have it'
+            )
 
         def transform(self, results: dict) -> dict:
             return results

@@ -1,4 +1,5 @@
 """Real images in torchvision's layouts."""
+
 import pickle
 import tarfile
 from pathlib import Path
@@ -49,15 +50,17 @@ def write_cifar(root: Path, images: np.ndarray, labels: list, names: list, cifar
     for name in ('train', 'test') if cifar100 else [f'data_batch_{i}' for i in range(1, 6)] + ['test_batch']:
         (folder / name).write_bytes(pickle.dumps(content))
     (folder / ('meta' if cifar100 else 'batches.meta')).write_bytes(
-        pickle.dumps({'fine_label_names' if cifar100 else 'label_names': names}))
+        pickle.dumps({'fine_label_names' if cifar100 else 'label_names': names})
+    )
 
 
 @pytest.fixture(scope='session')
 def cifar_images(cifar_folder):
     """Images, labels and names of the test split."""
     names = sorted(path.name for path in (cifar_folder / 'test').iterdir())
-    paths = [(path, label) for label, name in enumerate(names)
-             for path in sorted((cifar_folder / 'test' / name).iterdir())]
+    paths = [
+        (path, label) for label, name in enumerate(names) for path in sorted((cifar_folder / 'test' / name).iterdir())
+    ]
     return np.stack([np.asarray(Image.open(path)) for path, _ in paths]), [label for _, label in paths], names
 
 
@@ -97,4 +100,5 @@ def zero_shot_config(tiny_teacher, tmp_path_factory, monkeypatch):
         cfg.log_level = 'WARNING'
         cfg.experiment_name = work_dir.name
         return cfg
+
     return make

@@ -1,4 +1,5 @@
 """Walks through configs."""
+
 from typing import Iterator
 
 

@@ -1,4 +1,5 @@
 """A world, a teacher and a training so small that tests can afford several of them."""
+
 import json
 import os
 import shutil
@@ -16,8 +17,12 @@ from kdeov_mm.datasets import ensure_world
 from kdeov_mm.utils import load_config
 
 pytest_plugins = [
-    'browser_fixtures', 'classification_fixtures', 'hugging_face_fixtures', 'image_text_fixtures', 'inference_fixtures',
-    'packaging_fixtures'
+    'browser_fixtures',
+    'classification_fixtures',
+    'hugging_face_fixtures',
+    'image_text_fixtures',
+    'inference_fixtures',
+    'packaging_fixtures',
 ]
 
 DEMO = Path(__file__).resolve().parents[1] / 'configs' / 'kdeov_yolov8n.py'
@@ -60,6 +65,7 @@ def demo_world(tmp_path_factory):
     def make(*splits):
         ensure_world(root, splits=splits)
         return root
+
     return make
 
 
@@ -79,6 +85,7 @@ def demo_config(tiny_world, tiny_teacher, tmp_path_factory):
 
     Proposals need no objectness there, so that a student that has learnt nothing makes some.
     """
+
     def make(data_root=tiny_world, epochs=2, config=DEMO):
         work_dir = tmp_path_factory.mktemp('run')
         cfg = load_config(str(config), data_root=str(data_root), work_dir=str(work_dir))
@@ -86,19 +93,20 @@ def demo_config(tiny_world, tiny_teacher, tmp_path_factory):
             if node.get('pretrained') == 'shapes':
                 node.pretrained = tiny_teacher
             if node.get('type') == 'mmdet.Resize':
-                node.scale = (WORLD['image_size'], ) * 2
+                node.scale = (WORLD['image_size'],) * 2
             if node.get('type') == 'CLIPDistillationHook':
                 node.proposals_from_epoch = 0
         cfg.shapes_world.update(WORLD)
         cfg.train_dataloader.batch_size = 8
         if cfg.model.type == 'KDEOV' and cfg.model.bbox_head:
-            cfg.model.bbox_head.proposal_score = 0.
+            cfg.model.bbox_head.proposal_score = 0.0
         cfg.train_cfg.max_epochs = epochs
         cfg.param_scheduler[1].end = epochs
         cfg.default_hooks.logger.interval = 1
         cfg.log_level = 'WARNING'
         cfg.experiment_name = work_dir.name  # runners of one process share what has one name
         return cfg
+
     return make
 
 
@@ -145,14 +153,26 @@ def lvis_mini(coco_mini, tmp_path_factory):
             found = [item for item in content['annotations'] if item['image_id'] == image['id']]
             known = {item['id']: lvis_id.get(name_of[item['category_id']], rare[item['category_id']]) for item in found}
             annotations += [
-                dict(id=len(annotations) + i, image_id=image['id'], category_id=known[item['id']], bbox=item['bbox'],
-                     area=item['area'], segmentation=item['segmentation']) for i, item in enumerate(found, 1)
+                dict(
+                    id=len(annotations) + i,
+                    image_id=image['id'],
+                    category_id=known[item['id']],
+                    bbox=item['bbox'],
+                    area=item['area'],
+                    segmentation=item['segmentation'],
+                )
+                for i, item in enumerate(found, 1)
             ]
             images.append(
-                dict(id=image['id'], width=image['width'], height=image['height'],
-                     coco_url=f'http://images.cocodataset.org/{split}/{image["file_name"]}',
-                     neg_category_ids=[category for category in rare[:60] if category not in known.values()],
-                     not_exhaustive_category_ids=sorted(known.values())[:1]))
+                dict(
+                    id=image['id'],
+                    width=image['width'],
+                    height=image['height'],
+                    coco_url=f'http://images.cocodataset.org/{split}/{image["file_name"]}',
+                    neg_category_ids=[category for category in rare[:60] if category not in known.values()],
+                    not_exhaustive_category_ids=sorted(known.values())[:1],
+                )
+            )
     content = dict(images=images, categories=categories, annotations=annotations)
     for split in ('train', 'val'):
         (root / 'annotations' / f'lvis_v1_{split}.json').write_text(json.dumps(content))

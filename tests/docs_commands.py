@@ -1,4 +1,5 @@
 """The commands that the documents show: where they stand, and whether each can be what its program takes."""
+
 import argparse
 import re
 import shlex
@@ -13,16 +14,37 @@ from kdeov_mm.utils.model_index import read_index
 from tool_loading import load_tool
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = sorted(
-    path for pattern in ('*.md', 'docs/**/*.md', 'kdeov_mm/**/*.md') for path in ROOT.glob(pattern))
-PROGRAMS = ('python', 'tools/', 'torchrun', 'make', 'kdeov', 'mim', 'pip', 'pytest', 'ln', 'git', 'cd', 'nox',
-            'pre-commit', 'mkdocs', 'tensorboard', 'export', 'curl', 'npm', 'docker', 'apt', 'source')
+DOCUMENTS = sorted(path for pattern in ('*.md', 'docs/**/*.md', 'kdeov_mm/**/*.md') for path in ROOT.glob(pattern))
+PROGRAMS = (
+    'python',
+    'tools/',
+    'torchrun',
+    'make',
+    'kdeov',
+    'mim',
+    'pip',
+    'pytest',
+    'ln',
+    'git',
+    'cd',
+    'nox',
+    'pre-commit',
+    'mkdocs',
+    'tensorboard',
+    'export',
+    'curl',
+    'npm',
+    'docker',
+    'apt',
+    'source',
+)
 SHELLS = ('', 'sh', 'bash', 'shell', 'console')
 MIM = ('search', 'install', 'train', 'test', 'list', 'download')
 
 
 class Command(NamedTuple):
     """A command of a document: its words, without comments, with variables of the block filled in."""
+
     path: Path
     line: int
     words: List[str]
@@ -61,13 +83,18 @@ def check(command: Command) -> None:
     """Raise an AssertionError unless the program has such options, and the files and fields that are named exist."""
     words = list(command.words)
     if words[0] == 'torchrun':
-        words = ['python', *words[next(i for i, word in enumerate(words) if word.startswith('tools/')):]]
+        words = ['python', *words[next(i for i, word in enumerate(words) if word.startswith('tools/')) :]]
     program = words[0].split('/')[-1]
     if words[0].startswith('tools/dist_'):
         tool, config, *rest = words
-        rest = rest[2 if 'test' in tool else 1:]
-        words = ['python', f'tools/{"test" if "test" in tool else "train"}.py', config,
-                 *(['CHECKPOINT'] if 'test' in tool else []), *rest]
+        rest = rest[2 if 'test' in tool else 1 :]
+        words = [
+            'python',
+            f'tools/{"test" if "test" in tool else "train"}.py',
+            config,
+            *(['CHECKPOINT'] if 'test' in tool else []),
+            *rest,
+        ]
         assert (ROOT / tool).is_file(), f'{tool} does not exist'
         program = 'python'
     for word in words:
@@ -121,8 +148,10 @@ def parse(path: Path, words: List[str]) -> argparse.Namespace:
     def parse_args(self, args=None, namespace=None):
         raise Parsed(original(self, args, namespace))
 
-    with mock.patch.object(argparse.ArgumentParser, 'parse_args', parse_args), \
-            mock.patch.object(sys, 'argv', [str(path), *words]):
+    with (
+        mock.patch.object(argparse.ArgumentParser, 'parse_args', parse_args),
+        mock.patch.object(sys, 'argv', [str(path), *words]),
+    ):
         try:
             module.main()
         except Parsed as parsed:

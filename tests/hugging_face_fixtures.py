@@ -1,4 +1,5 @@
 """Hugging Face models so small that tests can afford them, saved locally: nothing is downloaded."""
+
 import pytest
 import torch
 
@@ -18,15 +19,18 @@ def tiny_hugging_face(tmp_path_factory):
         tokenizer.normalizer = tokenizers.normalizers.Lowercase()
         tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
         tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
-            single='[CLS] $A [SEP]', special_tokens=[('[CLS]', 2), ('[SEP]', 3)])
+            single='[CLS] $A [SEP]', special_tokens=[('[CLS]', 2), ('[SEP]', 3)]
+        )
         transformers.PreTrainedTokenizerFast(
-            tokenizer_object=tokenizer, pad_token='[PAD]', unk_token='[UNK]', cls_token='[CLS]',
-            sep_token='[SEP]').save_pretrained(folder)
+            tokenizer_object=tokenizer, pad_token='[PAD]', unk_token='[UNK]', cls_token='[CLS]', sep_token='[SEP]'
+        ).save_pretrained(folder)
         sizes = dict(
             distilbert=dict(dim=32, hidden_dim=64, n_layers=1, n_heads=2),
-            bert=dict(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2))[kind]
+            bert=dict(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2),
+        )[kind]
         config = transformers.AutoConfig.for_model(kind, vocab_size=len(vocabulary), pad_token_id=0, **sizes)
         torch.manual_seed(seed)
         transformers.AutoModel.from_config(config).save_pretrained(folder)
         return folder
+
     return make

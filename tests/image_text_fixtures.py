@@ -1,4 +1,5 @@
 """Real captioned images, and files and shards in other layouts made from them."""
+
 import csv
 import io
 import json
@@ -36,8 +37,10 @@ def layouts(coco_mini, pairs, tmp_path_factory):
     (root / 'images').symlink_to(coco_mini / 'train2017')
     (root / 'captions.json').symlink_to(coco_mini / 'annotations/captions_train2017.json')
     splits = ['train', 'val', 'test', 'restval']
-    images = [dict(filename=name, imgid=number, split=splits[number % 4], sentences=[dict(raw=text) for text in texts])
-              for number, (name, texts) in enumerate(pairs.items())]
+    images = [
+        dict(filename=name, imgid=number, split=splits[number % 4], sentences=[dict(raw=text) for text in texts])
+        for number, (name, texts) in enumerate(pairs.items())
+    ]
     (root / 'dataset_flickr30k.json').write_text(json.dumps(dict(images=images, dataset='flickr30k')))
     with open(root / 'captions.txt', 'w', newline='') as file:
         writer = csv.writer(file)
@@ -62,13 +65,17 @@ def write_shards(pairs, coco_mini):
         for number, size in enumerate(sizes):
             with tarfile.open(folder / f'{number:05}.tar', 'w') as shard:
                 for name, texts in (next(items) for _ in range(size)):
-                    files = dict(jpg=(coco_mini / 'train2017' / name).read_bytes(), txt=texts[0].encode(),
-                                 json=json.dumps(dict(captions=texts)).encode())
+                    files = dict(
+                        jpg=(coco_mini / 'train2017' / name).read_bytes(),
+                        txt=texts[0].encode(),
+                        json=json.dumps(dict(captions=texts)).encode(),
+                    )
                     for suffix, content in change(name, files).items():
                         info = tarfile.TarInfo(f'{Path(name).stem}.{suffix}')
                         info.size = len(content)
                         shard.addfile(info, io.BytesIO(content))
         return folder
+
     return write
 
 
@@ -79,13 +86,22 @@ def caption_roots(pairs, coco_mini, tmp_path_factory):
     Of the images the first 9 are the test split, the next 9 the validation split.
     """
     folder = tmp_path_factory.mktemp('caption_roots')
-    split_of = {file: ('test', 'val')[number // 9] if number < 18 else ('train', 'restval')[number % 2]
-                for number, file in enumerate(pairs)}
+    split_of = {
+        file: ('test', 'val')[number // 9] if number < 18 else ('train', 'restval')[number % 2]
+        for number, file in enumerate(pairs)
+    }
     for name, images in (('coco', 'val2014'), ('flickr30k', 'flickr30k-images'), ('flickr8k', 'Images')):
         (folder / name).mkdir()
         (folder / name / images).symlink_to(coco_mini / 'train2017')
-        records = [dict(filename=file, split=split_of[file], sentences=[dict(raw=text) for text in texts],
-                        **dict(filepath=images) if name == 'coco' else {}) for file, texts in pairs.items()]
+        records = [
+            dict(
+                filename=file,
+                split=split_of[file],
+                sentences=[dict(raw=text) for text in texts],
+                **dict(filepath=images) if name == 'coco' else {},
+            )
+            for file, texts in pairs.items()
+        ]
         (folder / name / f'dataset_{name}.json').write_text(json.dumps(dict(images=records)))
     with open(folder / 'flickr8k' / 'captions.txt', 'w', newline='') as file:
         csv.writer(file).writerow(('image', 'caption'))

@@ -1,4 +1,5 @@
 """A student that has learnt nothing, and images of several kinds."""
+
 import numpy as np
 import pytest
 import torch
@@ -27,13 +28,15 @@ def exported(trained, tmp_path_factory):
     pytest.importorskip('onnxruntime', reason='exported models need onnxruntime')
     pytest.importorskip('onnxscript', reason='export needs onnxscript')
     from kdeov_mm.deploy import export
+
     cfg, folder = load_config(trained[0]), tmp_path_factory.mktemp('exported')
     model = load_model(cfg, trained[1], None)
     metadata = export.describe(cfg, trained[1], None)
     export.export_image_encoder(model, folder / 'image_encoder.onnx', metadata)
     export.export_open_detector(model, folder / 'open_detector.onnx', metadata)
-    export.export_text_encoder(export.text_encoder_of(cfg), export.templates_of(cfg), folder / 'text_encoder.onnx',
-                               metadata)
+    export.export_text_encoder(
+        export.text_encoder_of(cfg), export.templates_of(cfg), folder / 'text_encoder.onnx', metadata
+    )
     return folder
 
 

@@ -1,4 +1,5 @@
 """The wheel, as for an upload, and what it gives when it is installed where there is no checkout."""
+
 import os
 import shutil
 import subprocess
@@ -10,10 +11,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = ('setup.py', 'MANIFEST.in', 'pyproject.toml', 'requirements.txt', 'LICENSE', 'README.md', 'Makefile',
-         'model-index.yml')
-PROBES = ('kdeov_mm/models/clip/weights/probe.safetensors', 'kdeov_mm/models/probe.json',
-          'kdeov_mm/probe.txt')
+FILES = (
+    'setup.py',
+    'MANIFEST.in',
+    'pyproject.toml',
+    'requirements.txt',
+    'LICENSE',
+    'README.md',
+    'Makefile',
+    'model-index.yml',
+)
+PROBES = ('kdeov_mm/models/clip/weights/probe.safetensors', 'kdeov_mm/models/probe.json', 'kdeov_mm/probe.txt')
 
 
 @pytest.fixture(scope='session')
@@ -33,10 +41,12 @@ def source(tmp_path_factory):
 
 
 def pack(source, code):
-    subprocess.run([sys.executable, '-W', 'ignore', '-c', f'import setuptools.build_meta as build; {code}'],
-                   cwd=source,
-                   check=True,
-                   capture_output=True)
+    subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', f'import setuptools.build_meta as build; {code}'],
+        cwd=source,
+        check=True,
+        capture_output=True,
+    )
 
 
 @pytest.fixture(scope='session')
@@ -44,12 +54,12 @@ def wheel(source, tmp_path_factory):
     """A wheel built from the source distribution, as for an upload."""
     folder = tmp_path_factory.mktemp('wheel')
     pack(source, f'build.build_sdist({str(folder)!r})')
-    archive, = folder.glob('*.tar.gz')
-    subprocess.run([
-        sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', folder, archive
-    ],
-                   check=True,
-                   capture_output=True)
+    (archive,) = folder.glob('*.tar.gz')
+    subprocess.run(
+        [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', folder, archive],
+        check=True,
+        capture_output=True,
+    )
     return next(folder.glob('kdeov_mm-*.whl'))
 
 
@@ -68,15 +78,22 @@ class Environment:
         for package in Path(sysconfig.get_path('purelib')).iterdir():
             if 'kdeov' not in package.name and not package.name.startswith(('pip', '_distutils_hack', 'distutils-')):
                 (folder / 'requirements' / package.name).symlink_to(package)
-        packages, = (folder / 'venv').glob('lib/python*/site-packages')
+        (packages,) = (folder / 'venv').glob('lib/python*/site-packages')
         (packages / 'requirements.pth').write_text(str(folder / 'requirements'))
 
     def run(self, program: str, *args, **options) -> subprocess.CompletedProcess:
         """Run a program of the environment."""
         environment = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
-        return subprocess.run([self.bin / program, *map(str, args)], text=True, **{
-            'cwd': self.folder, 'capture_output': True,
-            'env': dict(environment, PATH=f'{self.bin}{os.pathsep}{os.environ["PATH"]}'), **options})
+        return subprocess.run(
+            [self.bin / program, *map(str, args)],
+            text=True,
+            **{
+                'cwd': self.folder,
+                'capture_output': True,
+                'env': dict(environment, PATH=f'{self.bin}{os.pathsep}{os.environ["PATH"]}'),
+                **options,
+            },
+        )
 
 
 @pytest.fixture(scope='module')

@@ -1,4 +1,5 @@
 """tools/benchmark.py: its counts, ratios and options."""
+
 import json
 
 import pytest
@@ -19,11 +20,18 @@ def test_multiply_accumulates_by_hand():
 
 
 def test_ratios_are_those_of_one_round(tool):
-    measured = {(tool.OURS, 'ort_fp32', 1): [1, 2, 10], ('CLIP ViT-B/32', 'ort_fp32', 1): [16, 32, 90],
-                (tool.OURS, 'ort_int8', 1): [1, 1, 9], (tool.YOLO, 'openvino', 1): [10, 10, 10],
-                (tool.DETECTORS[80], 'openvino', 1): [11, 12, 13]}
+    measured = {
+        (tool.OURS, 'ort_fp32', 1): [1, 2, 10],
+        ('CLIP ViT-B/32', 'ort_fp32', 1): [16, 32, 90],
+        (tool.OURS, 'ort_int8', 1): [1, 1, 9],
+        (tool.YOLO, 'openvino', 1): [10, 10, 10],
+        (tool.DETECTORS[80], 'openvino', 1): [11, 12, 13],
+    }
     assert [(bar['ratio'], bar['kept']) for bar in tool.check_bars(measured)] == [
-        (16, True), (pytest.approx(10 / 9), False), (1.2, False)]
+        (16, True),
+        (pytest.approx(10 / 9), False),
+        (1.2, False),
+    ]
     row = tool.summarise(measured, {name: 224 for name, _, _ in measured})[0]
     assert row['p50_ms'] == 2000 and row['p95_ms'] == pytest.approx(9200) and row['images_per_second'] == 0.5
 
@@ -41,18 +49,29 @@ class Tiny(nn.Module):
 
 def test_a_run_goes_on_where_it_ended_and_one_failure_costs_no_other(tool, tmp_path, monkeypatch, capsys):
     def tiny(make=Tiny):
-        return tool.Network(make, 64, ('found', ), free={0: 'batch'})
+        return tool.Network(make, 64, ('found',), free={0: 'batch'})
 
     def broken():
         raise RuntimeError('no such\nweights')
 
     monkeypatch.setattr(tool, 'NETWORKS', {'A': tiny(), 'B': tiny(), 'broken': tiny(broken)})
-    options = ['--engines', 'eager', 'ort_fp32', 'ort_int8', '--repeats', '4', '--threads', '1', '--out-dir',
-               str(tmp_path)]
+    options = [
+        '--engines',
+        'eager',
+        'ort_fp32',
+        'ort_int8',
+        '--repeats',
+        '4',
+        '--threads',
+        '1',
+        '--out-dir',
+        str(tmp_path),
+    ]
     tool.main([*options, '--models', 'A', '--batch-sizes', '1', '3'])
     first = json.loads((tmp_path / 'benchmark.json').read_text())
     assert {(row['engine'], row['batch'], row['rounds']) for row in first['rows']} == {
-        (engine, batch, 4) for engine in ('eager', 'ort_fp32', 'ort_int8') for batch in (1, 3)}
+        (engine, batch, 4) for engine in ('eager', 'ort_fp32', 'ort_int8') for batch in (1, 3)
+    }
     monkeypatch.setitem(tool.ENGINES, 'ort_fp32', lambda *_: broken())
     tool.main([*options, '--batch-sizes', '3'])
     result = json.loads((tmp_path / 'benchmark.json').read_text())
@@ -64,10 +83,16 @@ def test_a_run_goes_on_where_it_ended_and_one_failure_costs_no_other(tool, tmp_p
     assert (tmp_path / 'benchmark.png').is_file()
 
 
-@pytest.mark.parametrize('options, message', [
-    (['--repeats', '0'], '--repeats 0'), (['--threads', '-1'], '--threads -1'), (['--batch-sizes', '8', '0'],
-                                                                              '--batch-sizes 0'),
-    (['--models', 'abacus'], '--models abacus'), (['--seconds', '-1'], '--seconds -1')])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (['--repeats', '0'], '--repeats 0'),
+        (['--threads', '-1'], '--threads -1'),
+        (['--batch-sizes', '8', '0'], '--batch-sizes 0'),
+        (['--models', 'abacus'], '--models abacus'),
+        (['--seconds', '-1'], '--seconds -1'),
+    ],
+)
 def test_bad_options_are_refused_before_any_work(tool, tmp_path, capsys, options, message):
     with pytest.raises(SystemExit) as stop:
         tool.main([*options, '--out-dir', str(tmp_path / 'out')])

@@ -1,4 +1,5 @@
 """tools/benchmark_detector.py: its stages are the detectors' own, it writes what it says, bad options are refused."""
+
 import json
 
 import pytest
@@ -18,12 +19,13 @@ def tool():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize('config, stages', [
-    ('kdeov_yolov8n.py', 'our_stages'), ('baselines/yolo-world-n.py', 'yolo_stages')])
+@pytest.mark.parametrize(
+    'config, stages', [('kdeov_yolov8n.py', 'our_stages'), ('baselines/yolo-world-n.py', 'yolo_stages')]
+)
 def test_the_stages_together_are_the_detectors_own_prediction(tool, mmyolo_scope, config, stages):
     model = tool.build(Config.fromfile(tool.CONFIGS / config), torch.device('cpu'))
     texts, images = F.normalize(torch.randn(3, 128), dim=1), torch.rand(1, 3, 64, 64)
-    meta = dict(ori_shape=(32, 32), img_shape=(64, 64), scale_factor=(2., 2.))
+    meta = dict(ori_shape=(32, 32), img_shape=(64, 64), scale_factor=(2.0, 2.0))
     found = None
     for stage in getattr(tool, stages)(model, images, texts, meta).values():
         found = stage(found)
@@ -35,21 +37,43 @@ def test_the_stages_together_are_the_detectors_own_prediction(tool, mmyolo_scope
 
 
 def test_it_writes_what_it_measures(tool, tmp_path, capsys):
-    tool.main(['--image-size', '64', '--vocabulary-sizes', '80', '3', '--repeats', '2', '--device', 'cpu', '--out-dir',
-               str(tmp_path / 'out')])
+    tool.main(
+        [
+            '--image-size',
+            '64',
+            '--vocabulary-sizes',
+            '80',
+            '3',
+            '--repeats',
+            '2',
+            '--device',
+            'cpu',
+            '--out-dir',
+            str(tmp_path / 'out'),
+        ]
+    )
     result = json.loads((tmp_path / 'out' / 'benchmark.json').read_text())
     assert [(row['model'], row['names']) for row in result['rows']] == [
-        ('KDEOV-n', 3), ('KDEOV-n', 80), ('YOLO-World-n', 3), ('YOLO-World-n', 80), ('YOLOv8n', 80)]
+        ('KDEOV-n', 3),
+        ('KDEOV-n', 80),
+        ('YOLO-World-n', 3),
+        ('YOLO-World-n', 80),
+        ('YOLOv8n', 80),
+    ]
     assert result['threads'] == torch.get_num_threads() and result['image_size'] == 64
     priors = 8**2 + 4**2 + 2**2
     # the worst case: every prior with every name passes the threshold, ours keeps five names of each
     assert [row['boxes_to_nms'] for row in result['rows']] == [
-        3 * priors, 5 * priors, 3 * priors, 80 * priors, 80 * priors]
+        3 * priors,
+        5 * priors,
+        3 * priors,
+        80 * priors,
+        80 * priors,
+    ]
     for row in result['rows']:
         assert row['rounds'] == 2 and row['network'] > 0
         assert row['end_to_end'] >= max(row[stage] for stage in ('network', 'decode', 'post_processing'))
-    assert set(result['ratios']) == {
-        'KDEOV-n at 80 names / network of YOLOv8n', 'YOLO-World-n at 80 names / KDEOV-n'}
+    assert set(result['ratios']) == {'KDEOV-n at 80 names / network of YOLOv8n', 'YOLO-World-n at 80 names / KDEOV-n'}
     assert Image.open(tmp_path / 'out' / 'benchmark.png').size[0] > 500
     printed = capsys.readouterr().out
     assert printed.count('| KDEOV-n |') == 2 and str(tmp_path / 'out' / 'benchmark.json') in printed
@@ -59,30 +83,51 @@ def test_ratios_compare_what_was_measured_in_one_round(tool):
     def rounds(*ends):
         return [dict(network=end / 2, decode=end / 4, post_processing=end / 4) for end in ends]
 
-    measured = {('KDEOV-n', 80): rounds(1, 2, 10), ('KDEOV-n', 1203): rounds(2, 2, 15),
-                ('YOLO-World-n', 1203): rounds(20, 16), ('YOLOv8n', 80): rounds(1, 4, 40)}
+    measured = {
+        ('KDEOV-n', 80): rounds(1, 2, 10),
+        ('KDEOV-n', 1203): rounds(2, 2, 15),
+        ('YOLO-World-n', 1203): rounds(20, 16),
+        ('YOLOv8n', 80): rounds(1, 4, 40),
+    }
     assert tool.ratios(measured) == {
         'KDEOV-n at 1203 names / KDEOV-n at 80': 1.5,
-        'KDEOV-n at 80 names / network of YOLOv8n': 1.,
-        'YOLO-World-n at 1203 names / KDEOV-n': 9.}
+        'KDEOV-n at 80 names / network of YOLOv8n': 1.0,
+        'YOLO-World-n at 1203 names / KDEOV-n': 9.0,
+    }
 
 
 def test_rivals_can_be_left_out(tool, tmp_path):
-    tool.main(['--image-size', '32', '--vocabulary-sizes', '1', '--repeats', '1', '--device', 'cpu', '--skip-rivals',
-               '--out-dir', str(tmp_path)])
+    tool.main(
+        [
+            '--image-size',
+            '32',
+            '--vocabulary-sizes',
+            '1',
+            '--repeats',
+            '1',
+            '--device',
+            'cpu',
+            '--skip-rivals',
+            '--out-dir',
+            str(tmp_path),
+        ]
+    )
     result = json.loads((tmp_path / 'benchmark.json').read_text())
     assert [row['model'] for row in result['rows']] == ['KDEOV-n'] and result['ratios'] == {}
 
 
-@pytest.mark.parametrize('options, message', [
-    (['--image-size', '100'], '--image-size 100'),
-    (['--image-size', '0'], '--image-size 0'),
-    (['--vocabulary-sizes', '80', '0'], '--vocabulary-sizes 0'),
-    (['--repeats', '0'], '--repeats 0'),
-    (['--threads', '-1'], '--threads -1'),
-    (['--device', 'abacus'], '--device abacus'),
-    (['--device', 'cuda:99'], '--device cuda:99'),
-])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (['--image-size', '100'], '--image-size 100'),
+        (['--image-size', '0'], '--image-size 0'),
+        (['--vocabulary-sizes', '80', '0'], '--vocabulary-sizes 0'),
+        (['--repeats', '0'], '--repeats 0'),
+        (['--threads', '-1'], '--threads -1'),
+        (['--device', 'abacus'], '--device abacus'),
+        (['--device', 'cuda:99'], '--device cuda:99'),
+    ],
+)
 def test_bad_options_are_refused_before_any_work(tool, tmp_path, capsys, options, message):
     with pytest.raises(SystemExit) as stop:
         tool.main([*options, '--out-dir', str(tmp_path / 'out')])

@@ -1,4 +1,5 @@
 """configs/cifar10: a teacher trained on class names, and a student of it that sees no label."""
+
 import sys
 from pathlib import Path
 
@@ -18,14 +19,19 @@ pytestmark = pytest.mark.usefixtures('mmyolo_scope')
 @pytest.fixture
 def config(cifar_folder, tmp_path):
     """Makes a config of the folder on few images, for one epoch."""
+
     def make(name, number=0):
-        cfg = load_config(str(ROOT / 'configs' / 'cifar10' / f'{name}.py'), data_root=f'{cifar_folder}/',
-                          work_dir=str(tmp_path / f'{name}{number}'))
+        cfg = load_config(
+            str(ROOT / 'configs' / 'cifar10' / f'{name}.py'),
+            data_root=f'{cifar_folder}/',
+            work_dir=str(tmp_path / f'{name}{number}'),
+        )
         cfg.train_dataloader.update(batch_size=30, num_workers=0)
         cfg.train_cfg.max_epochs = 1
         cfg.param_scheduler = cfg.param_scheduler[:1]
         cfg.log_level, cfg.experiment_name = 'WARNING', f'{tmp_path.name}{name}{number}'
         return cfg
+
     return make
 
 
@@ -53,6 +59,7 @@ def test_teacher_and_student(config, weights):
             data.labels = [9 - label for label in data.labels]
         runner.train()
         return runner
+
     first, second = train(0), train(1, shuffle=True)
     state = second.model.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in first.model.state_dict().items())  # no label is seen

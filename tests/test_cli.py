@@ -1,4 +1,5 @@
 """The command ``kdeov``: its help, its answers as text and JSON, and its exit status."""
+
 import json
 import subprocess
 import sys
@@ -27,6 +28,7 @@ def kdeov(capsys, monkeypatch):
         except SystemExit as stop:
             status = stop.code
         return status, *capsys.readouterr()
+
     return run
 
 
@@ -38,8 +40,10 @@ def model(trained):
 
 def test_help_needs_nothing_heavy():
     """Neither PyTorch nor the package is imported for it: it is there at once."""
-    code = ("import sys\nfrom kdeov.__main__ import main\ntry:\n    main(['--help'])\nfinally:\n"
-            "    print({name.split('.')[0] for name in sys.modules} & {'torch', 'numpy', 'kdeov_mm', 'mmengine'})")
+    code = (
+        "import sys\nfrom kdeov.__main__ import main\ntry:\n    main(['--help'])\nfinally:\n"
+        "    print({name.split('.')[0] for name in sys.modules} & {'torch', 'numpy', 'kdeov_mm', 'mmengine'})"
+    )
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == 'set()'
     for command in ('detect', 'classify', 'search', *TOOLS):
@@ -57,9 +61,10 @@ def test_version(kdeov):
 
 
 def test_detect(kdeov, model, trained, photos):
-    status, said, _ = kdeov('detect', 'photos', '--names', *NAMES, '--score-thr', '0', '--out-dir', 'out', '--coco',
-                            'found.json', *model)
-    expected = KDEOVInferencer(*trained, device='cpu').detect('photos', NAMES, score_threshold=0.)
+    status, said, _ = kdeov(
+        'detect', 'photos', '--names', *NAMES, '--score-thr', '0', '--out-dir', 'out', '--coco', 'found.json', *model
+    )
+    expected = KDEOVInferencer(*trained, device='cpu').detect('photos', NAMES, score_threshold=0.0)
     lines = said.splitlines()
     assert status == 0 and len(lines) == 4
     for line, result in zip(lines, expected):
@@ -72,7 +77,7 @@ def test_detect(kdeov, model, trained, photos):
 
 def test_json_is_alone_on_stdout(kdeov, model, trained, broken):
     status, out, err = kdeov('detect', 'photos', '--names', *NAMES, '--score-thr', '0', '--json', *model)
-    expected = KDEOVInferencer(*trained, device='cpu', on_error='skip').detect('photos', NAMES, score_threshold=0.)
+    expected = KDEOVInferencer(*trained, device='cpu', on_error='skip').detect('photos', NAMES, score_threshold=0.0)
     assert status == 0 and [json.loads(line) for line in out.splitlines()] == expected.to_dicts()
     assert 'skipped image photos/broken.jpg' in err and not Path('work_dirs').exists()
     assert kdeov('--json', 'detect', 'photos', '--names', *NAMES, '--score-thr', '0', *model)[1] == out
@@ -80,14 +85,18 @@ def test_json_is_alone_on_stdout(kdeov, model, trained, broken):
 
 def test_classify(kdeov, model, trained, photos):
     Path('names.txt').write_text('\n'.join(NAMES))
-    status, said, _ = kdeov('classify', 'photos/*.jpg', '--names-file', 'names.txt', '--top', 2, '--out-dir', 'out',
-                            *model)
+    status, said, _ = kdeov(
+        'classify', 'photos/*.jpg', '--names-file', 'names.txt', '--top', 2, '--out-dir', 'out', *model
+    )
     expected = KDEOVInferencer(*trained, device='cpu').classify('photos/*.jpg', NAMES, top=2)
     assert status == 0 and len(said.splitlines()) == 2 and len(list(Path('out').iterdir())) == 2
     assert said.startswith(f'photos/a.jpg: {expected[0].names[0]} {expected[0].probabilities[0]:.2f}, ')
     status, said, _ = kdeov('classify', 'photos/b.png', '--names', *NAMES, '--json', *model)
-    assert status == 0 and list(json.loads(said)['names']) == KDEOVInferencer(*trained, device='cpu').classify(
-        'photos/b.png', NAMES)[0].names
+    assert (
+        status == 0
+        and list(json.loads(said)['names'])
+        == KDEOVInferencer(*trained, device='cpu').classify('photos/b.png', NAMES)[0].names
+    )
 
 
 def test_search(kdeov, model, trained, photos):
@@ -98,27 +107,33 @@ def test_search(kdeov, model, trained, photos):
     assert status == 0 and said.splitlines()[0].endswith('photos/b.png') and len(said.splitlines()) == 3
 
 
-@pytest.mark.parametrize('args, said', [
-    (['detect', 'photos'], '--names'),
-    (['detect', 'missing.jpg', '--names', 'dog'], 'missing.jpg'),
-    (['detect', 'https://example.org/a.jpg', '--names', 'dog'], 'nothing is downloaded'),
-    (['detect', 'photos', '--names', 'dog', 'dog'], 'more than once'),
-    (['detect', 'photos', '--names', 'dog', '--score-thr', '2'], 'score_threshold'),
-    (['classify', 'photos', '--names', 'dog', '--templates', 'no_such_set'], 'no_such_set'),
-    (['search', 'a dog'], 'give images'),
-    (['search'], 'give words'),
-    (['search', 'a dog', 'photos', '--index', 'somewhere'], 'not both'),
-])
+@pytest.mark.parametrize(
+    'args, said',
+    [
+        (['detect', 'photos'], '--names'),
+        (['detect', 'missing.jpg', '--names', 'dog'], 'missing.jpg'),
+        (['detect', 'https://example.org/a.jpg', '--names', 'dog'], 'nothing is downloaded'),
+        (['detect', 'photos', '--names', 'dog', 'dog'], 'more than once'),
+        (['detect', 'photos', '--names', 'dog', '--score-thr', '2'], 'score_threshold'),
+        (['classify', 'photos', '--names', 'dog', '--templates', 'no_such_set'], 'no_such_set'),
+        (['search', 'a dog'], 'give images'),
+        (['search'], 'give words'),
+        (['search', 'a dog', 'photos', '--index', 'somewhere'], 'not both'),
+    ],
+)
 def test_what_cannot_be_used_exits_with_2_and_one_line(kdeov, model, photos, args, said):
     status, out, err = kdeov(*args, *model)
     assert status == 2 and out == '' and said in err.splitlines()[-1]
 
 
-@pytest.mark.parametrize('args, said', [
-    (['detect', 'photos', '--names', 'dog', '--model', 'kdeov_yolov8'], 'kdeov_yolov8n'),
-    (['dedect'], 'dedect'),
-    ([], 'COMMAND'),
-])
+@pytest.mark.parametrize(
+    'args, said',
+    [
+        (['detect', 'photos', '--names', 'dog', '--model', 'kdeov_yolov8'], 'kdeov_yolov8n'),
+        (['dedect'], 'dedect'),
+        ([], 'COMMAND'),
+    ],
+)
 def test_unknown_names_exit_with_2(kdeov, photos, args, said):
     status, _, err = kdeov(*args)
     assert status == 2 and said in err
@@ -132,11 +147,13 @@ def test_what_fails_on_the_way_exits_with_1(kdeov, model, broken):
     assert status == 1 and err.splitlines()[-1].startswith('error: ')
 
 
-@pytest.mark.parametrize('error, expected', [
-    (KeyboardInterrupt(), 130), (ImportError('no pandas;\nrun pip'), 1), (OSError('disk full'), 1)])
+@pytest.mark.parametrize(
+    'error, expected', [(KeyboardInterrupt(), 130), (ImportError('no pandas;\nrun pip'), 1), (OSError('disk full'), 1)]
+)
 def test_exit_status_of_what_a_command_raises(kdeov, monkeypatch, error, expected):
     def run(*_):
         raise error
+
     monkeypatch.setattr('kdeov_mm.cli.run', run)
     status, out, err = kdeov('detect', 'photos', '--names', 'dog')
     assert (status, out) == (expected, '') and len(err.splitlines()) == int(expected == 1)
@@ -148,9 +165,11 @@ def test_exit_status_of_what_a_command_raises(kdeov, monkeypatch, error, expecte
 
 def test_a_reader_that_has_enough_is_no_error(tmp_path):
     """``kdeov detect ... | head -1``: the pipe is closed while the command still prints."""
-    code = ("from unittest import mock\nfrom kdeov.__main__ import main\n"
-            "def run(*_):\n    while True:\n        print('line', flush=True)\n"
-            "with mock.patch('kdeov_mm.cli.run', run):\n    raise SystemExit(main(['detect', 'a', '--names', 'b']))")
+    code = (
+        'from unittest import mock\nfrom kdeov.__main__ import main\n'
+        "def run(*_):\n    while True:\n        print('line', flush=True)\n"
+        "with mock.patch('kdeov_mm.cli.run', run):\n    raise SystemExit(main(['detect', 'a', '--names', 'b']))"
+    )
     done = subprocess.Popen([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert done.stdout.readline() == b'line\n'
     done.stdout.close()
@@ -184,7 +203,8 @@ def stub_tool(monkeypatch, tmp_path):
     for script, *_ in TOOLS.values():
         (tmp_path / 'tools' / script).write_text(
             'import sys\n\ndef main():\n    print("begin")\n'
-            '    return {"args": sys.argv} if "value" in sys.argv else None')
+            '    return {"args": sys.argv} if "value" in sys.argv else None'
+        )
     monkeypatch.setattr('kdeov_mm.cli.index_root', lambda: tmp_path)
 
 

@@ -1,4 +1,5 @@
 """kdeov_mm.compat: each known break of the stack, and the one clear line where it cannot work."""
+
 import importlib
 import logging
 import os
@@ -32,10 +33,8 @@ def python(code: str, *paths: Path) -> subprocess.CompletedProcess:
     """Run code in a new Python that looks for modules in ``paths`` first."""
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(map(str, (*paths, ROOT))))
     return subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        env=environment)
+        [sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code)], capture_output=True, text=True, env=environment
+    )
 
 
 # ---- break 1 and 2: mmcv ----
@@ -44,10 +43,10 @@ def python(code: str, *paths: Path) -> subprocess.CompletedProcess:
 def test_nms_stand_in_agrees_with_a_loop():
     """Greedy suppression written out in NumPy is the reference."""
     from mmcv.ops import nms
+
     rng = np.random.default_rng(0)
     corner, size = rng.uniform(0, 50, (60, 2)), rng.uniform(5, 40, (60, 2))
-    boxes, scores = np.hstack([corner,
-                               corner + size]).astype(np.float32), rng.permutation(60).astype(np.float32) / 60
+    boxes, scores = np.hstack([corner, corner + size]).astype(np.float32), rng.permutation(60).astype(np.float32) / 60
     area = np.prod(boxes[:, 2:] - boxes[:, :2], 1)
     kept, left = [], list(np.argsort(-scores))
     while left:
@@ -63,6 +62,7 @@ def test_nms_stand_in_agrees_with_a_loop():
 
 def test_stand_in_is_no_full_mmcv():
     from mmengine.utils.dl_utils import mmcv_full_available
+
     if sys.modules['mmcv._ext'].__spec__.loader is not None:
         assert mmcv_full_available()
         return
@@ -74,7 +74,7 @@ def test_stand_in_is_no_full_mmcv():
 
 def test_real_mmcv_wins():
     """A compiled ``mmcv._ext`` on the path is taken, not the stand-in."""
-    code = '''
+    code = """
         import importlib.util, sys, types
         import mmcv
         real = types.ModuleType('mmcv._ext')
@@ -92,33 +92,37 @@ def test_real_mmcv_wins():
         spec.loader.exec_module(compat)
         compat.provide_mmcv_ops()
         print(sys.modules['mmcv._ext'] is real)
-    '''.replace('COMPAT', repr(str(ROOT / 'kdeov_mm' / 'compat.py')))
+    """.replace('COMPAT', repr(str(ROOT / 'kdeov_mm' / 'compat.py')))
     assert python(code).stdout.strip() == 'True'
 
 
 def test_version_of_mmcv_is_left_alone():
-    name = next(name for name in compat.MMCV_DISTRIBUTIONS
-                if name in {d.metadata['Name']
-                            for d in metadata.distributions()})
+    name = next(
+        name for name in compat.MMCV_DISTRIBUTIONS if name in {d.metadata['Name'] for d in metadata.distributions()}
+    )
     assert mmcv.__version__ == metadata.version(name)
 
 
 def test_yolov8_builds_and_predicts():
     from mmyolo.registry import MODELS
     from mmyolo.utils import register_all_modules
+
     register_all_modules()
     config = Path(get_installed_path('mmyolo'), '.mim/configs/yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py')
     cfg = Config.fromfile(config)
     torch.manual_seed(0)
     model = MODELS.build(cfg.model).eval()
     from mmdet.structures import DetDataSample
+
     sample = DetDataSample(
         metainfo=dict(
-            img_shape=(64, 64), ori_shape=(64, 64), scale_factor=(1., 1.), pad_param=np.zeros(4, np.float32)))
+            img_shape=(64, 64), ori_shape=(64, 64), scale_factor=(1.0, 1.0), pad_param=np.zeros(4, np.float32)
+        )
+    )
     with torch.no_grad():
         model.bbox_head.head_module.init_weights()
         result = model.predict(torch.rand(1, 3, 64, 64), [sample])[0]
-    assert result.pred_instances.bboxes.shape[1:] == (4, )
+    assert result.pred_instances.bboxes.shape[1:] == (4,)
 
 
 # ---- break 3: checkpoints ----
@@ -144,12 +148,11 @@ class Best(Hook):
 
 
 class Points(BaseDataset):
-
     def load_data_list(self):
-        return [torch.full((2, ), float(i)) for i in range(4)]
+        return [torch.full((2,), float(i)) for i in range(4)]
 
     def __getitem__(self, i):
-        return torch.full((2, ), float(i))
+        return torch.full((2,), float(i))
 
     def __len__(self):
         return 4
@@ -165,17 +168,20 @@ def make_runner(work_dir: Path, epochs: int, **kwargs) -> Runner:
             batch_size=2,
             dataset=Points(),
             sampler=dict(type='DefaultSampler', shuffle=True),
-            collate_fn=lambda batch: dict(x=torch.stack(batch))),
+            collate_fn=lambda batch: dict(x=torch.stack(batch)),
+        ),
         optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9)),
         param_scheduler=dict(type='LinearLR', start_factor=0.1, end=8),
         randomness=dict(seed=0),
         default_hooks=dict(
-            logger=dict(type='LoggerHook', interval=1), checkpoint=dict(type='CheckpointHook', interval=1)),
+            logger=dict(type='LoggerHook', interval=1), checkpoint=dict(type='CheckpointHook', interval=1)
+        ),
         custom_hooks=[Best()],
         default_scope='mmengine',
         experiment_name=f'{work_dir.name}_{epochs}_{len(kwargs)}',
         log_level='ERROR',
-        **kwargs)
+        **kwargs,
+    )
 
 
 def test_checkpoint_of_a_run_resumes(tmp_path):
@@ -205,14 +211,16 @@ class Reduce:
 
 
 @pytest.mark.parametrize(
-    'bad', [
+    'bad',
+    [
         Reduce(os.system, 'touch {marker}'),
         Reduce(eval, "open('{marker}', 'w')"),
         Reduce(getattr, dict, 'update'),
         Reduce(getattr, np.ndarray, 'tofile'),
         Reduce(exec, "open('{marker}', 'w')"),
     ],
-    ids=['system', 'eval', 'getattr-dict', 'getattr-array', 'exec'])
+    ids=['system', 'eval', 'getattr-dict', 'getattr-array', 'exec'],
+)
 @pytest.mark.parametrize('loader', ['torch', 'restricted'])
 def test_malicious_checkpoint_is_refused(tmp_path, bad, loader):
     marker, file = tmp_path / 'ran', tmp_path / 'bad.pth'
@@ -225,8 +233,7 @@ def test_malicious_checkpoint_is_refused(tmp_path, bad, loader):
 
 
 @pytest.mark.parametrize('loader', ['torch', 'restricted'])
-@pytest.mark.parametrize('name',
-                         ['__init__', '__globals__', '__class__', '_set_default_statistics', 'absent'])
+@pytest.mark.parametrize('name', ['__init__', '__globals__', '__class__', '_set_default_statistics', 'absent'])
 def test_getattr_reaches_public_methods_only(tmp_path, loader, name):
     file = tmp_path / 'getattr.pth'
     torch.save(dict(x=Reduce(getattr, HistoryBuffer, name)), file)
@@ -242,8 +249,7 @@ def load(loader: str, file: Path):
         return CheckpointLoader.load_checkpoint(str(file), map_location='cpu')
     allowed = compat.checkpoint_globals()
     allowed.update(torch._weights_only_unpickler._get_allowed_globals())
-    return torch.load(
-        file, map_location='cpu', weights_only=False, pickle_module=compat.restricted_pickle(allowed))
+    return torch.load(file, map_location='cpu', weights_only=False, pickle_module=compat.restricted_pickle(allowed))
 
 
 def test_restricted_loader_reads_checkpoints(tmp_path):
@@ -259,6 +265,7 @@ def test_restricted_loader_reads_checkpoints(tmp_path):
 def test_forks_loader_cannot_fall_back(tmp_path, monkeypatch):
     """A loader that tries ``weights_only=False``, as onedl-mmengine's does, still cannot load it."""
     from mmengine.runner import checkpoint
+
     bad = tmp_path / 'bad.pth'
     torch.save(Reduce(os.system, f'touch {tmp_path / "ran"}'), bad)
     with pytest.raises((pickle.UnpicklingError, RuntimeError)):
@@ -280,6 +287,7 @@ def test_forks_loader_cannot_fall_back(tmp_path, monkeypatch):
 def test_lvis_evaluates():
     """One image, one class found exactly and one missed: AP is (1 + 0) / 2; NumPy itself is left alone."""
     from lvis import LVIS, LVISEval, LVISResults
+
     gt = LVIS.__new__(LVIS)
     gt.logger = logging.getLogger('lvis')
     gt.dataset = dict(
@@ -289,21 +297,25 @@ def test_lvis_evaluates():
                 id=i,
                 image_id=1,
                 category_id=i,
-                bbox=[4., 4., 20., 20.],
-                area=400.,
-                segmentation=[[4., 4., 24., 4., 24., 24., 4., 24.]]) for i in (1, 2)
+                bbox=[4.0, 4.0, 20.0, 20.0],
+                area=400.0,
+                segmentation=[[4.0, 4.0, 24.0, 4.0, 24.0, 24.0, 4.0, 24.0]],
+            )
+            for i in (1, 2)
         ],
         categories=[
             dict(id=1, name='a', frequency='f', image_count=1),
-            dict(id=2, name='b', frequency='r', image_count=1)
-        ])
+            dict(id=2, name='b', frequency='r', image_count=1),
+        ],
+    )
     gt._create_index()
-    results = LVISResults(gt, [dict(image_id=1, category_id=1, bbox=[4., 4., 20., 20.], score=0.9)])
+    results = LVISResults(gt, [dict(image_id=1, category_id=1, bbox=[4.0, 4.0, 20.0, 20.0], score=0.9)])
     evaluation = LVISEval(gt, results, 'bbox')
     evaluation.run()
     scores = evaluation.get_results()
-    assert scores['AP'] == pytest.approx(0.5) and scores['APf'] == pytest.approx(
-        1) and scores['APr'] == pytest.approx(0)
+    assert (
+        scores['AP'] == pytest.approx(0.5) and scores['APf'] == pytest.approx(1) and scores['APr'] == pytest.approx(0)
+    )
     assert not hasattr(np, 'float') or np.__version__ < '1.24'
 
 
@@ -312,6 +324,7 @@ def test_lvis_evaluates():
 
 def test_albu_is_skipped_with_a_warning():
     from mmdet.registry import TRANSFORMS
+
     if importlib.util.find_spec('albumentations'):
         pytest.skip('albumentations is installed: mmdet.Albu is the real one')
     config = Path(get_installed_path('mmyolo'), '.mim/configs/yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py')
@@ -335,26 +348,27 @@ def test_no_warning_of_meshgrid():
 def test_torchvision_of_another_build(tmp_path):
     """What a torchvision of another build raises at import becomes one line with the repair."""
     (tmp_path / 'torchvision').mkdir()
-    (tmp_path /
-     'torchvision/__init__.py').write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    (tmp_path / 'torchvision/__init__.py').write_text("raise RuntimeError('operator torchvision::nms does not exist')")
     done = python('import kdeov_mm', tmp_path)
     last = done.stderr.strip().splitlines()[-1]
     assert 'different builds (operator torchvision::nms does not exist)' in last and 'pip install' in last
     assert 'RuntimeError' not in done.stderr
 
 
-@pytest.mark.parametrize('call, said', [
-    (compat.check_torch, 'torch 2.0.1 is too old'),
-    (compat.check_packages, 'missing packages: open_clip_torch; run "pip install open_clip_torch"'),
-    (compat.check_mmcv, 'mmcv 2.2.0 is not supported'),
-])
+@pytest.mark.parametrize(
+    'call, said',
+    [
+        (compat.check_torch, 'torch 2.0.1 is too old'),
+        (compat.check_packages, 'missing packages: open_clip_torch; run "pip install open_clip_torch"'),
+        (compat.check_mmcv, 'mmcv 2.2.0 is not supported'),
+    ],
+)
 def test_one_clear_line(monkeypatch, call, said):
     monkeypatch.setattr(torch, '__version__', '2.0.1')
     monkeypatch.setattr(mmcv, '__version__', '2.2.0')
     monkeypatch.setattr(metadata, 'version', versions(mmcv='2.2.0'))
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, 'find_spec', lambda name, *a: None
-                        if name == 'open_clip' else find(name, *a))
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name, *a: None if name == 'open_clip' else find(name, *a))
     with pytest.raises(compat.StackError) as error:
         call()
     assert said in str(error.value) and '\n' not in str(error.value)
@@ -370,8 +384,7 @@ def versions(**installed):
     return version
 
 
-@pytest.mark.parametrize('version, works', [('2.0.0', False), ('2.0.1', True), ('2.1.0', True),
-                                            ('2.2.0', False)])
+@pytest.mark.parametrize('version, works', [('2.0.0', False), ('2.0.1', True), ('2.1.0', True), ('2.2.0', False)])
 def test_versions_of_mmcv(monkeypatch, version, works):
     monkeypatch.setattr(mmcv, '__version__', version)
     monkeypatch.setattr(metadata, 'version', versions(mmcv=version))
@@ -411,7 +424,7 @@ def test_mmcv_compiled_for_another_torch(monkeypatch):
 
 def test_a_failed_import_before_leaves_no_trace():
     """MMDetection and MMYOLO imported first may fail; ``import kdeov_mm`` still makes them work."""
-    done = python('''
+    done = python("""
         for name in ('mmdet.models', 'mmyolo.models'):
             try:
                 __import__(name)
@@ -419,5 +432,5 @@ def test_a_failed_import_before_leaves_no_trace():
                 pass
         import kdeov_mm
         import mmdet.models, mmyolo.models
-    ''')
+    """)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,5 @@
 """tools/dist_train.sh and dist_test.sh: two processes on the CPU do what one does."""
+
 import importlib
 import json
 import os
@@ -45,18 +46,31 @@ pytestmark = pytest.mark.usefixtures('mmyolo_scope')
 @pytest.fixture
 def launch(tmp_path, monkeypatch):
     """Runs a shell script of tools/ with two processes that have no GPU and a cache of their own; returns its log."""
+
     def run(script, *args):
         with socket.socket() as free:
             free.bind(('127.0.0.1', 0))
             port = free.getsockname()[1]
         paths = os.pathsep.join([str(ROOT), str(tmp_path), os.environ.get('PYTHONPATH', '')])
         environment = dict(
-            os.environ, PATH=f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}', PYTHONPATH=paths,
-            PORT=str(port), CUDA_VISIBLE_DEVICES='', OMP_NUM_THREADS='1', KDEOV_CACHE=str(tmp_path / 'cache'))
-        done = subprocess.run(['bash', ROOT / 'tools' / script, *map(str, args)], env=environment, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            os.environ,
+            PATH=f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}',
+            PYTHONPATH=paths,
+            PORT=str(port),
+            CUDA_VISIBLE_DEVICES='',
+            OMP_NUM_THREADS='1',
+            KDEOV_CACHE=str(tmp_path / 'cache'),
+        )
+        done = subprocess.run(
+            ['bash', ROOT / 'tools' / script, *map(str, args)],
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         assert done.returncode == 0, done.stdout[-4000:]
         return done.stdout
+
     return run
 
 
@@ -73,8 +87,9 @@ def comparable(demo_config, tmp_path, monkeypatch):
         cfg.custom_hooks.append(dict(type='NoteHook'))
         cfg.train_cfg.type = 'ResumableTrainLoop'
         cfg.train_dataloader.batch_size = batch_size
-        cfg.optim_wrapper.optimizer = dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=0.)
+        cfg.optim_wrapper.optimizer = dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=0.0)
         return cfg
+
     return make
 
 
@@ -136,10 +151,18 @@ def test_two_processes_classify_as_one(zero_shot_config, cifar_folder, launch, t
     save_checkpoint(dict(state_dict=runner.model.state_dict(), meta=dict(epoch=1)), str(tmp_path / 'epoch_1.pth'))
     expected = runner.test()
     for name, options in (('plain', ['--cfg-options', 'test_cfg.cache=False']), ('first', []), ('cached', [])):
-        launch('dist_test.sh', tmp_path / 'config.json', tmp_path / 'epoch_1.pth', 2, '--work-dir', tmp_path / name,
-               *options)
+        launch(
+            'dist_test.sh',
+            tmp_path / 'config.json',
+            tmp_path / 'epoch_1.pth',
+            2,
+            '--work-dir',
+            tmp_path / name,
+            *options,
+        )
         found = json.loads((tmp_path / name / 'report/metrics.json').read_text())
         assert {key: found[key] for key in expected if '/' in key} == {
-            key: value for key, value in expected.items() if '/' in key}
+            key: value for key, value in expected.items() if '/' in key
+        }
     banks = list((tmp_path / 'cache' / 'image_bank').iterdir())
     assert len(banks) == 1 and load_file(banks[0])['image_embedding'].shape == (15, 128)

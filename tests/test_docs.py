@@ -1,4 +1,5 @@
 """Commands, snippets, links and messages in the documents are right."""
+
 import ast
 import re
 import subprocess
@@ -22,15 +23,18 @@ def test_commands_are_found():
     assert len(COMMANDS) > 60
 
 
-@pytest.mark.parametrize('words, said', [
-    ('python tools/train.py configs/absent.py', 'configs/absent.py does not exist'),
-    ('python tools/train.py configs/kdeov_yolov8n.py --no-such-option', 'train.py does not take'),
-    ('python tools/absent.py', 'absent.py does not exist'),
-    ('kdeov absent images', 'kdeov does not take absent images'),
-    ('make absent', 'the Makefile has no absent'),
-    ('mim absent kdeov_mm', 'mim has no command absent'),
-    ('pip install kdeov_mm[absent]', 'setup.py has no extra absent'),
-])
+@pytest.mark.parametrize(
+    'words, said',
+    [
+        ('python tools/train.py configs/absent.py', 'configs/absent.py does not exist'),
+        ('python tools/train.py configs/kdeov_yolov8n.py --no-such-option', 'train.py does not take'),
+        ('python tools/absent.py', 'absent.py does not exist'),
+        ('kdeov absent images', 'kdeov does not take absent images'),
+        ('make absent', 'the Makefile has no absent'),
+        ('mim absent kdeov_mm', 'mim has no command absent'),
+        ('pip install kdeov_mm[absent]', 'setup.py has no extra absent'),
+    ],
+)
 def test_wrong_commands_are_refused(words, said):
     with pytest.raises(AssertionError, match=said):
         check(Command(ROOT / 'README.md', 1, words.split()))
@@ -72,16 +76,23 @@ def string_literals():
 def test_messages_of_troubleshooting_are_those_of_the_sources():
     messages = re.findall(r'^### `(.+)`$', (ROOT / 'docs/troubleshooting.md').read_text(), re.MULTILINE)
     literals = string_literals()
-    missing = [message for message in messages
-               if not all(part.strip(' .') in literals for part in re.split(r'\.\.\.', message) if part.strip(' .'))]
+    missing = [
+        message
+        for message in messages
+        if not all(part.strip(' .') in literals for part in re.split(r'\.\.\.', message) if part.strip(' .'))
+    ]
     assert len(messages) >= 20 and not missing
 
 
 def test_the_site_builds(tmp_path):
     pytest.importorskip('mkdocs', reason='mkdocs is not installed; pip install -r requirements/docs.txt')
     pytest.importorskip('material', reason='mkdocs-material is not installed; pip install -r requirements/docs.txt')
-    done = subprocess.run([sys.executable, '-m', 'mkdocs', 'build', '--strict', '-q', '-d', tmp_path / 'site'],
-                          cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, '-m', 'mkdocs', 'build', '--strict', '-q', '-d', tmp_path / 'site'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     page = (tmp_path / 'site/reference/models/index.html').read_text()
     assert 'FiLMFusion' in page and 'encode_image' in page and 'never depends on a query' in page
@@ -95,7 +106,8 @@ def test_reference_pages():
         import reference
     finally:
         sys.path.remove(str(ROOT / 'docs/_hooks'))
-    text = reference.markdown('''Do it, see :class:`~kdeov_mm.Other`. The mean of::
+    text = reference.markdown(
+        """Do it, see :class:`~kdeov_mm.Other`. The mean of::
 
         a + b
 
@@ -107,10 +119,22 @@ def test_reference_pages():
     Raises:
         ValueError: Bad,
             very bad.
-    '''.replace('\n    ', '\n'))
+    """.replace('\n    ', '\n')
+    )
     assert text.splitlines() == [
-        'Do it, see `kdeov_mm.Other`. The mean of:', '', '    a + b', '', '**Args**', '',
-        '- `x`: Tensor ``[N]``, in pixels.', '- `y`: Other.', '', '**Raises**', '', '- `ValueError`: Bad, very bad.']
+        'Do it, see `kdeov_mm.Other`. The mean of:',
+        '',
+        '    a + b',
+        '',
+        '**Args**',
+        '',
+        '- `x`: Tensor ``[N]``, in pixels.',
+        '- `y`: Other.',
+        '',
+        '**Raises**',
+        '',
+        '- `ValueError`: Bad, very bad.',
+    ]
     for package in ('models', 'losses', 'datasets', 'evaluation'):
         name = f'models.{package}' if package == 'losses' else package
         page = reference.render(name, ROOT / 'kdeov_mm' / Path(*name.split('.')))

@@ -1,4 +1,5 @@
 """Every snippet of docs/data.md builds what it says."""
+
 import re
 import shutil
 from pathlib import Path
@@ -16,8 +17,12 @@ def data(coco_mini, layouts, write_shards, tmp_path, monkeypatch):
     """The folders that the document names, with real images."""
     monkeypatch.chdir(tmp_path)
     images = coco_mini / 'train2017'
-    links = {'coco': coco_mini, 'flickr30k/flickr30k-images': images, 'flickr8k/Images': images,
-             'cifar10/train': images}
+    links = {
+        'coco': coco_mini,
+        'flickr30k/flickr30k-images': images,
+        'flickr8k/Images': images,
+        'cifar10/train': images,
+    }
     for name, target in links.items():
         (tmp_path / 'data' / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / 'data' / name).symlink_to(target)

@@ -1,4 +1,5 @@
 """Each example of docs/extending: as a module that its config imports, in one tiny training and test."""
+
 import json
 import re
 import sys
@@ -20,6 +21,7 @@ MODULES = dict(fusion='my_fusion', loss='my_loss', head='my_head', dataset='my_d
 @pytest.fixture
 def example(tmp_path, monkeypatch):
     """Write the example's module and its config, return the config's text."""
+
     def example(name):
         code, config = re.findall(r'```python\n(.*?)```', (DOCS / f'{name}.md').read_text(), re.DOTALL)
         assert len(code.splitlines()) < 40
@@ -27,6 +29,7 @@ def example(tmp_path, monkeypatch):
         monkeypatch.syspath_prepend(str(tmp_path))
         monkeypatch.chdir(tmp_path)
         return config
+
     yield example
     for module in MODULES.values():
         sys.modules.pop(module, None)
@@ -35,6 +38,7 @@ def example(tmp_path, monkeypatch):
 @pytest.fixture
 def run(example, demo_config, tmp_path):
     """Train and test the tiny demo with an example; return its losses, metrics and model."""
+
     def run(name):
         base = tmp_path / 'base.py'
         demo_config().dump(str(base))
@@ -46,6 +50,7 @@ def run(example, demo_config, tmp_path):
         metrics = runner.test()
         lines = [json.loads(line) for line in next(tmp_path.glob('run/*/vis_data/scalars.json')).open()]
         return next(line for line in lines if 'loss' in line), metrics, runner.model
+
     return run
 
 
@@ -83,7 +88,7 @@ def test_loss(run):
 def test_head(run):
     _, metrics, model = run('head')
     assert type(model.bbox_head).__name__ == 'OneNameHead' and 'ov/novel/AP50' in metrics
-    boxes = torch.tensor([[0., 0., 9., 9.], [0., 0., 9., 9.], [20., 20., 29., 29.]])
+    boxes = torch.tensor([[0.0, 0.0, 9.0, 9.0], [0.0, 0.0, 9.0, 9.0], [20.0, 20.0, 29.0, 29.0]])
     meta = dict(img_shape=(64, 64), ori_shape=(64, 64))
     found = model.bbox_head.post_process(boxes, torch.tensor([0.5, 0.9, 0.3]), torch.tensor([0, 1, 0]), meta, False)
     assert found.labels.tolist() == [1, 0]

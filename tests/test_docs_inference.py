@@ -1,4 +1,5 @@
 """Every command and every line of Python of docs/inference.md runs."""
+
 import re
 import shlex
 import sys

@@ -1,4 +1,5 @@
 """The configs of dual encoders: each trains on real captioned images, with small random towers, and is tested."""
+
 import json
 import sys
 from pathlib import Path
@@ -23,10 +24,14 @@ TOWERS = {  # the tiny image tower, its size, the kind of text tower
 @pytest.fixture
 def tiny_config(caption_roots, pairs, tiny_hugging_face, tmp_path):
     """Makes a config of a dual encoder with tiny towers, for two epochs of a few steps."""
+
     def make(name):
         trunk, size, kind = TOWERS[name]
-        cfg = load_config(str(CONFIGS / f'{name}.py'), data_root=str(caption_roots / name.split('_')[1]),
-                          work_dir=str(tmp_path / name))
+        cfg = load_config(
+            str(CONFIGS / f'{name}.py'),
+            data_root=str(caption_roots / name.split('_')[1]),
+            work_dir=str(tmp_path / name),
+        )
         folder = tiny_hugging_face(kind, [text for texts in pairs.values() for text in texts])
         cfg.model.pretrained = False
         cfg.model.model_cfg.vision_cfg.update(timm_model_name=trunk, image_size=size)
@@ -39,12 +44,13 @@ def tiny_config(caption_roots, pairs, tiny_hugging_face, tmp_path):
         cfg.log_level = 'WARNING'
         cfg.experiment_name = cfg.visualizer.name = str(tmp_path / name)
         return cfg
+
     return make
 
 
 def logged(work_dir, key):
     """The records of a training's log that have a key."""
-    file, = Path(work_dir).glob('*/vis_data/scalars.json')
+    (file,) = Path(work_dir).glob('*/vis_data/scalars.json')
     return [record for record in map(json.loads, file.read_text().splitlines()) if key in record]
 
 
@@ -57,8 +63,9 @@ def test_trains_and_is_tested(name, tiny_config, monkeypatch, caption_roots):
     steps = logged(cfg.work_dir, 'loss')
     captions = {'flickr8k': 5, 'coco': 3}[name.split('_')[1]]
     dataset = runner.train_dataloader.dataset
-    assert len(steps) == 2 * (len(dataset) // 8) and all(len(info['captions']) == 1 for info in
-                                                          map(dataset.get_data_info, range(len(dataset))))
+    assert len(steps) == 2 * (len(dataset) // 8) and all(
+        len(info['captions']) == 1 for info in map(dataset.get_data_info, range(len(dataset)))
+    )
     images = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
     assert {images.count(path) for path in images} == {captions}
     assert all({'loss_contrastive', 'batch_top1', 'batch_top5'} <= record.keys() for record in steps)
@@ -72,7 +79,7 @@ def test_trains_and_is_tested(name, tiny_config, monkeypatch, caption_roots):
     trunks = ('clip.visual.trunk.', 'clip.text.transformer.')
     assert any(key.startswith(trunks) for key in changed) == ('finetuned' in name)
 
-    best, = Path(cfg.work_dir).glob('best_retrieval*.pth')
+    (best,) = Path(cfg.work_dir).glob('best_retrieval*.pth')
     cfg.dump(f'{cfg.work_dir}/tested.py')
     metrics = run_tool(monkeypatch, 'test', f'{cfg.work_dir}/tested.py', best, '--work-dir', f'{cfg.work_dir}/test')
     assert metrics['chance/retrieval/t2i/R@1'] == pytest.approx(1 / 9)
@@ -119,7 +126,8 @@ def test_zero_shot_with_confusion_matrix(tiny_config, cifar_folder, tmp_path):
     metrics = Runner.from_cfg(cfg).test()
     assert 0 < metrics['cifar10/all/top5'] < 1 and 'cifar10/all/f1' in metrics
     assert {'cifar10_confusion.png', 'cifar10_confusion.csv'} <= {
-        path.name for path in (tmp_path / 'zero_shot' / 'report').iterdir()}
+        path.name for path in (tmp_path / 'zero_shot' / 'report').iterdir()
+    }
 
 
 def test_a_metric_without_text_encoder_says_so(tiny_config):
@@ -130,8 +138,9 @@ def test_a_metric_without_text_encoder_says_so(tiny_config):
 
 
 def test_shapes(tiny_world, tmp_path):
-    cfg = load_config(str(CONFIGS / 'resnet10t-transformer_shapes.py'), data_root=str(tiny_world),
-                      work_dir=str(tmp_path))
+    cfg = load_config(
+        str(CONFIGS / 'resnet10t-transformer_shapes.py'), data_root=str(tiny_world), work_dir=str(tmp_path)
+    )
     cfg.train_dataloader.update(batch_size=8, num_workers=0)
     cfg.train_dataloader.pop('persistent_workers')
     cfg.train_cfg.max_epochs = cfg.param_scheduler[1].end = 2

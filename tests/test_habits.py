@@ -1,4 +1,5 @@
 """Style, spelling and types of the sources, by the settings in pyproject.toml."""
+
 import os
 import re
 import shutil
@@ -9,8 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = dict(ruff=['ruff', 'check', '--no-cache', '.'], codespell=['codespell'],
-                mypy=['mypy', '--cache-dir', os.devnull])
+COMMANDS = {
+    'ruff check': ['--no-cache', '.'],
+    'ruff format': ['--no-cache', '--check', '.'],
+    'codespell': [],
+    'mypy': ['--cache-dir', os.devnull],
+}
 
 
 def program(name):
@@ -23,11 +28,12 @@ def program(name):
 
 @pytest.mark.parametrize('name', COMMANDS)
 def test_checks_pass(name):
-    done = subprocess.run([program(name), *COMMANDS[name][1:]], cwd=ROOT, capture_output=True, text=True)
+    command, *subcommand = name.split()
+    done = subprocess.run([program(command), *subcommand, *COMMANDS[name]], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-TYPES = '''
+TYPES = """
 from typing import Iterator
 
 from typing_extensions import assert_type
@@ -43,20 +49,24 @@ assert_type(inferencer.classify('a.jpg', stream=True), Iterator[ClassificationRe
 assert_type(inferencer.embed('a.jpg'), EmbeddingResult)
 assert_type(inferencer.embed('a.jpg', stream=True), Iterator[EmbeddingResult])
 assert_type(inferencer.search('a dog', 'photos'), SearchResult)
-'''
+"""
 
 
 def test_types_that_users_see(tmp_path):
     """A stream is an iterator, all else a list or one result."""
     (tmp_path / 'use.py').write_text(TYPES)
-    done = subprocess.run([program('mypy'), '--config-file', 'pyproject.toml', '--cache-dir', os.devnull,
-                           tmp_path / 'use.py'], cwd=ROOT, capture_output=True, text=True,
-                          env=dict(os.environ, MYPYPATH=str(ROOT)))
+    done = subprocess.run(
+        [program('mypy'), '--config-file', 'pyproject.toml', '--cache-dir', os.devnull, tmp_path / 'use.py'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, MYPYPATH=str(ROOT)),
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_pre_commit_runs_the_same_checks():
-    entries = re.findall(r'entry: (\w+)', (ROOT / '.pre-commit-config.yaml').read_text())
+    entries = re.findall(r'entry: (\w+(?: \w+)?)', (ROOT / '.pre-commit-config.yaml').read_text())
     assert entries == list(COMMANDS)
 
 

@@ -1,4 +1,5 @@
 """The wheel, installed outside the checkout: the commands, the inferencer and OpenMIM work from it."""
+
 import json
 import subprocess
 
@@ -11,9 +12,19 @@ from kdeov_mm.version import __version__
 
 pytestmark = pytest.mark.slow
 NAMES = ['red circle', 'blue star']
-TINY = ['--data-root', 'data/', '--work-dir', 'out', '--cfg-options', 'train_cfg.max_epochs=1',
-        'train_dataloader.batch_size=8', *(f'shapes_world.sizes.{split}={size}' for split, size in dict(
-            teacher=8, train=8, val=8, test=8, test_single=8).items())]
+TINY = [
+    '--data-root',
+    'data/',
+    '--work-dir',
+    'out',
+    '--cfg-options',
+    'train_cfg.max_epochs=1',
+    'train_dataloader.batch_size=8',
+    *(
+        f'shapes_world.sizes.{split}={size}'
+        for split, size in dict(teacher=8, train=8, val=8, test=8, test_single=8).items()
+    ),
+]
 
 
 @pytest.fixture(scope='module')
@@ -39,11 +50,13 @@ def test_help(installed, command):
 
 
 def test_inferencer(installed, photo):
-    code = ('from kdeov_mm.apis import KDEOVInferencer\n'
-            f"inferencer = KDEOVInferencer('kdeov_yolov8n', device='cpu')\nnames = {NAMES}\n"
-            f"found = inferencer.detect('{photo}', names)[0]\n"
-            f"print(set(found.names), inferencer.classify('{photo}', names)[0].name,"
-            f" inferencer.search('a red circle', '{photo}').matches[0].image.name)")
+    code = (
+        'from kdeov_mm.apis import KDEOVInferencer\n'
+        f"inferencer = KDEOVInferencer('kdeov_yolov8n', device='cpu')\nnames = {NAMES}\n"
+        f"found = inferencer.detect('{photo}', names)[0]\n"
+        f"print(set(found.names), inferencer.classify('{photo}', names)[0].name,"
+        f" inferencer.search('a red circle', '{photo}').matches[0].image.name)"
+    )
     done = installed.run('python', '-c', code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"{{'red circle'}} red circle {photo}"
@@ -69,11 +82,12 @@ def mim(installed):
         done = installed.run('mim', *args)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
     return mim
 
 
 def test_mim_lists_it(mim):
-    line, = (line for line in mim('list').splitlines() if line.startswith('kdeov'))
+    (line,) = (line for line in mim('list').splitlines() if line.startswith('kdeov'))
     assert line.split()[1] == __version__
 
 
@@ -87,5 +101,6 @@ def test_mim_trains_and_tests(mim, installed):
     assert 'Training finished successfully' in mim('train', 'kdeov_mm', 'kdeov_yolov8n.py', '--gpus', 0, *TINY)
     assert (installed.folder / 'out' / 'epoch_1.pth').is_file()
     assert 'Testing finished successfully' in mim(
-        'test', 'kdeov_mm', 'kdeov_yolov8n.py', '--checkpoint', 'out', '--gpus', 0, *TINY)
+        'test', 'kdeov_mm', 'kdeov_yolov8n.py', '--checkpoint', 'out', '--gpus', 0, *TINY
+    )
     assert (installed.folder / 'out' / 'report' / 'report.md').is_file()

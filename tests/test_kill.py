@@ -2,6 +2,7 @@
 
 ``KDEOV_KILLS`` in the environment is the number of kills, ``KDEOV_KILL_SEED`` chooses their moments.
 """
+
 import multiprocessing
 import os
 import random
@@ -36,8 +37,10 @@ def all_moments():
 def choose_moments(number, seed):
     """Of each kind one, then at random."""
     rng, everything = random.Random(seed), all_moments()
-    first = [rng.choice([moment for moment in everything if moment[0] == kind])
-             for kind in ('write', 'validate', 'update', 'saved')][:number]
+    first = [
+        rng.choice([moment for moment in everything if moment[0] == kind])
+        for kind in ('write', 'validate', 'update', 'saved')
+    ][:number]
     rest = [moment for moment in everything if moment not in first]
     return sorted(first + rng.sample(rest, number - len(first)), key=everything.index)
 
@@ -56,7 +59,7 @@ def wait_for_the_kill(mark, kind, number):
 
     def put_half(self, content, path):
         if Path(path).name.startswith(f'.iter_{number}.'):
-            Path(path).write_bytes(content[:len(content) // 2])
+            Path(path).write_bytes(content[: len(content) // 2])
             stop()
         put(self, content, path)
 
@@ -74,6 +77,7 @@ def wait_for_the_kill(mark, kind, number):
         validate(self, *args)
         if self.runner.epoch == number:
             stop()
+
     if kind == 'write':
         LocalBackend.put = put_half
     elif kind == 'update':
@@ -104,7 +108,8 @@ def train(demo_config, tmp_path):
     cfg.train_cfg.type = 'ResumableTrainLoop'
     cfg.default_hooks.checkpoint.update(by_epoch=False, interval=1, max_keep_ckpts=1)
     cfg.custom_hooks.append(
-        dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.1, update_buffers=True, priority=49))
+        dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.1, update_buffers=True, priority=49)
+    )
     cfg.dump(str(tmp_path / 'config.py'))
 
     def run(name, moment=None):
@@ -117,6 +122,7 @@ def train(demo_config, tmp_path):
         process.join()
         assert process.exitcode == (-signal.SIGKILL if moment else 0), log.read_text()[-3000:]
         return tmp_path / name
+
     return run
 
 

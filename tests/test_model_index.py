@@ -1,4 +1,5 @@
 """model-index.yml: what it lists is there, is what it says, and is what MIM and the tools find."""
+
 import re
 from pathlib import Path
 
@@ -17,8 +18,10 @@ pytestmark = pytest.mark.usefixtures('mmyolo_scope')
 
 
 def parts():
-    return [yaml.safe_load((ROOT / name).read_text())
-            for name in yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']]
+    return [
+        yaml.safe_load((ROOT / name).read_text())
+        for name in yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
+    ]
 
 
 def test_every_metafile_is_imported():
@@ -48,8 +51,12 @@ def test_configs_build(name):
 def test_file_names_of_configs_are_their_own():
     """MIM looks a config up by its file name, among all files of the package, and two trainings of one name would
     share a work dir."""
-    taken = [path.name for folder in ('configs', 'tools', 'kdeov_mm') for path in (ROOT / folder).rglob('*.py')
-             if '.mim' not in path.parts]
+    taken = [
+        path.name
+        for folder in ('configs', 'tools', 'kdeov_mm')
+        for path in (ROOT / folder).rglob('*.py')
+        if '.mim' not in path.parts
+    ]
     runnable = [path.name for path in (ROOT / 'configs').rglob('*.py') if path.parent.name not in ('_base_', 'compare')]
     assert len(runnable) > 30 and [name for name in runnable if taken.count(name) > 1] == []
 
@@ -78,14 +85,21 @@ def test_shipped_student():
     assert all(value.isfinite().all() for value in model.state_dict().values())
     assert sum(value.numel() for value in model.parameters()) == entry.metadata['Parameters']
     assert (cfg.max_epochs, cfg.batch_size, cfg.image_size) == tuple(
-        entry.metadata[key] for key in ('Epochs', 'Batch Size', 'Image Size'))
+        entry.metadata[key] for key in ('Epochs', 'Batch Size', 'Image Size')
+    )
     card = Path(entry.weights).with_name('README.md').read_text()
-    index, = (model for model in parts()[0]['Models'] if model['Name'] == 'kdeov_yolov8n')
+    (index,) = (model for model in parts()[0]['Models'] if model['Name'] == 'kdeov_yolov8n')
     results = {result['Task']: result['Metrics'] for result in index['Results']}
-    for row, task, key in (('detection AP50', 'Open-Vocabulary Object Detection', 'AP50'),
-                           ('zero-shot top-1', 'Zero-Shot Image Classification', 'top1')):
-        columns = dict(zip(('base', 'recombined', 'novel', 'unseen', 'all'),
-                           re.search(rf'\| {row} \|(.*)\|', card).group(1).split('|')))
+    for row, task, key in (
+        ('detection AP50', 'Open-Vocabulary Object Detection', 'AP50'),
+        ('zero-shot top-1', 'Zero-Shot Image Classification', 'top1'),
+    ):
+        columns = dict(
+            zip(
+                ('base', 'recombined', 'novel', 'unseen', 'all'),
+                re.search(rf'\| {row} \|(.*)\|', card).group(1).split('|'),
+            )
+        )
         for name, value in results[task].items():
             assert float(columns[name.removeprefix(f'{key} ')]) == value
 

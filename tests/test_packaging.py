@@ -1,4 +1,5 @@
 """The wheel carries the package, data, configs and tools; ``make`` installs once and repairs what was cut."""
+
 import os
 import re
 import shutil
@@ -22,7 +23,8 @@ def test_wheel_contents(source, wheel):
     mim = {
         f'kdeov_mm/.mim/{path.relative_to(source)}'
         for folder in ('configs', 'tools', 'docs/web')
-        for path in source.glob(f'{folder}/**/*') if path.suffix in ('.py', '.sh', '.html', '.js', '.css')
+        for path in source.glob(f'{folder}/**/*')
+        if path.suffix in ('.py', '.sh', '.html', '.js', '.css')
     }
     if (source / 'model-index.yml').exists():
         mim.add('kdeov_mm/.mim/model-index.yml')
@@ -34,11 +36,10 @@ def test_wheel_contents(source, wheel):
 
 def test_wheel_metadata(wheel):
     with zipfile.ZipFile(wheel) as archive:
-        metadata = archive.read(next(n for n in archive.namelist()
-                                     if n.endswith('.dist-info/METADATA'))).decode()
+        metadata = archive.read(next(n for n in archive.namelist() if n.endswith('.dist-info/METADATA'))).decode()
         licenses = [name for name in archive.namelist() if name.endswith('LICENSE')]
         assert 'GNU GENERAL PUBLIC LICENSE' in archive.read(licenses[0]).decode()
-        top_level, = (name for name in archive.namelist() if name.endswith('.dist-info/top_level.txt'))
+        (top_level,) = (name for name in archive.namelist() if name.endswith('.dist-info/top_level.txt'))
         assert archive.read(top_level).decode().split() == ['kdeov_mm', 'kdeov']  # MIM takes the first
     for field in ('Name: kdeov_mm\n', 'Requires-Python: >=3.10\n', 'GPL-3.0-only'):
         assert field in metadata
@@ -55,7 +56,8 @@ def test_tools_of_the_wheel(wheel, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        env=dict(os.environ, PYTHONPATH=str(tmp_path)))
+        env=dict(os.environ, PYTHONPATH=str(tmp_path)),
+    )
     assert done.returncode == 2 and done.stderr.splitlines()[-1] == 'error: config file not found: absent.py'
 
 
@@ -75,11 +77,11 @@ def test_make_help_names_every_target():
     assert len(targets) > 8 and [name for name in targets if not re.search(rf'^make {name} ', said, re.M)] == ['help']
 
 
-PYTHON = '''#!/bin/sh
+PYTHON = """#!/bin/sh
 echo "$*" >> calls
 case "$*" in *"${FAIL_ON:-nothing}"*) exit 1 ;; esac
 case "$*" in *"-m venv"*) mkdir -p venv/bin; cp fake venv/bin/python ;; esac
-'''
+"""
 
 
 @pytest.fixture
@@ -96,11 +98,13 @@ def make(source, tmp_path):
 
     def make(fail_on=''):
         (tmp_path / 'calls').unlink(missing_ok=True)
-        done = subprocess.run(['make', 'install', 'VENV=venv', 'PYTHON=./fake'],
-                              cwd=tmp_path,
-                              capture_output=True,
-                              text=True,
-                              env=dict(environment, FAIL_ON=fail_on))
+        done = subprocess.run(
+            ['make', 'install', 'VENV=venv', 'PYTHON=./fake'],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env=dict(environment, FAIL_ON=fail_on),
+        )
         calls = tmp_path / 'calls'
         return done.returncode, calls.read_text() if calls.exists() else '', done.stderr
 

@@ -1,4 +1,5 @@
 """Stage 1: what its log says, what stage 2 takes from it, what its test reports."""
+
 import json
 import re
 from pathlib import Path

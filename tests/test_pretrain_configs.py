@@ -1,4 +1,5 @@
 """Stage 1's configs for photographs train and are tested on real ones, with a small random teacher."""
+
 import json
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.usefixtures('mmyolo_scope')
 @pytest.fixture
 def small(coco_mini, tiny_teacher, tmp_path):
     """A config of the folder for small images, with the demo's architecture as the teacher, for one epoch."""
+
     def make(name):
         cfg = load_config(str(CONFIGS / f'{name}.py'), data_root=str(coco_mini), work_dir=str(tmp_path / name))
         for node in dicts(cfg._cfg_dict):
@@ -35,6 +37,7 @@ def small(coco_mini, tiny_teacher, tmp_path):
         cfg.default_hooks.logger.interval = 1
         cfg.log_level, cfg.experiment_name, cfg.visualizer.name = 'WARNING', name, str(tmp_path)
         return cfg
+
     return make
 
 
@@ -44,8 +47,9 @@ def run_tool(monkeypatch, name, *args):
     tool.main()
 
 
-@pytest.mark.parametrize('name', [
-    'kdeov_yolov8n_coco-captions', 'kdeov_yolov8n_coco-captions_cached', 'kdeov_yolov8n_shards'])
+@pytest.mark.parametrize(
+    'name', ['kdeov_yolov8n_coco-captions', 'kdeov_yolov8n_coco-captions_cached', 'kdeov_yolov8n_shards']
+)
 def test_it_trains_and_is_tested(name, small, write_shards, tmp_path, monkeypatch):
     cfg = small(name)
     if 'cached' in name:

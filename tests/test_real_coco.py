@@ -1,4 +1,5 @@
 """Real COCO images, true CLIP text embeddings: letterboxing, training, testing, and a full-size teacher."""
+
 import json
 import os
 import sys
@@ -22,12 +23,10 @@ from tool_loading import load_tool
 ROOT = Path(__file__).resolve().parents[1]
 REAL = Path(os.environ.get('KDEOV_REAL_DATA', ROOT.parent / 'shared' / 'data'))
 COCO, EMBEDDINGS = REAL / 'coco_mini', REAL / 'clip_text' / 'coco_clip_hand_craft.npy'
-CONFIGS = {
-    name: ROOT / 'configs' / f'kdeov_yolov8n_ov-coco{name}.py'
-    for name in ('', '_text-only', '_overfit')
-}
+CONFIGS = {name: ROOT / 'configs' / f'kdeov_yolov8n_ov-coco{name}.py' for name in ('', '_text-only', '_overfit')}
 needs_real_data = pytest.mark.skipif(
-    not (COCO.is_dir() and EMBEDDINGS.is_file()), reason=f'no real COCO images and text embeddings in {REAL}')
+    not (COCO.is_dir() and EMBEDDINGS.is_file()), reason=f'no real COCO images and text embeddings in {REAL}'
+)
 
 
 def value_at(cfg, path):
@@ -38,11 +37,12 @@ def value_at(cfg, path):
 
 
 LVIS_CONFIGS = {
-    name: ROOT / 'configs' / f'kdeov_yolov8n_{name}.py'
-    for name in ('ov-lvis', 'ov-lvis_text-only', 'lvis-minival')
+    name: ROOT / 'configs' / f'kdeov_yolov8n_{name}.py' for name in ('ov-lvis', 'ov-lvis_text-only', 'lvis-minival')
 }
-LVIS_TEXTS = tuple(f'custom_hooks.0.text_encoder.{field}={REAL / "clip_text" / file}' for field, file in (
-    ('embeddings', 'lvis_clip_hand_craft.npy'), ('names', 'lvis_v1_categories.json')))
+LVIS_TEXTS = tuple(
+    f'custom_hooks.0.text_encoder.{field}={REAL / "clip_text" / file}'
+    for field, file in (('embeddings', 'lvis_clip_hand_craft.npy'), ('names', 'lvis_v1_categories.json'))
+)
 LOG_EACH_STEP = ('default_hooks.logger.interval=1', 'log_processor.window_size=1')
 
 
@@ -50,15 +50,22 @@ def run(monkeypatch, tool, *inputs, work_dir, options, data_root=COCO):
     """Run a tool in this process on the real images."""
     module = load_tool(tool)
     # MMEngine's visualizers are global by name: each work dir needs its own to log to.
-    options = ('--data-root', data_root, '--work-dir', work_dir,
-               '--cfg-options', f'visualizer.name={work_dir}', *options)
+    options = (
+        '--data-root',
+        data_root,
+        '--work-dir',
+        work_dir,
+        '--cfg-options',
+        f'visualizer.name={work_dir}',
+        *options,
+    )
     monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *map(str, (*inputs, *options))])
     module.main()
 
 
 def logged(work_dir):
     """The records that a training logged, one for each step."""
-    file, = work_dir.glob('*/vis_data/scalars.json')
+    (file,) = work_dir.glob('*/vis_data/scalars.json')
     return [record for record in map(json.loads, file.read_text().splitlines()) if 'loss' in record]
 
 
@@ -107,8 +114,11 @@ def test_boxes_come_back_to_the_original_image(wide, mmyolo_scope):
     """What the training pipeline does to boxes, the prediction undoes."""
     cfg = load_config(str(CONFIGS['_overfit']), data_root=str(COCO))
     dataset = DATASETS.build(cfg.test_dataloader[0].dataset)
-    info = next(info for info in map(dataset.get_data_info, range(len(dataset)))
-                if len(info['instances']) > 3 and (info['width'] > info['height']) == wide)
+    info = next(
+        info
+        for info in map(dataset.get_data_info, range(len(dataset)))
+        if len(info['instances']) > 3 and (info['width'] > info['height']) == wide
+    )
     to_input, to_test = Compose(cfg.train_dataloader.dataset.pipeline), dataset.pipeline
     letterboxed = to_input(dict(info))['data_samples'].gt_instances.bboxes.tensor
     sample = to_test(dict(info))['data_samples']
@@ -116,10 +126,15 @@ def test_boxes_come_back_to_the_original_image(wide, mmyolo_scope):
     assert max(left_top) > 0 and sample.scale_factor[0] < 1
 
     head = MODELS.build(cfg.model).bbox_head
-    head.test_cfg.update(nms=dict(iou_threshold=1.))
+    head.test_cfg.update(nms=dict(iou_threshold=1.0))
     number = len(letterboxed)
-    found = head.post_process(letterboxed, torch.linspace(0.9, 0.5, number), torch.zeros(number, dtype=torch.long),
-                              sample.metainfo, rescale=True)
+    found = head.post_process(
+        letterboxed,
+        torch.linspace(0.9, 0.5, number),
+        torch.zeros(number, dtype=torch.long),
+        sample.metainfo,
+        rescale=True,
+    )
     original = torch.tensor([instance['bbox'] for instance in info['instances']])
     torch.testing.assert_close(found.bboxes, original, atol=0.05, rtol=0)
 
@@ -128,17 +143,34 @@ def test_boxes_come_back_to_the_original_image(wide, mmyolo_scope):
 @pytest.mark.slow
 def test_training_on_real_images_lowers_the_loss_and_testing_reports_groups(tmp_path, monkeypatch):
     embeddings = f'custom_hooks.0.text_encoder.embeddings={EMBEDDINGS}'
-    run(monkeypatch, 'train', CONFIGS['_overfit'], work_dir=tmp_path, options=(
-        embeddings, 'train_dataloader.dataset.indices=8', 'train_dataloader.batch_size=4',
-        'train_cfg.max_epochs=10', 'default_hooks.checkpoint.interval=10', *LOG_EACH_STEP))
+    run(
+        monkeypatch,
+        'train',
+        CONFIGS['_overfit'],
+        work_dir=tmp_path,
+        options=(
+            embeddings,
+            'train_dataloader.dataset.indices=8',
+            'train_dataloader.batch_size=4',
+            'train_cfg.max_epochs=10',
+            'default_hooks.checkpoint.interval=10',
+            *LOG_EACH_STEP,
+        ),
+    )
     records = logged(tmp_path)
     losses = torch.tensor([record['loss'] for record in records])
     assert len(losses) == 20 and losses.isfinite().all()
     assert losses[-2:].mean() < 0.9 * losses[:2].mean()
     assert not any('distill' in key or 'region' in key for key in records[0])
 
-    run(monkeypatch, 'test', CONFIGS['_overfit'], tmp_path, work_dir=tmp_path, options=(
-        embeddings, 'test_dataloader.0.dataset.indices=8', 'test_dataloader.1.dataset.indices=8'))
+    run(
+        monkeypatch,
+        'test',
+        CONFIGS['_overfit'],
+        tmp_path,
+        work_dir=tmp_path,
+        options=(embeddings, 'test_dataloader.0.dataset.indices=8', 'test_dataloader.1.dataset.indices=8'),
+    )
     metrics = json.loads((tmp_path / 'report' / 'metrics.json').read_text())
     for task in ('ov', 'ov_train'):
         for group in ('all', 'base', 'novel'):
@@ -150,12 +182,24 @@ def test_training_on_real_images_lowers_the_loss_and_testing_reports_groups(tmp_
 def test_a_full_size_teacher_from_a_local_file(vit_file, tmp_path, monkeypatch):
     """Through the fields of the config that otherwise name OpenAI's weights."""
     fields = ('0.text_encoder', '1.text_encoder', '1.teacher')
-    run(monkeypatch, 'train', CONFIGS[''], work_dir=tmp_path, options=(
-        *(f'custom_hooks.{field}.pretrained={vit_file}' for field in fields),
-        'custom_hooks.1.proposals_from_epoch=0', 'model.bbox_head.proposal_score=0.',
-        'train_dataloader.dataset.indices=4', 'train_dataloader.batch_size=2',
-        'train_dataloader.num_workers=0', 'val_dataloader.dataset.indices=4', 'val_dataloader.num_workers=0',
-        'train_cfg.max_epochs=1', *LOG_EACH_STEP))
+    run(
+        monkeypatch,
+        'train',
+        CONFIGS[''],
+        work_dir=tmp_path,
+        options=(
+            *(f'custom_hooks.{field}.pretrained={vit_file}' for field in fields),
+            'custom_hooks.1.proposals_from_epoch=0',
+            'model.bbox_head.proposal_score=0.',
+            'train_dataloader.dataset.indices=4',
+            'train_dataloader.batch_size=2',
+            'train_dataloader.num_workers=0',
+            'val_dataloader.dataset.indices=4',
+            'val_dataloader.num_workers=0',
+            'train_cfg.max_epochs=1',
+            *LOG_EACH_STEP,
+        ),
+    )
     records = logged(tmp_path)
     assert len(records) == 2
     for record in records:
@@ -175,7 +219,7 @@ def test_lvis_configs_build(name, lvis_mini, mmyolo_scope):
     assert set(train.metainfo['groups']) == {'base'} and len(train.metainfo['classes']) == 866
     assert len(test.metainfo['classes']) == 1203
     assert 'data_samples' in train[0] and 'data_samples' in test[0]
-    for part, protocols in (('val', ('standard', )), ('test', ('standard', 'fixed'))):
+    for part, protocols in (('val', ('standard',)), ('test', ('standard', 'fixed'))):
         metric = METRICS.build(cfg[f'{part}_evaluator'])
         assert metric.protocols == protocols and metric.ann_file == test.ann_file
 
@@ -185,9 +229,20 @@ def test_minival_from_config_to_report(lvis_mini, tmp_path, monkeypatch, mmyolo_
     torch.manual_seed(0)
     config = LVIS_CONFIGS['lvis-minival']
     torch.save(dict(state_dict=MODELS.build(load_config(str(config)).model).state_dict()), tmp_path / 'random.pth')
-    run(monkeypatch, 'test', config, tmp_path / 'random.pth', work_dir=tmp_path, data_root=lvis_mini, options=(
-        *LVIS_TEXTS, 'test_dataloader.dataset.indices=3', 'test_dataloader.batch_size=3',
-        'test_dataloader.num_workers=0'))
+    run(
+        monkeypatch,
+        'test',
+        config,
+        tmp_path / 'random.pth',
+        work_dir=tmp_path,
+        data_root=lvis_mini,
+        options=(
+            *LVIS_TEXTS,
+            'test_dataloader.dataset.indices=3',
+            'test_dataloader.batch_size=3',
+            'test_dataloader.num_workers=0',
+        ),
+    )
     metrics = json.loads((tmp_path / 'report' / 'metrics.json').read_text())
     for protocol in ('standard', 'fixed'):
         for key in ('AP', 'AP50', 'AP75', 'APr', 'APf'):
@@ -199,9 +254,22 @@ def test_minival_from_config_to_report(lvis_mini, tmp_path, monkeypatch, mmyolo_
 
 @pytest.mark.slow
 def test_training_on_lvis(lvis_mini, tmp_path, monkeypatch):
-    run(monkeypatch, 'train', LVIS_CONFIGS['ov-lvis_text-only'], work_dir=tmp_path, data_root=lvis_mini, options=(
-        *LVIS_TEXTS, 'train_dataloader.batch_size=4', 'train_dataloader.num_workers=0', 'train_cfg.max_epochs=1',
-        'train_cfg.val_interval=1', 'val_dataloader.num_workers=0', 'val_dataloader.dataset.indices=2',
-        *LOG_EACH_STEP))
+    run(
+        monkeypatch,
+        'train',
+        LVIS_CONFIGS['ov-lvis_text-only'],
+        work_dir=tmp_path,
+        data_root=lvis_mini,
+        options=(
+            *LVIS_TEXTS,
+            'train_dataloader.batch_size=4',
+            'train_dataloader.num_workers=0',
+            'train_cfg.max_epochs=1',
+            'train_cfg.val_interval=1',
+            'val_dataloader.num_workers=0',
+            'val_dataloader.dataset.indices=2',
+            *LOG_EACH_STEP,
+        ),
+    )
     records = logged(tmp_path)
     assert len(records) == 3 and all(0 < record['loss_text'] < 100 for record in records)

@@ -1,4 +1,5 @@
 """The configs of retrieval, on real images in each layout."""
+
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,8 @@ def test_reads_the_test_split_with_all_captions(name, caption_roots, pairs):
 def coco_config(caption_roots, tiny_teacher, tmp_path):
     """COCO's config with the tiny teacher, on small images."""
     cfg = load_config(
-        str(CONFIGS / 'kdeov_yolov8n_coco.py'), data_root=str(caption_roots / 'coco'), work_dir=str(tmp_path))
+        str(CONFIGS / 'kdeov_yolov8n_coco.py'), data_root=str(caption_roots / 'coco'), work_dir=str(tmp_path)
+    )
     clip = dict(model_name='kdeov-shapes', pretrained=tiny_teacher)
     cfg.custom_hooks[0].teacher.update(clip)
     for metric in cfg.test_evaluator:
@@ -44,13 +46,24 @@ def coco_config(caption_roots, tiny_teacher, tmp_path):
 
 def test_coco_gives_5k_and_1k_of_student_and_teacher(coco_config, tmp_path):
     metrics = Runner.from_cfg(coco_config).test()
-    keys = {f'{direction}/{name}' for direction in ('t2i', 'i2t')
-            for name in ('R@1', 'R@5', 'R@10', 'median_rank', 'mAP@10')}
-    assert set(metrics) == {f'{role}{task}/{key}' for role in ('', 'teacher/', 'chance/')
-                            for task in ('retrieval', 'retrieval_1k') for key in keys}
+    keys = {
+        f'{direction}/{name}'
+        for direction in ('t2i', 'i2t')
+        for name in ('R@1', 'R@5', 'R@10', 'median_rank', 'mAP@10')
+    }
+    assert set(metrics) == {
+        f'{role}{task}/{key}'
+        for role in ('', 'teacher/', 'chance/')
+        for task in ('retrieval', 'retrieval_1k')
+        for key in keys
+    }
     assert metrics['chance/retrieval/t2i/R@1'] == pytest.approx(1 / 9)
     assert metrics['chance/retrieval_1k/t2i/R@1'] == pytest.approx(1 / 3)
     report = (tmp_path / 'report' / 'report.md').read_text()
     assert 'Retrieval, mean of folds of 1,000 images' in report and 'retrieval_grid.png' in report
     assert {path.name for path in (tmp_path / 'report').glob('*.png')} >= {
-        'retrieval_grid.png', 'retrieval_captions.png', 'retrieval_1k_grid.png', 'groups.png'}
+        'retrieval_grid.png',
+        'retrieval_captions.png',
+        'retrieval_1k_grid.png',
+        'groups.png',
+    }

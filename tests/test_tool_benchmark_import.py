@@ -1,4 +1,5 @@
 """tools/benchmark_import.py: the medians of what new processes measured, and that both imports work."""
+
 import subprocess
 
 import pytest
@@ -11,6 +12,7 @@ def test_medians_and_their_ratio(monkeypatch, capsys):
 
     def run(command, **_):
         return subprocess.CompletedProcess(command, 0, stdout=f'said on import\n{next(told)}\n')
+
     tool = load_tool('benchmark_import')
     monkeypatch.setattr(tool.subprocess, 'run', run)
     assert tool.main(['--runs', '3']) == {'mmdet.apis': 2, 'kdeov_mm.apis': 6, 'ratio': 3}

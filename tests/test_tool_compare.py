@@ -1,4 +1,5 @@
 """tools/compare.py: one report of several models, resumed, with errors before any work."""
+
 import json
 import os
 import re
@@ -36,23 +37,32 @@ def trained(demo_config, tmp_path_factory):
 def run(compare, monkeypatch, tmp_path):
     """Compare; gives the JSON report, and the tests that were run."""
     tested, really = [], subprocess.run
-    monkeypatch.setattr(compare.subprocess, 'run', lambda command: tested.append(command[2]) or really(
-        command, env=dict(os.environ, PYTHONPATH=str(ROOT))))
+    monkeypatch.setattr(
+        compare.subprocess,
+        'run',
+        lambda command: tested.append(command[2]) or really(command, env=dict(os.environ, PYTHONPATH=str(ROOT))),
+    )
 
     def make(models, benchmarks=dict(shapes=dict(metrics=['ov/base/AP50', 'zero_shot/all/top5'])), options=()):
         tested.clear()
         (tmp_path / 'compared.py').write_text(f'models = {models!r}\nbenchmarks = {benchmarks!r}\n')
         out = tmp_path / 'out'
-        monkeypatch.setattr(sys, 'argv', ['compare.py', str(tmp_path / 'compared.py'), '--out-dir', str(out),
-                                          '--repeats', '2', *options])
+        monkeypatch.setattr(
+            sys,
+            'argv',
+            ['compare.py', str(tmp_path / 'compared.py'), '--out-dir', str(out), '--repeats', '2', *options],
+        )
         compare.main()
         return json.loads((out / 'compare.json').read_text())['models'], list(tested)
+
     return make
 
 
 def entries(trained):
-    return [dict(name=name, checkpoint=each['checkpoint'], configs=dict(shapes=each['config']))
-            for name, each in trained.items()]
+    return [
+        dict(name=name, checkpoint=each['checkpoint'], configs=dict(shapes=each['config']))
+        for name, each in trained.items()
+    ]
 
 
 def test_compares_and_resumes(run, trained, tmp_path):
@@ -91,16 +101,19 @@ def test_a_failed_test_leaves_the_others(run, trained, compare, monkeypatch):
         run(entries(trained))
 
 
-@pytest.mark.parametrize('change, message', [
-    (dict(checkpoint='no/such.pth'), 'checkpoint not found: no/such.pth'),
-    (dict(configs=dict(coco='x.py')), "student: no benchmark 'coco'; there are shapes"),
-    (dict(configs=dict(shapes='no/such.py')), 'config file not found: no/such.py'),
-    (dict(configs={}), 'student must have configs'),
-    (dict(weights='x'), 'student must have configs, and may have .*it has .*weights'),
-    (dict(name='yolo'), r"each needs a name of its own, got \['yolo', 'yolo'\]"),
-    (dict(reports=dict(shapes='no.json')), 'reports.shapes: no file no.json'),
-    (dict(checkpoint='YOLO'), 'belongs to another model'),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(checkpoint='no/such.pth'), 'checkpoint not found: no/such.pth'),
+        (dict(configs=dict(coco='x.py')), "student: no benchmark 'coco'; there are shapes"),
+        (dict(configs=dict(shapes='no/such.py')), 'config file not found: no/such.py'),
+        (dict(configs={}), 'student must have configs'),
+        (dict(weights='x'), 'student must have configs, and may have .*it has .*weights'),
+        (dict(name='yolo'), r"each needs a name of its own, got \['yolo', 'yolo'\]"),
+        (dict(reports=dict(shapes='no.json')), 'reports.shapes: no file no.json'),
+        (dict(checkpoint='YOLO'), 'belongs to another model'),
+    ],
+)
 def test_errors_come_first(run, trained, capsys, change, message, compare, monkeypatch):
     first, second = entries(trained)
     if change.get('checkpoint') == 'YOLO':

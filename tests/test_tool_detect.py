@@ -1,4 +1,5 @@
 """tools/detect.py: own words in own images."""
+
 import json
 import sys
 from pathlib import Path
@@ -52,11 +53,13 @@ def photos(tmp_path, monkeypatch):
 @pytest.fixture
 def detect(tool, trained, photos, monkeypatch):
     """Run the tool, return the content of its JSON file."""
+
     def detect(*args, images=None):
         args = [*trained, *(images or [photos]), *args, '--out-dir', 'out', '--score-thr', '0', '--device', 'cpu']
         monkeypatch.setattr(sys, 'argv', list(map(str, ['detect.py', *args])))
         tool.main()
         return json.loads(Path('out/detections.json').read_text())
+
     return detect
 
 
@@ -64,12 +67,14 @@ def test_boxes_pictures_and_a_coco_file(detect, photos, capsys):
     content = detect('--names', *NAMES)
     told = capsys.readouterr()
     assert f'skipped {photos}/broken.jpg: ' in told.err and 'notes.txt' not in told.err
-    sizes = {Path(image['file_name']).relative_to(photos).as_posix(): (image['width'], image['height'])
-             for image in content['images']}
+    sizes = {
+        Path(image['file_name']).relative_to(photos).as_posix(): (image['width'], image['height'])
+        for image in content['images']
+    }
     assert sizes == {'wide.jpg': (90, 50), 'more/wide.png': (64, 64), 'turned.jpg': (40, 80)}  # as one sees them
     assert [category['name'] for category in content['categories']] == NAMES
     for image in content['images']:
-        picture, = Path('out').glob(f'{image["id"]}_*.png')
+        (picture,) = Path('out').glob(f'{image["id"]}_*.png')
         with Image.open(picture) as drawn:
             assert drawn.width / drawn.height == pytest.approx(image['width'] / image['height'], rel=0.02)
         assert str(picture) in told.out
@@ -85,8 +90,29 @@ def test_the_command_kdeov_finds_the_same(detect, trained, photos):
     """In the same images, in the same order, without the one that is broken."""
     config, checkpoint = map(str, trained)
     expected = detect('--names', *NAMES)
-    assert kdeov(['detect', str(photos), '--names', *NAMES, '--model', config, '--checkpoint', checkpoint, '--device',
-                  'cpu', '--score-thr', '0', '--batch-size', '1', '--coco', 'found.json']) == 0
+    assert (
+        kdeov(
+            [
+                'detect',
+                str(photos),
+                '--names',
+                *NAMES,
+                '--model',
+                config,
+                '--checkpoint',
+                checkpoint,
+                '--device',
+                'cpu',
+                '--score-thr',
+                '0',
+                '--batch-size',
+                '1',
+                '--coco',
+                'found.json',
+            ]
+        )
+        == 0
+    )
     assert json.loads(Path('found.json').read_text()) == expected and len(expected['annotations']) > 3
 
 
@@ -114,30 +140,37 @@ def bad_files(photos, tmp_path):
     (tmp_path / 'empty.txt').write_text('\n')
     (tmp_path / 'names.txt').write_text('cat\ndog\n')
     (tmp_path / 'twice.txt').write_text('cat\ncat\n')
-    for name, table in dict(nan=np.full((2, 128), np.nan), narrow=np.ones((2, 64)), short=np.ones((1, 128)),
-                            whole=np.ones((2, 128), dtype=int)).items():
+    for name, table in dict(
+        nan=np.full((2, 128), np.nan),
+        narrow=np.ones((2, 64)),
+        short=np.ones((1, 128)),
+        whole=np.ones((2, 128), dtype=int),
+    ).items():
         np.save(tmp_path / f'{name}.npy', table)
     (tmp_path / 'broken.pth').write_bytes(b'broken')
 
 
-@pytest.mark.parametrize('args, said', [
-    (['--names', 'cat', 'cat'], "['cat'] stand there more than once"),
-    (['--names', 'cat', ''], "number 2 is ''"),
-    (['--names', 'x' * 10000], '10000 characters'),
-    (['--names-file', 'missing.txt'], 'missing.txt'),
-    (['--names-file', 'empty.txt'], 'empty'),
-    (['--names-file', 'twice.txt'], 'more than once'),
-    (['--names-file', 'names.txt', '--embeddings', 'nan.npy'], 'NaN'),
-    (['--names-file', 'names.txt', '--embeddings', 'narrow.npy'], 'need (2, 128)'),
-    (['--names-file', 'names.txt', '--embeddings', 'short.npy'], '(1, 128), but there are 2 names'),
-    (['--names-file', 'names.txt', '--embeddings', 'whole.npy'], 'int64'),
-    (['--names-file', 'names.txt', '--embeddings', 'missing.npy'], 'missing.npy'),
-    (['--names', 'cat', '--embeddings', 'short.npy', '--templates', 'none'], '--templates'),
-    (['--names', 'cat', '--templates', 'no_such_set'], 'no_such_set'),
-    (['--names', 'cat', '--score-thr', '1.5'], '--score-thr 1.5'),
-    (['photos/missing.jpg', '--names', 'cat'], 'photos/missing.jpg'),
-    (['empty', '--names', 'cat'], 'empty'),
-])
+@pytest.mark.parametrize(
+    'args, said',
+    [
+        (['--names', 'cat', 'cat'], "['cat'] stand there more than once"),
+        (['--names', 'cat', ''], "number 2 is ''"),
+        (['--names', 'x' * 10000], '10000 characters'),
+        (['--names-file', 'missing.txt'], 'missing.txt'),
+        (['--names-file', 'empty.txt'], 'empty'),
+        (['--names-file', 'twice.txt'], 'more than once'),
+        (['--names-file', 'names.txt', '--embeddings', 'nan.npy'], 'NaN'),
+        (['--names-file', 'names.txt', '--embeddings', 'narrow.npy'], 'need (2, 128)'),
+        (['--names-file', 'names.txt', '--embeddings', 'short.npy'], '(1, 128), but there are 2 names'),
+        (['--names-file', 'names.txt', '--embeddings', 'whole.npy'], 'int64'),
+        (['--names-file', 'names.txt', '--embeddings', 'missing.npy'], 'missing.npy'),
+        (['--names', 'cat', '--embeddings', 'short.npy', '--templates', 'none'], '--templates'),
+        (['--names', 'cat', '--templates', 'no_such_set'], 'no_such_set'),
+        (['--names', 'cat', '--score-thr', '1.5'], '--score-thr 1.5'),
+        (['photos/missing.jpg', '--names', 'cat'], 'photos/missing.jpg'),
+        (['empty', '--names', 'cat'], 'empty'),
+    ],
+)
 def test_bad_input_gets_one_line_before_the_model_is_loaded(tool, trained, bad_files, args, said, monkeypatch, capsys):
     monkeypatch.setattr(tool, 'load_model', None)
     images = ['photos/wide.jpg']

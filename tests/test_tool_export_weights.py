@@ -1,4 +1,5 @@
 """tools/export_weights.py: weights without pickle that tools and OpenCLIP read."""
+
 import sys
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def export(tmp_path, monkeypatch):
     def export(*args):
         monkeypatch.setattr(sys, 'argv', ['export_weights.py', *args])
         module.main()
+
     return export
 
 
@@ -56,11 +58,14 @@ def test_openclip_reads_a_part_of_a_checkpoint(export):
         torch.testing.assert_close(value, weights[f'clip.{name}'], rtol=2**-10, atol=1e-7)
 
 
-@pytest.mark.parametrize('args, said', [
-    (['student.pth', 'student.pth'], "'student.pth' must end with .safetensors"),
-    (['student.pth', 'out.safetensors', '--prefix', 'clip.'], "no tensor of student.pth begins with 'clip.'"),
-    (['missing.pth', 'out.safetensors'], 'checkpoint not found: missing.pth'),
-])
+@pytest.mark.parametrize(
+    'args, said',
+    [
+        (['student.pth', 'student.pth'], "'student.pth' must end with .safetensors"),
+        (['student.pth', 'out.safetensors', '--prefix', 'clip.'], "no tensor of student.pth begins with 'clip.'"),
+        (['missing.pth', 'out.safetensors'], 'checkpoint not found: missing.pth'),
+    ],
+)
 def test_bad_input_gets_one_line(export, args, said, capsys):
     with pytest.raises(SystemExit) as stop:
         export(*args)

@@ -1,4 +1,5 @@
 """tools/prompt_study.py compares prompts, and embeds images once."""
+
 import json
 import sys
 
@@ -26,6 +27,7 @@ def study(zero_shot_config, cifar_folder, tmp_path, monkeypatch):
         monkeypatch.setattr(sys, 'argv', ['prompt_study.py', *map(str, given)])
         tool.main()
         return json.loads((work_dir / 'prompt_study.json').read_text()), (work_dir / 'prompt_study.md').read_text(), cfg
+
     return run
 
 
@@ -37,7 +39,7 @@ def test_a_table_of_prompts(study, tmp_path):
     assert [row['number'] for row in rows] == [1, 1, 1, 7, 2]
     assert '| templates | number | folder top-1 | folder top-5 | folder mean per class |' in table
     assert table.count('\n') == 7 and '**' in table
-    image_bank, = (cache_dir() / 'image_bank').iterdir()
+    (image_bank,) = (cache_dir() / 'image_bank').iterdir()
     assert load_file(image_bank)['image_embedding'].shape == (120, 128)
 
     # The same numbers as a test with these templates alone.
@@ -50,8 +52,10 @@ def test_a_table_of_prompts(study, tmp_path):
 
 
 def test_bad_prompts(study, capsys, tmp_path):
-    for args, message in ((('--templates', 'a photo'), "unknown set 'a photo'"),
-                          (('--templates', str(tmp_path / 'gone.txt')), 'gone.txt')):
+    for args, message in (
+        (('--templates', 'a photo'), "unknown set 'a photo'"),
+        (('--templates', str(tmp_path / 'gone.txt')), 'gone.txt'),
+    ):
         with pytest.raises(SystemExit):
             study(*args)
         assert message in capsys.readouterr().err

@@ -1,4 +1,5 @@
 """The table of several runs, against numbers worked out by hand."""
+
 import json
 import subprocess
 import sys
@@ -21,16 +22,21 @@ def summarize(*args):
 
 def test_mean_and_spread(runs):
     done = summarize(
-        f'both={runs}/a,{runs}/b', f'one={runs}/a', '--metrics', 'ov/novel/AP50', 'zero_shot/all/top1:teacher')
+        f'both={runs}/a,{runs}/b', f'one={runs}/a', '--metrics', 'ov/novel/AP50', 'zero_shot/all/top1:teacher'
+    )
     assert done.stdout.splitlines() == [
         '| | runs | ov/novel/AP50 | zero_shot/all/top1:teacher |',
         '| --- | ---: | ---: | ---: |',
         '| both | 2 | 0.300 (0.200 to 0.400) | 1.000 (0.500 to 1.500) |',
-        '| one | 1 | 0.200 | 1.500 |']
+        '| one | 1 | 0.200 | 1.500 |',
+    ]
 
 
 def test_bad_input(runs):
-    for args, told in ((['x'], 'expected NAME=FOLDER'), ([f'x={runs}/c'], 'has no report/metrics.json'),
-                       ([f'x={runs}/a', '--metrics', 'ov/AP'], "'ov/AP' is in no report")):
+    for args, told in (
+        (['x'], 'expected NAME=FOLDER'),
+        ([f'x={runs}/c'], 'has no report/metrics.json'),
+        ([f'x={runs}/a', '--metrics', 'ov/AP'], "'ov/AP' is in no report"),
+    ):
         done = summarize(*args)
         assert done.returncode != 0 and told in done.stderr

@@ -1,4 +1,5 @@
 """tools/train.py and tools/test.py: bad input gets one line and exit status 2; training resumes and stops."""
+
 import errno
 import json
 import os
@@ -17,7 +18,7 @@ from kdeov_mm.utils.config import leaves
 from tool_loading import load_tool
 
 TOOLS = Path(__file__).resolve().parents[1] / 'tools'
-CONFIG = '''
+CONFIG = """
 _base_ = 'mmyolo::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py'
 custom_imports = dict(imports=['kdeov_mm'])
 data_root = 'data/coco/'
@@ -36,7 +37,7 @@ train_cfg = dict(max_epochs=2, val_interval=2, dynamic_intervals=None)
 default_hooks = dict(param_scheduler=dict(max_epochs=2),
                      checkpoint=dict(interval=1, save_best=None, max_keep_ckpts=3))
 custom_hooks = []
-'''
+"""
 
 
 def make_coco(root: Path, images: int = 4) -> None:
@@ -46,11 +47,12 @@ def make_coco(root: Path, images: int = 4) -> None:
         coco = dict(images=[], annotations=[], categories=[dict(id=1, name='square')])
         for i in range(1, images + 1):
             image = np.zeros((64, 64, 3), np.uint8)
-            image[10:40, 10 + i:40 + i] = 255
+            image[10:40, 10 + i : 40 + i] = 255
             cv2.imwrite(str(root / split / f'{i}.jpg'), image)
             coco['images'].append(dict(id=i, file_name=f'{i}.jpg', width=64, height=64))
             coco['annotations'].append(
-                dict(id=i, image_id=i, category_id=1, bbox=[10 + i, 10, 30, 30], area=900, iscrowd=0))
+                dict(id=i, image_id=i, category_id=1, bbox=[10 + i, 10, 30, 30], area=900, iscrowd=0)
+            )
         (root / 'annotations').mkdir(exist_ok=True)
         (root / f'annotations/instances_{split}.json').write_text(json.dumps(coco))
 
@@ -102,29 +104,35 @@ def test_broken_config(fail):
     assert 'bad.py cannot be read' in fail('train', 'bad.py')
 
 
-@pytest.mark.parametrize('option, said', [
-    ('model.bakbone.depth=1', "model has no field 'bakbone'; did you mean backbone"),
-    ('train_cfg.max_epoch=1', "train_cfg has no field 'max_epoch'; did you mean max_epochs"),
-    ('modle.type=1', "the config has no field 'modle'; did you mean model"),
-    ('train_pipeline.99.type=a', 'train_pipeline is a list of'),
-    ('base_lr.x=1', 'base_lr is 0.01'),
-])
+@pytest.mark.parametrize(
+    'option, said',
+    [
+        ('model.bakbone.depth=1', "model has no field 'bakbone'; did you mean backbone"),
+        ('train_cfg.max_epoch=1', "train_cfg has no field 'max_epoch'; did you mean max_epochs"),
+        ('modle.type=1', "the config has no field 'modle'; did you mean model"),
+        ('train_pipeline.99.type=a', 'train_pipeline is a list of'),
+        ('base_lr.x=1', 'base_lr is 0.01'),
+    ],
+)
 def test_unknown_option(fail, option, said):
     assert said in fail('train', 'config.py', '--data-root', 'coco', '--cfg-options', option)
 
 
-@pytest.mark.parametrize('option, value', [
-    ('train_dataloader.batch_size', 7),
-    ('model.backbone.frozen_stages', 1),
-    ('randomness.seed', 3),
-    ('train_dataloader.dataset.indices', 5),
-    ('train_dataloader.prefetch_factor', 2),
-    ('load_from', 'x.pth'),
-    ('optim_wrapper.clip_grad.max_norm', 1.),
-    ('optim_wrapper.accumulative_counts', 2),
-    ('param_scheduler', None),
-    ('pipeline.0.to_float32', True),
-])
+@pytest.mark.parametrize(
+    'option, value',
+    [
+        ('train_dataloader.batch_size', 7),
+        ('model.backbone.frozen_stages', 1),
+        ('randomness.seed', 3),
+        ('train_dataloader.dataset.indices', 5),
+        ('train_dataloader.prefetch_factor', 2),
+        ('load_from', 'x.pth'),
+        ('optim_wrapper.clip_grad.max_norm', 1.0),
+        ('optim_wrapper.accumulative_counts', 2),
+        ('param_scheduler', None),
+        ('pipeline.0.to_float32', True),
+    ],
+)
 def test_known_option(world, option, value):
     """Fields of the config, and arguments of the classes in it that the config leaves at their defaults."""
     node = load_config('config.py', {option: value})
@@ -140,19 +148,16 @@ def test_variable_of_the_config(world):
 
 
 def test_data_root_reaches_every_field(world):
-    Path('nested.py').write_text('''
+    Path('nested.py').write_text("""
 data_root = 'data/coco/'
 a = dict(dataset=dict(datasets=[dict(data_root=data_root), dict(ann_file='data/coco/annotations/x.json')]))
 b = (dict(type='CocoMetric', ann_file=data_root + 'y.json'), ['data/coco'])
 c = {'data/coco/train2017/': 'img'}
 other = ['data/coco_mini/x', 'x/data/coco/', 'data/cocoa', 'data']
-''')
+""")
     cfg = load_config('nested.py', data_root='/mnt/real')
     assert cfg.data_root == '/mnt/real/'
-    assert cfg.a.dataset.datasets == [
-        dict(data_root='/mnt/real/'),
-        dict(ann_file='/mnt/real/annotations/x.json')
-    ]
+    assert cfg.a.dataset.datasets == [dict(data_root='/mnt/real/'), dict(ann_file='/mnt/real/annotations/x.json')]
     assert cfg.b[0].ann_file == '/mnt/real/y.json' and cfg.b[1] == ['/mnt/real']
     assert cfg.c == {'/mnt/real/train2017/': 'img'}
     assert cfg.other == ['data/coco_mini/x', 'x/data/coco/', 'data/cocoa', 'data']
@@ -194,14 +199,17 @@ def without(field):
     return lambda text: json.dumps({key: value for key, value in json.loads(text).items() if key != field})
 
 
-@pytest.mark.parametrize('change, said', [
-    (lambda text: text[:-20], 'instances_train2017.json is not JSON'),
-    (lambda text: '[]', 'no COCO file'),
-    (without('images'), "has no list 'images'"),
-    (without('annotations'), "has no list 'annotations'"),
-    (without('categories'), "has no list 'categories'"),
-    (lambda text: text.replace('1.jpg', 'absent.jpg'), 'has no absent.jpg'),
-])
+@pytest.mark.parametrize(
+    'change, said',
+    [
+        (lambda text: text[:-20], 'instances_train2017.json is not JSON'),
+        (lambda text: '[]', 'no COCO file'),
+        (without('images'), "has no list 'images'"),
+        (without('annotations'), "has no list 'annotations'"),
+        (without('categories'), "has no list 'categories'"),
+        (lambda text: text.replace('1.jpg', 'absent.jpg'), 'has no absent.jpg'),
+    ],
+)
 def test_bad_annotations(fail, change, said):
     change_coco(change)
     assert said in fail('train', 'config.py', '--data-root', 'coco')
@@ -219,16 +227,20 @@ def test_bad_checkpoints(fail, world):
     os.truncate('cut.pth', 2000)
     torch.save(dict(state_dict=dict(x=torch.zeros(2))), 'other.pth')
     Path('work').mkdir()
-    for name, said in [('absent.pth', 'checkpoint not found: absent.pth'),
-                       ('text.pth', 'text.pth is not a complete'), ('cut.pth', 'cut.pth is not a complete'),
-                       ('no_weights.pth', 'no_weights.pth is not a checkpoint'),
-                       ('work', 'no complete checkpoint in work'),
-                       ('other.pth', 'other.pth belongs to another model')]:
+    for name, said in [
+        ('absent.pth', 'checkpoint not found: absent.pth'),
+        ('text.pth', 'text.pth is not a complete'),
+        ('cut.pth', 'cut.pth is not a complete'),
+        ('no_weights.pth', 'no_weights.pth is not a checkpoint'),
+        ('work', 'no complete checkpoint in work'),
+        ('other.pth', 'other.pth belongs to another model'),
+    ]:
         assert said in fail('test', 'config.py', name, '--data-root', 'coco')
     for name, said in [('text.pth', 'is not a complete checkpoint'), ('other.pth', 'cannot be resumed')]:
         assert said in fail('train', 'config.py', '--data-root', 'coco', '--resume', name)
-    assert 'belongs to another model' in fail('train', 'config.py', '--data-root', 'coco', '--cfg-options',
-                                              'load_from=other.pth')
+    assert 'belongs to another model' in fail(
+        'train', 'config.py', '--data-root', 'coco', '--cfg-options', 'load_from=other.pth'
+    )
 
 
 def test_amp_without_gpu(fail, monkeypatch):
@@ -248,12 +260,12 @@ def test_a_full_disk_in_training_is_said_in_one_line(capsys):
 
 def test_errors_of_hooks_before_training(fail):
     """What a hook finds wrong before the first step is the user's; later errors keep their traceback."""
-    Path('hooked.py').write_text('''
+    Path('hooked.py').write_text("""
 _base_ = './config.py'
 custom_imports = dict(imports=['kdeov_mm', 'picky_hook'], allow_failed_imports=False)
 custom_hooks = [dict(type='PickyHook')]
-''')
-    Path('picky_hook.py').write_text('''
+""")
+    Path('picky_hook.py').write_text("""
 from mmengine.hooks import Hook
 from mmyolo.registry import HOOKS
 @HOOKS.register_module(force=True)
@@ -262,13 +274,12 @@ class PickyHook(Hook):
         setattr(self, method, self.refuse)
     def refuse(self, *args, **kwargs):
         raise ValueError('dimension 3\\nis not 4')
-''')
+""")
     sys.path.insert(0, '.')
     try:
         assert fail('train', 'hooked.py', '--data-root', 'coco') == 'error: dimension 3 is not 4'
         with pytest.raises(ValueError, match='dimension 3'):
-            fail('train', 'hooked.py', '--data-root', 'coco',
-                 '--cfg-options', 'custom_hooks.0.method=after_train_iter')
+            fail('train', 'hooked.py', '--data-root', 'coco', '--cfg-options', 'custom_hooks.0.method=after_train_iter')
     finally:
         sys.path.remove('.')
         sys.modules.pop('picky_hook', None)

@@ -1,4 +1,5 @@
 """Contracts of training: what may reach the student, determinism, resumption, checkpoints."""
+
 import json
 import os
 import random
@@ -50,6 +51,7 @@ def trained(demo_config, regions):
     def counted(self, boxes):
         regions.append(sum(map(len, boxes)))
         return embed(self, boxes)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CLIPDistillationHook, 'embed_regions', counted)
         return train(demo_config())
@@ -83,8 +85,14 @@ def poison_others(instances):
 
     def poison(image_id):
         w, h = rng.randint(5, 30), rng.randint(5, 30)
-        return dict(image_id=image_id, category_id=rng.choice(list(others)), area=w * h, iscrowd=0,
-                    bbox=[rng.randint(0, 30), rng.randint(0, 30), w, h])
+        return dict(
+            image_id=image_id,
+            category_id=rng.choice(list(others)),
+            area=w * h,
+            iscrowd=0,
+            bbox=[rng.randint(0, 30), rng.randint(0, 30), w, h],
+        )
+
     kept = []
     for annotation in instances['annotations']:
         if annotation['category_id'] not in others:
@@ -124,6 +132,7 @@ def test_no_caption_in_training_names_a_concept_outside_base(demo_config, tiny_w
 
     def named(texts):
         return {name for name in others for text in texts if name in text}
+
     assert captions and named(captions) == set()
     everything = json.loads((tiny_world / 'annotations/captions_test_single.json').read_text())['annotations']
     assert named([record['caption'] for record in everything])
@@ -151,8 +160,7 @@ def recaption(captions):
         record['caption'] = text
 
 
-@pytest.mark.parametrize('file, change',
-                         [('instances', relabel), ('instances', move), ('captions', recaption)])
+@pytest.mark.parametrize('file, change', [('instances', relabel), ('instances', move), ('captions', recaption)])
 def test_what_is_said_of_base_concepts_does(demo_config, world_copy, weights, file, change):
     change_json(world_copy / f'annotations/{file}_train.json', change)
     assert differing(train(demo_config(world_copy)).model.state_dict(), weights)
@@ -175,16 +183,23 @@ def test_checkpoint_holds_the_student_alone(trained, weights, checkpoint, tiny_t
     frozen = [value for value in load_file(tiny_teacher).values() if value.unique().numel() > 1]
     frozen += [trained.model.texts]
     assert len(trained.model.texts) > 100  # the vocabulary is set
-    held = [name for name, value in checkpoint['state_dict'].items()
-            if any(value.shape == other.shape and torch.equal(value, other.to(value)) for other in frozen)]
+    held = [
+        name
+        for name, value in checkpoint['state_dict'].items()
+        if any(value.shape == other.shape and torch.equal(value, other.to(value)) for other in frozen)
+    ]
     assert held == []
     assert not [name for name in checkpoint['state_dict'] if 'teacher' in name or 'texts' in name]
 
 
 def test_the_optimizer_holds_the_student_alone(trained):
-    teacher, = [hook.teacher for hook in trained.hooks if hasattr(hook, 'teacher')]
-    held = {id(parameter): parameter for group in trained.optim_wrapper.param_groups
-            for parameter in group['params'] if isinstance(parameter, torch.nn.Parameter)}
+    (teacher,) = [hook.teacher for hook in trained.hooks if hasattr(hook, 'teacher')]
+    held = {
+        id(parameter): parameter
+        for group in trained.optim_wrapper.param_groups
+        for parameter in group['params']
+        if isinstance(parameter, torch.nn.Parameter)
+    }
     assert held.keys() == {id(parameter) for parameter in trained.model.parameters()}
     assert not any(id(p) in held or p.requires_grad or p.grad is not None for p in teacher.model.parameters())
     assert not any(module is teacher.model for module in trained.model.modules())
@@ -205,14 +220,17 @@ def test_stage_1_weights_are_those_of_stage_2(demo_config, weights):
 
 
 # ------------------------------------------------------------------------------------ bad input
-@pytest.mark.parametrize('first_hook, says', [(0, 'error: vocabulary: embeddings have shape (288, 128)'),
-                                              (1, 'error: teacher')])
+@pytest.mark.parametrize(
+    'first_hook, says', [(0, 'error: vocabulary: embeddings have shape (288, 128)'), (1, 'error: teacher')]
+)
 def test_a_teacher_of_another_dimension_stops_training_at_once(
-        first_hook, says, demo_config, tmp_path, monkeypatch, capsys):
+    first_hook, says, demo_config, tmp_path, monkeypatch, capsys
+):
     cfg = demo_config()
     cfg.custom_hooks = cfg.custom_hooks[first_hook:]
-    cfg.merge_from_dict({'model.projector.embed_dims': 64, 'model.fusion.text_dims': 64,
-                         'model.bbox_head.head_module.embed_dims': 64})
+    cfg.merge_from_dict(
+        {'model.projector.embed_dims': 64, 'model.fusion.text_dims': 64, 'model.bbox_head.head_module.embed_dims': 64}
+    )
     cfg.dump(str(tmp_path / 'config.py'))
     tool = load_tool('train')
     monkeypatch.setattr(sys, 'argv', ['train.py', str(tmp_path / 'config.py')])
@@ -275,14 +293,13 @@ def tool(demo_config, tmp_path):
         mark, log = tmp_path / f'paused {at}', tmp_path / 'log.txt'
         paths = os.pathsep.join([str(TOOLS.parent), str(tmp_path), os.environ.get('PYTHONPATH', '')])
         environment = dict(os.environ, PYTHONPATH=paths, PAUSE_MARK=str(mark), PAUSE_AT=at or '')
-        command = [sys.executable, TOOLS / 'train.py', tmp_path / 'config.py', '--work-dir', work_dir,
-                   '--resume']
-        with open(log, 'w') as out, subprocess.Popen(command, env=environment, stdout=out,
-                                                     stderr=out) as process:
+        command = [sys.executable, TOOLS / 'train.py', tmp_path / 'config.py', '--work-dir', work_dir, '--resume']
+        with open(log, 'w') as out, subprocess.Popen(command, env=environment, stdout=out, stderr=out) as process:
             while process.poll() is None and not mark.exists():
                 time.sleep(0.1)
             process.kill()
         assert process.returncode == (-signal.SIGKILL if at else 0), log.read_text()[-3000:]
+
     return run
 
 
@@ -300,6 +317,7 @@ def test_a_training_killed_three_times_gives_the_weights_of_an_undisturbed_one(t
     assert list(cut.glob('.epoch_2.*.pth')) and not (cut / 'epoch_2.pth').exists()
     tool(cut)
     assert not list(cut.glob('.epoch_2.*.pth'))
-    first, second = (torch.load(path / 'epoch_3.pth', map_location='cpu', weights_only=True)['state_dict']
-                     for path in (whole, cut))
+    first, second = (
+        torch.load(path / 'epoch_3.pth', map_location='cpu', weights_only=True)['state_dict'] for path in (whole, cut)
+    )
     assert differing(first, second) == []

@@ -1,4 +1,5 @@
 """The tutorials and "get started", command by command, in a tiny setting."""
+
 import os
 import re
 import runpy
@@ -33,6 +34,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def run(folder, monkeypatch):
     """Run those commands of a document that call a tool, with more options for some of the tools."""
+
     def run(document, **more):
         done = []
         for command in read_commands(ROOT / 'docs' / document):
@@ -42,6 +44,7 @@ def run(folder, monkeypatch):
                 runpy.run_path(str(tool), run_name='__main__')
                 done.append(tool.stem)
         return done
+
     return run
 
 
@@ -102,7 +105,7 @@ def test_own_classes(run, capsys):
 
 @pytest.mark.slow
 def test_own_images(run, folder):
-    config, = blocks('tutorials/own_images.md')
+    (config,) = blocks('tutorials/own_images.md')
     (folder / 'my_config.py').write_text(config)
     quiet = ['--cfg-options', 'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False']
     assert run('tutorials/own_images.md', train=quiet) == ['make_shapes', 'train', 'test', 'detect']
@@ -118,12 +121,16 @@ def test_own_teacher(run, folder):
     torch.manual_seed(0)
     (folder / 'weights').mkdir()
     save_file(open_clip.create_model('kdeov-shapes').state_dict(), 'weights/clip.safetensors')
-    config, = blocks('tutorials/own_teacher.md')
+    (config,) = blocks('tutorials/own_teacher.md')
     config = config.replace('ViT-B-32-quickgelu', 'kdeov-shapes').replace('embed_dims = 512', 'embed_dims = 128')
     config += '\nshapes_world = dict(sizes=dict(train=16, val=4, test=8, test_single=8))\n'
     (folder / 'teacher_config.py').write_text(config)
-    small = ['train_dataloader.batch_size=8', 'train_dataloader.num_workers=0', 'train_cfg.max_epochs=1',
-             'param_scheduler.1.end=2']
+    small = [
+        'train_dataloader.batch_size=8',
+        'train_dataloader.num_workers=0',
+        'train_cfg.max_epochs=1',
+        'param_scheduler.1.end=2',
+    ]
     assert run('tutorials/own_teacher.md', train=['--cfg-options', *small]) == ['train', 'test', 'cache_teacher']
     report = (folder / 'work_dirs/taught/report/metrics.json').read_text()
     assert 'teacher/zero_shot/all/top1' in report and 'zero_shot/all/top1' in report

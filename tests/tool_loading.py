@@ -1,4 +1,5 @@
 """The scripts of tools/ as modules."""
+
 import importlib.util
 from pathlib import Path
 from types import ModuleType

@@ -6,6 +6,7 @@
 
 What is measured is kept in --out-dir: a second call goes on where the first one ended.
 """
+
 import argparse
 import json
 import sys
@@ -34,12 +35,20 @@ from torch import Tensor
 LEAST_ROUNDS, WARM_SECONDS = 3, 0.1
 INT8 = dict(zip(('ort_int8', 'openvino_int8'), RUNTIMES))  # engine and what its file is written for
 BARS = [  # (numerator, engine), (denominator, engine), at least or at most, bound
-    *(((peer, 'ort_fp32'), (OURS, 'ort_fp32'), 'at least', bound)
-      for peer, bound in ((VIT_B_32, 15), (VIT_B_16, 40), (MOBILE, 7))),
-    *(((OURS, one), (OURS, f'{runtime}_int8'), 'at least', 1.5)
-      for one, runtime in (('ort_fp32', 'ort'), ('openvino', 'openvino'), ('ort_fp32', 'openvino'))),
-    *(((DETECTORS[k], engine), (yolo, engine), 'at most', bound) for engine in ('ort_fp32', 'openvino')
-      for yolo in (YOLO, YOLO_RAW) for k, bound in ((80, 1.15), (1203, 1.4))),
+    *(
+        ((peer, 'ort_fp32'), (OURS, 'ort_fp32'), 'at least', bound)
+        for peer, bound in ((VIT_B_32, 15), (VIT_B_16, 40), (MOBILE, 7))
+    ),
+    *(
+        ((OURS, one), (OURS, f'{runtime}_int8'), 'at least', 1.5)
+        for one, runtime in (('ort_fp32', 'ort'), ('openvino', 'openvino'), ('ort_fp32', 'openvino'))
+    ),
+    *(
+        ((DETECTORS[k], engine), (yolo, engine), 'at most', bound)
+        for engine in ('ort_fp32', 'openvino')
+        for yolo in (YOLO, YOLO_RAW)
+        for k, bound in ((80, 1.15), (1203, 1.4))
+    ),
 ]
 
 
@@ -47,12 +56,22 @@ def parse_args(args: List[str] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--models', nargs='+', metavar='NAME', help='those whose names begin so; default: all')
     engines = [name for name in ENGINES if name != 'cuda' or torch.cuda.is_available()]
-    parser.add_argument('--engines', nargs='+', choices=list(ENGINES), default=engines, metavar='ENGINE',
-                        help=f'of {", ".join(ENGINES)}; default: {" ".join(engines)}')
+    parser.add_argument(
+        '--engines',
+        nargs='+',
+        choices=list(ENGINES),
+        default=engines,
+        metavar='ENGINE',
+        help=f'of {", ".join(ENGINES)}; default: {" ".join(engines)}',
+    )
     parser.add_argument('--batch-sizes', type=int, nargs='+', default=[1, 8, 64], metavar='B', help='default: 1 8 64')
     parser.add_argument('--repeats', type=int, default=30, help='rounds that count, at most; at least three do')
-    parser.add_argument('--seconds', type=float, default=15,
-                        help='of one network and batch size, after which no round begins; default: 15')
+    parser.add_argument(
+        '--seconds',
+        type=float,
+        default=15,
+        help='of one network and batch size, after which no round begins; default: 15',
+    )
     parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='of every engine on the CPU')
     parser.add_argument('--out-dir', default='work_dirs/benchmark', help='folder of JSON, Markdown, plot, ONNX files')
     parser.add_argument('--prepare-only', action='store_true', help='write the files of the networks and compile them')
@@ -79,8 +98,11 @@ def choose(args: argparse.Namespace) -> Dict[str, Network]:
         if not any(name.startswith(begin) for name in NETWORKS):
             raise InputError(f'--models {begin}: begins none of {", ".join(NETWORKS)}')
     args.batch_sizes = sorted(set(args.batch_sizes))
-    return {name: network for name, network in NETWORKS.items()
-            if args.models is None or name.startswith(tuple(args.models))}
+    return {
+        name: network
+        for name, network in NETWORKS.items()
+        if args.models is None or name.startswith(tuple(args.models))
+    }
 
 
 def tell(text: str) -> str:
@@ -92,8 +114,11 @@ def tell(text: str) -> str:
 def paths_of(name: str, folder: Path) -> Dict[str, Path]:
     """A network's files."""
     stem = ''.join(c if c.isalnum() else '_' for c in name)
-    return dict({kind: folder / f'{stem}_{kind}.onnx' for kind in INT8}, fp32=folder / f'{stem}.onnx',
-                row=folder / f'{stem}.json')
+    return dict(
+        {kind: folder / f'{stem}_{kind}.onnx' for kind in INT8},
+        fp32=folder / f'{stem}.onnx',
+        row=folder / f'{stem}.json',
+    )
 
 
 def prepare(name: str, network: Network, folder: Path, engines: Sequence[str], threads: int) -> dict:
@@ -105,18 +130,31 @@ def prepare(name: str, network: Network, folder: Path, engines: Sequence[str], t
         tell(f'{name}: writing {files["fp32"]}')
         module = network.make()
         parameters, macs = complexity(Towers(module) if isinstance(module, Detector) else module, network.size)
-        write(module, dict(images=random_images(2, network.size)), (network.free, ), network.outputs, files['fp32'],
-              dict(benchmark=name))
+        write(
+            module,
+            dict(images=random_images(2, network.size)),
+            (network.free,),
+            network.outputs,
+            files['fp32'],
+            dict(benchmark=name),
+        )
         for kind in INT8:
             files[kind].unlink(missing_ok=True)
-        row = dict(model=name, size=network.size, parameters=parameters, macs=macs, made=made,
-                   fp32_mib=files['fp32'].stat().st_size / 2**20,
-                   peak_memory_mib=peak_memory(files['fp32'], network.size, threads))
+        row = dict(
+            model=name,
+            size=network.size,
+            parameters=parameters,
+            macs=macs,
+            made=made,
+            fp32_mib=files['fp32'].stat().st_size / 2**20,
+            peak_memory_mib=peak_memory(files['fp32'], network.size, threads),
+        )
     for kind, runtime in INT8.items():
         if kind in engines and not files[kind].is_file():
             tell(f'{name}: writing {files[kind]}')
-            quantize(files['fp32'], random_images(2, network.size).numpy(), files[kind], layers=network.int8,
-                     runtime=runtime)
+            quantize(
+                files['fp32'], random_images(2, network.size).numpy(), files[kind], layers=network.int8, runtime=runtime
+            )
         if files[kind].is_file():
             row['int8_mib'] = files[kind].stat().st_size / 2**20
     write_atomically(files['row'], json.dumps(row, indent=2) + '\n')
@@ -140,7 +178,7 @@ def first_runs(name: str, network: Network, batch: int, args: argparse.Namespace
     """A network's ways to run that do run, as candidates of the timing; why others do not; seconds of a round."""
     files, images = paths_of(name, Path(args.out_dir)), random_images(batch, network.size)
     module = network.make() if {'eager', 'compiled', 'cuda'}.intersection(args.engines) else None
-    candidates, failed, seconds = {}, {}, 0.
+    candidates, failed, seconds = {}, {}, 0.0
     for engine in args.engines:
         tell(f'{name}, {engine}, batch {batch}: first run')
         try:
@@ -149,8 +187,9 @@ def first_runs(name: str, network: Network, batch: int, args: argparse.Namespace
             stages = dict(warm=partial(warm, call), run=call) if batch == 1 else dict(run=call)
             took = time_in_turns({0: stages}, 1, device_of(args), warmup=0, progress=False)[0][0]
         except Exception as error:  # one network's failure is told, and costs no other's results
-            failed[engine] = tell(f'{name}, {engine}, batch {batch}: {type(error).__name__}: '
-                                  + ' '.join(str(error).split())[:200])
+            failed[engine] = tell(
+                f'{name}, {engine}, batch {batch}: {type(error).__name__}: ' + ' '.join(str(error).split())[:200]
+            )
             continue
         candidates[name, engine, batch], seconds = stages, seconds + sum(took.values())
     return candidates, failed, seconds
@@ -175,7 +214,7 @@ def measure(names: Sequence[str], batch: int, args: argparse.Namespace, title: s
         if found['machine'] == title and asked <= {(model, engine) for model, engine, *_ in found['rounds']}:
             tell(f'{", ".join(names)}, batch {batch}: taken from {path}')
             return found
-    candidates, failed, seconds = {}, {}, 0.
+    candidates, failed, seconds = {}, {}, 0.0
     for name in names:
         torch.compiler.reset()  # its limit of versions is of code, which networks share
         more, reasons, took = first_runs(name, NETWORKS[name], batch, args)
@@ -184,8 +223,11 @@ def measure(names: Sequence[str], batch: int, args: argparse.Namespace, title: s
         seconds += took
     repeats = min(args.repeats, max(LEAST_ROUNDS, int(args.seconds * len(names) / max(seconds, 1e-9))))
     measured = time_in_turns(candidates, repeats, device_of(args), warmup=1 if batch == 1 else 0) if candidates else {}
-    found = dict(machine=title, failed=failed, rounds=[
-        [*key, [each['run'] for each in rounds]] for key, rounds in measured.items()])
+    found = dict(
+        machine=title,
+        failed=failed,
+        rounds=[[*key, [each['run'] for each in rounds]] for key, rounds in measured.items()],
+    )
     write_atomically(path, json.dumps(found) + '\n')
     return found
 
@@ -195,8 +237,18 @@ def summarise(measured: dict, sizes: Dict[str, int]) -> List[dict]:
     rows = []
     for (model, engine, batch), seconds in measured.items():
         p95 = quantiles(seconds, n=20, method='inclusive')[-1] if len(seconds) > 1 else seconds[0]
-        rows.append(dict(model=model, engine=engine, batch=batch, size=sizes[model], p50_ms=1e3 * median(seconds),
-                         p95_ms=1e3 * p95, images_per_second=batch / median(seconds), rounds=len(seconds)))
+        rows.append(
+            dict(
+                model=model,
+                engine=engine,
+                batch=batch,
+                size=sizes[model],
+                p50_ms=1e3 * median(seconds),
+                p95_ms=1e3 * p95,
+                images_per_second=batch / median(seconds),
+                rounds=len(seconds),
+            )
+        )
     return rows
 
 
@@ -207,9 +259,14 @@ def check_bars(measured: dict) -> List[dict]:
         keys = (above, one, 1), (below, other, 1)
         if all(key in measured for key in keys):
             ratio = median(a / b for a, b in zip(*(measured[key] for key in keys)))
-            results.append(dict(
-                what=f'{above} ({one}) / {below} ({other})', ratio=ratio, promised=f'{direction} {bound}',
-                kept=ratio >= bound if direction == 'at least' else ratio <= bound))
+            results.append(
+                dict(
+                    what=f'{above} ({one}) / {below} ({other})',
+                    ratio=ratio,
+                    promised=f'{direction} {bound}',
+                    kept=ratio >= bound if direction == 'at least' else ratio <= bound,
+                )
+            )
     return results
 
 
@@ -218,24 +275,32 @@ def format_report(title: str, constants: List[dict], rows: List[dict], bars: Lis
     engines = list(dict.fromkeys(row['engine'] for row in rows))
     batches = sorted({row['batch'] for row in rows})
     found = {(row['model'], row['engine'], row['batch']): row for row in rows}
-    lines = [f'# Benchmark\n\n{title}\n\n| model | pixels | parameters, M | multiply-accumulates, G | file, MiB '
-             '| INT8 file, MiB | peak memory, MiB |', '| --- | ---: | ---: | ---: | ---: | ---: | ---: |']
+    lines = [
+        f'# Benchmark\n\n{title}\n\n| model | pixels | parameters, M | multiply-accumulates, G | file, MiB '
+        '| INT8 file, MiB | peak memory, MiB |',
+        '| --- | ---: | ---: | ---: | ---: | ---: | ---: |',
+    ]
     for row in constants:
         int8 = f'{row["int8_mib"]:.1f}' if 'int8_mib' in row else ''
-        lines.append(f'| {row["model"]} | {row["size"]} | {row["parameters"] / 1e6:.1f} | {row["macs"] / 1e9:.2f} | '
-                     f'{row["fp32_mib"]:.1f} | {int8} | {row["peak_memory_mib"]:.0f} |')
+        lines.append(
+            f'| {row["model"]} | {row["size"]} | {row["parameters"] / 1e6:.1f} | {row["macs"] / 1e9:.2f} | '
+            f'{row["fp32_mib"]:.1f} | {int8} | {row["peak_memory_mib"]:.0f} |'
+        )
     tables = [('Milliseconds of one image, median (95th percentile)', 1, '{p50_ms:.1f} ({p95_ms:.1f})')]
     tables += [(f'Images a second, batch {batch}', batch, '{images_per_second:.1f}') for batch in batches]
     for heading, batch, pattern in tables if rows else ():
         lines += [f'\n## {heading}\n', f'| model | {" | ".join(engines)} |', '| --- |' + ' ---: |' * len(engines)]
         for row in constants:
             cells = [found.get((row['model'], engine, batch)) for engine in engines]
-            lines.append(f'| {row["model"]} | '
-                         + ' | '.join(pattern.format(**cell) if cell else '' for cell in cells) + ' |')
+            lines.append(
+                f'| {row["model"]} | ' + ' | '.join(pattern.format(**cell) if cell else '' for cell in cells) + ' |'
+            )
     if bars:
         lines += ['\n## Ratios at batch 1\n', '| what | ratio | promised | kept |', '| --- | ---: | --- | --- |']
-        lines += [f'| {bar["what"]} | {bar["ratio"]:.2f} | {bar["promised"]} | {"yes" if bar["kept"] else "no"} |'
-                  for bar in bars]
+        lines += [
+            f'| {bar["what"]} | {bar["ratio"]:.2f} | {bar["promised"]} | {"yes" if bar["kept"] else "no"} |'
+            for bar in bars
+        ]
     if failed:
         lines += ['\n## What failed\n', *(f'- {reason}' for reason in failed.values())]
     return '\n'.join(lines) + '\n'
@@ -249,8 +314,15 @@ def plot(rows: List[dict], title: str, path: Path) -> Optional[Path]:
     axes = fig.add_subplot()
     for engine, colour in zip(engines, GROUP_COLOURS):
         points = [row for row in rows if row['engine'] == engine]
-        axes.plot([row['p50_ms'] / row['batch'] for row in points], [models.index(row['model']) for row in points],
-                  'o', color=colour, label=engine, markersize=6.5, alpha=0.9)
+        axes.plot(
+            [row['p50_ms'] / row['batch'] for row in points],
+            [models.index(row['model']) for row in points],
+            'o',
+            color=colour,
+            label=engine,
+            markersize=6.5,
+            alpha=0.9,
+        )
     axes.set(xscale='log', xlabel='ms an image (median)')
     axes.set_yticks(range(len(models)), models, color=INK)
     axes.invert_yaxis()
@@ -270,8 +342,10 @@ def main(args: List[str] = None) -> None:
         out_dir.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
     title, device = machine(torch.device('cpu')), device_of(args)
-    title += (f'{", " + machine(device) if device.type == "cuda" else ""}; PyTorch {torch.__version__}, '
-              f'ONNX Runtime {onnxruntime.__version__}')
+    title += (
+        f'{", " + machine(device) if device.type == "cuda" else ""}; PyTorch {torch.__version__}, '
+        f'ONNX Runtime {onnxruntime.__version__}'
+    )
     constants, failed, measured = [], {}, {}
     for name, network in networks.items():
         try:
@@ -289,13 +363,20 @@ def main(args: List[str] = None) -> None:
         for group in ([names] if batch == 1 else [[name] for name in names]) if names else []:
             found = measure(group, batch, args, title)
             failed.update(found['failed'])
-            measured.update({(model, engine, size): seconds for model, engine, size, seconds in found['rounds']
-                             if model in names and engine in args.engines})
+            measured.update(
+                {
+                    (model, engine, size): seconds
+                    for model, engine, size, seconds in found['rounds']
+                    if model in names and engine in args.engines
+                }
+            )
     rows, bars = summarise(measured, {name: network.size for name, network in networks.items()}), check_bars(measured)
     report = format_report(title, constants, rows, bars, failed)
     result = dict(machine=title, threads=args.threads, networks=constants, rows=rows, bars=bars, failed=failed)
-    written = [write_atomically(out_dir / 'benchmark.json', json.dumps(result, indent=2) + '\n'),
-               write_atomically(out_dir / 'benchmark.md', report)]
+    written = [
+        write_atomically(out_dir / 'benchmark.json', json.dumps(result, indent=2) + '\n'),
+        write_atomically(out_dir / 'benchmark.md', report),
+    ]
     if rows:
         written.append(plot(rows, title, out_dir / 'benchmark.png'))
     print(report)

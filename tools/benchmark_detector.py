@@ -1,4 +1,5 @@
 """What a vocabulary costs: our detector, YOLO-World-n and YOLOv8n, timed in turns (docs/benchmark_detector.md)."""
+
 import argparse
 import json
 import sys
@@ -34,8 +35,13 @@ def parse_args(args: List[str] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--image-size', type=int, default=640, help='side of the image in pixels, a multiple of 32')
     parser.add_argument(
-        '--vocabulary-sizes', type=int, nargs='+', default=[1, 80, 365, 1203, 10000], metavar='K',
-        help='numbers of names')
+        '--vocabulary-sizes',
+        type=int,
+        nargs='+',
+        default=[1, 80, 365, 1203, 10000],
+        metavar='K',
+        help='numbers of names',
+    )
     parser.add_argument('--repeats', type=int, default=20, help='rounds that count; what takes seconds gets three')
     parser.add_argument('--threads', type=int, help="threads of PyTorch on the CPU; default: PyTorch's choice")
     parser.add_argument('--device', help='such as cpu or cuda:0; default: the GPU where there is one')
@@ -85,7 +91,8 @@ def our_stages(model: nn.Module, images: Tensor, texts: Tensor, meta: dict) -> S
     return dict(
         network=lambda _: head.head_module.towers(model.extract_feat(images, texts)),
         decode=lambda maps: head.candidates(*maps, texts)[0],
-        post_processing=lambda found: head.post_process(*found, meta, True))
+        post_processing=lambda found: head.post_process(*found, meta, True),
+    )
 
 
 def yolo_stages(model: nn.Module, images: Tensor, texts: Tensor, meta: dict) -> Stages:
@@ -119,7 +126,7 @@ def make_candidates(image_size: int, sizes: List[int], device: torch.device, riv
     ours = Config.fromfile(CONFIGS / 'kdeov_yolov8n_ov-coco.py')
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(1, 3, image_size, image_size, generator=generator).to(device)
-    meta = dict(ori_shape=(image_size, image_size), img_shape=(image_size, image_size), scale_factor=(1., 1.))
+    meta = dict(ori_shape=(image_size, image_size), img_shape=(image_size, image_size), scale_factor=(1.0, 1.0))
     texts = {k: F.normalize(torch.randn(k, ours.embed_dims, generator=generator), dim=1).to(device) for k in sizes}
     model = build(ours, device)
     found = {(OURS, k): our_stages(model, images, texts[k], meta) for k in sizes}
@@ -143,9 +150,14 @@ def count_candidates(stages: Stages) -> int:
 def summarise(measured: Dict[tuple, List[Dict[str, float]]], counts: Dict[tuple, int]) -> List[dict]:
     """Medians in milliseconds, one row for each model and K; end to end is the median of the rounds' sums."""
     return [
-        dict(model=model, names=k, **{stage: 1e3 * median(seconds[stage] for seconds in rounds) for stage in STAGES},
-             end_to_end=1e3 * median(sum(seconds.values()) for seconds in rounds), boxes_to_nms=counts[model, k],
-             rounds=len(rounds))
+        dict(
+            model=model,
+            names=k,
+            **{stage: 1e3 * median(seconds[stage] for seconds in rounds) for stage in STAGES},
+            end_to_end=1e3 * median(sum(seconds.values()) for seconds in rounds),
+            boxes_to_nms=counts[model, k],
+            rounds=len(rounds),
+        )
         for (model, k), rounds in measured.items()
     ]
 
@@ -161,14 +173,17 @@ def ratios(measured: Dict[tuple, List[Dict[str, float]]]) -> Dict[str, float]:
     }
     return {
         name: median(sum(x.values()) / sum(y[stage] for stage in stages) for x, y in zip(measured[a], measured[b]))
-        for name, (a, b, stages) in pairs.items() if a in measured and b in measured
+        for name, (a, b, stages) in pairs.items()
+        if a in measured and b in measured
     }
 
 
 def format_table(rows: List[dict]) -> str:
     """The rows as a Markdown table."""
-    lines = ['| model | names | network | decode | post-processing | end to end | boxes to NMS |',
-             '| --- | ---: | ---: | ---: | ---: | ---: | ---: |']
+    lines = [
+        '| model | names | network | decode | post-processing | end to end | boxes to NMS |',
+        '| --- | ---: | ---: | ---: | ---: | ---: | ---: |',
+    ]
     for row in rows:
         cells = [f'{row[stage]:.1f}' for stage in (*STAGES, 'end_to_end')]
         lines.append(f'| {row["model"]} | {row["names"]:,} | {" | ".join(cells)} | {row["boxes_to_nms"]:,} |')
@@ -184,11 +199,20 @@ def plot(rows: List[dict], title: str, path: Path) -> Path:
         for stage, style, label in (('end_to_end', '-', 'end to end'), ('network', '--', 'network alone')):
             values = [row[stage] for row in points]
             if model == YOLOV8 and points:  # its classes are fixed: a level to compare with
-                axes.axhline(values[0], color=colour, linestyle=style, linewidth=1,
-                             label=f'{model}, 80 classes, {label}')
+                axes.axhline(
+                    values[0], color=colour, linestyle=style, linewidth=1, label=f'{model}, 80 classes, {label}'
+                )
             elif points:
-                axes.plot([row['names'] for row in points], values, color=colour, linestyle=style, marker='o',
-                          markersize=4, linewidth=1.8, label=f'{model}, {label}')
+                axes.plot(
+                    [row['names'] for row in points],
+                    values,
+                    color=colour,
+                    linestyle=style,
+                    marker='o',
+                    markersize=4,
+                    linewidth=1.8,
+                    label=f'{model}, {label}',
+                )
     names = sorted({row['names'] for row in rows})
     axes.set(xscale='log', yscale='log')
     axes.set_xticks(names, [f'{k:,}' for k in names])
@@ -217,11 +241,20 @@ def main(args: List[str] = None) -> None:
     rows = summarise(measured, counts)
     title = f'{args.image_size} px, batch 1, {machine(device)}, eager PyTorch {torch.__version__}'
     result = dict(
-        device=machine(device), threads=torch.get_num_threads(), torch=torch.__version__, image_size=args.image_size,
-        score_thr=SCORE_THR, unit='ms', rows=rows, ratios=ratios(measured))
+        device=machine(device),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        image_size=args.image_size,
+        score_thr=SCORE_THR,
+        unit='ms',
+        rows=rows,
+        ratios=ratios(measured),
+    )
     out_dir = Path(args.out_dir)
-    written = [write_atomically(out_dir / 'benchmark.json', json.dumps(result, indent=2) + '\n'),
-               plot(rows, title, out_dir / 'benchmark.png')]
+    written = [
+        write_atomically(out_dir / 'benchmark.json', json.dumps(result, indent=2) + '\n'),
+        plot(rows, title, out_dir / 'benchmark.png'),
+    ]
     print(f'{title}; milliseconds\n\n{format_table(rows)}\n')
     for name, ratio in result['ratios'].items():
         print(f'{name}: {ratio:.2f}')

@@ -5,6 +5,7 @@
 Seconds are of CPU time of this process, which a busy machine does not lengthen much, and of wall time; the three kinds
 of steps take turns. "none" is the student's step with a loss that needs no teacher.
 """
+
 import argparse
 import copy
 import time
@@ -29,8 +30,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, default=32)
     parser.add_argument('--steps', type=int, default=10, help='of each kind, after two that do not count')
     parser.add_argument('--data-root', help="folder that takes the place of the config's data_root")
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE',
-                        help='replace fields of the config')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE', help='replace fields of the config'
+    )
     return parser.parse_args()
 
 
@@ -76,17 +78,20 @@ def main() -> None:
 
     constant = torch.ones(args.batch_size, model.embed_dims)
     kinds = dict(
-        none=lambda: step(plain, distilled=False), cached=lambda: step(cached), online=lambda: step(plain, online=True))
+        none=lambda: step(plain, distilled=False), cached=lambda: step(cached), online=lambda: step(plain, online=True)
+    )
     seconds = {kind: [] for kind in kinds}
     for round_ in range(2 + args.steps):
-        for kind in list(kinds)[::-1 if round_ % 2 else 1]:
+        for kind in list(kinds)[:: -1 if round_ % 2 else 1]:
             start = time.process_time(), time.perf_counter()
             kinds[kind]()
             if round_ >= 2:
                 seconds[kind].append((time.process_time() - start[0], time.perf_counter() - start[1]))
     base = median(cpu for cpu, _ in seconds['none'])
-    print(f'{args.batch_size} images a step, teacher {hook.teacher.name}, {torch.get_num_threads()} threads, '
-          f'median of {args.steps} steps, data loading included')
+    print(
+        f'{args.batch_size} images a step, teacher {hook.teacher.name}, {torch.get_num_threads()} threads, '
+        f'median of {args.steps} steps, data loading included'
+    )
     print('| distillation | CPU ms | wall ms | CPU, of none |\n| --- | --- | --- | --- |')
     for kind, values in seconds.items():
         cpu, wall = (median(column) * 1000 for column in zip(*values))

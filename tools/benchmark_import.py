@@ -1,8 +1,9 @@
 """What an import takes: new processes import kdeov_mm.apis and, in turns with it, mmdet.apis (docs/inference.md).
 
-    python tools/benchmark_import.py
-    python tools/benchmark_import.py --runs 20
+python tools/benchmark_import.py
+python tools/benchmark_import.py --runs 20
 """
+
 import argparse
 import subprocess
 import sys
@@ -21,6 +22,7 @@ CODES = {
 def measure(runs: int) -> Dict[str, List[float]]:
     """Seconds of each import in ``runs`` processes, after one that fills the caches of the file system."""
     import kdeov_mm
+
     compat = str(Path(kdeov_mm.__file__).with_name('compat.py'))
     seconds: Dict[str, List[float]] = {name: [] for name in CODES}
     for _ in range(runs + 1):

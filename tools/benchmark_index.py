@@ -7,6 +7,7 @@
 asked one query after another; the table has its fastest setting with recall@10 of 0.95 or more against exact search.
 ``images`` compares building an index with the bare model on ready inputs, in turns in one run.
 """
+
 import argparse
 import os
 import shutil
@@ -30,8 +31,14 @@ def parse_args() -> argparse.Namespace:
     vectors.add_argument('--dims', type=int, default=512)
     vectors.add_argument('--queries', type=int, default=200)
     vectors.add_argument('--cluster', type=int, default=100, help='vectors in a cluster, on average')
-    vectors.add_argument('--stores', nargs='+', choices=STORES, default=list(STORES), metavar='STORE',
-                         help=f'default: {" ".join(STORES)}')
+    vectors.add_argument(
+        '--stores',
+        nargs='+',
+        choices=STORES,
+        default=list(STORES),
+        metavar='STORE',
+        help=f'default: {" ".join(STORES)}',
+    )
     vectors.add_argument('--threads', type=int, default=2, help='cores that are used')
     vectors.add_argument('--folder', help='for the files, which are deleted at the end; default: a temporary one')
     images = what.add_parser('images', help='embedding of a folder')
@@ -57,13 +64,13 @@ def clustered(number: int, queries: int, dims: int, cluster: int, seed: int = 0)
     1 / (1 + i / 8), since embeddings fill few of their dimensions.
     """
     rng = np.random.default_rng(seed)
-    spread = (1 + np.arange(dims) / 8)**-0.5
+    spread = (1 + np.arange(dims) / 8) ** -0.5
     centres = (rng.standard_normal((max(number // cluster, 1), dims)) * spread).astype(np.float32)
 
     def draw(count: int) -> np.ndarray:
         found = np.empty((count, dims), np.float32)
         for start in range(0, count, 10_000):
-            part = found[start:start + 10_000]
+            part = found[start : start + 10_000]
             part[:] = rng.standard_normal(part.shape, dtype=np.float32) * spread * 0.7
             part += centres[rng.integers(0, len(centres), len(part))]
             part /= np.linalg.norm(part, axis=1, keepdims=True)
@@ -80,6 +87,7 @@ def exact_neighbours(vectors: np.ndarray, queries: np.ndarray) -> np.ndarray:
 
 class Store:
     """What is measured: how to build it, open it, and ask it in each of its settings."""
+
     settings: List[dict] = [{}]
     queries = 1_000_000  # at most
 
@@ -101,16 +109,19 @@ class KdeovStore(Store):
     def build(self, vectors: np.ndarray) -> None:
         from kdeov_mm.search import ImageStore, Model
         from kdeov_mm.search.store import pa
+
         store = ImageStore.create(str(self.folder), Model('synthetic', '0' * 64, vectors.shape[1]))
         rng = np.random.default_rng(0)  # columns of one value would be stored, and read, in another way
         for start in range(0, len(vectors), 50_000):
-            part = vectors[start:start + 50_000]
+            part = vectors[start : start + 50_000]
             numbers = range(start, start + len(part))
             columns = dict(
                 {name: rng.integers(200, 2000, len(part)) for name in ('size', 'mtime_ns', 'width', 'height')},
-                sha256=[rng.bytes(32).hex() for _ in numbers], path=[str(i) for i in numbers],
+                sha256=[rng.bytes(32).hex() for _ in numbers],
+                path=[str(i) for i in numbers],
                 thumbnail=[rng.bytes(200) for _ in numbers],
-                embedding=pa.FixedSizeListArray.from_arrays(pa.array(part.ravel()), part.shape[1]))
+                embedding=pa.FixedSizeListArray.from_arrays(pa.array(part.ravel()), part.shape[1]),
+            )
             schema = store.images.schema
             store.images.add(pa.table({name: columns[name] for name in schema.names}, schema=schema))
         self.make_index(store)
@@ -120,6 +131,7 @@ class KdeovStore(Store):
 
     def open(self) -> Callable[..., List[int]]:
         from kdeov_mm.search import ImageStore
+
         store = ImageStore.open(str(self.folder))
         len(store)
         return lambda query, **setting: [int(row['path']) for row in store.search(query, NEIGHBOURS, **setting)]
@@ -127,6 +139,7 @@ class KdeovStore(Store):
 
 class LanceStore(KdeovStore):
     """LanceDB with one of its vector indices."""
+
     settings = [dict(nprobes=nprobes, refine=refine) for nprobes in (5, 10, 20, 40, 80) for refine in (4, 10)]
 
     def config(self, partitions: int):
@@ -138,6 +151,7 @@ class LanceStore(KdeovStore):
 
 class LanceScan(LanceStore):
     """LanceDB without one."""
+
     settings, queries = [{}], 20
 
     def make_index(self, store) -> None:
@@ -147,12 +161,14 @@ class LanceScan(LanceStore):
 class LanceRabitQ(LanceStore):
     def config(self, partitions: int):
         from lancedb.index import IvfRq
+
         return IvfRq(distance_type='cosine', num_partitions=partitions)
 
 
 class LanceSq(LanceStore):
     def config(self, partitions: int):
         from lancedb.index import IvfSq
+
         return IvfSq(distance_type='cosine', num_partitions=partitions)
 
 
@@ -161,6 +177,7 @@ class LancePq(LanceStore):
 
     def config(self, partitions: int):
         from lancedb.index import IvfPq
+
         return IvfPq(distance_type='cosine', num_partitions=partitions, num_sub_vectors=64)
 
 
@@ -169,11 +186,13 @@ class LanceHnsw(LanceStore):
 
     def config(self, partitions: int):
         from lancedb.index import HnswSq
+
         return HnswSq(distance_type='cosine', num_partitions=1, ef_construction=150)
 
 
 class FaissStore(Store):
     """FAISS; its index is one file, read into memory."""
+
     settings = [dict(nprobe=nprobe) for nprobe in (5, 10, 20, 40, 80)]
 
     def factory(self, partitions: int) -> str:
@@ -182,15 +201,17 @@ class FaissStore(Store):
 
     def build(self, vectors: np.ndarray) -> None:
         import faiss
+
         partitions = max(1, len(vectors) // 2048)
         index = faiss.index_factory(vectors.shape[1], self.factory(partitions), faiss.METRIC_INNER_PRODUCT)
-        index.train(vectors[:256 * partitions])
+        index.train(vectors[: 256 * partitions])
         index.add(vectors)
         self.folder.mkdir()
         faiss.write_index(index, str(self.folder / 'index'))
 
     def open(self) -> Callable[..., List[int]]:
         import faiss
+
         index = faiss.read_index(str(self.folder / 'index'))
 
         def search(query: np.ndarray, **setting) -> List[int]:
@@ -198,6 +219,7 @@ class FaissStore(Store):
             for name, value in setting.items():
                 space.set_index_parameter(index, name, value)
             return index.search(query[None], NEIGHBOURS)[1][0].tolist()
+
         return search
 
 
@@ -233,9 +255,17 @@ class FaissHnsw(FaissStore):
 
 
 STORES: Dict[str, type] = {
-    'kdeov': KdeovStore, 'lance-scan': LanceScan, 'lance-ivf-rabitq': LanceRabitQ, 'lance-ivf-sq': LanceSq,
-    'lance-ivf-pq': LancePq, 'lance-hnsw-sq': LanceHnsw, 'faiss-flat': FaissFlat, 'faiss-ivf-sq': FaissSq,
-    'faiss-ivf-pq': FaissPq, 'faiss-ivf-rabitq': FaissRabitQ, 'faiss-hnsw-sq': FaissHnsw
+    'kdeov': KdeovStore,
+    'lance-scan': LanceScan,
+    'lance-ivf-rabitq': LanceRabitQ,
+    'lance-ivf-sq': LanceSq,
+    'lance-ivf-pq': LancePq,
+    'lance-hnsw-sq': LanceHnsw,
+    'faiss-flat': FaissFlat,
+    'faiss-ivf-sq': FaissSq,
+    'faiss-ivf-pq': FaissPq,
+    'faiss-ivf-rabitq': FaissRabitQ,
+    'faiss-hnsw-sq': FaissHnsw,
 }
 
 
@@ -254,7 +284,7 @@ def measure(store: Store, vectors: np.ndarray, queries: np.ndarray, truth: np.nd
     opened = time.perf_counter()
     search(queries[0], **store.settings[0])
     first = time.perf_counter() - opened
-    results = [ask(search, setting, queries[:store.queries], truth) for setting in store.settings]
+    results = [ask(search, setting, queries[: store.queries], truth) for setting in store.settings]
     good = [result for result in results if result['recall'] >= RECALL]
     best = min(good, key=lambda result: result['p50']) if good else max(results, key=lambda result: result['recall'])
     return dict(best, build=built - start, open=opened - built, first=first, bytes=size_of(store.folder))
@@ -271,8 +301,11 @@ def ask(search: Callable[..., List[int]], setting: dict, queries: np.ndarray, tr
     p50, p95 = np.quantile(seconds, (0.5, 0.95)) * 1000
     cpu = 1000 * (time.process_time() - used) / len(queries)
     result = dict(setting=setting, recall=hits / NEIGHBOURS / len(queries), p50=p50, p95=p95, cpu=cpu)
-    print(f'    {setting or "default"}: recall {result["recall"]:.3f}, p50 {p50:.2f} ms, p95 {p95:.2f} ms, '
-          f'CPU {cpu:.2f} ms', flush=True)
+    print(
+        f'    {setting or "default"}: recall {result["recall"]:.3f}, p50 {p50:.2f} ms, p95 {p95:.2f} ms, '
+        f'CPU {cpu:.2f} ms',
+        flush=True,
+    )
     return result
 
 
@@ -285,8 +318,18 @@ def measure_vectors(args: argparse.Namespace) -> None:
     use_cores(args.threads)
     vectors, queries = clustered(args.number, args.queries, args.dims, args.cluster)
     truth = exact_neighbours(vectors, queries)
-    columns = ('store', 'build s', 'open s', 'first query s', 'size MB', 'fastest setting', 'p50 ms', 'p95 ms',
-               'CPU ms', 'recall@10')
+    columns = (
+        'store',
+        'build s',
+        'open s',
+        'first query s',
+        'size MB',
+        'fastest setting',
+        'p50 ms',
+        'p95 ms',
+        'CPU ms',
+        'recall@10',
+    )
     lines = ['| ' + ' | '.join(columns) + ' |', '| --- ' * len(columns) + '|']
     with tempfile.TemporaryDirectory(prefix='benchmark_index_', dir=args.folder) as folder:
         for name in args.stores:
@@ -295,9 +338,11 @@ def measure_vectors(args: argparse.Namespace) -> None:
             found = measure(store, vectors, queries, truth)
             shutil.rmtree(store.folder)
             setting = ', '.join(f'{key} {value}' for key, value in found['setting'].items())
-            lines.append(f'| {name} | {found["build"]:.0f} | {found["open"]:.3f} | {found["first"]:.3f} | '
-                         f'{found["bytes"] / 1e6:.0f} | {setting} | {found["p50"]:.2f} | {found["p95"]:.2f} | '
-                         f'{found["cpu"]:.2f} | {found["recall"]:.3f} |')
+            lines.append(
+                f'| {name} | {found["build"]:.0f} | {found["open"]:.3f} | {found["first"]:.3f} | '
+                f'{found["bytes"] / 1e6:.0f} | {setting} | {found["p50"]:.2f} | {found["p95"]:.2f} | '
+                f'{found["cpu"]:.2f} | {found["recall"]:.3f} |'
+            )
     print(f'\n{args.number} vectors, {args.dims} dimensions, {args.queries} queries, {args.threads} cores')
     print('\n'.join(lines))
 
@@ -307,9 +352,10 @@ def measure_images(args: argparse.Namespace) -> None:
     from kdeov_mm.apis import find_images
     from kdeov_mm.deploy import read_image
     from kdeov_mm.search import ImageEncoder, ImageStore, update_index
+
     paths, encoder = find_images(args.images), ImageEncoder(args.model, args.threads)
-    ready = [encoder.prepare(read_image(path, encoder.min_size)) for path in paths[:args.batch_size]]
-    ready = (ready * args.batch_size)[:args.batch_size]
+    ready = [encoder.prepare(read_image(path, encoder.min_size)) for path in paths[: args.batch_size]]
+    ready = (ready * args.batch_size)[: args.batch_size]
     rates: Dict[str, List[float]] = dict(bare=[], build=[])
     with tempfile.TemporaryDirectory(prefix='benchmark_index_', dir=args.folder) as folder:
         files = copies(paths, args.repeat, Path(folder))
@@ -322,13 +368,18 @@ def measure_images(args: argparse.Namespace) -> None:
             start = time.perf_counter()
             report = update_index(files, store, encoder, args.batch_size, workers=args.workers)
             rates['build'].append(len(files) / (time.perf_counter() - start))
-            print(f'round {round_ + 1}: bare {rates["bare"][-1]:.1f}, build {rates["build"][-1]:.1f} images/s; '
-                  f'{report.added} added', flush=True)
+            print(
+                f'round {round_ + 1}: bare {rates["bare"][-1]:.1f}, build {rates["build"][-1]:.1f} images/s; '
+                f'{report.added} added',
+                flush=True,
+            )
     bare, build = (float(np.median(values)) for values in rates.values())
     workers = args.workers or max(1, os.cpu_count() - 1)
-    print(f'{len(files)} files, {args.threads} threads for the model, {workers} for decoding: '
-          f'bare model {bare:.1f} images/s, build {build:.1f} images/s, ratio {build / bare:.2f} '
-          f'(medians of {args.rounds})')
+    print(
+        f'{len(files)} files, {args.threads} threads for the model, {workers} for decoding: '
+        f'bare model {bare:.1f} images/s, build {build:.1f} images/s, ratio {build / bare:.2f} '
+        f'(medians of {args.rounds})'
+    )
 
 
 def copies(paths: List[str], number: int, folder: Path) -> List[str]:

@@ -5,6 +5,7 @@
 Training then needs no teacher for regions: docs/design.md, "Regions from a store". Interrupted, it goes on where it
 was. Several processes share the work: torchrun --nproc_per_node=2 tools/cache_regions.py ... --launcher pytorch
 """
+
 import argparse
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
@@ -15,8 +16,15 @@ from kdeov_mm.datasets import TeacherStoreWriter
 from kdeov_mm.models.boxes import to_input, to_original
 from kdeov_mm.models.clip import RegionTeacher, TextBank, identify_teacher
 from kdeov_mm.models.clip.region_teacher import BACKGROUND_PROMPTS
-from kdeov_mm.utils import (check_at_least, load_config, parse_launched, prepare_data, resolve_checkpoint, set_launcher,
-                            user_errors)
+from kdeov_mm.utils import (
+    check_at_least,
+    load_config,
+    parse_launched,
+    prepare_data,
+    resolve_checkpoint,
+    set_launcher,
+    user_errors,
+)
 from kdeov_mm.utils.config import find_hook, first_test_dataloader
 from kdeov_mm.utils.files import sha256
 from mmengine.config import DictAction
@@ -37,8 +45,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--shard-size', type=int, default=1024, help='images a shard, after which it can go on')
     parser.add_argument('--proposals', type=int, help="most proposals an image; default: the head's in the config")
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE',
-                        help='replace fields of the config')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE', help='replace fields of the config'
+    )
     args = parse_launched(parser)
     check_at_least(parser, args, batch_size=1, shard_size=1, proposals=0)
     return args
@@ -60,9 +69,9 @@ def embed_batch(model, region_teacher: RegionTeacher, data: dict, device: str) -
         image = torch.from_numpy(mmcv.imread(sample.img_path)[..., ::-1].copy()).permute(2, 0, 1).to(device)
         regions = torch.cat([known, to_original(found, sample.metainfo)])
         embeddings, objects = region_teacher(image[None].float() / 255, [regions])
-        keep = torch.cat([objects.new_ones(len(known), dtype=torch.bool), objects[len(known):] > head.proposal_object])
-        labels = torch.cat([given.labels, given.labels.new_full((len(found), ), -1)])
-        rows['image'].append(torch.full((int(keep.sum()), ), sample.img_id))
+        keep = torch.cat([objects.new_ones(len(known), dtype=torch.bool), objects[len(known) :] > head.proposal_object])
+        labels = torch.cat([given.labels, given.labels.new_full((len(found),), -1)])
+        rows['image'].append(torch.full((int(keep.sum()),), sample.img_id))
         rows['box'].append(regions[keep].float())
         rows['label'].append(labels[keep])
         rows['embedding'].append(embeddings[keep].half())
@@ -88,10 +97,16 @@ def main() -> None:
         background = TextBank.build(prompts, distillation['text_encoder'], 'none')
         source = distillation['teacher']
         identity = dict(
-            content='regions', teacher=identify_teacher(source),
-            student=sha256(checkpoint), annotations=sha256(dataset.ann_file), classes=list(names),
-            proposals=model.bbox_head.proposals, proposal_score=model.bbox_head.proposal_score,
-            proposal_object=model.bbox_head.proposal_object, shard_size=args.shard_size)
+            content='regions',
+            teacher=identify_teacher(source),
+            student=sha256(checkpoint),
+            annotations=sha256(dataset.ann_file),
+            classes=list(names),
+            proposals=model.bbox_head.proposals,
+            proposal_score=model.bbox_head.proposal_score,
+            proposal_object=model.bbox_head.proposal_object,
+            shard_size=args.shard_size,
+        )
         writer = TeacherStoreWriter(args.store, identity, -(-len(dataset) // args.shard_size))
         rank, world_size = get_dist_info()
         missing = writer.missing(rank, world_size)
@@ -101,7 +116,7 @@ def main() -> None:
             indices = range(number * args.shard_size, min((number + 1) * args.shard_size, len(dataset)))
             parts = []
             for start in range(0, len(indices), args.batch_size):
-                data = pseudo_collate([dataset[i] for i in indices[start:start + args.batch_size]])
+                data = pseudo_collate([dataset[i] for i in indices[start : start + args.batch_size]])
                 parts.append(embed_batch(model, region_teacher, data, args.device))
                 progress.update(len(data['inputs']))
             writer.write(number, {name: torch.cat([part[name] for part in parts]) for name in parts[0]})

@@ -6,6 +6,7 @@ With --views V each image is embedded in V augmented views, which training repla
 of the test pipeline. Interrupted, it goes on with the shard where it was. Several processes share the work:
 torchrun --nproc_per_node=2 tools/cache_teacher.py ... --launcher pytorch. See docs/teacher_cache.md.
 """
+
 import argparse
 from itertools import accumulate
 from pathlib import Path
@@ -18,8 +19,15 @@ import torch
 from kdeov_mm.datasets import TeacherStoreWriter
 from kdeov_mm.datasets.cached_teacher import CAPTIONS, IMAGES, data_identity, describe_pipeline, view_seed
 from kdeov_mm.models.clip import describe_teacher, identify_teacher, teacher_view
-from kdeov_mm.utils import (InputError, check_at_least, load_config, parse_launched, prepare_data, set_launcher,
-                            user_errors)
+from kdeov_mm.utils import (
+    InputError,
+    check_at_least,
+    load_config,
+    parse_launched,
+    prepare_data,
+    set_launcher,
+    user_errors,
+)
 from kdeov_mm.utils.config import find_hook, first_test_dataloader
 from kdeov_mm.utils.seeds import seeded_sample
 from mmengine.config import Config, DictAction
@@ -42,8 +50,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--shard-size', type=int, default=1024, help='images a shard, after which it can go on')
     parser.add_argument('--workers', type=int, default=0, help='processes that load images')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE',
-                        help='replace fields of the config')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE', help='replace fields of the config'
+    )
     args = parse_launched(parser)
     check_at_least(parser, args, views=0, seed=0, batch_size=1, shard_size=1, workers=0)
     return args
@@ -74,23 +83,36 @@ def training_data(cfg: Config, views: int) -> dict:
     dataset = cfg.train_dataloader.dataset
     dataset = dict(dataset.dataset if dataset.type == 'CachedTeacherDataset' else dataset)
     if 'pipeline' not in dataset:
-        raise InputError(f'train_dataloader.dataset: {dataset["type"]} has no pipeline of its own; write one store for '
-                         'each data set in it, with --cfg-options or a config that has it alone')
+        raise InputError(
+            f'train_dataloader.dataset: {dataset["type"]} has no pipeline of its own; write one store for '
+            'each data set in it, with --cfg-options or a config that has it alone'
+        )
     if not views:
         dataset['pipeline'] = first_test_dataloader(cfg).dataset.pipeline
     return dataset
 
 
-def cache_images(writer: TeacherStoreWriter, missing: List[int], dataset: Dataset, teacher, first_captions: List[int],
-                 args: argparse.Namespace, progress: tqdm) -> None:
+def cache_images(
+    writer: TeacherStoreWriter,
+    missing: List[int],
+    dataset: Dataset,
+    teacher,
+    first_captions: List[int],
+    args: argparse.Namespace,
+    progress: tqdm,
+) -> None:
     """Write shards of image embeddings: ``embedding`` float16 ``[n, V, D]``, zeros for images that cannot be read,
     ``first_caption`` int64 ``[n]``, and for augmented views ``seed`` int64 ``[n, V]``."""
     views = max(args.views, 1)
     shards = [shard_of(number, len(dataset), args.shard_size) for number in missing]
-    batches = [part for shard in shards
-               for part in chunks(range(shard.start * views, shard.stop * views), args.batch_size)]
-    loader = iter(DataLoader(Views(dataset, args.views, args.seed), batch_sampler=batches, num_workers=args.workers,
-                             collate_fn=list))
+    batches = [
+        part for shard in shards for part in chunks(range(shard.start * views, shard.stop * views), args.batch_size)
+    ]
+    loader = iter(
+        DataLoader(
+            Views(dataset, args.views, args.seed), batch_sampler=batches, num_workers=args.workers, collate_fn=list
+        )
+    )
     for number, shard in zip(missing, shards):
         embeddings = torch.zeros(len(shard) * views, teacher.embed_dims, dtype=torch.float16)
         for start in range(0, len(embeddings), args.batch_size):
@@ -100,15 +122,18 @@ def cache_images(writer: TeacherStoreWriter, missing: List[int], dataset: Datase
                 images = teacher_view(data['inputs'], data['data_samples'], teacher.device)
                 embeddings[[row for row, _ in found]] = teacher.encode_image(images).half().cpu()
             progress.update(min(args.batch_size, len(embeddings) - start) / views)
-        tensors = dict(embedding=embeddings.view(len(shard), views, -1),
-                       first_caption=torch.tensor(first_captions[shard.start:shard.stop]))
+        tensors = dict(
+            embedding=embeddings.view(len(shard), views, -1),
+            first_caption=torch.tensor(first_captions[shard.start : shard.stop]),
+        )
         if args.views:
             tensors['seed'] = torch.tensor([[view_seed(args.seed, i, view) for view in range(views)] for i in shard])
         writer.write(number, tensors)
 
 
-def cache_captions(writer: TeacherStoreWriter, missing: List[int], dataset: Dataset, text_encoder,
-                   shard_size: int) -> None:
+def cache_captions(
+    writer: TeacherStoreWriter, missing: List[int], dataset: Dataset, text_encoder, shard_size: int
+) -> None:
     """Write shards of caption embeddings: ``embedding`` float16 ``[m, D]``, image by image."""
     for number in tqdm(missing, unit=' shards of captions'):
         shard = shard_of(number, len(dataset), shard_size)
@@ -128,7 +153,7 @@ def shard_of(number: int, total: int, size: int) -> range:
 
 def chunks(numbers: range, size: int) -> Iterable[range]:
     """Parts of a range, in order."""
-    return (numbers[start:start + size] for start in range(0, len(numbers), size))
+    return (numbers[start : start + size] for start in range(0, len(numbers), size))
 
 
 def main() -> None:
@@ -146,28 +171,45 @@ def main() -> None:
         identity = dict(data_identity(dataset), shard_size=args.shard_size)
         num_shards = -(-len(dataset) // args.shard_size)
         rank, world_size = get_dist_info()
-        images = TeacherStoreWriter(Path(args.store, IMAGES), dict(
-            identity, content='teacher embeddings of images', teacher=identify_teacher(hook['teacher']),
-            views=args.views, seed=args.seed, pipeline=describe_pipeline(dataset_cfg['pipeline']),
-            versions=dict(numpy=np.__version__, opencv=cv2.__version__, torch=torch.__version__)), num_shards)
+        images = TeacherStoreWriter(
+            Path(args.store, IMAGES),
+            dict(
+                identity,
+                content='teacher embeddings of images',
+                teacher=identify_teacher(hook['teacher']),
+                views=args.views,
+                seed=args.seed,
+                pipeline=describe_pipeline(dataset_cfg['pipeline']),
+                versions=dict(numpy=np.__version__, opencv=cv2.__version__, torch=torch.__version__),
+            ),
+            num_shards,
+        )
         missing = images.missing(rank, world_size)
         captions = None
         if sum(counts) and hook.get('text_encoder'):
             text_encoder = MODELS.build(hook['text_encoder'])
-            captions = TeacherStoreWriter(Path(args.store, CAPTIONS), dict(
-                identity, content='embeddings of captions', text_encoder=text_encoder.id), num_shards)
+            captions = TeacherStoreWriter(
+                Path(args.store, CAPTIONS),
+                dict(identity, content='embeddings of captions', text_encoder=text_encoder.id),
+                num_shards,
+            )
         teacher = MODELS.build(hook['teacher']).to(args.device) if missing else None
     if missing:
         print(describe_teacher(teacher, args.batch_size))
-        with tqdm(total=sum(len(shard_of(number, len(dataset), args.shard_size)) for number in missing), unit=' images',
-                  disable=rank > 0) as progress:
+        with tqdm(
+            total=sum(len(shard_of(number, len(dataset), args.shard_size)) for number in missing),
+            unit=' images',
+            disable=rank > 0,
+        ) as progress:
             cache_images(images, missing, dataset, teacher, [0, *accumulate(counts)][:-1], args, progress)
     if captions is not None:
         cache_captions(captions, captions.missing(rank, world_size), dataset, text_encoder, args.shard_size)
         captions.finish()  # whoever comes last writes the index
     if images.finish():
-        print(f'{args.store}: {len(dataset)} images, {args.views or "no augmented"} views, '
-              f'{sum(counts) if captions else 0} captions')
+        print(
+            f'{args.store}: {len(dataset)} images, {args.views or "no augmented"} views, '
+            f'{sum(counts) if captions else 0} captions'
+        )
 
 
 if __name__ == '__main__':

@@ -6,6 +6,7 @@ The config lists models (name, checkpoint, and for each benchmark a config) and 
 Each pair is tested by tools/test.py, in a folder of its own; what was tested with the same config and checkpoint is not
 tested again. Written are compare.md, compare.json and compare.png.
 """
+
 import argparse
 import hashlib
 import json
@@ -67,8 +68,10 @@ class Pair:
         self.work_dir = out_dir / '_'.join(model['name'].split()) / benchmark
         self.report = (model.get('reports') or {}).get(benchmark)
         if self.report and not Path(self.report).is_file():
-            raise InputError(f'models: {self.name}: reports.{benchmark}: no file {self.report}; '
-                             'give the metrics.json of a report of tools/test.py')
+            raise InputError(
+                f'models: {self.name}: reports.{benchmark}: no file {self.report}; '
+                'give the metrics.json of a report of tools/test.py'
+            )
         self.cfg = load_config(self.config, self.options, self.data_root, str(self.work_dir))
         prepare_data(self.cfg, 'test')
         self.checkpoint = resolve_checkpoint(model['checkpoint']) if model.get('checkpoint') else None
@@ -98,8 +101,14 @@ class Pair:
     def test(self) -> bool:
         """Run tools/test.py; whether it succeeded."""
         (self.work_dir / 'source.json').unlink(missing_ok=True)  # until the new metrics are there
-        command = [sys.executable, str(TEST), self.config, *([self.checkpoint] if self.checkpoint else []),
-                   '--work-dir', str(self.work_dir)]
+        command = [
+            sys.executable,
+            str(TEST),
+            self.config,
+            *([self.checkpoint] if self.checkpoint else []),
+            '--work-dir',
+            str(self.work_dir),
+        ]
         command += ['--data-root', self.data_root] if self.data_root else []
         command += ['--cfg-options', *(f'{key}={value}' for key, value in self.options.items())] if self.options else []
         if subprocess.run(command).returncode:
@@ -122,12 +131,15 @@ def read_pairs(cfg: Config, out_dir: Path) -> List[Pair]:
     pairs = []
     for model in cfg.models:
         if not model.get('configs') or set(model) - FIELDS:
-            raise InputError(f'models: {model.name} must have configs, and may have {", ".join(sorted(FIELDS))}; '
-                             f'it has {", ".join(model)}')
+            raise InputError(
+                f'models: {model.name} must have configs, and may have {", ".join(sorted(FIELDS))}; '
+                f'it has {", ".join(model)}'
+            )
         for benchmark in model.configs:
             if benchmark not in cfg.benchmarks:
-                raise InputError(f'models: {model.name}: no benchmark {benchmark!r}; there are '
-                                 f'{", ".join(cfg.benchmarks)}')
+                raise InputError(
+                    f'models: {model.name}: no benchmark {benchmark!r}; there are {", ".join(cfg.benchmarks)}'
+                )
             pairs.append(Pair(model, benchmark, cfg.benchmarks[benchmark], out_dir))
     return pairs
 
@@ -158,7 +170,9 @@ def measure_costs(pairs: List[Pair], models: Dict[str, torch.nn.Module], device:
         inputs = batch['inputs']
         costs[pair.name] = dict(
             parameters=count_parameters(model, lambda: model(inputs, batch['data_samples'], mode='predict')),
-            gflops=count_flops(model, inputs) / 1e9, image_size=list(inputs.shape[-2:]))
+            gflops=count_flops(model, inputs) / 1e9,
+            image_size=list(inputs.shape[-2:]),
+        )
         stages[pair.name] = make_stages(model.to(device), inputs.to(device), batch['data_samples'])
     for name, rounds in time_in_turns(stages, repeats, device).items():
         for stage in ('embed', 'predict'):
@@ -170,19 +184,34 @@ def measure_costs(pairs: List[Pair], models: Dict[str, torch.nn.Module], device:
 def markdown(cfg: Config, results: dict) -> str:
     """The report."""
     rows = results['models']
-    lines = ['# Comparison', '', f'Timed on {results["device"]}, batch 1, medians of rounds in which the models take '
-             'turns. Parameters are those that a prediction meets; GFLOPs those of the network alone, a multiplication '
-             'with its addition as one.', '', f'| model | input | {" | ".join(COLUMNS.values())} |',
-             '| --- | --- |' + ' ---: |' * len(COLUMNS)]
+    lines = [
+        '# Comparison',
+        '',
+        f'Timed on {results["device"]}, batch 1, medians of rounds in which the models take '
+        'turns. Parameters are those that a prediction meets; GFLOPs those of the network alone, a multiplication '
+        'with its addition as one.',
+        '',
+        f'| model | input | {" | ".join(COLUMNS.values())} |',
+        '| --- | --- |' + ' ---: |' * len(COLUMNS),
+    ]
     for name, row in rows.items():
         cost = row['cost']
-        cells = [f'{cost["parameters"] / 1e6:.2f} M', f'{cost["gflops"]:.3f}', f'{cost["embed_ms"]:.2f}',
-                 f'{cost["predict_ms"]:.2f}']
+        cells = [
+            f'{cost["parameters"] / 1e6:.2f} M',
+            f'{cost["gflops"]:.3f}',
+            f'{cost["embed_ms"]:.2f}',
+            f'{cost["predict_ms"]:.2f}',
+        ]
         lines.append(f'| {name} | {" x ".join(map(str, cost["image_size"]))} | {" | ".join(cells)} |')
     for benchmark, spec in cfg.benchmarks.items():
         keys = shown_metrics(spec, benchmark, rows)
-        lines += ['', f'## {spec.get("title", benchmark)}', '', f'| model | {" | ".join(keys)} |',
-                  '| --- |' + ' ---: |' * len(keys)]
+        lines += [
+            '',
+            f'## {spec.get("title", benchmark)}',
+            '',
+            f'| model | {" | ".join(keys)} |',
+            '| --- |' + ' ---: |' * len(keys),
+        ]
         for name, row in rows.items():
             metrics = row['metrics'].get(benchmark)
             if metrics is not None:
@@ -201,8 +230,9 @@ def shown_metrics(spec: dict, benchmark: str, rows: dict) -> List[str]:
 def plot(cfg: Config, results: dict, path: Path) -> Path:
     """A panel for each metric: its value against the latency of what gives it, the network or the whole prediction."""
     rows = results['models']
-    panels = [(benchmark, key) for benchmark, spec in cfg.benchmarks.items()
-              for key in shown_metrics(spec, benchmark, rows)]
+    panels = [
+        (benchmark, key) for benchmark, spec in cfg.benchmarks.items() for key in shown_metrics(spec, benchmark, rows)
+    ]
     columns = min(3, len(panels))
     fig = Figure(figsize=(4.3 * columns, 3.2 * -(-len(panels) // columns) + 0.5), layout='constrained')
     colours = {name: GROUP_COLOURS[i % len(GROUP_COLOURS)] for i, name in enumerate(rows)}
@@ -213,14 +243,24 @@ def plot(cfg: Config, results: dict, path: Path) -> Path:
         points = {name: (rows[name]['cost'][stage], value) for name, value in values.items() if value is not None}
         for place, (name, point) in enumerate(sorted(points.items(), key=lambda item: -item[1][1])):
             axes.scatter(*point, s=45, color=colours[name], zorder=3)
-            axes.annotate(f'{point[1]:.2f}', point, xytext=(0, -15 if place % 2 else 7), textcoords='offset points',
-                          ha='center', fontsize=8, color=colours[name])
+            axes.annotate(
+                f'{point[1]:.2f}',
+                point,
+                xytext=(0, -15 if place % 2 else 7),
+                textcoords='offset points',
+                ha='center',
+                fontsize=8,
+                color=colours[name],
+            )
         task, _, rest = key.partition('/')
-        axes.set_title(f'{cfg.benchmarks[benchmark].get("title", benchmark)}\n{TASKS.get(task, task)}, {rest}',
-                       fontsize=8.5, loc='left')
+        axes.set_title(
+            f'{cfg.benchmarks[benchmark].get("title", benchmark)}\n{TASKS.get(task, task)}, {rest}',
+            fontsize=8.5,
+            loc='left',
+        )
         axes.set_xlabel(f'{COLUMNS[stage]} an image', fontsize=8)
-        axes.set_xlim(0, 1.2 * max([x for x, _ in points.values()], default=1.))
-        axes.set_ylim(0, 1.15 * max([y for _, y in points.values() if y], default=1.))
+        axes.set_xlim(0, 1.2 * max([x for x, _ in points.values()], default=1.0))
+        axes.set_ylim(0, 1.15 * max([y for _, y in points.values() if y], default=1.0))
         axes.tick_params(labelsize=8)
         axes.grid(color='#E5E5E5', linewidth=0.8)
         clean(axes)
@@ -262,8 +302,10 @@ def main() -> None:
     text = markdown(cfg, results)
     print(text + f'\nwritten: {write_atomically(out_dir / "compare.md", text)}')
     if failed:
-        sys.exit(f'error: these tests failed, see above, and are missing: {", ".join(failed)}; '
-                 'run the same command again to repeat them')
+        sys.exit(
+            f'error: these tests failed, see above, and are missing: {", ".join(failed)}; '
+            'run the same command again to repeat them'
+        )
 
 
 if __name__ == '__main__':

@@ -1,8 +1,9 @@
 """A web page to try a model on: detect, search a folder, classify, all in one's own words (docs/demo.md).
 
-    python tools/export.py configs/kdeov_yolov8n.py work_dirs/kdeov_yolov8n --out-dir work_dirs/export
-    python tools/demo.py work_dirs/export --images data/shapes/test --teacher configs/kdeov_yolov8n.py
+python tools/export.py configs/kdeov_yolov8n.py work_dirs/kdeov_yolov8n --out-dir work_dirs/export
+python tools/demo.py work_dirs/export --images data/shapes/test --teacher configs/kdeov_yolov8n.py
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -22,11 +23,19 @@ def parse_args(args: List[str] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('export', type=Path, help=f'folder of tools/export.py, with {", ".join(KINDS)}')
     parser.add_argument('--images', nargs='+', metavar='PATH', help='images, or folders of them, that can be searched')
-    parser.add_argument('--index', metavar='DIR', help='where their embeddings are kept, or an index of '
-                        'tools/index.py; default with --images: index in the folder of the export')
+    parser.add_argument(
+        '--index',
+        metavar='DIR',
+        help='where their embeddings are kept, or an index of '
+        'tools/index.py; default with --images: index in the folder of the export',
+    )
     parser.add_argument('--teacher', metavar='CONFIG', help='also show the teacher of a training')
-    parser.add_argument('--examples', metavar='NAMES', default='red circle, blue star, green square',
-                        help='names that stand there when the page opens, separated by commas')
+    parser.add_argument(
+        '--examples',
+        metavar='NAMES',
+        default='red circle, blue star, green square',
+        help='names that stand there when the page opens, separated by commas',
+    )
     parser.add_argument('--host', default='127.0.0.1', help='address to listen at; 0.0.0.0: all; default: this machine')
     parser.add_argument('--port', type=int, help='default: the first free one from 7860 on')
     parser.add_argument('--threads', type=int, help="threads of the network; default: ONNX Runtime's choice")
@@ -42,14 +51,17 @@ def open_index(args: argparse.Namespace) -> Optional[object]:
     if not args.images and not args.index:
         return None
     from kdeov_mm.search import ImageEncoder, ImageStore, update_index
+
     encoder, folder = ImageEncoder(str(args.export / 'image_encoder.onnx')), args.index or str(args.export / 'index')
     if not args.images:
         ImageStore.open(folder)  # which does not make one
     store = ImageStore.create(folder, encoder.describe())
     if args.images:
         report = update_index(find_images(args.images), store, encoder)
-        print(f'{folder}: {len(store)} images, {report.added} new, {len(report.broken)} that cannot be read',
-              file=sys.stderr)
+        print(
+            f'{folder}: {len(store)} images, {report.added} new, {len(report.broken)} that cannot be read',
+            file=sys.stderr,
+        )
     return store
 
 
@@ -60,6 +72,7 @@ def main(args: List[str] = None) -> None:
         teacher = None
         if args.teacher:
             from kdeov_mm.demo.teacher import Teacher
+
             teacher = Teacher(args.teacher, runtime.metadata['text_encoder'].get('text_space'))
         limits = Limits(bytes=args.max_megabytes * 2**20, pixels=args.max_megapixels * 10**6)
         demo = Demo(runtime, open_index(args), teacher, limits)

@@ -1,9 +1,10 @@
 """Detect your own words in your own images.
 
-    python tools/detect.py configs/kdeov_yolov8n.py work_dirs/kdeov_yolov8n scene.jpg photos/ --names "red circle" dog
-    python tools/detect.py CONFIG CHECKPOINT photos/ --names-file names.txt --templates openai_imagenet_80
-    python tools/detect.py CONFIG CHECKPOINT photos/ --names-file names.txt --embeddings embeddings.npy
+python tools/detect.py configs/kdeov_yolov8n.py work_dirs/kdeov_yolov8n scene.jpg photos/ --names "red circle" dog
+python tools/detect.py CONFIG CHECKPOINT photos/ --names-file names.txt --templates openai_imagenet_80
+python tools/detect.py CONFIG CHECKPOINT photos/ --names-file names.txt --embeddings embeddings.npy
 """
+
 import argparse
 import json
 import sys
@@ -12,8 +13,16 @@ from typing import List
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import torch
-from kdeov_mm.apis import (DetectionResult, InputImage, Results, build_vocabulary, detect, find_images,
-                           inference_pipeline, load_model)
+from kdeov_mm.apis import (
+    DetectionResult,
+    InputImage,
+    Results,
+    build_vocabulary,
+    detect,
+    find_images,
+    inference_pipeline,
+    load_model,
+)
 from kdeov_mm.apis.results import picture_path
 from kdeov_mm.datasets.coco_file import image_defect
 from kdeov_mm.models.clip import read_names
@@ -31,13 +40,15 @@ def parse_args() -> argparse.Namespace:
     names.add_argument('--names', nargs='+', metavar='NAME', help='what to detect')
     names.add_argument('--names-file', metavar='FILE', help='a text file with one name a line, or a .json file')
     parser.add_argument(
-        '--embeddings', metavar='FILE', help='.npy or .safetensors with one row for each name: needs no text encoder')
+        '--embeddings', metavar='FILE', help='.npy or .safetensors with one row for each name: needs no text encoder'
+    )
     parser.add_argument('--templates', help="none, single, openai_imagenet_80, vild or a file; default: the config's")
     parser.add_argument('--score-thr', type=float, default=0.3, metavar='S', help='least score, 0 to 1; default: 0.3')
     parser.add_argument('--out-dir', default='work_dirs/detect', help='for pictures and detections.json')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE', help='replace fields of the config')
+        '--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE', help='replace fields of the config'
+    )
     return parser.parse_args()
 
 
@@ -82,8 +93,12 @@ def main() -> None:
             report(path, error)
             continue
         found = sample.pred_instances[sample.pred_instances.scores >= args.score_thr]
-        result = DetectionResult(InputImage(path, path), *sample.ori_shape[:2],
-                                 *(found[key].numpy() for key in ('bboxes', 'scores', 'labels')), names)
+        result = DetectionResult(
+            InputImage(path, path),
+            *sample.ori_shape[:2],
+            *(found[key].numpy() for key in ('bboxes', 'scores', 'labels')),
+            names,
+        )
         picture = result.save(picture_path(args.out_dir, len(results), digits, path))
         results.append(result)
         told = ', '.join(f'{name} {score:.2f}' for name, score in zip(result.names, result.scores)) or 'nothing found'

@@ -1,9 +1,10 @@
 """Write a trained model as ONNX files for kdeov_mm.deploy.Runtime (docs/deploy.md).
 
-    python tools/export.py configs/kdeov_yolov8n.py work_dirs/kdeov_yolov8n --vocabulary names.txt
-    python tools/export.py CONFIG CHECKPOINT --vocabulary names.txt --check photos/ --int8 calibration_photos/
-    python tools/export.py CONFIG CHECKPOINT --kinds image_encoder text_encoder
+python tools/export.py configs/kdeov_yolov8n.py work_dirs/kdeov_yolov8n --vocabulary names.txt
+python tools/export.py CONFIG CHECKPOINT --vocabulary names.txt --check photos/ --int8 calibration_photos/
+python tools/export.py CONFIG CHECKPOINT --kinds image_encoder text_encoder
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -16,8 +17,15 @@ import torch.nn.functional as F
 from kdeov_mm.apis import build_vocabulary, find_images, load_model
 from kdeov_mm.deploy import ImageError, Runtime, read_image
 from kdeov_mm.deploy.agreement import cosines, unexplained, unmatched
-from kdeov_mm.deploy.export import (describe, export_detector, export_image_encoder, export_open_detector,
-                                    export_text_encoder, templates_of, text_encoder_of)
+from kdeov_mm.deploy.export import (
+    describe,
+    export_detector,
+    export_image_encoder,
+    export_open_detector,
+    export_text_encoder,
+    templates_of,
+    text_encoder_of,
+)
 from kdeov_mm.deploy.quantize import RUNTIMES, quantize
 from kdeov_mm.deploy.runtime import KINDS
 from kdeov_mm.models.clip import read_names
@@ -27,8 +35,7 @@ from mmdet.structures import DetDataSample
 from mmengine.config import DictAction
 
 MOST_CHECKED, MOST_CALIBRATION = 100, 512  # images; rare high activations show in hundreds only
-WRITERS = dict(
-    image_encoder=export_image_encoder, detector=export_detector, open_detector=export_open_detector)
+WRITERS = dict(image_encoder=export_image_encoder, detector=export_detector, open_detector=export_open_detector)
 
 
 def parse_args(args: List[str] = None) -> argparse.Namespace:
@@ -38,18 +45,30 @@ def parse_args(args: List[str] = None) -> argparse.Namespace:
     parser.add_argument('--vocabulary', metavar='FILE', help='names to fold into the detector: one a line, or .json')
     parser.add_argument('--templates', help="none, single, openai_imagenet_80, vild or a file; default: the config's")
     parser.add_argument('--embeddings', metavar='FILE', help='.npy or .safetensors with one row for each name')
-    parser.add_argument('--kinds', nargs='+', choices=KINDS, metavar='KIND',
-                        help=f'what to write, of {", ".join(KINDS)}; default: all that the model and options allow')
+    parser.add_argument(
+        '--kinds',
+        nargs='+',
+        choices=KINDS,
+        metavar='KIND',
+        help=f'what to write, of {", ".join(KINDS)}; default: all that the model and options allow',
+    )
     parser.add_argument('--image-size', type=int, metavar='PIXELS', help="side of the input; default: the config's")
     parser.add_argument('--out-dir', default='work_dirs/export', help='folder of the files')
     parser.add_argument(
-        '--int8', nargs='+', metavar='IMAGES', help='write {kind}_int8.onnx, too; hundreds of images to calibrate with')
-    parser.add_argument('--int8-for', nargs='+', choices=RUNTIMES, default=RUNTIMES[:1], metavar='RUNTIME',
-                        help=f'of {", ".join(RUNTIMES)}, which compute other parts in eight bits; default: '
-                        f'{RUNTIMES[0]}')
+        '--int8', nargs='+', metavar='IMAGES', help='write {kind}_int8.onnx, too; hundreds of images to calibrate with'
+    )
+    parser.add_argument(
+        '--int8-for',
+        nargs='+',
+        choices=RUNTIMES,
+        default=RUNTIMES[:1],
+        metavar='RUNTIME',
+        help=f'of {", ".join(RUNTIMES)}, which compute other parts in eight bits; default: {RUNTIMES[0]}',
+    )
     parser.add_argument('--check', nargs='+', metavar='IMAGES', help='images to compare ONNX Runtime with PyTorch on')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE', help='replace fields of the config')
+        '--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE', help='replace fields of the config'
+    )
     return parser.parse_args(args)
 
 
@@ -60,8 +79,11 @@ def choose_kinds(args: argparse.Namespace, cfg) -> List[str]:
         InputError: What is asked for needs something that is missing.
     """
     possible = dict(
-        image_encoder=None, detector=None if args.vocabulary else 'give --vocabulary',
-        open_detector=None, text_encoder=None if text_encoder_of(cfg) else 'the config has no VocabularyHook')
+        image_encoder=None,
+        detector=None if args.vocabulary else 'give --vocabulary',
+        open_detector=None,
+        text_encoder=None if text_encoder_of(cfg) else 'the config has no VocabularyHook',
+    )
     if not cfg.model.get('bbox_head'):
         possible.update(dict.fromkeys(('detector', 'open_detector'), 'the model has no bbox_head'))
     if args.vocabulary and possible['detector']:
@@ -86,28 +108,32 @@ def check(runtime: Runtime, model: torch.nn.Module, inputs: List[np.ndarray]) ->
     """Compare a file in ONNX Runtime with the model in PyTorch."""
     if not inputs:
         raise InputError('--check: no image can be read')
-    kind, = runtime.sessions
+    (kind,) = runtime.sessions
     feeds = {'texts': model.texts.numpy()} if kind == 'open_detector' else {}
     found = [runtime.session.run(None, {'images': image[None], **feeds}) for image in inputs]
     if kind == 'image_encoder':
         expected = [model.encode_image(torch.from_numpy(image[None])) for image in inputs]
-        agreement = cosines(np.concatenate([result for result, in found]), torch.cat(expected).numpy())
+        agreement = cosines(np.concatenate([result for (result,) in found]), torch.cat(expected).numpy())
         return f'{len(inputs)} images, least cosine to PyTorch {agreement.min():.6f}, mean {agreement.mean():.6f}'
     shape = inputs[0].shape[1:]
-    meta = dict(ori_shape=shape, img_shape=shape, scale_factor=(1., 1.))
+    meta = dict(ori_shape=shape, img_shape=shape, scale_factor=(1.0, 1.0))
     missing = wrong = number = 0
     limits = model.bbox_head.test_cfg
     for image, (boxes, scores, labels) in zip(inputs, found):
-        sample, = model.predict(torch.from_numpy(image[None]), [DetDataSample(metainfo=meta)], rescale=False)
+        (sample,) = model.predict(torch.from_numpy(image[None]), [DetDataSample(metainfo=meta)], rescale=False)
         expected = sample.pred_instances
         keep = labels[0] >= 0
-        both = (dict(boxes=boxes[0][keep], scores=scores[0][keep], labels=labels[0][keep]),
-                dict(boxes=expected.bboxes.numpy(), scores=expected.scores.numpy(), labels=expected.labels.numpy()))
+        both = (
+            dict(boxes=boxes[0][keep], scores=scores[0][keep], labels=labels[0][keep]),
+            dict(boxes=expected.bboxes.numpy(), scores=expected.scores.numpy(), labels=expected.labels.numpy()),
+        )
         missing += unmatched(*both)
         wrong += unexplained(*both, limits.nms.iou_threshold, limits.max_per_img, limits.score_thr)
         number += len(expected)
-    return (f'{len(inputs)} images, {number} detections in PyTorch; {missing} of either side without a partner at '
-            f'IoU 0.99 and score difference 0.001, of which {missing - wrong} by ties of scores')
+    return (
+        f'{len(inputs)} images, {number} detections in PyTorch; {missing} of either side without a partner at '
+        f'IoU 0.99 and score difference 0.001, of which {missing - wrong} by ties of scores'
+    )
 
 
 def main(args: List[str] = None) -> None:
@@ -139,11 +165,17 @@ def main(args: List[str] = None) -> None:
             kept = {}
             for target in args.int8_for if calibration else ():
                 files.append(path.with_stem(f'{kind}_int8' + ('' if target == RUNTIMES[0] else f'_{target}')))
-                kept[files[-1]] = quantize(path, load_inputs(calibration[:MOST_CALIBRATION], runtime), files[-1],
-                                           model.texts.numpy() if kind == 'open_detector' else None, runtime=target)
+                kept[files[-1]] = quantize(
+                    path,
+                    load_inputs(calibration[:MOST_CALIBRATION], runtime),
+                    files[-1],
+                    model.texts.numpy() if kind == 'open_detector' else None,
+                    runtime=target,
+                )
             for file in files:
-                told = check(
-                    Runtime(file), model, list(load_inputs(checked[:MOST_CHECKED], runtime))) if checked else ''
+                told = (
+                    check(Runtime(file), model, list(load_inputs(checked[:MOST_CHECKED], runtime))) if checked else ''
+                )
                 print(f'{file}: {file.stat().st_size / 2**20:.1f} MiB' + (told and f'; {told}'))
                 if file in kept:
                     print(f'{file}: left in float are')

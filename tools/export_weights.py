@@ -5,6 +5,7 @@
 
 The first is read by every tool in the place of a checkpoint, the second by OpenCLIP.
 """
+
 import argparse
 from pathlib import Path
 

@@ -8,6 +8,7 @@
 
 Interrupted or killed, "build" and "add" go on where they were when run again.
 """
+
 import argparse
 import io
 import json
@@ -18,8 +19,7 @@ from typing import Optional
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import numpy as np
 from kdeov_mm.apis import find_images
-from kdeov_mm.search import (ImageEncoder, ImageStore, Report, check_index, check_text_source, embed_query,
-                             update_index)
+from kdeov_mm.search import ImageEncoder, ImageStore, Report, check_index, check_text_source, embed_query, update_index
 from kdeov_mm.utils import InputError, user_errors
 from kdeov_mm.utils.files import write_atomically
 from tqdm import tqdm
@@ -31,21 +31,37 @@ COLUMNS = 8  # of the picture
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument('--index', default=DEFAULT_INDEX, metavar='DIR',
-                        help=f'folder, or URI such as s3://bucket/index; default: {DEFAULT_INDEX}')
+    common.add_argument(
+        '--index',
+        default=DEFAULT_INDEX,
+        metavar='DIR',
+        help=f'folder, or URI such as s3://bucket/index; default: {DEFAULT_INDEX}',
+    )
     filling = argparse.ArgumentParser(add_help=False)
     filling.add_argument('images', nargs='+', help='image files, or folders of them')
     filling.add_argument('--batch-size', type=int, default=32, help='images in one run of the model; default: 32')
     filling.add_argument('--commit-size', type=int, default=1024, help='files in one transaction; default: 1024')
     filling.add_argument('--workers', type=int, help='threads that decode; default: one for each core but one')
     filling.add_argument('--threads', type=int, help="threads of the model; default: ONNX Runtime's choice")
-    filling.add_argument('--thumbnail', type=int, default=160, metavar='PIXELS',
-                         help='longer side of the thumbnails in the index, 0 for none; default: 160')
-    filling.add_argument('--decode-size', type=int, metavar='PIXELS',
-                         help="JPEG may be decoded as small as this, 0: in full; default: the model's input size")
+    filling.add_argument(
+        '--thumbnail',
+        type=int,
+        default=160,
+        metavar='PIXELS',
+        help='longer side of the thumbnails in the index, 0 for none; default: 160',
+    )
+    filling.add_argument(
+        '--decode-size',
+        type=int,
+        metavar='PIXELS',
+        help="JPEG may be decoded as small as this, 0: in full; default: the model's input size",
+    )
     filling.add_argument('--broken', metavar='FILE', help='list of images that cannot be read; default: DIR/broken.tsv')
-    filling.add_argument('--distributed', action='store_true',
-                         help='embed with Ray Data on the cluster that RAY_ADDRESS names, or on this machine')
+    filling.add_argument(
+        '--distributed',
+        action='store_true',
+        help='embed with Ray Data on the cluster that RAY_ADDRESS names, or on this machine',
+    )
     commands = parser.add_subparsers(dest='command', required=True)
 
     build = commands.add_parser('build', parents=[common, filling], help='make an index, or go on with one')
@@ -97,8 +113,10 @@ def fill(args: argparse.Namespace) -> None:
     with tqdm(total=len(paths), unit=' files') as bar:
         if args.distributed:
             from kdeov_mm.search.distributed import update_index_distributed
-            report = update_index_distributed(paths, store, encoder.path, min_size=args.decode_size,
-                                            progress=bar.update, **options)
+
+            report = update_index_distributed(
+                paths, store, encoder.path, min_size=args.decode_size, progress=bar.update, **options
+            )
         else:
             report = update_index(paths, store, encoder, workers=args.workers, progress=bar.update, **options)
     tell(report, store, args.broken)
@@ -106,8 +124,10 @@ def fill(args: argparse.Namespace) -> None:
 
 def tell(report: Report, store: ImageStore, broken_list: Optional[str]) -> None:
     """Say what became of the files, and list those that cannot be read."""
-    print(f'{report.files} files: {report.added} images added, {report.unchanged} unchanged, {report.duplicates} '
-          f'duplicates, {len(report.broken)} that cannot be read')
+    print(
+        f'{report.files} files: {report.added} images added, {report.unchanged} unchanged, {report.duplicates} '
+        f'duplicates, {len(report.broken)} that cannot be read'
+    )
     broken = store.broken()
     if broken and (broken_list or '://' not in store.folder):
         path = Path(broken_list or Path(store.folder, 'broken.tsv'))
@@ -122,8 +142,11 @@ def remove(args: argparse.Namespace) -> None:
         raise InputError('remove: give images or folders, or --missing')
     store = ImageStore.open(args.index)
     with store.writing():
-        gone = [path for path in store.paths() if not os.path.exists(path)] if args.missing else \
-            [os.path.abspath(path) for path in args.images]
+        gone = (
+            [path for path in store.paths() if not os.path.exists(path)]
+            if args.missing
+            else [os.path.abspath(path) for path in args.images]
+        )
         removed = store.forget(gone, below=not args.missing)
         store.optimize()
     print(f'{removed} images removed\n{args.index}: {len(store)} images')
@@ -136,11 +159,13 @@ def embed(args: argparse.Namespace, store: ImageStore) -> np.ndarray:
     if args.query is not None:
         source = args.text or store.model.text
         if source is None:
-            raise InputError(f'--text: {args.index} does not know what embeds words; give a text encoder (.onnx) or a '
-                             'config (.py)')
+            raise InputError(
+                f'--text: {args.index} does not know what embeds words; give a text encoder (.onnx) or a config (.py)'
+            )
         return embed_query(args.query, source, store.model)
     if args.image is not None:
         from kdeov_mm.deploy.images import read_image
+
         encoder = ImageEncoder(find_model(args.model, store))
         return encoder.encode([encoder.prepare(read_image(args.image, encoder.min_size))])[0]
     try:
@@ -160,11 +185,20 @@ def query(args: argparse.Namespace) -> None:
         write_atomically(Path(args.json), json.dumps(rows, indent=1))
     if args.picture:
         from kdeov_mm.evaluation.pictures import retrieval_grid
-        answers = [dict(img_path=io.BytesIO(row['thumbnail']) if row['thumbnail'] else row['path'], score=row['score'],
-                        hit=False) for row in found]
+
+        answers = [
+            dict(
+                img_path=io.BytesIO(row['thumbnail']) if row['thumbnail'] else row['path'],
+                score=row['score'],
+                hit=False,
+            )
+            for row in found
+        ]
         asked = args.query or args.image or args.embedding
-        lines = [dict(query=f'number {start + 1} and on' if start else asked, answers=answers[start:start + COLUMNS])
-                 for start in range(0, len(answers), COLUMNS)]
+        lines = [
+            dict(query=f'number {start + 1} and on' if start else asked, answers=answers[start : start + COLUMNS])
+            for start in range(0, len(answers), COLUMNS)
+        ]
         print(retrieval_grid(lines, Path(args.picture), title=f'The nearest of {len(store)} images'))
 
 
@@ -172,11 +206,13 @@ def info(args: argparse.Namespace) -> None:
     """Command ``info``."""
     store = ImageStore.open(args.index)
     versions = store.versions()
-    print(f'{args.index}: {len(store)} images; {store.skipped.count_rows()} duplicates and files that cannot be read\n'
-          f'model: {store.model.path} (SHA-256 {store.model.sha256[:12]}), {store.model.dims} dimensions\n'
-          f'text encoder: {store.model.text or "not told"}\n'
-          f'vector index: {store.vector_index() or "none, images are compared one by one"}\n'
-          f'versions: {versions[0]["version"]} to {versions[-1]["version"]}, of {versions[-1]["timestamp"]:%Y-%m-%d}')
+    print(
+        f'{args.index}: {len(store)} images; {store.skipped.count_rows()} duplicates and files that cannot be read\n'
+        f'model: {store.model.path} (SHA-256 {store.model.sha256[:12]}), {store.model.dims} dimensions\n'
+        f'text encoder: {store.model.text or "not told"}\n'
+        f'vector index: {store.vector_index() or "none, images are compared one by one"}\n'
+        f'versions: {versions[0]["version"]} to {versions[-1]["version"]}, of {versions[-1]["timestamp"]:%Y-%m-%d}'
+    )
 
 
 def verify(args: argparse.Namespace) -> None:

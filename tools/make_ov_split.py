@@ -7,6 +7,7 @@ COCO's own, or of OV-LVIS (866 frequent and common ones as base, 337 rare as nov
 writes instances_val2017_base.json, ..._novel.json and ..._all.json beside it, or into --out-dir. Images and
 ids stay as they are, images without an annotation left included; each category gets the field "group".
 """
+
 import argparse
 import json
 from pathlib import Path
@@ -24,19 +25,24 @@ def split_annotations(content: dict, groups: dict[str, str], kept: set[str]) -> 
         groups: the group of each class, see :func:`~kdeov_mm.datasets.splits.class_groups`.
         kept: the groups to keep.
     """
-    categories = [{**category, 'group': groups[category['name']]} for category in content['categories']
-                  if groups.get(category['name']) in kept]
+    categories = [
+        {**category, 'group': groups[category['name']]}
+        for category in content['categories']
+        if groups.get(category['name']) in kept
+    ]
     ids = {category['id'] for category in categories}
     annotations = [item for item in content['annotations'] if item['category_id'] in ids]
     return {**content, 'categories': categories, 'annotations': annotations}
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('ann_files', nargs='+', help='instances_*.json of COCO, or lvis_v1_*.json of LVIS')
-    parser.add_argument('--vocabulary', default='ov_coco',
-                        help=f'one of {list(VOCABULARIES)}, or a JSON file of {{group: [class names]}}')
+    parser.add_argument(
+        '--vocabulary',
+        default='ov_coco',
+        help=f'one of {list(VOCABULARIES)}, or a JSON file of {{group: [class names]}}',
+    )
     parser.add_argument('--out-dir', help='default: beside the input')
     return parser.parse_args()
 
@@ -56,8 +62,10 @@ def main() -> None:
             out = folder / f'{path.stem}_{name}.json'
             write_atomically(out, json.dumps(split))
             images = len({item['image_id'] for item in split['annotations']})
-            print(f'{out}: {len(split["categories"])} classes, {len(split["annotations"])} annotations '
-                  f'in {images} of {len(split["images"])} images')
+            print(
+                f'{out}: {len(split["categories"])} classes, {len(split["annotations"])} annotations '
+                f'in {images} of {len(split["images"])} images'
+            )
 
 
 if __name__ == '__main__':

@@ -1,4 +1,5 @@
 """Generate the shapes world (docs/shapes_world.md) and, with --preview, a contact sheet of it."""
+
 import argparse
 import json
 import textwrap
@@ -16,14 +17,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='draws the groups and the images')
     parser.add_argument('--image-size', type=int, default=128, help='side of the images in pixels')
     parser.add_argument('--splits', nargs='+', default=list(SPLITS), choices=SPLITS, help='which to generate')
-    parser.add_argument('--size',
-                        nargs='+',
-                        default=[],
-                        metavar='SPLIT=N',
-                        help=f'images a split; default {SIZES}')
+    parser.add_argument('--size', nargs='+', default=[], metavar='SPLIT=N', help=f'images a split; default {SIZES}')
     parser.add_argument('--share', nargs='+', default=[], metavar='GROUP=SHARE', help=f'default {SHARES}')
-    parser.add_argument('--preview',
-                        help='write a contact sheet of the first split with boxes and captions here')
+    parser.add_argument('--preview', help='write a contact sheet of the first split with boxes and captions here')
     return parser.parse_args()
 
 
@@ -36,11 +32,12 @@ def parse_pairs(pairs: list[str], kind: type) -> dict:
 
 def preview(root: Path, split: str, rows: int = 4, columns: int = 6, side: int = 256) -> np.ndarray:
     """A contact sheet, uint8 BGR: images of the split with their boxes, the first caption below each."""
-    instances, captions = (json.loads((root / 'annotations' / f'{kind}_{split}.json').read_text())
-                           for kind in ('instances', 'captions'))
+    instances, captions = (
+        json.loads((root / 'annotations' / f'{kind}_{split}.json').read_text()) for kind in ('instances', 'captions')
+    )
     texts = {item['image_id']: item['caption'] for item in reversed(captions['annotations'])}
     tiles = []
-    for info in instances['images'][:rows * columns]:
+    for info in instances['images'][: rows * columns]:
         image = cv2.imread(str(root / split / info['file_name']))
         scale = side / info['width']
         tile = np.full((side + 44, side, 3), 255, np.uint8)
@@ -51,18 +48,21 @@ def preview(root: Path, split: str, rows: int = 4, columns: int = 6, side: int =
                 cv2.rectangle(tile, (x, y), (x + w - 1, y + h - 1), (0, 255, 0), 1)
         lines = textwrap.wrap(texts.get(info['id'], '(no caption)'), 42)
         for row, line in enumerate(lines):
-            cv2.putText(tile, line, (2, side + 11 + 11 * row), cv2.FONT_HERSHEY_SIMPLEX, 0.34, (0, 0, 0), 1,
-                        cv2.LINE_AA)
+            cv2.putText(
+                tile, line, (2, side + 11 + 11 * row), cv2.FONT_HERSHEY_SIMPLEX, 0.34, (0, 0, 0), 1, cv2.LINE_AA
+            )
         tiles.append(np.pad(tile, ((2, 2), (2, 2), (0, 0)), constant_values=255))
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
     return np.concatenate(
-        [np.concatenate(tiles[start:start + columns], 1) for start in range(0, len(tiles), columns)])
+        [np.concatenate(tiles[start : start + columns], 1) for start in range(0, len(tiles), columns)]
+    )
 
 
 def main() -> None:
     args = parse_args()
-    ensure_world(args.root, args.seed, args.image_size, parse_pairs(args.size, int),
-                 parse_pairs(args.share, float), args.splits)
+    ensure_world(
+        args.root, args.seed, args.image_size, parse_pairs(args.size, int), parse_pairs(args.share, float), args.splits
+    )
     if args.preview:
         if not cv2.imwrite(args.preview, preview(Path(args.root), args.splits[0])):
             raise SystemExit(f'cannot write {args.preview}')

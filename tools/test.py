@@ -1,4 +1,5 @@
 """Test a model: zero-shot classification, retrieval and detection, as its config says."""
+
 import argparse
 from typing import Dict
 

@@ -1,10 +1,22 @@
 """Train a model from a config."""
+
 import argparse
 from typing import Dict
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
-from kdeov_mm.utils import (FirstStep, check_checkpoint, check_weights, enable_amp, find_resume, is_finished,
-                            load_config, parse_launched, prepare_data, set_launcher, user_errors)
+from kdeov_mm.utils import (
+    FirstStep,
+    check_checkpoint,
+    check_weights,
+    enable_amp,
+    find_resume,
+    is_finished,
+    load_config,
+    parse_launched,
+    prepare_data,
+    set_launcher,
+    user_errors,
+)
 from mmengine.config import DictAction
 from mmengine.runner import Runner
 from mmyolo.registry import RUNNERS
@@ -13,28 +25,29 @@ from mmyolo.registry import RUNNERS
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--work-dir', help='folder of logs and checkpoints; default: work_dirs/<name of the config>')
-    parser.add_argument(
-        '--data-root', help="folder that takes the place of the config's data_root everywhere in it")
+    parser.add_argument('--work-dir', help='folder of logs and checkpoints; default: work_dirs/<name of the config>')
+    parser.add_argument('--data-root', help="folder that takes the place of the config's data_root everywhere in it")
     parser.add_argument(
         '--resume',
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from this checkpoint; without a value, from the newest complete one in the work dir')
+        help='go on from this checkpoint; without a value, from the newest complete one in the work dir',
+    )
     parser.add_argument(
         '--amp',
         nargs='?',
         const='auto',
         choices=('auto', 'bf16', 'fp16'),
-        help='train with automatic mixed precision; by default in fp16 on a GPU, in bf16 on the CPU')
+        help='train with automatic mixed precision; by default in fp16 on a GPU, in bf16 on the CPU',
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
         metavar='FIELD=VALUE',
-        help='replace fields of the config, such as train_dataloader.batch_size=8 or key="[a,b]"')
+        help='replace fields of the config, such as train_dataloader.batch_size=8 or key="[a,b]"',
+    )
     return parse_launched(parser)
 
 

@@ -15,8 +15,19 @@ train_pipeline = [
 test_pipeline = [load, dict(type='mmdet.Resize', scale=(image_size, image_size)), pack]
 
 train_dataset = dict(
-    type='ImageTextDataset', format='coco', data_root=data_root, ann_file='annotations/captions_train2017.json',
-    data_prefix=dict(img='train2017/'), pipeline=train_pipeline)
+    type='ImageTextDataset',
+    format='coco',
+    data_root=data_root,
+    ann_file='annotations/captions_train2017.json',
+    data_prefix=dict(img='train2017/'),
+    pipeline=train_pipeline,
+)
 val_dataset = dict(
-    type='ImageTextDataset', format='coco', data_root=data_root, ann_file='annotations/captions_val2017.json',
-    data_prefix=dict(img='val2017/'), test_mode=True, pipeline=test_pipeline)
+    type='ImageTextDataset',
+    format='coco',
+    data_root=data_root,
+    ann_file='annotations/captions_val2017.json',
+    data_prefix=dict(img='val2017/'),
+    test_mode=True,
+    pipeline=test_pipeline,
+)

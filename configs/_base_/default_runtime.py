@@ -11,18 +11,18 @@ default_hooks = dict(
     broken_images=dict(type='BrokenImagesHook'),
     throughput=dict(type='ThroughputHook'),
     loss_guard=dict(type='LossGuardHook'),
-    report=dict(type='ReportHook'))
+    report=dict(type='ReportHook'),
+)
 env_cfg = dict(
-    cudnn_benchmark=False,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))
+    cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='nccl')
+)
 randomness = dict(seed=0)
 
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='mmdet.DetLocalVisualizer', vis_backends=vis_backends, name='visualizer')
 log_processor = dict(
-    type='LogProcessor', window_size=25, by_epoch=True,
-    mean_pattern=r'.*(loss|time|grad_norm|teacher_cosine).*')  # the others are the last step's
+    type='LogProcessor', window_size=25, by_epoch=True, mean_pattern=r'.*(loss|time|grad_norm|teacher_cosine).*'
+)  # the others are the last step's
 log_level = 'INFO'
 load_from = None
 resume = False

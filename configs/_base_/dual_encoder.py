@@ -5,11 +5,14 @@ _base_ = './default_runtime.py'
 model = dict(
     type='OpenCLIPDualEncoder',
     data_preprocessor=dict(
-        type='mmdet.DetDataPreprocessor', mean=[0., 0., 0.], std=[255., 255., 255.], bgr_to_rgb=True),
+        type='mmdet.DetDataPreprocessor', mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0], bgr_to_rgb=True
+    ),
     model_cfg=dict(
         embed_dim=256,
         vision_cfg=dict(timm_proj='linear'),
-        text_cfg=dict(hf_proj_type='linear', hf_pooler_type='mean_pooler', context_length=64)))
+        text_cfg=dict(hf_proj_type='linear', hf_pooler_type='mean_pooler', context_length=64),
+    ),
+)
 
 load_image = dict(type='LoadImageReduced', min_size=224)
 pack_inputs = dict(type='mmdet.PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'captions'))
@@ -21,7 +24,8 @@ train_loader = dict(
     persistent_workers=True,
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    collate_fn=dict(type='pseudo_collate'))
+    collate_fn=dict(type='pseudo_collate'),
+)
 test_loader = dict(num_workers=4, sampler=dict(type='DefaultSampler', shuffle=False))
 
 # In validation the metric of the best checkpoint, of the learning rate and of early stopping.

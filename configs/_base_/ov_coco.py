@@ -15,17 +15,22 @@ train_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     *letterbox,
     dict(
-        type='YOLOv5RandomAffine', max_rotate_degree=0., max_shear_degree=0., scaling_ratio_range=(0.5, 1.5),
-        max_aspect_ratio=100., border_val=(114, 114, 114)),
+        type='YOLOv5RandomAffine',
+        max_rotate_degree=0.0,
+        max_shear_degree=0.0,
+        scaling_ratio_range=(0.5, 1.5),
+        max_aspect_ratio=100.0,
+        border_val=(114, 114, 114),
+    ),
     dict(type='YOLOv5HSVRandomAug'),
     dict(type='mmdet.RandomFlip', prob=0.5),
-    dict(type='mmdet.PackDetInputs', meta_keys=train_meta_keys)
+    dict(type='mmdet.PackDetInputs', meta_keys=train_meta_keys),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile', backend_args=None),
     *letterbox,
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='mmdet.PackDetInputs', meta_keys=meta_keys)
+    dict(type='mmdet.PackDetInputs', meta_keys=meta_keys),
 ]
 
 # All images, but boxes and labels of the base classes only. No captions: COCO's name novel classes too.
@@ -35,9 +40,10 @@ train_dataset = dict(
     ann_file='annotations/instances_train2017.json',
     data_prefix=dict(img='train2017/'),
     vocabulary='ov_coco',
-    groups=('base', ),
+    groups=('base',),
     filter_cfg=dict(filter_empty_gt=False),
-    pipeline=train_pipeline)
+    pipeline=train_pipeline,
+)
 # All 65 names compete in every image.
 val_dataset = dict(
     type='OVCocoDataset',
@@ -47,5 +53,6 @@ val_dataset = dict(
     vocabulary='ov_coco',
     groups=('base', 'novel'),
     test_mode=True,
-    pipeline=test_pipeline)
+    pipeline=test_pipeline,
+)
 val_metric = dict(type='OVCocoMetric', ann_file=data_root + 'annotations/instances_val2017.json')

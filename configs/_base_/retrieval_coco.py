@@ -7,7 +7,8 @@ retrieval_dataset = dict(
     ann_file='dataset_coco.json',
     split='test',
     data_prefix=dict(img=''),
-    test_mode=True)
+    test_mode=True,
+)
 retrieval_metrics = [
     dict(type='RetrievalMetric'),
     dict(type='RetrievalMetric', prefix='retrieval_1k', fold_size=1000),

@@ -6,5 +6,6 @@ retrieval_dataset = dict(
     ann_file='dataset_flickr30k.json',
     split='test',
     data_prefix=dict(img='flickr30k-images/'),
-    test_mode=True)
+    test_mode=True,
+)
 retrieval_metrics = [dict(type='RetrievalMetric')]

@@ -6,5 +6,6 @@ retrieval_dataset = dict(
     ann_file='captions.txt',
     split='Flickr_8k.testImages.txt',
     data_prefix=dict(img='Images/'),
-    test_mode=True)
+    test_mode=True,
+)
 retrieval_metrics = [dict(type='RetrievalMetric')]

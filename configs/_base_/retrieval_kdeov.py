@@ -4,7 +4,7 @@ _base_ = '../kdeov_yolov8n_ov-coco.py'
 retrieval_pipeline = [
     dict(type='LoadImageReduced'),
     *_base_.letterbox,
-    dict(type='mmdet.PackDetInputs', meta_keys=(*_base_.meta_keys, 'captions'))
+    dict(type='mmdet.PackDetInputs', meta_keys=(*_base_.meta_keys, 'captions')),
 ]
 custom_hooks = [
     dict(type='CLIPDistillationHook', teacher=dict(type='OpenCLIPTeacher', **_base_.clip_model), regions=False),

@@ -7,22 +7,32 @@ shapes_world = dict(
     image_size=image_size,
     sizes=dict(teacher=16000, train=4000, val=200, test=800, test_single=1920),
     shares=dict(novel=0.25, unseen=0.1, recombined=0.1),
-    splits=('train', 'val', 'test', 'test_single'))
+    splits=('train', 'val', 'test', 'test_single'),
+)
 
-meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction', 'captions',
-             'gt_label')
+meta_keys = (
+    'img_id',
+    'img_path',
+    'ori_shape',
+    'img_shape',
+    'scale_factor',
+    'flip',
+    'flip_direction',
+    'captions',
+    'gt_label',
+)
 test_pipeline = [
     dict(type='LoadImageFromFile', backend_args=None),
     dict(type='mmdet.Resize', scale=(image_size, image_size)),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='mmdet.PackDetInputs', meta_keys=meta_keys)
+    dict(type='mmdet.PackDetInputs', meta_keys=meta_keys),
 ]
 train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=None),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='mmdet.Resize', scale=(image_size, image_size)),
     dict(type='mmdet.RandomFlip', prob=0.5),
-    dict(type='mmdet.PackDetInputs', meta_keys=meta_keys)
+    dict(type='mmdet.PackDetInputs', meta_keys=meta_keys),
 ]
 
 # What the student may know: all images, and boxes, labels and captions of the base concepts.
@@ -32,9 +42,10 @@ train_dataset = dict(
     ann_file='annotations/instances_train.json',
     caption_file='annotations/captions_train.json',
     data_prefix=dict(img='train/'),
-    groups=('base', ),
+    groups=('base',),
     filter_cfg=dict(filter_empty_gt=False),
-    pipeline=train_pipeline)
+    pipeline=train_pipeline,
+)
 test_dataset = dict(
     type='OVCocoDataset',
     data_root=data_root,
@@ -43,7 +54,8 @@ test_dataset = dict(
     data_prefix=dict(img='test/'),
     groups=None,
     test_mode=True,
-    pipeline=test_pipeline)
+    pipeline=test_pipeline,
+)
 val_dataset = dict(
     type='OVCocoDataset',
     data_root=data_root,
@@ -52,7 +64,8 @@ val_dataset = dict(
     data_prefix=dict(img='val/'),
     groups=None,
     test_mode=True,
-    pipeline=test_pipeline)
+    pipeline=test_pipeline,
+)
 single_dataset = dict(
     type='OVCocoDataset',
     data_root=data_root,
@@ -61,4 +74,5 @@ single_dataset = dict(
     gt_label=True,
     groups=None,
     test_mode=True,
-    pipeline=test_pipeline)
+    pipeline=test_pipeline,
+)

@@ -6,12 +6,14 @@ model = dict(
     type='TeacherModel',
     teacher=dict(type='OpenCLIPTeacher', **_base_.clip_model),
     data_preprocessor=dict(
-        type='mmdet.DetDataPreprocessor', mean=[0., 0., 0.], std=[255., 255., 255.], bgr_to_rgb=True))
+        type='mmdet.DetDataPreprocessor', mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0], bgr_to_rgb=True
+    ),
+)
 
 pipeline = [
     dict(type='LoadImageFromFile', backend_args=None),
     dict(type='OpenCLIPResize', **_base_.clip_model),
-    dict(type='mmdet.PackDetInputs', meta_keys=_base_.meta_keys)
+    dict(type='mmdet.PackDetInputs', meta_keys=_base_.meta_keys),
 ]
 test_dataloader = [
     dict(dataset=dict(dataset, pipeline=pipeline), **_base_.test_loader)

@@ -9,7 +9,9 @@ model = dict(
     type='TeacherModel',
     teacher=dict(type='OpenCLIPTeacher', **clip_model),
     data_preprocessor=dict(
-        type='mmdet.DetDataPreprocessor', mean=[0., 0., 0.], std=[255., 255., 255.], bgr_to_rgb=True))
+        type='mmdet.DetDataPreprocessor', mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0], bgr_to_rgb=True
+    ),
+)
 
 pipeline = [dict(type='OpenCLIPResize', **clip_model), _base_.zero_shot_pack]
 test_dataloader = [
@@ -17,8 +19,7 @@ test_dataloader = [
     for dataset in _base_.zero_shot_datasets.values()
 ]
 test_evaluator = [
-    dict(prefix=name, text_encoder=text_encoder, **_base_.zero_shot_metric)
-    for name in _base_.zero_shot_datasets
+    dict(prefix=name, text_encoder=text_encoder, **_base_.zero_shot_metric) for name in _base_.zero_shot_datasets
 ]
 test_cfg = dict(type='CachedTestLoop')
 custom_hooks = [dict(type='NetworkTimeHook')]

@@ -14,8 +14,9 @@ model = dict(
     num_classes=10,
     pretrained=True,  # or a local file
     data_preprocessor=dict(  # of the weights
-        type='mmdet.DetDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True))
+        type='mmdet.DetDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
+    ),
+)
 
 train_dataloader = dict(
     batch_size=128,
@@ -29,20 +30,26 @@ train_dataloader = dict(
         pipeline=[
             dict(type='mmdet.Resize', scale=(image_size * 9 // 8, image_size * 9 // 8)),
             dict(type='mmdet.RandomCrop', crop_size=size),
-            dict(type='mmdet.RandomFlip', prob=0.5), pack
-        ]))
+            dict(type='mmdet.RandomFlip', prob=0.5),
+            pack,
+        ],
+    ),
+)
 val_dataloader = dict(
-    dataset=dict(pipeline=[dict(type='mmdet.Resize', scale=size), pack], **dataset), **_base_.zero_shot_loader)
+    dataset=dict(pipeline=[dict(type='mmdet.Resize', scale=size), pack], **dataset), **_base_.zero_shot_loader
+)
 test_dataloader = val_dataloader
 val_evaluator = dict(type='ClassificationMetric', prefix='cifar10', topk=(1, 3, 5), per_class=True)
 test_evaluator = val_evaluator
 
 optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.05),
-    paramwise_cfg=dict(norm_decay_mult=0., bias_decay_mult=0.))
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.05),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', eta_min=0., by_epoch=True, begin=1, end=max_epochs, convert_to_iter_based=True)
+    dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=True, begin=1, end=max_epochs, convert_to_iter_based=True),
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
 val_cfg = dict(type='ValLoop')

@@ -12,17 +12,28 @@ model = dict(
     bbox_head=dict(
         type='YOLOWorldHead',
         head_module=dict(
-            type='YOLOWorldHeadModule', num_classes=80, in_channels=_base_.channels, text_dims=embed_dims,
-            widen_factor=_base_.widen_factor, reg_max=16, featmap_strides=_base_.strides, norm_cfg=_base_.norm_cfg,
-            act_cfg=_base_.act_cfg),
-        prior_generator=_base_.model.bbox_head.prior_generator),
+            type='YOLOWorldHeadModule',
+            num_classes=80,
+            in_channels=_base_.channels,
+            text_dims=embed_dims,
+            widen_factor=_base_.widen_factor,
+            reg_max=16,
+            featmap_strides=_base_.strides,
+            norm_cfg=_base_.norm_cfg,
+            act_cfg=_base_.act_cfg,
+        ),
+        prior_generator=_base_.model.bbox_head.prior_generator,
+    ),
     train_cfg=dict(
         assigner=dict(
-            type='BatchTaskAlignedAssigner', num_classes=80, topk=10, alpha=0.5, beta=6.0, eps=1e-9, use_ciou=True)),
+            type='BatchTaskAlignedAssigner', num_classes=80, topk=10, alpha=0.5, beta=6.0, eps=1e-9, use_ciou=True
+        )
+    ),
     test_cfg=dict(
-        multi_label=True, nms_pre=30000, score_thr=0.001, nms=dict(type='nms', iou_threshold=0.7), max_per_img=300))
+        multi_label=True, nms_pre=30000, score_thr=0.001, nms=dict(type='nms', iou_threshold=0.7), max_per_img=300
+    ),
+)
 
 custom_hooks = [dict(type='VocabularyHook', text_encoder=_base_.text_encoder)]
 test_dataloader = dict(_delete_=True, dataset=_base_.test_dataset, **_base_.test_loader)
-test_evaluator = dict(
-    _delete_=True, type='OVCocoMetric', ann_file=_base_.data_root + 'annotations/instances_test.json')
+test_evaluator = dict(_delete_=True, type='OVCocoMetric', ann_file=_base_.data_root + 'annotations/instances_test.json')

@@ -8,9 +8,10 @@ model = dict(
     _base_.vanilla,
     _delete_=True,
     bbox_head=dict(vanilla_head, head_module=dict(vanilla_head.head_module, num_classes=num_classes)),
-    train_cfg=dict(assigner=dict(_base_.vanilla.train_cfg.assigner, num_classes=num_classes)))
+    train_cfg=dict(assigner=dict(_base_.vanilla.train_cfg.assigner, num_classes=num_classes)),
+)
 
 custom_hooks = []
 find_unused_parameters = False
-val_dataloader = dict(dataset=dict(groups=('base', )))
-test_dataloader = dict(dataset=dict(groups=('base', )))
+val_dataloader = dict(dataset=dict(groups=('base',)))
+test_dataloader = dict(dataset=dict(groups=('base',)))

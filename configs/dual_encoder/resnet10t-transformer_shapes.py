@@ -8,17 +8,22 @@ size = 64
 model = dict(
     model_cfg=dict(
         vision_cfg=dict(timm_model_name='resnet10t', image_size=size, timm_pool='avg'),
-        text_cfg=dict(_delete_=True, context_length=48, width=48, heads=4, layers=3)))
+        text_cfg=dict(_delete_=True, context_length=48, width=48, heads=4, layers=3),
+    )
+)
 
 pipeline = [
-    dict(type='LoadImageReduced'), dict(type='mmdet.Resize', scale=(size, size)),
-    dict(type='mmdet.PackDetInputs', meta_keys=_base_.meta_keys)
+    dict(type='LoadImageReduced'),
+    dict(type='mmdet.Resize', scale=(size, size)),
+    dict(type='mmdet.PackDetInputs', meta_keys=_base_.meta_keys),
 ]
 caption_dataset = dict(type='ImageTextDataset', format='coco', data_root=_base_.data_root, pipeline=pipeline)
 train_dataset = dict(
-    ann_file='annotations/captions_train.json', data_prefix=dict(img='train/'), captions_per_image=2, **caption_dataset)
+    ann_file='annotations/captions_train.json', data_prefix=dict(img='train/'), captions_per_image=2, **caption_dataset
+)
 val_dataset = dict(
-    ann_file='annotations/captions_val.json', data_prefix=dict(img='val/'), test_mode=True, **caption_dataset)
+    ann_file='annotations/captions_val.json', data_prefix=dict(img='val/'), test_mode=True, **caption_dataset
+)
 train_dataloader = dict(batch_size=batch_size, dataset=train_dataset, **dict(_base_.train_loader, num_workers=1))
 val_dataloader = dict(batch_size=batch_size, dataset=val_dataset, **dict(_base_.test_loader, num_workers=0))
 val_evaluator = dict(type='RetrievalMetric')
@@ -29,10 +34,13 @@ test_dataloader = [
 test_evaluator = [dict(type='RetrievalMetric'), dict(type='ZeroShotMetric', text_encoder=None)]
 
 optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05), clip_grad=dict(max_norm=5.),
-    paramwise_cfg=dict(norm_decay_mult=0., bias_decay_mult=0.))
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
+    clip_grad=dict(max_norm=5.0),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=1, end=max_epochs, convert_to_iter_based=True)
+    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=1, end=max_epochs, convert_to_iter_based=True),
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)

@@ -10,17 +10,24 @@ model = dict(
     preprocess=dict(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
     model_cfg=dict(
         vision_cfg=dict(timm_model_name='vit_base_patch16_224', image_size=224, timm_pool='token'),
-        text_cfg=dict(hf_model_name='distilbert-base-uncased', hf_tokenizer_name='distilbert-base-uncased')))
+        text_cfg=dict(hf_model_name='distilbert-base-uncased', hf_tokenizer_name='distilbert-base-uncased'),
+    ),
+)
 
 pipeline = [_base_.load_image, *_base_.shortest_224, _base_.pack_inputs]
 train_dataset = dict(
-    _base_.retrieval_dataset, split='Flickr_8k.trainImages.txt', captions_per_image=5, test_mode=False,
-    pipeline=pipeline)
+    _base_.retrieval_dataset,
+    split='Flickr_8k.trainImages.txt',
+    captions_per_image=5,
+    test_mode=False,
+    pipeline=pipeline,
+)
 val_dataset = dict(_base_.retrieval_dataset, split='Flickr_8k.devImages.txt', pipeline=pipeline)
 train_dataloader = dict(batch_size=batch_size, dataset=train_dataset, **_base_.train_loader)
 val_dataloader = dict(batch_size=batch_size, dataset=val_dataset, **_base_.test_loader)
 test_dataloader = dict(
-    batch_size=batch_size, dataset=dict(_base_.retrieval_dataset, pipeline=pipeline), **_base_.test_loader)
+    batch_size=batch_size, dataset=dict(_base_.retrieval_dataset, pipeline=pipeline), **_base_.test_loader
+)
 val_evaluator = [
     *_base_.retrieval_metrics,
     dict(type='RetrievalMetric', prefix='retrieval_batch', fold_size=batch_size),  # top-1 and top-5 in the batch

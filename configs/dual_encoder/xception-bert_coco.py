@@ -11,11 +11,14 @@ model = dict(
     preprocess=dict(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
     model_cfg=dict(  # BERT's own dropout is 0.1, too
         vision_cfg=dict(timm_model_name='legacy_xception', image_size=299, timm_pool='avg', timm_drop=0.1),
-        text_cfg=dict(hf_model_name='bert-base-uncased', hf_tokenizer_name='bert-base-uncased')))
+        text_cfg=dict(hf_model_name='bert-base-uncased', hf_tokenizer_name='bert-base-uncased'),
+    ),
+)
 
 pipeline = [dict(_base_.load_image, min_size=299), *_base_.shortest_299, _base_.pack_inputs]
 train_dataset = dict(
-    _base_.retrieval_dataset, split=('train', 'restval'), captions_per_image=3, test_mode=False, pipeline=pipeline)
+    _base_.retrieval_dataset, split=('train', 'restval'), captions_per_image=3, test_mode=False, pipeline=pipeline
+)
 val_dataset = dict(_base_.retrieval_dataset, split='val', indices=1000, pipeline=pipeline)
 test_dataset = dict(_base_.retrieval_dataset, pipeline=pipeline)
 train_dataloader = dict(batch_size=batch_size, dataset=train_dataset, **_base_.train_loader)
@@ -25,9 +28,17 @@ val_evaluator = dict(type='RetrievalMetric')
 test_evaluator = [
     *_base_.retrieval_metrics,
     dict(  # image search, to look at
-        type='RetrievalMetric', prefix='retrieval_search', num_answers=9, queries=[
-            'a family standing next to the ocean on a sandy beach', 'a red bus at night',
-            'two dogs playing with a ball', 'a plate of food on a table', 'a man riding a wave']),
+        type='RetrievalMetric',
+        prefix='retrieval_search',
+        num_answers=9,
+        queries=[
+            'a family standing next to the ocean on a sandy beach',
+            'a red bus at night',
+            'two dogs playing with a ball',
+            'a plate of food on a table',
+            'a man riding a wave',
+        ],
+    ),
 ]
 
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-3))

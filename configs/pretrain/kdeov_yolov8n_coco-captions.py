@@ -8,10 +8,11 @@ max_epochs = 32
 
 model = dict(
     bbox_head=None,
-    text_dropout=1.,
+    text_dropout=1.0,
     fusion=dict(text_dims=embed_dims),
     projector=dict(embed_dims=embed_dims),
-    loss_image=dict(losses=dict(similarity=None)))  # captions have no list of class names
+    loss_image=dict(losses=dict(similarity=None)),
+)  # captions have no list of class names
 
 train_dataloader = dict(
     batch_size=256,
@@ -20,26 +21,33 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='pseudo_collate'),
-    dataset=_base_.train_dataset)
+    dataset=_base_.train_dataset,
+)
 val_dataloader = dict(
-    batch_size=128, num_workers=4, sampler=dict(type='DefaultSampler', shuffle=False), dataset=_base_.val_dataset)
+    batch_size=128, num_workers=4, sampler=dict(type='DefaultSampler', shuffle=False), dataset=_base_.val_dataset
+)
 test_dataloader = val_dataloader
 val_evaluator = dict(type='RetrievalMetric', text_encoder=text_encoder)
 test_evaluator = val_evaluator
 
 custom_hooks = [
     dict(
-        type='CLIPDistillationHook', teacher=dict(type='OpenCLIPTeacher', **clip_model), text_encoder=text_encoder,
-        caption_choice='random', regions=False),
+        type='CLIPDistillationHook',
+        teacher=dict(type='OpenCLIPTeacher', **clip_model),
+        text_encoder=text_encoder,
+        caption_choice='random',
+        regions=False,
+    ),
 ]
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
-    clip_grad=dict(max_norm=10.),
-    paramwise_cfg=dict(norm_decay_mult=0., bias_decay_mult=0.))
+    clip_grad=dict(max_norm=10.0),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=1, end=max_epochs, convert_to_iter_based=True)
+    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=1, end=max_epochs, convert_to_iter_based=True),
 ]
 train_cfg = dict(type='ResumableTrainLoop', max_epochs=max_epochs)
 val_cfg = dict(type='ValLoop')

@@ -6,10 +6,14 @@ _base_ = './kdeov_yolov8n_coco-captions.py'
 teacher = dict(type='OpenCLIPTeacher', **_base_.clip_model)
 train_dataloader = dict(
     dataset=dict(
-        _delete_=True, type='CachedTeacherDataset', dataset=_base_.train_dataset,
+        _delete_=True,
+        type='CachedTeacherDataset',
+        dataset=_base_.train_dataset,
         store=_base_.data_root + 'teacher_store',
-        teacher=teacher, text_encoder=_base_.text_encoder))
+        teacher=teacher,
+        text_encoder=_base_.text_encoder,
+    )
+)
 custom_hooks = [
-    dict(
-        type='CLIPDistillationHook', teacher=teacher, text_encoder=_base_.text_encoder, regions=False, train=False),
+    dict(type='CLIPDistillationHook', teacher=teacher, text_encoder=_base_.text_encoder, regions=False, train=False),
 ]

@@ -5,7 +5,9 @@ data_root = 'data/folder'
 test_dataloader = [
     dict(
         dataset=dict(
-            type='TorchvisionDataset', dataset=dict(type='ImageFolder', root=data_root), pipeline=_base_.pipeline),
-        **_base_.zero_shot_loader)
+            type='TorchvisionDataset', dataset=dict(type='ImageFolder', root=data_root), pipeline=_base_.pipeline
+        ),
+        **_base_.zero_shot_loader,
+    )
 ]
 test_evaluator = [dict(_base_.test_evaluator[0], prefix='folder')]

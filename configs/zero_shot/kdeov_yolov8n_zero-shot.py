@@ -12,7 +12,6 @@ test_dataloader = [
     for dataset in _base_.zero_shot_datasets.values()
 ]
 test_evaluator = [
-    dict(prefix=name, text_encoder=_base_.text_encoder, **_base_.zero_shot_metric)
-    for name in _base_.zero_shot_datasets
+    dict(prefix=name, text_encoder=_base_.text_encoder, **_base_.zero_shot_metric) for name in _base_.zero_shot_datasets
 ]
 test_cfg = dict(type='CachedTestLoop')

@@ -2,6 +2,7 @@
 
 The sources are parsed, not imported, so that the documentation is built without any of the project's dependencies.
 """
+
 import ast
 import re
 import textwrap
@@ -12,8 +13,19 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ('apis', 'datasets', 'deploy', 'engine', 'engine.hooks', 'evaluation', 'models', 'models.clip',
-            'models.losses', 'search', 'utils')
+PACKAGES = (
+    'apis',
+    'datasets',
+    'deploy',
+    'engine',
+    'engine.hooks',
+    'evaluation',
+    'models',
+    'models.clip',
+    'models.losses',
+    'search',
+    'utils',
+)
 SECTIONS = ('Args', 'Returns', 'Yields', 'Raises', 'Examples', 'Example', 'Note')
 Definition = Union[ast.ClassDef, ast.FunctionDef]
 
@@ -38,8 +50,12 @@ def render(package: str, folder: Path) -> str:
 
 def exported(tree: ast.Module, folder: Path) -> Iterator[Definition]:
     """Definitions of the names that an ``__init__.py`` takes from modules beside it, in alphabetical order."""
-    sources = [(alias.name, folder / f'{node.module}.py') for node in tree.body
-               if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module for alias in node.names]
+    sources = [
+        (alias.name, folder / f'{node.module}.py')
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module
+        for alias in node.names
+    ]
     for name, path in sorted(sources):
         if path.is_file():
             for node in ast.parse(path.read_text(encoding='utf-8')).body:

@@ -1,4 +1,5 @@
 """Use of a trained model on one's own images and words."""
+
 from .build import ImageTextModel, build_kdeov, fit_alignment
 from .detection import build_vocabulary, detect, inference_pipeline, load_model
 from .inferencer import KDEOVInferencer
@@ -6,7 +7,21 @@ from .results import ClassificationResult, DetectionResult, EmbeddingResult, Mat
 from .sources import InputImage, find_images, open_images
 
 __all__ = [
-    'ClassificationResult', 'DetectionResult', 'EmbeddingResult', 'ImageTextModel', 'InputImage', 'KDEOVInferencer',
-    'Match', 'Results', 'SearchResult', 'build_kdeov', 'build_vocabulary', 'detect', 'find_images', 'fit_alignment',
-    'inference_pipeline', 'load_model', 'open_images'
+    'ClassificationResult',
+    'DetectionResult',
+    'EmbeddingResult',
+    'ImageTextModel',
+    'InputImage',
+    'KDEOVInferencer',
+    'Match',
+    'Results',
+    'SearchResult',
+    'build_kdeov',
+    'build_vocabulary',
+    'detect',
+    'find_images',
+    'fit_alignment',
+    'inference_pipeline',
+    'load_model',
+    'open_images',
 ]

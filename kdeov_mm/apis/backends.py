@@ -1,4 +1,5 @@
 """The two things that compute for the inferencer: a trained model in PyTorch, and exported files in ONNX Runtime."""
+
 from functools import cached_property
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple, Union
@@ -35,10 +36,12 @@ class TorchBackend:
         init_default_scope(self.cfg.get('default_scope', 'mmyolo'))
         load, *others = inference_transforms(self.cfg)
         if 'Load' not in load['type']:
-            raise InputError(f'config: the test pipeline of {config} must begin with the loading of the image, '
-                             f'got {load["type"]}')
-        self.pipeline = Compose([TRANSFORMS.build(dict(type='mmdet.LoadImageFromNDArray')),
-                                 *map(TRANSFORMS.build, others)])
+            raise InputError(
+                f'config: the test pipeline of {config} must begin with the loading of the image, got {load["type"]}'
+            )
+        self.pipeline = Compose(
+            [TRANSFORMS.build(dict(type='mmdet.LoadImageFromNDArray')), *map(TRANSFORMS.build, others)]
+        )
 
     @property
     def embed_dims(self) -> int:
@@ -50,8 +53,9 @@ class TorchBackend:
         """The text encoder of the config's VocabularyHook, which loads its weights at the first text."""
         return MODELS.build(find_hook(self.cfg, 'VocabularyHook')['text_encoder'])
 
-    def embed_names(self, names: Sequence[str], templates: Union[str, Sequence[str], None] = None,
-                    embeddings: Optional[str] = None) -> np.ndarray:
+    def embed_names(
+        self, names: Sequence[str], templates: Union[str, Sequence[str], None] = None, embeddings: Optional[str] = None
+    ) -> np.ndarray:
         """Embed a vocabulary, float32 ``[K, D]``; see :func:`build_vocabulary`."""
         return build_vocabulary(self.cfg, names, templates, embeddings).embeddings.numpy()
 
@@ -75,8 +79,9 @@ class TorchBackend:
         return self.model.encode_image(inputs).cpu().numpy()
 
     @torch.inference_mode()
-    def detect(self, prepared: List[dict], names: Sequence[str], texts: np.ndarray, score_threshold: float
-               ) -> List[Found]:
+    def detect(
+        self, prepared: List[dict], names: Sequence[str], texts: np.ndarray, score_threshold: float
+    ) -> List[Found]:
         """Detect names in images as :meth:`prepare` made them ready; boxes in pixels of the image."""
         if not self.model.with_bbox:
             raise InputError(f'detect: the model of {self.cfg.filename} has no bbox_head; it can classify and search')
@@ -98,6 +103,7 @@ class OnnxBackend:
 
     def __init__(self, paths: Union[str, Path, Sequence[str]]) -> None:
         from kdeov_mm.deploy.runtime import KINDS, Runtime
+
         paths = [str(paths)] if isinstance(paths, (str, Path)) else list(paths)
         if len(paths) == 1 and Path(paths[0]).is_dir():
             paths = [str(path) for path in (Path(paths[0], f'{kind}.onnx') for kind in KINDS) if path.is_file()]
@@ -109,8 +115,9 @@ class OnnxBackend:
         """The dimension D of embeddings."""
         return self.runtime.embed_dims
 
-    def embed_names(self, names: Sequence[str], templates: Union[str, Sequence[str], None] = None,
-                    embeddings: Optional[str] = None) -> np.ndarray:
+    def embed_names(
+        self, names: Sequence[str], templates: Union[str, Sequence[str], None] = None, embeddings: Optional[str] = None
+    ) -> np.ndarray:
         """Embed a vocabulary, float32 ``[K, D]``, with the templates of the text encoder's file.
 
         Raises:
@@ -120,6 +127,7 @@ class OnnxBackend:
             raise InputError('templates: an exported text encoder has its own; export it again with --templates')
         if embeddings is not None:
             from kdeov_mm.models import PrecomputedTextEncoder
+
             ready = PrecomputedTextEncoder(embeddings, names).encode_text(names).numpy()
             return self.runtime.check_texts(names, ready)
         return self.runtime.embed_names(names)
@@ -136,8 +144,9 @@ class OnnxBackend:
         """Embed images uint8 RGB ``[H, W, 3]``; float32, L2-normalised, ``[N, D]``."""
         return self.runtime.encode_image(images)
 
-    def detect(self, images: List[np.ndarray], names: Sequence[str], texts: Optional[np.ndarray],
-               score_threshold: float) -> List[Found]:
+    def detect(
+        self, images: List[np.ndarray], names: Sequence[str], texts: Optional[np.ndarray], score_threshold: float
+    ) -> List[Found]:
         """Detect names, or without ``texts`` the vocabulary of the detector's file; boxes in pixels of the image."""
         given = None if texts is None else names
         found = self.runtime.detect(images, given, texts, score_threshold=score_threshold)

@@ -1,4 +1,5 @@
 """The student for people who come from plain PyTorch: built, trained and used without a config file."""
+
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
@@ -23,10 +24,13 @@ from kdeov_mm.utils.model_index import index_root
 from .sources import open_images
 
 # MMYOLO's own configs: deepen_factor, widen_factor, channels of the last stage.
-YOLOV8 = dict(n=(0.33, 0.25, 1024), s=(0.33, 0.5, 1024), m=(0.67, 0.75, 768), l=(1., 1., 512), x=(1., 1.25, 512))
-YOLOV5 = dict(n=(0.33, 0.25, 1024), s=(0.33, 0.5, 1024), m=(0.67, 0.75, 1024), l=(1., 1., 1024), x=(1.33, 1.25, 1024))
-BACKBONES = {f'{family}{size}': (family, *numbers) for family, sizes in (('yolov5', YOLOV5), ('yolov8', YOLOV8))
-             for size, numbers in sizes.items()}
+YOLOV8 = dict(n=(0.33, 0.25, 1024), s=(0.33, 0.5, 1024), m=(0.67, 0.75, 768), l=(1.0, 1.0, 512), x=(1.0, 1.25, 512))
+YOLOV5 = dict(n=(0.33, 0.25, 1024), s=(0.33, 0.5, 1024), m=(0.67, 0.75, 1024), l=(1.0, 1.0, 1024), x=(1.33, 1.25, 1024))
+BACKBONES = {
+    f'{family}{size}': (family, *numbers)
+    for family, sizes in (('yolov5', YOLOV5), ('yolov8', YOLOV8))
+    for size, numbers in sizes.items()
+}
 FUSIONS = {'film': 'FiLMFusion', 'cross_attention': 'CrossAttentionFusion', None: None}
 
 
@@ -78,8 +82,13 @@ class ImageTextModel(nn.Module):
         return self.text_encoder.encode_text(texts).to(self.device)
 
     @torch.no_grad()
-    def zero_shot_classify(self, image: Any, class_names: Sequence[str],
-                           templates: Union[str, Sequence[str]] = 'single', scale: float = 100.) -> Tensor:
+    def zero_shot_classify(
+        self,
+        image: Any,
+        class_names: Sequence[str],
+        templates: Union[str, Sequence[str]] = 'single',
+        scale: float = 100.0,
+    ) -> Tensor:
         """The probability of each name.
 
         Args:
@@ -121,9 +130,14 @@ def to_unit(images: Tensor) -> Tensor:
     return images / 255 if images.dtype == torch.uint8 else images.float()
 
 
-def build_kdeov(clip: str = 'ViT-B-32', backbone: str = 'yolov8n', fusion: Optional[str] = 'film',
-                pretrained: Optional[str] = None, checkpoint: Optional[str] = None,
-                image_size: int = 224) -> ImageTextModel:
+def build_kdeov(
+    clip: str = 'ViT-B-32',
+    backbone: str = 'yolov8n',
+    fusion: Optional[str] = 'film',
+    pretrained: Optional[str] = None,
+    checkpoint: Optional[str] = None,
+    image_size: int = 224,
+) -> ImageTextModel:
     """Build a student for a CLIP.
 
     Args:
@@ -175,7 +189,7 @@ def student_config(backbone: str, fusion: Optional[str], embed_dims: int) -> Con
     model = packaged_config('_base_/kdeov_yolov8n_model.py').model
     family, deepen, widen, last = BACKBONES[backbone]
     channels = [256, 512, last]
-    model.bbox_head, model.text_dropout = None, 1.
+    model.bbox_head, model.text_dropout = None, 1.0
     for part in (model.backbone, model.neck, model.fusion, model.projector):
         part.widen_factor = widen
     for part in (model.neck, model.fusion, model.projector):
@@ -195,8 +209,9 @@ def student_config(backbone: str, fusion: Optional[str], embed_dims: int) -> Con
     return model
 
 
-def fit_alignment(model: ImageTextModel, dataloader: Iterable[Tuple[Tensor, Sequence[str]]], epochs: int,
-                  lr: float = 1e-3) -> List[Dict[str, float]]:
+def fit_alignment(
+    model: ImageTextModel, dataloader: Iterable[Tuple[Tensor, Sequence[str]]], epochs: int, lr: float = 1e-3
+) -> List[Dict[str, float]]:
     """Train a student to embed images as its CLIP does, and near their captions.
 
     The losses are those of the demo's config; the texts that student and teacher are compared over are the batch's
@@ -237,12 +252,20 @@ def fit_alignment(model: ImageTextModel, dataloader: Iterable[Tuple[Tensor, Sequ
     return history
 
 
-def fit_step(model: ImageTextModel, teacher: OpenCLIPTeacher, loss: nn.Module, optimizer: Any, images: Tensor,
-             captions: Sequence[str]) -> Dict[str, float]:
+def fit_step(
+    model: ImageTextModel,
+    teacher: OpenCLIPTeacher,
+    loss: nn.Module,
+    optimizer: Any,
+    images: Tensor,
+    captions: Sequence[str],
+) -> Dict[str, float]:
     """One step of :func:`fit_alignment`."""
     if len(images) != len(captions) or len(images) < 2:
-        raise ValueError(f'dataloader: a batch needs at least two images and a caption for each, got {len(images)} '
-                         f'images and {len(captions)} captions; set drop_last=True?')
+        raise ValueError(
+            f'dataloader: a batch needs at least two images and a caption for each, got {len(images)} '
+            f'images and {len(captions)} captions; set drop_last=True?'
+        )
     images = to_unit(images).to(model.device)
     distinct = list(dict.fromkeys(captions))
     texts = model.encode_text(distinct)

@@ -1,4 +1,5 @@
 """Detection of one's own words in one's own images."""
+
 from typing import List, Optional, Sequence, Union
 
 import torch
@@ -14,8 +15,12 @@ from kdeov_mm.utils import load_weights
 from kdeov_mm.utils.config import find_hook, first_test_dataloader
 
 
-def build_vocabulary(cfg: Config, names: Sequence[str], templates: Union[str, Sequence[str], None] = None,
-                     embeddings: Optional[str] = None) -> TextBank:
+def build_vocabulary(
+    cfg: Config,
+    names: Sequence[str],
+    templates: Union[str, Sequence[str], None] = None,
+    embeddings: Optional[str] = None,
+) -> TextBank:
     """Embed names for the model of a config.
 
     Args:
@@ -34,8 +39,9 @@ def build_vocabulary(cfg: Config, names: Sequence[str], templates: Union[str, Se
         bank = TextBank.build(names, PrecomputedTextEncoder(embeddings, names))
     else:
         hook = find_hook(cfg, 'VocabularyHook')
-        bank = TextBank.build(names, hook['text_encoder'], templates or hook.get('templates', 'single'),
-                              hook.get('synonyms'))
+        bank = TextBank.build(
+            names, hook['text_encoder'], templates or hook.get('templates', 'single'), hook.get('synonyms')
+        )
     bank.check(cfg.model.projector.embed_dims)
     return bank
 
@@ -83,5 +89,5 @@ def detect(model: nn.Module, pipeline: Compose, path: str) -> DetDataSample:
         Exception: Of the image's decoder, where the file is broken.
     """
     data = pipeline(dict(img_path=path, img_id=0))
-    sample, = model.test_step(dict(inputs=[data['inputs']], data_samples=[data['data_samples']]))
+    (sample,) = model.test_step(dict(inputs=[data['inputs']], data_samples=[data['data_samples']]))
     return sample.to('cpu')

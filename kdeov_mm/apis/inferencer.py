@@ -1,4 +1,5 @@
 """One object for all three tasks."""
+
 import threading
 from dataclasses import dataclass
 from itertools import islice
@@ -63,10 +64,16 @@ class KDEOVInferencer:
         ['dog']
     """
 
-    def __init__(self, model: Union[str, Path, Sequence[str]], checkpoint: Optional[str] = None,
-                 device: Optional[str] = None, batch_size: int = 8, channel_order: str = 'rgb',
-                 on_error: Union[str, Callable[[BrokenImageError], None]] = 'raise',
-                 show_progress: bool = False) -> None:
+    def __init__(
+        self,
+        model: Union[str, Path, Sequence[str]],
+        checkpoint: Optional[str] = None,
+        device: Optional[str] = None,
+        batch_size: int = 8,
+        channel_order: str = 'rgb',
+        on_error: Union[str, Callable[[BrokenImageError], None]] = 'raise',
+        show_progress: bool = False,
+    ) -> None:
         if batch_size < 1:
             raise ValueError(f'batch_size: must be at least 1, got {batch_size}')
         if channel_order not in CHANNEL_ORDERS:
@@ -91,8 +98,9 @@ class KDEOVInferencer:
         """The vocabulary that is taken where no names are given."""
         return list(self._vocabulary.names) if self._vocabulary else None
 
-    def set_vocabulary(self, names: Names, templates: Union[str, Sequence[str], None] = None,
-                       embeddings: Optional[str] = None) -> None:
+    def set_vocabulary(
+        self, names: Names, templates: Union[str, Sequence[str], None] = None, embeddings: Optional[str] = None
+    ) -> None:
         """Choose the names that are taken where none are given, and embed them.
 
         Args:
@@ -110,15 +118,23 @@ class KDEOVInferencer:
         self._vocabulary = vocabulary
 
     @overload
-    def classify(self, images: Any, names: Optional[Names] = None, top: int = 5, scale: float = 100.,
-                 stream: Literal[False] = False) -> Results[ClassificationResult]: ...
+    def classify(
+        self,
+        images: Any,
+        names: Optional[Names] = None,
+        top: int = 5,
+        scale: float = 100.0,
+        stream: Literal[False] = False,
+    ) -> Results[ClassificationResult]: ...
 
     @overload
-    def classify(self, images: Any, names: Optional[Names] = None, top: int = 5, scale: float = 100., *,
-                 stream: Literal[True]) -> Iterator[ClassificationResult]: ...
+    def classify(
+        self, images: Any, names: Optional[Names] = None, top: int = 5, scale: float = 100.0, *, stream: Literal[True]
+    ) -> Iterator[ClassificationResult]: ...
 
-    def classify(self, images: Any, names: Optional[Names] = None, top: int = 5, scale: float = 100.,
-                 stream: bool = False) -> Union[Results[ClassificationResult], Iterator[ClassificationResult]]:
+    def classify(
+        self, images: Any, names: Optional[Names] = None, top: int = 5, scale: float = 100.0, stream: bool = False
+    ) -> Union[Results[ClassificationResult], Iterator[ClassificationResult]]:
         """Name whole images.
 
         Args:
@@ -141,22 +157,27 @@ class KDEOVInferencer:
             shares = np.exp(logits - logits.max(axis=1, keepdims=True))
             shares /= shares.sum(axis=1, keepdims=True)
             best = np.argsort(-shares, axis=1, kind='stable')[:, :top]
-            return [ClassificationResult(image, [vocabulary.names[k] for k in order], row[order])
-                    for image, order, row in zip(batch, best, shares)]
+            return [
+                ClassificationResult(image, [vocabulary.names[k] for k in order], row[order])
+                for image, order, row in zip(batch, best, shares)
+            ]
 
         results = self._results(images, step, stream)
         return results if stream else Results(results)
 
     @overload
-    def detect(self, images: Any, names: Optional[Names] = None, score_threshold: float = 0.3,
-               stream: Literal[False] = False) -> Results[DetectionResult]: ...
+    def detect(
+        self, images: Any, names: Optional[Names] = None, score_threshold: float = 0.3, stream: Literal[False] = False
+    ) -> Results[DetectionResult]: ...
 
     @overload
-    def detect(self, images: Any, names: Optional[Names] = None, score_threshold: float = 0.3, *,
-               stream: Literal[True]) -> Iterator[DetectionResult]: ...
+    def detect(
+        self, images: Any, names: Optional[Names] = None, score_threshold: float = 0.3, *, stream: Literal[True]
+    ) -> Iterator[DetectionResult]: ...
 
-    def detect(self, images: Any, names: Optional[Names] = None, score_threshold: float = 0.3, stream: bool = False
-               ) -> Union[Results[DetectionResult], Iterator[DetectionResult]]:
+    def detect(
+        self, images: Any, names: Optional[Names] = None, score_threshold: float = 0.3, stream: bool = False
+    ) -> Union[Results[DetectionResult], Iterator[DetectionResult]]:
         """Find the names of a vocabulary in images.
 
         Args:
@@ -178,8 +199,10 @@ class KDEOVInferencer:
             prepared = [self.backend.prepare(image) for image in pixels]
             with self._lock:
                 found = self.backend.detect(prepared, words, texts, score_threshold)
-            return [DetectionResult(image, array.shape[0], array.shape[1], boxes, scores, labels, words)
-                    for image, array, (boxes, scores, labels) in zip(batch, pixels, found)]
+            return [
+                DetectionResult(image, array.shape[0], array.shape[1], boxes, scores, labels, words)
+                for image, array, (boxes, scores, labels) in zip(batch, pixels, found)
+            ]
 
         results = self._results(images, step, stream)
         return results if stream else Results(results)
@@ -219,8 +242,10 @@ class KDEOVInferencer:
             return SearchResult.from_index(told, store.search(vector, top))
         embedded = images if isinstance(images, EmbeddingResult) else self._embed_all(images)
         if embedded.embeddings.shape[1:] != vector.shape:
-            raise ValueError(f'images: embeddings of shape {list(embedded.embeddings.shape)} are not of this model, '
-                             f'whose dimension is {len(vector)}')
+            raise ValueError(
+                f'images: embeddings of shape {list(embedded.embeddings.shape)} are not of this model, '
+                f'whose dimension is {len(vector)}'
+            )
         scores = embedded.embeddings @ vector
         best = np.argsort(-scores, kind='stable')[:top]
         return SearchResult(told, [Match(embedded.images[k], float(scores[k])) for k in best])
@@ -251,6 +276,7 @@ class KDEOVInferencer:
 
     def _embed_stream(self, images: Any, stream: bool = True) -> Iterator[EmbeddingResult]:
         """A result for each batch."""
+
         def step(batch: List[InputImage], pixels: List[np.ndarray]) -> List[EmbeddingResult]:
             return [EmbeddingResult(batch, self._embed(pixels))]
 
@@ -259,8 +285,10 @@ class KDEOVInferencer:
     def _embed_all(self, images: Any) -> EmbeddingResult:
         """One result for all images."""
         parts = list(self._embed_stream(images, stream=False))
-        return EmbeddingResult([image for part in parts for image in part.images], np.concatenate(
-            [np.zeros((0, self.backend.embed_dims), np.float32), *(part.embeddings for part in parts)]))
+        return EmbeddingResult(
+            [image for part in parts for image in part.images],
+            np.concatenate([np.zeros((0, self.backend.embed_dims), np.float32), *(part.embeddings for part in parts)]),
+        )
 
     def _embed_query(self, query: Any) -> Tuple[str, np.ndarray]:
         """A query in words, and its embedding ``[D]``."""
@@ -274,8 +302,9 @@ class KDEOVInferencer:
             raise ValueError(f'query: expected words or one image, got {len(images)} images')
         return images[0].name, self._embed([images[0].read()])[0]
 
-    def _results(self, images: Any, step: Callable[[List[InputImage], List[np.ndarray]], List[T]], stream: bool
-                 ) -> Iterator[T]:
+    def _results(
+        self, images: Any, step: Callable[[List[InputImage], List[np.ndarray]], List[T]], stream: bool
+    ) -> Iterator[T]:
         """The results of a step, batch after batch; the images are opened at once.
 
         Raises:
@@ -286,8 +315,12 @@ class KDEOVInferencer:
             raise ValueError('images: a camera never ends; give stream=True, and take the results one by one')
         return self._batches(found, number, step)
 
-    def _batches(self, images: Iterator[InputImage], number: Optional[float],
-                 step: Callable[[List[InputImage], List[np.ndarray]], List[T]]) -> Iterator[T]:
+    def _batches(
+        self,
+        images: Iterator[InputImage],
+        number: Optional[float],
+        step: Callable[[List[InputImage], List[np.ndarray]], List[T]],
+    ) -> Iterator[T]:
         """See :meth:`_results`."""
         if self.show_progress:
             images = iter(track(images, 'Images', None if number == ENDLESS else number, console=Console(stderr=True)))
@@ -333,5 +366,6 @@ def open_index(images: Any) -> Any:
         return images
     if isinstance(images, (str, Path)) and ('://' in str(images) or Path(images, 'images.lance').is_dir()):
         from kdeov_mm.search import ImageStore
+
         return ImageStore.open(str(images))
     return None

@@ -1,4 +1,5 @@
 """Which files a user means by a model."""
+
 from pathlib import Path
 from typing import Optional, Tuple
 
@@ -23,17 +24,21 @@ def resolve_model(model: str, checkpoint: Optional[str] = None) -> Tuple[str, st
     if path.is_dir():
         configs = sorted(path.glob('*.py'))
         if len(configs) != 1:
-            raise InputError(f'model {model!r}: a work dir has one config (.py), this folder has {len(configs)}; give '
-                             'config and checkpoint')
+            raise InputError(
+                f'model {model!r}: a work dir has one config (.py), this folder has {len(configs)}; give '
+                'config and checkpoint'
+            )
         return str(configs[0]), checkpoint or model
     if path.suffix == '.py':
         if not checkpoint:
-            raise InputError(f'checkpoint: none is given for the config {model}; give a file, or the work dir of its '
-                             'training')
+            raise InputError(
+                f'checkpoint: none is given for the config {model}; give a file, or the work dir of its training'
+            )
         return model, checkpoint
     if len(path.parts) > 1:
-        raise InputError(f'model: no folder {model!r}; give a name, a config (.py) with a checkpoint, a work dir, or '
-                         'an ONNX file')
+        raise InputError(
+            f'model: no folder {model!r}; give a name, a config (.py) with a checkpoint, a work dir, or an ONNX file'
+        )
     entry = find_model(model)
     if checkpoint:
         return entry.config, checkpoint

@@ -1,4 +1,5 @@
 """What the inferencer returns: plain data, with ways into pandas, supervision, COCO's format and pictures."""
+
 import io
 import tempfile
 from abc import ABC, abstractmethod
@@ -103,15 +104,24 @@ class DetectionResult(ImageResult):
 
     def found(self) -> List[Dict[str, Any]]:
         """``dict(bbox, name, label, score)`` each; boxes are xywh in pixels, with two digits."""
-        return [dict(bbox=[round(float(value), 2) for value in (x1, y1, x2 - x1, y2 - y1)], name=name,
-                     label=int(label), score=float(score))
-                for (x1, y1, x2, y2), name, label, score in zip(self.boxes, self.names, self.labels, self.scores)]
+        return [
+            dict(
+                bbox=[round(float(value), 2) for value in (x1, y1, x2 - x1, y2 - y1)],
+                name=name,
+                label=int(label),
+                score=float(score),
+            )
+            for (x1, y1, x2, y2), name, label, score in zip(self.boxes, self.names, self.labels, self.scores)
+        ]
 
     def to_supervision(self):
         """``supervision.Detections``, with the names in ``data['class_name']``; needs supervision."""
         return need('supervision').Detections(
-            xyxy=self.boxes.reshape(-1, 4), confidence=self.scores, class_id=self.labels,
-            data=dict(class_name=np.array(self.names, dtype=object)))
+            xyxy=self.boxes.reshape(-1, 4),
+            confidence=self.scores,
+            class_id=self.labels,
+            data=dict(class_name=np.array(self.names, dtype=object)),
+        )
 
     def to_coco(self) -> Dict[str, list]:
         """A COCO annotation file's content, see :meth:`Results.to_coco`."""
@@ -119,13 +129,19 @@ class DetectionResult(ImageResult):
 
     def rows(self) -> List[Dict[str, Any]]:
         """One line a box: image, name, score and corners in pixels."""
-        return [dict(image=self.image.name, name=name, score=float(score), **dict(zip(('x1', 'y1', 'x2', 'y2'), box)))
-                for name, score, box in zip(self.names, self.scores, self.boxes.tolist())]
+        return [
+            dict(image=self.image.name, name=name, score=float(score), **dict(zip(('x1', 'y1', 'x2', 'y2'), box)))
+            for name, score, box in zip(self.names, self.scores, self.boxes.tolist())
+        ]
 
     def to_dict(self) -> Dict[str, Any]:
         """For JSON."""
-        return dict(image=self.image.name, height=self.height, width=self.width, detections=[
-            {name: value for name, value in row.items() if name != 'image'} for row in self.rows()])
+        return dict(
+            image=self.image.name,
+            height=self.height,
+            width=self.width,
+            detections=[{name: value for name, value in row.items() if name != 'image'} for row in self.rows()],
+        )
 
     def draw(self, path: Path) -> Path:
         """Write the image with boxes and names."""
@@ -153,8 +169,10 @@ class ClassificationResult(ImageResult):
 
     def rows(self) -> List[Dict[str, Any]]:
         """One line a name."""
-        return [dict(image=self.image.name, name=name, probability=float(value))
-                for name, value in zip(self.names, self.probabilities)]
+        return [
+            dict(image=self.image.name, name=name, probability=float(value))
+            for name, value in zip(self.names, self.probabilities)
+        ]
 
     def to_dict(self) -> Dict[str, Any]:
         """For JSON."""
@@ -200,13 +218,17 @@ class SearchResult(Result):
 
     def rows(self) -> List[Dict[str, Any]]:
         """One line an image."""
-        return [dict(query=self.query, rank=rank, image=match.image.name, score=float(match.score))
-                for rank, match in enumerate(self.matches, 1)]
+        return [
+            dict(query=self.query, rank=rank, image=match.image.name, score=float(match.score))
+            for rank, match in enumerate(self.matches, 1)
+        ]
 
     def to_dict(self) -> Dict[str, Any]:
         """For JSON."""
-        return dict(query=self.query, matches=[
-            {name: value for name, value in row.items() if name != 'query'} for row in self.rows()])
+        return dict(
+            query=self.query,
+            matches=[{name: value for name, value in row.items() if name != 'query'} for row in self.rows()],
+        )
 
     def draw(self, path: Path) -> Path:
         """Write the query beside the images."""
@@ -269,8 +291,9 @@ class Results(List[R], Generic[R]):
             raise ValueError('to_coco: only detections have boxes; use to_pandas or to_dicts')
         vocabularies = {tuple(result.vocabulary) for result in detections}
         if len(vocabularies) > 1:
-            raise ValueError(f'to_coco: the results are of {len(vocabularies)} different vocabularies; write one file '
-                             'each')
+            raise ValueError(
+                f'to_coco: the results are of {len(vocabularies)} different vocabularies; write one file each'
+            )
         names: Tuple[str, ...] = next(iter(vocabularies), ())
         categories = [dict(id=i, name=name) for i, name in enumerate(names)]
         content: Dict[str, list] = dict(images=[], categories=categories, annotations=[])
@@ -294,6 +317,14 @@ def add_to_coco(content: Dict[str, list], result: DetectionResult) -> None:
     image_id = len(content['images'])
     content['images'].append(dict(id=image_id, file_name=result.image.name, width=result.width, height=result.height))
     for item in result.found():
-        content['annotations'].append(dict(
-            id=len(content['annotations']) + 1, image_id=image_id, category_id=item['label'], bbox=item['bbox'],
-            area=round(item['bbox'][2] * item['bbox'][3], 2), iscrowd=0, score=round(item['score'], 4)))
+        content['annotations'].append(
+            dict(
+                id=len(content['annotations']) + 1,
+                image_id=image_id,
+                category_id=item['label'],
+                bbox=item['bbox'],
+                area=round(item['bbox'][2] * item['bbox'][3], 2),
+                iscrowd=0,
+                score=round(item['score'], 4),
+            )
+        )

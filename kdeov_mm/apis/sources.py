@@ -1,4 +1,5 @@
 """What may be given as images: files, folders, globs, videos, cameras, and pixels from Pillow, NumPy or PyTorch."""
+
 import glob
 import math
 from dataclasses import dataclass
@@ -126,8 +127,10 @@ def open_part(images: Any, channel_order: str) -> Found:
         return chain.from_iterable(part for part, _ in parts), sum(known) if len(known) == len(parts) else None
     if isinstance(images, Iterable) and not isinstance(images, (bytes, dict)):
         return chain.from_iterable(open_part(item, channel_order)[0] for item in images), None
-    raise TypeError('images: expected a path, a camera\'s number, a Pillow image, an array, a tensor, or an iterable '
-                    f'of these, got {type(images).__name__}')
+    raise TypeError(
+        "images: expected a path, a camera's number, a Pillow image, an array, a tensor, or an iterable "
+        f'of these, got {type(images).__name__}'
+    )
 
 
 def open_path(path: str) -> Found:
@@ -192,16 +195,17 @@ def to_pixels(image: Union[Image.Image, np.ndarray, torch.Tensor], channel_order
         image = image.detach().cpu()
         if image.is_floating_point():
             if not bool(((image >= 0) & (image <= 1)).all()):  # also NaN
-                raise ValueError('images: a floating-point tensor must be in [0, 1], got values from '
-                                 f'{float(image.min()):.3g} to {float(image.max()):.3g}; divide by 255?')
+                raise ValueError(
+                    'images: a floating-point tensor must be in [0, 1], got values from '
+                    f'{float(image.min()):.3g} to {float(image.max()):.3g}; divide by 255?'
+                )
             image = (image * 255).round().to(torch.uint8)
         elif image.dtype != torch.uint8:
             raise ValueError(f'images: a tensor must be uint8, or floating-point in [0, 1], got {image.dtype}')
         arrays = image.reshape(-1, *shape[-3:]).permute(0, 2, 3, 1).contiguous().numpy()
         return list(arrays)
     if image.dtype != np.uint8 or not image.size or not (len(shape) == 2 or len(shape) in (3, 4) and shape[-1] == 3):
-        raise ValueError('images: an array must be uint8 [H, W, 3], [H, W] or [N, H, W, 3], got '
-                         f'{image.dtype} {shape}')
+        raise ValueError(f'images: an array must be uint8 [H, W, 3], [H, W] or [N, H, W, 3], got {image.dtype} {shape}')
     if len(shape) == 2:
         image = np.repeat(image[..., None], 3, axis=2)
     elif channel_order == 'bgr':

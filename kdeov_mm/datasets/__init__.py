@@ -16,8 +16,24 @@ from .torchvision_dataset import TorchvisionDataset
 from .transforms import ObjectSafeCrop
 
 __all__ = [
-    'CachedTeacherDataset', 'HardNegativeSampler', 'ImageTextDataset', 'ImageTextShards', 'LoadImageReduced',
-    'LoadRegions', 'LoadTeacherEmbedding', 'MixtureSampler', 'ObjectSafeCrop', 'OpenCLIPResize', 'OVCocoDataset',
-    'OVLVISDataset', 'PackRegions', 'SeededDataset', 'SkipBatchSampler', 'TeacherStore', 'TeacherStoreWriter',
-    'TorchvisionDataset', 'ensure_world', 'world_concepts'
+    'CachedTeacherDataset',
+    'HardNegativeSampler',
+    'ImageTextDataset',
+    'ImageTextShards',
+    'LoadImageReduced',
+    'LoadRegions',
+    'LoadTeacherEmbedding',
+    'MixtureSampler',
+    'ObjectSafeCrop',
+    'OpenCLIPResize',
+    'OVCocoDataset',
+    'OVLVISDataset',
+    'PackRegions',
+    'SeededDataset',
+    'SkipBatchSampler',
+    'TeacherStore',
+    'TeacherStoreWriter',
+    'TorchvisionDataset',
+    'ensure_world',
+    'world_concepts',
 ]

@@ -1,4 +1,5 @@
 """Images that cannot be read: skipped, counted, listed, and too many of them stop the run."""
+
 import logging
 import os
 from typing import Any, Mapping
@@ -80,8 +81,9 @@ class BrokenImages:
         allowed = max(1, int(self.max_broken * number)) if self.max_broken else 0
         if len(self.broken) > allowed or len(self.broken) >= number:
             listed = f' and delete {self._broken_list}' if self._broken_list else ''
-            raise RuntimeError(f'{message}; max_broken={self.max_broken} allows {allowed}. '
-                               f'Restore them{listed}, or raise max_broken')
+            raise RuntimeError(
+                f'{message}; max_broken={self.max_broken} allows {allowed}. Restore them{listed}, or raise max_broken'
+            )
         print_log(f'{message}; they are skipped', 'current', logging.WARNING)
 
 
@@ -129,8 +131,13 @@ class SkipBrokenImages(BrokenImages):
                 return super().prepare_data(idx)
             except Exception as error:
                 if not self.test_mode:
-                    defect = str(error) if isinstance(error, BrokenImageError) else \
-                        image_defect(path) if self._local else None
+                    defect = (
+                        str(error)
+                        if isinstance(error, BrokenImageError)
+                        else image_defect(path)
+                        if self._local
+                        else None
+                    )
                 if defect is None:
                     raise
         self.report_broken({path: defect}, self._number)
@@ -144,5 +151,4 @@ class SkipBrokenImages(BrokenImages):
             data = self.prepare_data((idx + step) % len(self))
             if data is not None:
                 return data
-        raise RuntimeError(
-            f'the pipeline refused image {idx} of "{self.source}" and all that it was tried with after')
+        raise RuntimeError(f'the pipeline refused image {idx} of "{self.source}" and all that it was tried with after')

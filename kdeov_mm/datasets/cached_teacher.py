@@ -1,4 +1,5 @@
 """Training from a teacher's stored embeddings: every sample is replayed as the teacher saw it."""
+
 import hashlib
 import json
 from functools import lru_cache
@@ -110,8 +111,14 @@ class CachedTeacherDataset(Dataset):
         ValueError: It is damaged, or of another teacher, other data or another pipeline.
     """
 
-    def __init__(self, dataset: dict, store: str, teacher: Optional[dict] = None, text_encoder: Optional[dict] = None,
-                 verify: bool = True) -> None:
+    def __init__(
+        self,
+        dataset: dict,
+        store: str,
+        teacher: Optional[dict] = None,
+        text_encoder: Optional[dict] = None,
+        verify: bool = True,
+    ) -> None:
         pipeline = list(dataset['pipeline'])
         load = dict(type='LoadTeacherEmbedding', store=store, transforms=pipeline, verify=verify)
         self.dataset = DATASETS.build({**dataset, 'pipeline': [load]})
@@ -124,7 +131,8 @@ class CachedTeacherDataset(Dataset):
         images.check(wanted)
         if text_encoder is not None:
             open_store(str(Path(store, CAPTIONS)), verify=verify).check(
-                dict(data, text_encoder=MODELS.build(text_encoder).id))
+                dict(data, text_encoder=MODELS.build(text_encoder).id)
+            )
 
     def __len__(self) -> int:
         return len(self.dataset)

@@ -3,6 +3,7 @@
 Each reader returns ``{image: captions}``: the image's path relative to the image folder, and its captions, which may be
 none. Images are in the file's order.
 """
+
 import csv
 import json
 import os
@@ -37,8 +38,9 @@ def read_coco(path: str) -> Captions:
     captions: Captions = {name: [] for name in names.values()}
     for record in content['annotations']:
         if record['image_id'] not in names:
-            raise ValueError(f'annotation file "{path}": a caption is of image {record["image_id"]}, which "images" '
-                             'does not list')
+            raise ValueError(
+                f'annotation file "{path}": a caption is of image {record["image_id"]}, which "images" does not list'
+            )
         captions[names[record['image_id']]].append(record['caption'])
     return captions
 
@@ -62,8 +64,10 @@ def read_karpathy(path: str, split: Union[str, Sequence[str], None] = None) -> C
         names = ['/'.join(filter(None, (image.get('filepath'), image['filename']))) for image in images]
         texts = [[sentence['raw'] for sentence in image['sentences']] for image in images]
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f'annotation file "{path}" is not in Karpathy\'s layout, images[] with filename, split and '
-                         f'sentences[].raw: {type(error).__name__} {error}') from error
+        raise ValueError(
+            f'annotation file "{path}" is not in Karpathy\'s layout, images[] with filename, split and '
+            f'sentences[].raw: {type(error).__name__} {error}'
+        ) from error
     except ValueError as error:
         raise ValueError(f'annotation file "{path}" is not JSON: {error}') from error
     wanted = splits if split is None else [split] if isinstance(split, str) else list(split)
@@ -71,8 +75,9 @@ def read_karpathy(path: str, split: Union[str, Sequence[str], None] = None) -> C
     return {name: text for name, text, image in zip(names, texts, images) if image['split'] in wanted}
 
 
-def read_table(path: str, columns: Sequence[Union[str, int]] = ('filepath', 'title'),
-               delimiter: Optional[str] = None) -> Captions:
+def read_table(
+    path: str, columns: Sequence[Union[str, int]] = ('filepath', 'title'), delimiter: Optional[str] = None
+) -> Captions:
     """A CSV or TSV with one pair a row; rows of one image give it several captions.
 
     Args:
@@ -101,12 +106,16 @@ def read_table(path: str, columns: Sequence[Union[str, int]] = ('filepath', 'tit
                 if not row:
                     continue
                 if len(row) <= max(image, text) or not row[image].strip():
-                    raise ValueError(f'annotation file "{path}", line {rows.line_num}: no image in column {image} and '
-                                     f'caption in column {text}: {row!r:.200}')
+                    raise ValueError(
+                        f'annotation file "{path}", line {rows.line_num}: no image in column {image} and '
+                        f'caption in column {text}: {row!r:.200}'
+                    )
                 captions.setdefault(row[image].strip(), []).append(row[text])
         except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f'annotation file "{path}", line {rows.line_num}: {error}; check its quotes, delimiter '
-                             f'({delimiter!r}) and encoding (UTF-8)') from error
+            raise ValueError(
+                f'annotation file "{path}", line {rows.line_num}: {error}; check its quotes, delimiter '
+                f'({delimiter!r}) and encoding (UTF-8)'
+            ) from error
     return captions
 
 
@@ -141,7 +150,8 @@ def read_folder(folder: str) -> Captions:
         raise FileNotFoundError(f'image folder "{folder}" does not exist; check data_root and data_prefix')
     found = [
         os.path.relpath(os.path.join(parent, name), folder)
-        for parent, _, names in os.walk(folder, followlinks=True) for name in names
+        for parent, _, names in os.walk(folder, followlinks=True)
+        for name in names
         if name.lower().endswith(IMAGE_SUFFIXES)
     ]
     if not found:

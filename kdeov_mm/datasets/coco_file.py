@@ -1,4 +1,5 @@
 """Reading what users hand in: annotation files in COCO's format, and images that may be broken."""
+
 import io
 import json
 import os
@@ -7,13 +8,17 @@ from typing import Iterable, Optional, Union
 
 from PIL import Image
 
-INSTANCE_FIELDS = dict(images=('id', 'file_name', 'width', 'height'), categories=('id', 'name'),
-                       annotations=('id', 'image_id', 'category_id', 'bbox', 'area'))
+INSTANCE_FIELDS = dict(
+    images=('id', 'file_name', 'width', 'height'),
+    categories=('id', 'name'),
+    annotations=('id', 'image_id', 'category_id', 'bbox', 'area'),
+)
 # LVIS v1 names its images by URL; the rest says which classes were looked for, and how often they occur.
 LVIS_FIELDS = dict(
     INSTANCE_FIELDS,
     images=('id', 'width', 'height', 'neg_category_ids', 'not_exhaustive_category_ids'),
-    categories=('id', 'name', 'frequency'))
+    categories=('id', 'name', 'frequency'),
+)
 CAPTION_FIELDS = dict(annotations=('image_id', 'caption'))
 
 
@@ -41,16 +46,14 @@ def load_coco(path: str, fields: dict[str, tuple] = INSTANCE_FIELDS) -> dict:
     except ValueError as error:  # both of JSONDecodeError and UnicodeDecodeError
         raise ValueError(f'annotation file "{path}" is not JSON: {error}') from error
     if not isinstance(content, dict):
-        raise ValueError(
-            f'annotation file "{path}" must hold an object as COCO\'s do, got a {type(content).__name__}')
+        raise ValueError(f'annotation file "{path}" must hold an object as COCO\'s do, got a {type(content).__name__}')
     for key, names in fields.items():
         if not isinstance(content.get(key), list):
             raise ValueError(f'annotation file "{path}" lacks the list "{key}"; it has {sorted(content)}')
         for index, record in enumerate(content[key]):
             missing = [name for name in names if name not in record]
             if missing:
-                raise ValueError(
-                    f'annotation file "{path}": {key}[{index}] lacks {missing}: {str(record)[:200]}')
+                raise ValueError(f'annotation file "{path}": {key}[{index}] lacks {missing}: {str(record)[:200]}')
         if 'id' in names:
             repeated = _repeated(record['id'] for record in content[key])
             if repeated:
@@ -62,8 +65,10 @@ def load_coco(path: str, fields: dict[str, tuple] = INSTANCE_FIELDS) -> dict:
         known = {category['id'] for category in content['categories']}
         for record in content['annotations']:
             if record['category_id'] not in known:
-                raise ValueError(f'annotation file "{path}": annotation {record["id"]} is of category '
-                                 f'{record["category_id"]}, which "categories" does not list')
+                raise ValueError(
+                    f'annotation file "{path}": annotation {record["id"]} is of category '
+                    f'{record["category_id"]}, which "categories" does not list'
+                )
     return content
 
 

@@ -1,4 +1,5 @@
 """Images with captions, or without, from the files that such collections come in."""
+
 import os
 from typing import Optional, Sequence, Union
 
@@ -38,22 +39,27 @@ class ImageTextDataset(SkipBrokenImages, BaseDataset):
         RuntimeError: More images than ``max_broken`` are unreadable.
     """
 
-    def __init__(self,
-                 *args,
-                 format: str,
-                 split: Union[str, Sequence[str], None] = None,
-                 captions_per_image: Optional[int] = None,
-                 columns: Optional[Sequence[Union[str, int]]] = None,
-                 delimiter: Optional[str] = None,
-                 max_broken: float = 0.05,
-                 check_images: Optional[str] = None,
-                 data_prefix: dict = dict(img=''),
-                 test_mode: bool = False,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        *args,
+        format: str,
+        split: Union[str, Sequence[str], None] = None,
+        captions_per_image: Optional[int] = None,
+        columns: Optional[Sequence[Union[str, int]]] = None,
+        delimiter: Optional[str] = None,
+        max_broken: float = 0.05,
+        check_images: Optional[str] = None,
+        data_prefix: dict = dict(img=''),
+        test_mode: bool = False,
+        **kwargs,
+    ) -> None:
         if format not in FORMATS:
             raise ValueError(f'format must be one of {", ".join(FORMATS)}, got {format!r}')
-        for name, value, formats in (('split', split, ('karpathy', 'flickr8k')), ('columns', columns, ('table', )),
-                                     ('delimiter', delimiter, ('table', ))):
+        for name, value, formats in (
+            ('split', split, ('karpathy', 'flickr8k')),
+            ('columns', columns, ('table',)),
+            ('delimiter', delimiter, ('table',)),
+        ):
             if value is not None and format not in formats:
                 raise ValueError(f'{name}={value!r} is for format {" or ".join(formats)}, not for {format!r}')
         if check_images not in (None, 'start', 'read'):
@@ -78,14 +84,19 @@ class ImageTextDataset(SkipBrokenImages, BaseDataset):
         folder = self.data_prefix['img'] or '.'
         if not os.path.isdir(folder):
             raise FileNotFoundError(f'image folder "{folder}" does not exist; check data_root and data_prefix')
-        infos = self.readable([
-            dict(img_path=os.path.join(folder, name), img_id=number,
-                 captions=[text.strip() for text in captions if text.strip()])
-            for number, (name, captions) in enumerate(self._read(folder).items())
-        ])
+        infos = self.readable(
+            [
+                dict(
+                    img_path=os.path.join(folder, name),
+                    img_id=number,
+                    captions=[text.strip() for text in captions if text.strip()],
+                )
+                for number, (name, captions) in enumerate(self._read(folder).items())
+            ]
+        )
         if self.captions_per_image is None:
             return infos
-        pairs = [{**info, 'captions': [text]} for info in infos for text in info['captions'][:self.captions_per_image]]
+        pairs = [{**info, 'captions': [text]} for info in infos for text in info['captions'][: self.captions_per_image]]
         if not pairs:
             raise ValueError(f'"{self.source}": no image has a caption, but captions_per_image needs some')
         return pairs

@@ -1,4 +1,5 @@
 """Loading of images of any kind, JPEG at reduced scale where the target is small."""
+
 import io
 from typing import Optional, Tuple
 
@@ -12,8 +13,12 @@ from PIL import Image, ImageOps
 from .broken_images import BrokenImageError
 
 ORIENTATION = 0x0112  # EXIF's tag; its values from 5 on exchange height and width
-REDUCED = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4,
-           8: cv2.IMREAD_REDUCED_COLOR_8}
+REDUCED = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
 
 
 def decode_image(content: bytes, min_size: int = 0) -> Tuple[np.ndarray, Tuple[int, int]]:
@@ -75,8 +80,10 @@ class LoadImageReduced(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Load one image; ``ori_shape`` is that of the full size."""
         if self.min_size and results.get('instances'):
-            raise ValueError(f'{results["img_path"]}: LoadImageReduced(min_size={self.min_size}) does not fit samples '
-                             'with boxes; load them with min_size=0')
+            raise ValueError(
+                f'{results["img_path"]}: LoadImageReduced(min_size={self.min_size}) does not fit samples '
+                'with boxes; load them with min_size=0'
+            )
         content = results.pop('img_bytes', None)
         if content is None:
             content = fileio.get(results['img_path'], backend_args=self.backend_args)

@@ -1,4 +1,5 @@
 """Sources mixed by weight."""
+
 from typing import Iterator, Optional, Sequence
 
 import torch
@@ -27,8 +28,9 @@ class MixtureSampler(DefaultSampler):
             is so short that a part gets no sample.
     """
 
-    def __init__(self, dataset, weights: Sequence[float], epoch_size: Optional[int] = None,
-                 seed: Optional[int] = None) -> None:
+    def __init__(
+        self, dataset, weights: Sequence[float], epoch_size: Optional[int] = None, seed: Optional[int] = None
+    ) -> None:
         ends = getattr(dataset, 'cumulative_sizes', None)
         if ends is None:
             raise ValueError(f'MixtureSampler needs a ConcatDataset, got {type(dataset).__name__}')
@@ -41,8 +43,10 @@ class MixtureSampler(DefaultSampler):
         bounds = [round(total * sum(weights[:i]) / sum(weights)) for i in range(len(weights) + 1)]
         self.counts = [after - before for before, after in zip(bounds, bounds[1:])]
         if min(self.counts) < 1:
-            raise ValueError(f'epoch_size: {total} samples with weights {list(weights)} give the data sets '
-                             f'{self.counts}; each needs at least one')
+            raise ValueError(
+                f'epoch_size: {total} samples with weights {list(weights)} give the data sets '
+                f'{self.counts}; each needs at least one'
+            )
         self.num_samples = -(-total // self.world_size)
         self.total_size = self.num_samples * self.world_size
 
@@ -52,7 +56,7 @@ class MixtureSampler(DefaultSampler):
         first = self.epoch * count
         passes = range(first // size, (first + count - 1) // size + 1)
         row = torch.cat([torch.randperm(size, generator=self._generator(part, number)) for number in passes])
-        return row[first % size:first % size + count] + self.starts[part]
+        return row[first % size : first % size + count] + self.starts[part]
 
     def _generator(self, *numbers: int) -> torch.Generator:
         return torch.Generator().manual_seed(mix_seed(self.seed, *numbers))
@@ -60,5 +64,5 @@ class MixtureSampler(DefaultSampler):
     def __iter__(self) -> Iterator[int]:
         indices = torch.cat([self._part(part) for part in range(len(self.sizes))])
         indices = indices[torch.randperm(len(indices), generator=self._generator(len(self.sizes), self.epoch))]
-        padded = indices.repeat(-(-self.total_size // len(indices)))[:self.total_size]
-        return iter(padded[self.rank::self.world_size].tolist())
+        padded = indices.repeat(-(-self.total_size // len(indices)))[: self.total_size]
+        return iter(padded[self.rank :: self.world_size].tolist())

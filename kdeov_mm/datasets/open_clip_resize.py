@@ -1,4 +1,5 @@
 """OpenCLIP's own resizing, of images."""
+
 from typing import Optional
 
 import numpy as np

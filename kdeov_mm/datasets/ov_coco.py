@@ -1,4 +1,5 @@
 """COCO annotations of which only some groups of classes are seen."""
+
 import logging
 import math
 import os
@@ -47,17 +48,20 @@ class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
             is left, or ``gt_label`` is asked for and an image has not exactly one instance.
         RuntimeError: when more images than ``max_broken`` are unreadable.
     """
+
     METAINFO: dict = {}
     fields = INSTANCE_FIELDS  # that the annotation file must have
 
-    def __init__(self,
-                 *args,
-                 groups: Optional[Sequence[str]] = ('base',),
-                 vocabulary: Union[str, Mapping[str, Sequence[str]], None] = None,
-                 caption_file: Optional[str] = None,
-                 gt_label: bool = False,
-                 max_broken: float = 0.05,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        *args,
+        groups: Optional[Sequence[str]] = ('base',),
+        vocabulary: Union[str, Mapping[str, Sequence[str]], None] = None,
+        caption_file: Optional[str] = None,
+        gt_label: bool = False,
+        max_broken: float = 0.05,
+        **kwargs,
+    ) -> None:
         self.set_max_broken(max_broken)
         self.groups = (groups,) if isinstance(groups, str) else groups
         self.vocabulary, self.caption_file = vocabulary, caption_file
@@ -74,8 +78,9 @@ class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
         kinds = {
             category['name']: category.get('supercategory', category['name']) for category in content['categories']
         }
-        self._metainfo.update(classes=tuple(kept), groups=tuple(kept.values()),
-                              supercategories=tuple(kinds[name] for name in kept))
+        self._metainfo.update(
+            classes=tuple(kept), groups=tuple(kept.values()), supercategories=tuple(kinds[name] for name in kept)
+        )
         self.cat_ids = [category['id'] for category in content['categories'] if category['name'] in kept]
         self.cat2label = {category_id: label for label, category_id in enumerate(self.cat_ids)}
 
@@ -88,8 +93,9 @@ class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
 
         data_list = []
         for image in content['images']:
-            info = self.parse_data_info(dict(raw_img_info={**image, 'img_id': image['id']},
-                                             raw_ann_info=annotations[image['id']]))
+            info = self.parse_data_info(
+                dict(raw_img_info={**image, 'img_id': image['id']}, raw_ann_info=annotations[image['id']])
+            )
             if captions is not None:
                 info['captions'] = captions[image['id']]
             if self.gt_label:
@@ -97,7 +103,8 @@ class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
                     raise ValueError(
                         f'gt_label needs exactly one instance an image, but image {image["id"]} '
                         f'({info["img_path"]}) of "{self.ann_file}" has {len(info["instances"])} '
-                        'of the kept classes')
+                        'of the kept classes'
+                    )
                 info['gt_label'] = info['instances'][0]['bbox_label']
             data_list.append(info)
         if self._defects:
@@ -117,7 +124,8 @@ class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f'annotation file "{self.ann_file}": annotation {annotation["id"]} needs a bbox of four '
-                f'numbers (x, y, width, height), got {annotation["bbox"]!r}') from error
+                f'numbers (x, y, width, height), got {annotation["bbox"]!r}'
+            ) from error
         if not all(map(math.isfinite, (x, y, w, h))) or w <= 0 or h <= 0:
             self._defects['dropped without a positive, finite size'] += 1
             return None
@@ -137,17 +145,20 @@ class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
         if self.data_root and not os.path.isdir(self.data_root):
             raise FileNotFoundError(
                 f'data_root "{self.data_root}" is not a folder; put or link the data set there, or '
-                'set data_root to where it is')
+                'set data_root to where it is'
+            )
         if self.data_root and not os.listdir(self.data_root):
             raise FileNotFoundError(
-                f'data_root "{self.data_root}" is empty; put the data set there, or set data_root '
-                'to where it is')
+                f'data_root "{self.data_root}" is empty; put the data set there, or set data_root to where it is'
+            )
         if 'img' not in self.data_prefix:
-            raise ValueError(f'data_prefix must name the image folder, as in dict(img="train2017/"), '
-                             f'got {dict(self.data_prefix)}')
+            raise ValueError(
+                f'data_prefix must name the image folder, as in dict(img="train2017/"), got {dict(self.data_prefix)}'
+            )
         if self.backend_args is None and not os.path.isdir(self.data_prefix['img']):
             raise FileNotFoundError(
-                f'image folder "{self.data_prefix["img"]}" does not exist; check data_root and data_prefix')
+                f'image folder "{self.data_prefix["img"]}" does not exist; check data_root and data_prefix'
+            )
 
     def _kept_classes(self, categories: list[dict]) -> dict[str, str]:
         """The group of each kept class, in the file's order."""
@@ -160,11 +171,15 @@ class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
             check_names(self.groups, sorted(set(groups.values())), f'groups of "{self.ann_file}"')
         wanted = self._metainfo.get('classes', names)
         check_names(wanted, names, f'metainfo classes, against "{self.ann_file}"')
-        kept = {name: groups[name] for name in names
-                if name in groups and name in wanted and (self.groups is None or groups[name] in self.groups)}
+        kept = {
+            name: groups[name]
+            for name in names
+            if name in groups and name in wanted and (self.groups is None or groups[name] in self.groups)
+        }
         if not kept:
-            raise ValueError(f'no class of "{self.ann_file}" is left with groups={self.groups}, '
-                             f'vocabulary={self.vocabulary}')
+            raise ValueError(
+                f'no class of "{self.ann_file}" is left with groups={self.groups}, vocabulary={self.vocabulary}'
+            )
         return kept
 
     def _load_captions(self) -> Optional[dict[int, list[str]]]:

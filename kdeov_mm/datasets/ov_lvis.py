@@ -1,4 +1,5 @@
 """LVIS v1 annotations, with frequent and common classes as base and rare ones as novel."""
+
 from typing import Mapping, Sequence, Union
 
 from mmyolo.registry import DATASETS
@@ -22,12 +23,10 @@ class OVLVISDataset(OVCocoDataset):
     Raises:
         ValueError: when an image has neither ``coco_url`` nor ``file_name``, and as :class:`OVCocoDataset`.
     """
+
     fields = LVIS_FIELDS
 
-    def __init__(self,
-                 *args,
-                 vocabulary: Union[str, Mapping[str, Sequence[str]], None] = 'ov_lvis',
-                 **kwargs) -> None:
+    def __init__(self, *args, vocabulary: Union[str, Mapping[str, Sequence[str]], None] = 'ov_lvis', **kwargs) -> None:
         super().__init__(*args, vocabulary=vocabulary, **kwargs)
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
@@ -35,8 +34,10 @@ class OVLVISDataset(OVCocoDataset):
         image = raw_data_info['raw_img_info']
         name = '/'.join(image.get('coco_url', '').split('/')[-2:]) or image.get('file_name')
         if not name:
-            raise ValueError(f'annotation file "{self.ann_file}": image {image["id"]} has neither coco_url nor '
-                             'file_name, one of which must say where it lies')
+            raise ValueError(
+                f'annotation file "{self.ann_file}": image {image["id"]} has neither coco_url nor '
+                'file_name, one of which must say where it lies'
+            )
         for annotation in raw_data_info['raw_ann_info']:
             annotation.pop('segmentation', None)  # most of the memory
         return super().parse_data_info({**raw_data_info, 'raw_img_info': {**image, 'file_name': name}})

@@ -1,4 +1,5 @@
 """Regions that the teacher has embedded once, as training data."""
+
 from functools import lru_cache
 from typing import Dict, List
 
@@ -61,10 +62,15 @@ class LoadRegions(BaseTransform):
         boxes, labels = self.store.boxes[rows], self.store.labels[rows]
         known, given = results['gt_bboxes'].tensor, torch.as_tensor(results['gt_bboxes_labels'])
         n = len(known)
-        if not torch.equal(labels[:n], given) or (labels[n:] >= 0).any() \
-                or not torch.allclose(boxes[:n], known, atol=0.01):
-            raise ValueError(f'region store "{self.root}": its labelled boxes of image {results["img_id"]} '
-                             f'({results["img_path"]}) are not those of the annotations; make it again from these')
+        if (
+            not torch.equal(labels[:n], given)
+            or (labels[n:] >= 0).any()
+            or not torch.allclose(boxes[:n], known, atol=0.01)
+        ):
+            raise ValueError(
+                f'region store "{self.root}": its labelled boxes of image {results["img_id"]} '
+                f'({results["img_path"]}) are not those of the annotations; make it again from these'
+            )
         results['gt_bboxes'] = HorizontalBoxes(torch.cat([known, boxes[n:]]))
         results['gt_bboxes_labels'] = np.array(rows, dtype=np.int64)
         results['gt_ignore_flags'] = np.pad(results['gt_ignore_flags'], (0, len(rows) - n))

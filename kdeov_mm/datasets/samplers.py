@@ -1,4 +1,5 @@
 """Samplers that mmengine lacks."""
+
 from typing import Iterator, Sequence
 
 import torch
@@ -21,7 +22,7 @@ class HardNegativeSampler(DefaultSampler):
         **kwargs: See mmengine's ``DefaultSampler``.
     """
 
-    def __init__(self, dataset, words: Sequence[int] = (1, ), block_size: int = 1024, **kwargs) -> None:
+    def __init__(self, dataset, words: Sequence[int] = (1,), block_size: int = 1024, **kwargs) -> None:
         super().__init__(dataset, **kwargs)
         self.block_size = block_size
         classes = dataset.metainfo['classes']

@@ -1,4 +1,5 @@
 """Augmentation as a function of seed, epoch and index."""
+
 from typing import Any, Union
 
 import torch

@@ -3,6 +3,7 @@
 :func:`ensure_world` is what configs and tools call. Every image is a function of (seed, split, index) alone,
 so splits may be generated one at a time, in any order and by any number of processes.
 """
+
 import contextlib
 import json
 import os
@@ -31,7 +32,8 @@ COLOURS = dict(  # RGB, 0 to 255
     purple=(125, 25, 165),
     pink=(255, 130, 190),
     white=(248, 248, 248),
-    black=(12, 12, 12))
+    black=(12, 12, 12),
+)
 GROUPS = ('base', 'recombined', 'novel', 'unseen')
 SPLITS = ('teacher', 'train', 'val', 'test', 'test_single')  # a split's place is part of its images' seed
 SIZES = dict(teacher=16000, train=4000, val=200, test=800, test_single=1920)
@@ -48,7 +50,7 @@ JPEG_QUALITY = 92
 
 
 # ---------------------------------------------------------------------------------------------- outlines
-def _arc(radius: float, start: float, stop: float, points: int = 48, centre=(0., 0.)) -> np.ndarray:
+def _arc(radius: float, start: float, stop: float, points: int = 48, centre=(0.0, 0.0)) -> np.ndarray:
     angles = np.radians(np.linspace(start, stop, points))
     return np.stack([centre[0] + radius * np.cos(angles), centre[1] + radius * np.sin(angles)], 1)
 
@@ -62,7 +64,7 @@ def _star() -> np.ndarray:
 def _heart() -> np.ndarray:
     t = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
-    return np.stack([16 * np.sin(t)**3, -y], 1)
+    return np.stack([16 * np.sin(t) ** 3, -y], 1)
 
 
 def _clover() -> np.ndarray:
@@ -78,18 +80,34 @@ SHAPES = dict(
     triangle=[np.array([(0, -0.95), (1, 0.85), (-1, 0.85)])],
     star=[_star()],
     heart=[_heart()],
-    cross=[np.array([(-.36, -1), (.36, -1), (.36, -.36), (1, -.36), (1, .36), (.36, .36), (.36, 1), (-.36, 1),
-                     (-.36, .36), (-1, .36), (-1, -.36), (-.36, -.36)])],
+    cross=[
+        np.array(
+            [
+                (-0.36, -1),
+                (0.36, -1),
+                (0.36, -0.36),
+                (1, -0.36),
+                (1, 0.36),
+                (0.36, 0.36),
+                (0.36, 1),
+                (-0.36, 1),
+                (-0.36, 0.36),
+                (-1, 0.36),
+                (-1, -0.36),
+                (-0.36, -0.36),
+            ]
+        )
+    ],
     ring=[_arc(1, 0, 360), _arc(0.5, 0, 360)],
-    moon=[np.concatenate([_arc(1, 50, 310), _arc(0.83, -67, -293, centre=(.318, 0))])],
-    arrow=[np.array([(-1, -.33), (.05, -.33), (.05, -.9), (1, 0), (.05, .9), (.05, .33), (-1, .33)])],
-    bolt=[np.array([(.1, -1), (.75, -1), (.3, -.3), (.8, -.3), (-.5, 1), (-.12, .12), (-.7, .12)])],
-    hourglass=[np.array([(-.8, -1), (.8, -1), (.16, 0), (.8, 1), (-.8, 1), (-.16, 0)])],
+    moon=[np.concatenate([_arc(1, 50, 310), _arc(0.83, -67, -293, centre=(0.318, 0))])],
+    arrow=[np.array([(-1, -0.33), (0.05, -0.33), (0.05, -0.9), (1, 0), (0.05, 0.9), (0.05, 0.33), (-1, 0.33)])],
+    bolt=[np.array([(0.1, -1), (0.75, -1), (0.3, -0.3), (0.8, -0.3), (-0.5, 1), (-0.12, 0.12), (-0.7, 0.12)])],
+    hourglass=[np.array([(-0.8, -1), (0.8, -1), (0.16, 0), (0.8, 1), (-0.8, 1), (-0.16, 0)])],
     clover=[_clover()],
-    diamond=[np.array([(0, -1), (.55, 0), (0, 1), (-.55, 0)])],
+    diamond=[np.array([(0, -1), (0.55, 0), (0, 1), (-0.55, 0)])],
     semicircle=[_arc(1, 180, 360)],
-    chevron=[np.array([(-.8, -1), (-.05, -1), (.8, 0), (-.05, 1), (-.8, 1), (.05, 0)])],
-    fish=[np.concatenate([_arc(1, -157, 157) * (.68, .55) + (.32, 0), [(-1, .6), (-.75, 0), (-1, -.6)]])],
+    chevron=[np.array([(-0.8, -1), (-0.05, -1), (0.8, 0), (-0.05, 1), (-0.8, 1), (0.05, 0)])],
+    fish=[np.concatenate([_arc(1, -157, 157) * (0.68, 0.55) + (0.32, 0), [(-1, 0.6), (-0.75, 0), (-1, -0.6)]])],
 )
 
 
@@ -117,34 +135,41 @@ def world_concepts(seed: int = 0, shares: Optional[dict] = None) -> list[dict]:
     if not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ValueError(f'seed must be an integer of at least 0, got {seed!r}')
     if min(shares.values()) < 0 or shares['novel'] >= 1 or shares['unseen'] + shares['recombined'] >= 1:
-        raise ValueError(
-            f'shares must be at least 0, novel below 1 and unseen + recombined below 1, got {shares}')
+        raise ValueError(f'shares must be at least 0, novel below 1 and unseen + recombined below 1, got {shares}')
     rng = _rng(seed, len(SPLITS))
     shapes = list(SHAPES)
-    novel = set(rng.permutation(shapes)[:round(shares['novel'] * len(shapes))].tolist())
-    attributes = [dict(texture=texture, colour=colour, shape=shape)
-                  for shape in shapes for colour in COLOURS for texture in TEXTURES]
+    novel = set(rng.permutation(shapes)[: round(shares['novel'] * len(shapes))].tolist())
+    attributes = [
+        dict(texture=texture, colour=colour, shape=shape)
+        for shape in shapes
+        for colour in COLOURS
+        for texture in TEXTURES
+    ]
     known = [index for index, item in enumerate(attributes) if item['shape'] not in novel]
     n_unseen, n_recombined = (round(shares[name] * len(known)) for name in ('unseen', 'recombined'))
     wanted = {value for index in known for value in attributes[index].values()}
     for _ in range(100):
         order = rng.permutation(known).tolist()
-        base = order[n_unseen + n_recombined:]
+        base = order[n_unseen + n_recombined :]
         if {value for index in base for value in attributes[index].values()} == wanted:
             break
     else:
         raise ValueError(
             f'no draw with the shares {shares} keeps each texture, colour and known shape in the base '
-            'group; make unseen and recombined smaller')
+            'group; make unseen and recombined smaller'
+        )
     group = dict.fromkeys(order[:n_unseen], 'unseen')
-    group.update(dict.fromkeys(order[n_unseen:n_unseen + n_recombined], 'recombined'))
+    group.update(dict.fromkeys(order[n_unseen : n_unseen + n_recombined], 'recombined'))
     group.update(dict.fromkeys(base, 'base'))
     return [
-        dict(id=index + 1,
-             name='{texture} {colour} {shape}'.format(**item),
-             group=group.get(index, 'novel'),
-             supercategory=item['shape'],
-             attributes=item) for index, item in enumerate(attributes)
+        dict(
+            id=index + 1,
+            name='{texture} {colour} {shape}'.format(**item),
+            group=group.get(index, 'novel'),
+            supercategory=item['shape'],
+            attributes=item,
+        )
+        for index, item in enumerate(attributes)
     ]
 
 
@@ -212,8 +237,9 @@ def _tones(rng: np.random.Generator, colour: str) -> tuple[np.ndarray, np.ndarra
     return tone * gain + shift, companion * gain + shift
 
 
-def draw_object(rng: np.random.Generator, image: np.ndarray, attributes: dict, contours: list[np.ndarray],
-                corner: np.ndarray) -> tuple[list[int], int]:
+def draw_object(
+    rng: np.random.Generator, image: np.ndarray, attributes: dict, contours: list[np.ndarray], corner: np.ndarray
+) -> tuple[list[int], int]:
     """Draw one object into the float32 RGB image in place.
 
     Args:
@@ -233,12 +259,12 @@ def draw_object(rng: np.random.Generator, image: np.ndarray, attributes: dict, c
     cv2.fillPoly(mask, points, 255, shift=4)
     mask = cv2.resize(mask, (w, h), interpolation=cv2.INTER_AREA)
     x, y = origin.tolist()
-    mask = mask[:image.shape[0] - y, :image.shape[1] - x]
+    mask = mask[: image.shape[0] - y, : image.shape[1] - x]
     h, w = mask.shape
     tone, companion = _tones(rng, attributes['colour'])
     share = _texture(rng, attributes['texture'], float(extent.max()), w, h)[..., None]
     alpha = mask[..., None].astype(np.float32) / 255
-    patch = image[y:y + h, x:x + w]
+    patch = image[y : y + h, x : x + w]
     patch += alpha * (tone + share * (companion - tone) - patch)
     covered = (mask >= 128).astype(np.uint8)
     bx, by, bw, bh = cv2.boundingRect(covered)
@@ -261,8 +287,9 @@ def _place(rng: np.random.Generator, size: int, extents: np.ndarray, boxes: list
     return None
 
 
-def draw_image(rng: np.random.Generator, size: int, concepts: Sequence[dict], extent: tuple[float, float]
-               ) -> tuple[np.ndarray, list[dict]]:
+def draw_image(
+    rng: np.random.Generator, size: int, concepts: Sequence[dict], extent: tuple[float, float]
+) -> tuple[np.ndarray, list[dict]]:
     """Draw the concepts, as many as find a place (the first always does).
 
     Returns:
@@ -288,8 +315,12 @@ def draw_image(rng: np.random.Generator, size: int, concepts: Sequence[dict], ex
 
 # ---------------------------------------------------------------------------------------------- captions
 TEMPLATES = ('{}', '{}', 'a photo of {}', 'a picture of {}', 'an image of {}', 'a drawing of {}')
-EMPTY_CAPTIONS = ('an empty background', 'nothing but a background', 'a photo of an empty background',
-                  'a picture of nothing')
+EMPTY_CAPTIONS = (
+    'an empty background',
+    'nothing but a background',
+    'a photo of an empty background',
+    'a picture of nothing',
+)
 NUMBERS = {2: 'two', 3: 'three', 4: 'four'}
 
 
@@ -297,11 +328,9 @@ def _article(phrase: str) -> str:
     return ('an ' if phrase[0] in 'aeiou' else 'a ') + phrase
 
 
-def write_caption(rng: np.random.Generator,
-                  objects: Sequence[dict],
-                  sized: bool,
-                  hypernym: bool = False,
-                  bare: bool = False) -> str:
+def write_caption(
+    rng: np.random.Generator, objects: Sequence[dict], sized: bool, hypernym: bool = False, bare: bool = False
+) -> str:
     """A caption that names every object of :func:`draw_image` in random order, or vaguely what they are.
 
     A bare one names the shapes alone, as people mostly name things without saying what colour they are.
@@ -316,20 +345,30 @@ def write_caption(rng: np.random.Generator,
             return str(rng.choice(TEMPLATES)).format(f'{NUMBERS[len(objects)]} {word}s')
         named = objects[0]['concept']['attributes']
         texture, colour, shape = named['texture'], named['colour'], named['shape']
-        phrase = rng.choice([
-            word, f'{colour} {word}', f'{texture} {word}', f'{texture} {colour} {word}', shape,
-            f'{colour} {shape}', f'{texture} {shape}'
-        ])
+        phrase = rng.choice(
+            [
+                word,
+                f'{colour} {word}',
+                f'{texture} {word}',
+                f'{texture} {colour} {word}',
+                shape,
+                f'{colour} {shape}',
+                f'{texture} {shape}',
+            ]
+        )
         return str(rng.choice(TEMPLATES)).format(_article(str(phrase)))
-    phrases = [_article(f'{item["size"]} {item["concept"]["name"]}' if sized else item['concept']['name'])
-               for item in (objects[index] for index in rng.permutation(len(objects)))]
+    phrases = [
+        _article(f'{item["size"]} {item["concept"]["name"]}' if sized else item['concept']['name'])
+        for item in (objects[index] for index in rng.permutation(len(objects)))
+    ]
     text = ', '.join(phrases[:-1]) + ' and ' + phrases[-1] if len(phrases) > 1 else phrases[0]
     return str(rng.choice(TEMPLATES)).format(text)
 
 
 # ---------------------------------------------------------------------------------------------- splits
-def split_samples(split: str, seed: int, number: int, image_size: int, concepts: Sequence[dict]
-                  ) -> Iterator[tuple[np.ndarray, list[dict], list[str]]]:
+def split_samples(
+    split: str, seed: int, number: int, image_size: int, concepts: Sequence[dict]
+) -> Iterator[tuple[np.ndarray, list[dict], list[str]]]:
     """Yield (uint8 RGB image, objects as in :func:`draw_image`, captions) of each image of a split.
 
     In ``teacher`` and ``train`` every other image has a single object, of each concept in turn; ``val`` and
@@ -386,27 +425,33 @@ def _write_split(root: Path, split: str, config: dict, concepts: list[dict]) -> 
         images.append(dict(id=image_id, file_name=name, width=size, height=size))
         for item in objects:
             annotations.append(
-                dict(id=len(annotations) + 1,
-                     image_id=image_id,
-                     category_id=item['concept']['id'],
-                     bbox=item['bbox'],
-                     area=item['area'],
-                     iscrowd=0,
-                     size=item['size']))
-        captions += [dict(id=len(captions) + number, image_id=image_id, caption=text)
-                     for number, text in enumerate(texts, 1)]
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=image_id,
+                    category_id=item['concept']['id'],
+                    bbox=item['bbox'],
+                    area=item['area'],
+                    iscrowd=0,
+                    size=item['size'],
+                )
+            )
+        captions += [
+            dict(id=len(captions) + number, image_id=image_id, caption=text) for number, text in enumerate(texts, 1)
+        ]
     info = dict(description=f'shapes world, {split}', version=str(VERSION))
     folder = root / 'annotations'
     folder.mkdir(exist_ok=True)
-    _write_json(folder / f'instances_{split}.json',
-                dict(info=info, images=images, annotations=annotations, categories=concepts))
+    _write_json(
+        folder / f'instances_{split}.json', dict(info=info, images=images, annotations=annotations, categories=concepts)
+    )
     _write_json(folder / f'captions_{split}.json', dict(info=info, images=images, annotations=captions))
     os.replace(part, root / split)
 
 
 def _is_complete(root: Path, split: str) -> bool:
-    return (root / split).is_dir() and all((root / 'annotations' / f'{kind}_{split}.json').is_file()
-                                           for kind in ('instances', 'captions'))
+    return (root / split).is_dir() and all(
+        (root / 'annotations' / f'{kind}_{split}.json').is_file() for kind in ('instances', 'captions')
+    )
 
 
 @contextlib.contextmanager
@@ -425,25 +470,29 @@ def _check_world(root: Path, config: dict) -> None:
     if not path.is_file():
         foreign = sorted(item.name for item in root.iterdir() if not item.name.startswith('.'))
         if foreign:
-            raise ValueError(
-                f'{root} is no shapes world: it has no world.json but holds {foreign[:3]}; {fix}')
+            raise ValueError(f'{root} is no shapes world: it has no world.json but holds {foreign[:3]}; {fix}')
         return
     try:
         found = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f'{path} is not JSON ({error}); {fix}') from error
-    differing = [f'{key} is {found.get(key)!r} there and {value!r} here'
-                 for key, value in config.items() if found.get(key) != value]
+    differing = [
+        f'{key} is {found.get(key)!r} there and {value!r} here'
+        for key, value in config.items()
+        if found.get(key) != value
+    ]
     if differing:
         raise ValueError(f'{root} holds another shapes world: {"; ".join(differing)}; {fix}')
 
 
-def ensure_world(root: str = 'data/shapes',
-                 seed: int = 0,
-                 image_size: int = 128,
-                 sizes: Optional[dict] = None,
-                 shares: Optional[dict] = None,
-                 splits: Sequence[str] = SPLITS) -> None:
+def ensure_world(
+    root: str = 'data/shapes',
+    seed: int = 0,
+    image_size: int = 128,
+    sizes: Optional[dict] = None,
+    shares: Optional[dict] = None,
+    splits: Sequence[str] = SPLITS,
+) -> None:
     """Generate those of the splits that root lacks; return at once when it has them all.
 
     A split appears whole or not at all: an interrupted run leaves nothing that looks finished.
@@ -465,8 +514,7 @@ def ensure_world(root: str = 'data/shapes',
     if unknown:
         raise ValueError(f'unknown splits: {unknown}; known are {list(SPLITS)}')
     if image_size < 64:
-        raise ValueError(
-            f'image_size must be at least 64 for the textures to be told apart, got {image_size}')
+        raise ValueError(f'image_size must be at least 64 for the textures to be told apart, got {image_size}')
     if min(sizes.values()) < 1:
         raise ValueError(f'sizes must be at least 1, got {sizes}')
     concepts = world_concepts(seed, shares)

@@ -1,4 +1,5 @@
 """Image-text pairs from WebDataset shards, for collections that are too large for an index in memory."""
+
 import glob
 import json
 import os
@@ -25,6 +26,7 @@ IMAGE_KEYS = tuple(suffix[1:] for suffix in IMAGE_SUFFIXES)
 
 class Piece(NamedTuple):
     """The samples ``[start, stop)`` of one shard."""
+
     shard: str
     start: int
     stop: int
@@ -52,6 +54,7 @@ def find_shards(shards: Union[str, Sequence[str]]) -> List[str]:
     """
     import_webdataset()
     from braceexpand import braceexpand
+
     found = []
     for pattern in [shards] if isinstance(shards, str) else shards:
         for path in braceexpand(pattern):
@@ -93,8 +96,9 @@ def count_samples(shards: Sequence[str], sizes: Union[str, Mapping[str, int], No
             sizes = json.load(file)
     unknown = [shard for shard in shards if os.path.basename(shard) not in sizes]
     if unknown:
-        raise ValueError(f'sizes: there is no number for "{os.path.basename(unknown[0])}" and '
-                         f'{len(unknown) - 1} others')
+        raise ValueError(
+            f'sizes: there is no number for "{os.path.basename(unknown[0])}" and {len(unknown) - 1} others'
+        )
     return [int(sizes[os.path.basename(shard)]) for shard in shards]
 
 
@@ -152,18 +156,20 @@ class ImageTextShards(BrokenImages, IterableDataset):
         RuntimeError: (when read) More images than ``max_broken`` are unreadable.
     """
 
-    def __init__(self,
-                 shards: Union[str, Sequence[str]],
-                 batch_size: int,
-                 pipeline: Sequence,
-                 captions: Optional[str] = 'txt',
-                 sizes: Union[str, Mapping[str, int], None] = None,
-                 shuffle: bool = True,
-                 buffer_size: int = 1000,
-                 seed: int = 0,
-                 round_up: bool = True,
-                 max_broken: float = 0.05,
-                 metainfo: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        shards: Union[str, Sequence[str]],
+        batch_size: int,
+        pipeline: Sequence,
+        captions: Optional[str] = 'txt',
+        sizes: Union[str, Mapping[str, int], None] = None,
+        shuffle: bool = True,
+        buffer_size: int = 1000,
+        seed: int = 0,
+        round_up: bool = True,
+        max_broken: float = 0.05,
+        metainfo: Optional[dict] = None,
+    ) -> None:
         self.set_max_broken(max_broken)
         self.shards = find_shards(shards)
         self.source = shards if isinstance(shards, str) else ' '.join(shards)
@@ -240,8 +246,9 @@ class ImageTextShards(BrokenImages, IterableDataset):
         shuffler = random.Random(mix_seed(self.seed, epoch, self.rank, worker))
         yield from self._good(self.pieces(row, order), len(row), skipped, shuffler, epoch)
 
-    def _good(self, pieces: Sequence[Piece], count: int, skipped: int, shuffler: random.Random,
-              epoch: int) -> Iterator[dict]:
+    def _good(
+        self, pieces: Sequence[Piece], count: int, skipped: int, shuffler: random.Random, epoch: int
+    ) -> Iterator[dict]:
         """``count`` samples without the first ``skipped``, those of the pieces again where some are broken."""
         given = 0
         while given < count:
@@ -260,7 +267,8 @@ class ImageTextShards(BrokenImages, IterableDataset):
                         continue
                     if data is None:
                         raise ValueError(
-                            f'{sample["img_path"]}: the pipeline refused it, but shards cannot go without it')
+                            f'{sample["img_path"]}: the pipeline refused it, but shards cannot go without it'
+                        )
                     yield data
                 given += 1
             if given == before:
@@ -300,14 +308,17 @@ class ImageTextShards(BrokenImages, IterableDataset):
         except (tarfile.TarError, EOFError, OSError) as error:
             raise ValueError(f'shards: "{piece.shard}" cannot be read: {type(error).__name__}: {error}') from error
         if number < piece.stop or number > piece.stop == size:
-            raise ValueError(f'shards: "{piece.shard}" does not have the {size} samples that its size says; '
-                             'correct or delete sizes.json')
+            raise ValueError(
+                f'shards: "{piece.shard}" does not have the {size} samples that its size says; '
+                'correct or delete sizes.json'
+            )
 
     def _sample(self, shard: str, raw: dict) -> dict:
         key = next((key for key in raw if key.rsplit('.', 1)[-1] in IMAGE_KEYS), None)
         path = f'{shard}/{raw["__key__"]}' + (f'.{key}' if key else '')
-        return dict(img_path=path, img_id=raw['__key__'], img_bytes=raw[key] if key else b'',
-                    captions=self._texts(path, raw))
+        return dict(
+            img_path=path, img_id=raw['__key__'], img_bytes=raw[key] if key else b'', captions=self._texts(path, raw)
+        )
 
     def _texts(self, path: str, raw: dict) -> List[str]:
         if self.captions is None:

@@ -1,4 +1,5 @@
 """Batches from any one of an epoch on."""
+
 from itertools import islice
 from typing import Iterator, List
 

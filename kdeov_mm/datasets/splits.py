@@ -1,16 +1,80 @@
 """Named vocabularies: which classes of a data set are base and which novel."""
+
 import difflib
 from typing import Callable, Dict, Iterable, List, Mapping, Sequence, Union
 
 # OV-COCO as in OVR-CNN (Zareian et al., CVPR 2021): 48 base and 17 novel of COCO's 80 classes, 15 unused.
 OV_COCO = dict(
-    base=('person', 'bicycle', 'car', 'motorcycle', 'train', 'truck', 'boat', 'bench', 'bird', 'horse',
-          'sheep', 'bear', 'zebra', 'giraffe', 'backpack', 'handbag', 'suitcase', 'frisbee', 'skis', 'kite',
-          'surfboard', 'bottle', 'fork', 'spoon', 'bowl', 'banana', 'apple', 'sandwich', 'orange', 'broccoli',
-          'carrot', 'pizza', 'donut', 'chair', 'bed', 'toilet', 'tv', 'laptop', 'mouse', 'remote',
-          'microwave', 'oven', 'toaster', 'refrigerator', 'book', 'clock', 'vase', 'toothbrush'),
-    novel=('airplane', 'bus', 'cat', 'dog', 'cow', 'elephant', 'umbrella', 'tie', 'snowboard', 'skateboard',
-           'cup', 'knife', 'cake', 'couch', 'keyboard', 'sink', 'scissors'))
+    base=(
+        'person',
+        'bicycle',
+        'car',
+        'motorcycle',
+        'train',
+        'truck',
+        'boat',
+        'bench',
+        'bird',
+        'horse',
+        'sheep',
+        'bear',
+        'zebra',
+        'giraffe',
+        'backpack',
+        'handbag',
+        'suitcase',
+        'frisbee',
+        'skis',
+        'kite',
+        'surfboard',
+        'bottle',
+        'fork',
+        'spoon',
+        'bowl',
+        'banana',
+        'apple',
+        'sandwich',
+        'orange',
+        'broccoli',
+        'carrot',
+        'pizza',
+        'donut',
+        'chair',
+        'bed',
+        'toilet',
+        'tv',
+        'laptop',
+        'mouse',
+        'remote',
+        'microwave',
+        'oven',
+        'toaster',
+        'refrigerator',
+        'book',
+        'clock',
+        'vase',
+        'toothbrush',
+    ),
+    novel=(
+        'airplane',
+        'bus',
+        'cat',
+        'dog',
+        'cow',
+        'elephant',
+        'umbrella',
+        'tie',
+        'snowboard',
+        'skateboard',
+        'cup',
+        'knife',
+        'cake',
+        'couch',
+        'keyboard',
+        'sink',
+        'scissors',
+    ),
+)
 
 # OV-LVIS as in ViLD (Gu et al., ICLR 2022): of LVIS v1's 1,203 classes the 866 that are frequent or common in the
 # training set are base, the 337 rare ones novel. The annotation file itself says which is which.
@@ -26,15 +90,18 @@ def groups_by_frequency(categories: List[dict]) -> Dict[str, List[str]]:
     groups: Dict[str, List[str]] = {group: [] for group in dict.fromkeys(OV_LVIS.values())}
     for category in categories:
         if category.get('frequency') not in OV_LVIS:
-            raise ValueError(f'LVIS: frequency of {category["name"]!r} must be one of {", ".join(map(repr, OV_LVIS))}, '
-                             f'got {category.get("frequency")!r}; is this an annotation file of LVIS v1?')
+            raise ValueError(
+                f'LVIS: frequency of {category["name"]!r} must be one of {", ".join(map(repr, OV_LVIS))}, '
+                f'got {category.get("frequency")!r}; is this an annotation file of LVIS v1?'
+            )
         groups[OV_LVIS[category['frequency']]].append(category['name'])
     return groups
 
 
 # The names of each group, or a function that tells them from the file's category records.
 VOCABULARIES: Dict[str, Union[Mapping[str, Sequence[str]], Callable]] = dict(
-    ov_coco=OV_COCO, ov_lvis=groups_by_frequency)
+    ov_coco=OV_COCO, ov_lvis=groups_by_frequency
+)
 
 
 def check_names(names: Iterable[str], known: Sequence[str], what: str) -> None:
@@ -47,8 +114,10 @@ def check_names(names: Iterable[str], known: Sequence[str], what: str) -> None:
         close = difflib.get_close_matches(str(name), known, 3, 0.5)
         told.append(f'{name!r}' + (f' (did you mean {" or ".join(map(repr, close))}?)' if close else ''))
     more = f' and {len(unknown) - 5} more' if len(unknown) > 5 else ''
-    raise ValueError(f'{what}: unknown {", ".join(told)}{more}; there are {len(known)} names, '
-                     f'such as {", ".join(map(repr, known[:5]))}')
+    raise ValueError(
+        f'{what}: unknown {", ".join(told)}{more}; there are {len(known)} names, '
+        f'such as {", ".join(map(repr, known[:5]))}'
+    )
 
 
 def class_groups(vocabulary: Union[str, Mapping[str, Sequence[str]]], categories: List[dict]) -> dict[str, str]:

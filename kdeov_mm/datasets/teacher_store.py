@@ -1,4 +1,5 @@
 """A teacher's answers on disk, computed once: sharded, checksummed, memory-mapped."""
+
 import json
 import os
 from bisect import bisect_right
@@ -86,8 +87,11 @@ class TeacherStore:
     def __init__(self, root: Union[str, Path], identity: Optional[Mapping] = None, verify: bool = True) -> None:
         self.root = Path(root)
         if not (self.root / INDEX).is_file():
-            state = 'is not finished; run the command that makes it again, it goes on where it was' \
-                if (self.root / IDENTITY).is_file() else 'is no teacher store; make it first'
+            state = (
+                'is not finished; run the command that makes it again, it goes on where it was'
+                if (self.root / IDENTITY).is_file()
+                else 'is no teacher store; make it first'
+            )
             raise FileNotFoundError(f'teacher store "{self.root}" {state}')
         if identity is not None:
             self.check(identity)
@@ -97,8 +101,10 @@ class TeacherStore:
         for shard in index['shards']:
             path = self.root / shard['file']
             if not path.is_file() or verify and sha256(path) != shard['sha256']:
-                raise ValueError(f'teacher store: "{path}" is missing or damaged; delete it and {INDEX}, '
-                                 'and run the command that made the store again')
+                raise ValueError(
+                    f'teacher store: "{path}" is missing or damaged; delete it and {INDEX}, '
+                    'and run the command that made the store again'
+                )
             try:
                 file = safe_open(path, framework='pt')
                 self.shards.append({name: file.get_tensor(name) for name in file.keys()})  # mapped, not read
@@ -126,8 +132,10 @@ class TeacherStore:
             if row < 0 or shard == len(self.ends):
                 raise IndexError(f'teacher store "{self.root}" has no row {row}; it has {len(self)}')
             found.append((self.shards[shard], row - (self.ends[shard - 1] if shard else 0)))
-        return {name: torch.stack([shard[name][row] for shard, row in found]) if found else tensor[:0].clone()
-                for name, tensor in self.shards[0].items()}
+        return {
+            name: torch.stack([shard[name][row] for shard, row in found]) if found else tensor[:0].clone()
+            for name, tensor in self.shards[0].items()
+        }
 
 
 def check_identity(root: Path, wanted: Mapping) -> None:

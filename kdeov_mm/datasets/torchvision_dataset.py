@@ -1,4 +1,5 @@
 """torchvision's data sets of classified images."""
+
 import hashlib
 from pathlib import Path
 from typing import List, Optional, Sequence, Union
@@ -50,8 +51,14 @@ class TorchvisionDataset(Dataset):
         ...      classes='imagenet')
     """
 
-    def __init__(self, dataset: dict, classes: Union[str, Sequence[str], None] = None, captions: Optional[str] = None,
-                 pipeline: Sequence[dict] = (), test_mode: bool = False) -> None:
+    def __init__(
+        self,
+        dataset: dict,
+        classes: Union[str, Sequence[str], None] = None,
+        captions: Optional[str] = None,
+        pipeline: Sequence[dict] = (),
+        test_mode: bool = False,
+    ) -> None:
         arguments = dict(dataset)
         self.name, self.root = arguments.pop('type'), str(arguments.get('root', ''))
         self.data = open_torchvision(self.name, arguments)
@@ -94,8 +101,10 @@ class TorchvisionDataset(Dataset):
         source = f'"{classes}"' if isinstance(classes, str) else 'the list'
         names = read_names(classes) if isinstance(classes, str) else list(classes)
         if own is not None and len(names) != len(own):
-            raise ValueError(f'classes: {source} has {len(names)} names, but {self.where} has {len(own)} classes, from '
-                             f'{own[0]!r} to {own[-1]!r}; give one name for each, in this order')
+            raise ValueError(
+                f'classes: {source} has {len(names)} names, but {self.where} has {len(own)} classes, from '
+                f'{own[0]!r} to {own[-1]!r}; give one name for each, in this order'
+            )
         return names
 
     def __len__(self) -> int:
@@ -167,6 +176,8 @@ def imagenet_names(wnids: Optional[Sequence[str]], where: str) -> List[str]:
     name_of = dict(zip(ImageNetInfo('imagenet-1k').label_names(), open_clip.IMAGENET_CLASSNAMES))
     unknown = [wnid for wnid in wnids or ['none'] if wnid not in name_of]
     if unknown:
-        raise ValueError(f"classes='imagenet': {where} has classes that are no WordNet ids of ImageNet-1k: "
-                         f'{", ".join(unknown[:3])}; its folders must be named as n01440764')
+        raise ValueError(
+            f"classes='imagenet': {where} has classes that are no WordNet ids of ImageNet-1k: "
+            f'{", ".join(unknown[:3])}; its folders must be named as n01440764'
+        )
     return [name_of[wnid] for wnid in wnids]

@@ -1,4 +1,5 @@
 """Transforms that MMDetection and MMYOLO lack."""
+
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness

@@ -2,6 +2,7 @@
 
 The page and its server are in ``kdeov_mm.demo.app``, which needs Gradio, the teacher in ``kdeov_mm.demo.teacher``.
 """
+
 from .service import Demo
 from .uploads import Limits
 

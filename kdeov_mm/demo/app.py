@@ -1,4 +1,5 @@
 """The demo's page, with Gradio, and its server: it reads no file but what visitors upload, and calls nobody."""
+
 import os
 import tempfile
 from functools import wraps
@@ -48,6 +49,7 @@ class RequestLimit:
             message = await receive()
             received += len(message.get('body', b''))
             return message if received <= self.bytes else dict(type='http.disconnect')
+
         await self.app(scope, limited, send)
 
 
@@ -81,15 +83,22 @@ def detect_tab(demo: Demo, examples: str) -> None:
                 picture = shown_image('Student', 'detect-picture')
                 teacher_picture = shown_image('Teacher, of the same boxes', 'detect-teacher', bool(demo.teacher))
             summary = gr.Markdown(elem_id='detect-summary')
-            table = gr.Dataframe(headers=BOXES + TEACHER * bool(demo.teacher), interactive=False, label='Found',
-                                 elem_id='detect-found')
+            table = gr.Dataframe(
+                headers=BOXES + TEACHER * bool(demo.teacher), interactive=False, label='Found', elem_id='detect-found'
+            )
 
     @told
     def detect(path: Optional[str], words: str, threshold: float) -> tuple:
         found = demo.detect(path, words, threshold)
         return found.picture, found.teacher_picture, found.summary, found.rows
-    button.click(detect, [image, words, threshold], [picture, teacher_picture, summary, table], api_name='detect',
-                 **ONE_AT_A_TIME)
+
+    button.click(
+        detect,
+        [image, words, threshold],
+        [picture, teacher_picture, summary, table],
+        api_name='detect',
+        **ONE_AT_A_TIME,
+    )
 
 
 def search_tab(demo: Demo, examples: str) -> None:
@@ -99,22 +108,31 @@ def search_tab(demo: Demo, examples: str) -> None:
         return
     with gr.Row():
         with gr.Column(scale=1):
-            words = gr.Textbox(label='Words', value=examples.split(',')[0], elem_id='search-words',
-                               max_length=demo.limits.characters)
+            words = gr.Textbox(
+                label='Words', value=examples.split(',')[0], elem_id='search-words', max_length=demo.limits.characters
+            )
             image = upload('search-image', 'Or an image, to find those that are like it')
             top = gr.Slider(1, 48, 12, step=1, label='How many')
             button = gr.Button('Search', variant='primary', elem_id='search-button')
         with gr.Column(scale=2):
             summary = gr.Markdown(elem_id='search-summary')
-            gallery = gr.Gallery(label='Best first', columns=4, object_fit='contain', buttons=BUTTONS,
-                                 elem_id='search-found')
+            gallery = gr.Gallery(
+                label='Best first', columns=4, object_fit='contain', buttons=BUTTONS, elem_id='search-found'
+            )
 
     @told
     def search(words: str, path: Optional[str], top: float) -> tuple:
         found = demo.search(words, path, min(int(top), 48))
         return found.images, found.summary
-    gr.on([button.click, words.submit], search, [words, image, top], [gallery, summary], api_name='search',
-          **ONE_AT_A_TIME)
+
+    gr.on(
+        [button.click, words.submit],
+        search,
+        [words, image, top],
+        [gallery, summary],
+        api_name='search',
+        **ONE_AT_A_TIME,
+    )
 
 
 def classify_tab(demo: Demo, examples: str) -> None:
@@ -126,35 +144,49 @@ def classify_tab(demo: Demo, examples: str) -> None:
         with gr.Column(scale=2):
             with gr.Row():
                 student = gr.Label(label='Student', num_top_classes=8, elem_id='classify-student')
-                teacher = gr.Label(label='Teacher', num_top_classes=8, elem_id='classify-teacher',
-                                   visible=bool(demo.teacher))
+                teacher = gr.Label(
+                    label='Teacher', num_top_classes=8, elem_id='classify-teacher', visible=bool(demo.teacher)
+                )
             summary = gr.Markdown(elem_id='classify-summary')
 
     @told
     def classify(path: Optional[str], words: str) -> tuple:
         found = demo.classify(path, words)
         return found.student, found.teacher, found.summary
+
     button.click(classify, [image, words], [student, teacher, summary], api_name='classify', **ONE_AT_A_TIME)
 
 
 def upload(elem_id: str, label: str = 'Image') -> gr.Image:
     """A field for an image, which gives the path of the uploaded file as it is, not decoded."""
-    field = gr.Image(type='filepath', image_mode=None, sources=['upload', 'webcam', 'clipboard'], label=label,
-                     height=300, elem_id=elem_id)
+    field = gr.Image(
+        type='filepath',
+        image_mode=None,
+        sources=['upload', 'webcam', 'clipboard'],
+        label=label,
+        height=300,
+        elem_id=elem_id,
+    )
     keep = field.async_move_resource_to_block_cache
 
     async def only_uploads(path: Optional[str]) -> Optional[str]:
         if path and '://' in str(path):
             raise gr.Error('Upload the image: this demo downloads nothing.', print_exception=False)
         return await keep(path)
+
     field.async_move_resource_to_block_cache = only_uploads
     return field
 
 
 def names_box(elem_id: str, examples: str) -> gr.Textbox:
     """A field for names."""
-    return gr.Textbox(label='Names, one a line or separated by commas', value=examples, lines=3, elem_id=elem_id,
-                      info='Names compete: name also what you are not looking for.')
+    return gr.Textbox(
+        label='Names, one a line or separated by commas',
+        value=examples,
+        lines=3,
+        elem_id=elem_id,
+        info='Names compete: name also what you are not looking for.',
+    )
 
 
 def shown_image(label: str, elem_id: str, visible: bool = True) -> gr.Image:
@@ -164,17 +196,20 @@ def shown_image(label: str, elem_id: str, visible: bool = True) -> gr.Image:
 
 def told(function: Callable) -> Callable:
     """Show a visitor what is wrong with what was given."""
+
     @wraps(function)
     def wrapper(*args: Any) -> Any:
         try:
             return function(*args)
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False, duration=None) from error
+
     return wrapper
 
 
-def serve(demo: Demo, host: str = '127.0.0.1', port: Optional[int] = None, examples: str = EXAMPLES,
-          wait: bool = True) -> str:
+def serve(
+    demo: Demo, host: str = '127.0.0.1', port: Optional[int] = None, examples: str = EXAMPLES, wait: bool = True
+) -> str:
     """Serve the page.
 
     Args:
@@ -193,7 +228,17 @@ def serve(demo: Demo, host: str = '127.0.0.1', port: Optional[int] = None, examp
     page = build_app(demo, examples)
     limit = Middleware(RequestLimit, bytes=demo.limits.bytes + 2**20)
     _, url, _ = page.launch(
-        server_name=host, server_port=port, share=False, allowed_paths=[], max_file_size=demo.limits.bytes,
-        enable_monitoring=False, ssr_mode=False, mcp_server=False, footer_links=[], prevent_thread_lock=not wait,
-        app_kwargs=dict(middleware=[limit]), quiet=not wait)
+        server_name=host,
+        server_port=port,
+        share=False,
+        allowed_paths=[],
+        max_file_size=demo.limits.bytes,
+        enable_monitoring=False,
+        ssr_mode=False,
+        mcp_server=False,
+        footer_links=[],
+        prevent_thread_lock=not wait,
+        app_kwargs=dict(middleware=[limit]),
+        quiet=not wait,
+    )
     return url

@@ -1,4 +1,5 @@
 """Boxes with names in a picture, with Pillow alone."""
+
 from typing import Sequence
 
 import numpy as np

@@ -1,4 +1,5 @@
 """What the demo's tabs do, without the web around it."""
+
 import io
 import time
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from kdeov_mm.deploy.runtime import Runtime
 from .drawing import draw_boxes
 from .uploads import Limits, read_query, read_upload, read_words
 
-SCALE = 100.  # from cosine similarity to logit, as in CLIP; for student and teacher
+SCALE = 100.0  # from cosine similarity to logit, as in CLIP; for student and teacher
 
 
 @dataclass
@@ -74,11 +75,15 @@ class Demo:
         image, names = read_upload(path, self.limits), read_words(words, self.limits)
         texts = self.runtime.embed_names(names)
         start = time.perf_counter()
-        found, = self.runtime.detect([image], names, texts, score_threshold=threshold)
-        summary = (f'{len(found.scores) or "Nothing"} found in {image.shape[1]} x {image.shape[0]} pixels: '
-                   f'{milliseconds(start)}')
-        rows = [[name, round(float(score), 3), ', '.join(f'{side:.0f}' for side in box)]
-                for name, score, box in zip(found.names, found.scores, found.boxes)]
+        (found,) = self.runtime.detect([image], names, texts, score_threshold=threshold)
+        summary = (
+            f'{len(found.scores) or "Nothing"} found in {image.shape[1]} x {image.shape[0]} pixels: '
+            f'{milliseconds(start)}'
+        )
+        rows = [
+            [name, round(float(score), 3), ', '.join(f'{side:.0f}' for side in box)]
+            for name, score, box in zip(found.names, found.scores, found.boxes)
+        ]
         captions = [f'{name} {score:.2f}' for name, score in zip(found.names, found.scores)]
         picture, teacher_picture = draw_boxes(image, found.boxes, found.labels, captions), None
         if self.teacher:
@@ -97,11 +102,11 @@ class Demo:
         image, names = read_upload(path, self.limits), read_words(words, self.limits)
         texts = self.runtime.embed_names(names)
         start = time.perf_counter()
-        student, = softmax(self.runtime.encode_image([image]) @ texts.T)
+        (student,) = softmax(self.runtime.encode_image([image]) @ texts.T)
         summary, teacher = f'Student: {milliseconds(start)}', None
         if self.teacher:
             start = time.perf_counter()
-            probabilities, = softmax(self.teacher.encode_image(image) @ texts.T)
+            (probabilities,) = softmax(self.teacher.encode_image(image) @ texts.T)
             teacher = dict(zip(names, probabilities.tolist()))
             summary += f'; teacher: {milliseconds(start)}'
         return Classified(dict(zip(names, student.tolist())), teacher, summary)
@@ -113,10 +118,10 @@ class Demo:
         if path:
             image = read_upload(path, self.limits)
             start = time.perf_counter()
-            query, = self.runtime.encode_image([image])
+            (query,) = self.runtime.encode_image([image])
         else:
             words, start = read_query(words, self.limits), time.perf_counter()
-            query, = self.runtime.encode_text([words])
+            (query,) = self.runtime.encode_text([words])
         found = self.store.search(query, top)
         summary = f'{len(found)} of {len(self.store)} images: {milliseconds(start)}'
         return Found([(thumbnail(row), f'{row["score"]:.3f} {Path(row["path"]).name}') for row in found], summary)

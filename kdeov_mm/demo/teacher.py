@@ -1,4 +1,5 @@
 """The frozen teacher of a training, to stand beside its student."""
+
 import numpy as np
 import torch
 from mmengine.registry import init_default_scope
@@ -27,8 +28,10 @@ class Teacher:
         teacher = find_hook(cfg, 'CLIPDistillationHook')['teacher']
         space = weights_id(teacher['model_name'], teacher.get('pretrained')) if 'model_name' in teacher else None
         if text_space and space and space != text_space:
-            raise InputError(f'--teacher {config}: its teacher is of the space {space}, but the exported text encoder '
-                             f'of {text_space}; give the config that the files were exported with')
+            raise InputError(
+                f'--teacher {config}: its teacher is of the space {space}, but the exported text encoder '
+                f'of {text_space}; give the config that the files were exported with'
+            )
         self.model = MODELS.build(teacher)
 
     @torch.no_grad()

@@ -1,4 +1,5 @@
 """What visitors give, checked before it costs anything."""
+
 import re
 from dataclasses import dataclass
 from pathlib import Path

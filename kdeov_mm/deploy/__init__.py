@@ -3,6 +3,7 @@
 Names are imported when they are used: the runtime of exported models has only NumPy, Pillow and ONNX Runtime, and the
 side of training need not have the last one.
 """
+
 import importlib
 from typing import Any
 

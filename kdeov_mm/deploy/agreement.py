@@ -1,4 +1,5 @@
 """How well two runs of one model agree."""
+
 from typing import Tuple
 
 import numpy as np
@@ -22,8 +23,7 @@ def unmatched(first: dict, second: dict, iou: float = 0.99, score: float = 1e-3)
     return sum(int(alone.sum()) for alone in without_partner(first, second, iou, score))
 
 
-def unexplained(first: dict, second: dict, nms: float, most: int, least: float = 0., tie: float = 1e-4
-                ) -> int:
+def unexplained(first: dict, second: dict, nms: float, most: int, least: float = 0.0, tie: float = 1e-4) -> int:
     """Detections without a partner, see :func:`unmatched`, that rounding does not explain.
 
     Where two scores differ by rounding only, their order may change. Then of two boxes that overlap, another one
@@ -48,8 +48,7 @@ def unexplained(first: dict, second: dict, nms: float, most: int, least: float =
     return number
 
 
-def without_partner(first: dict, second: dict, iou: float = 0.99, score: float = 1e-3
-                    ) -> Tuple[np.ndarray, np.ndarray]:
+def without_partner(first: dict, second: dict, iou: float = 0.99, score: float = 1e-3) -> Tuple[np.ndarray, np.ndarray]:
     """Which detections have no partner, ``[M]`` and ``[N]``; see :func:`unmatched`."""
     fits = overlap(first['boxes'], second['boxes']) >= iou
     fits &= np.abs(first['scores'][:, None] - second['scores'][None]) <= score

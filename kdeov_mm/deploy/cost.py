@@ -1,4 +1,5 @@
 """What one image costs a model: parameters that it meets, and operations."""
+
 import math
 from typing import Callable
 
@@ -40,7 +41,7 @@ def count_flops(model: nn.Module, images: Tensor) -> int:
         model: A model whose forward takes images alone.
         images: Preprocessed, ``[B, 3, H, W]``.
     """
-    counter = FlopAnalyzer(model, (images, )).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    counter = FlopAnalyzer(model, (images,)).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     counter.set_op_handle('aten::scaled_dot_product_attention', attention_flops)
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one operator for a whole layer, of which nobody knows the cost

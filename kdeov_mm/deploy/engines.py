@@ -1,4 +1,5 @@
 """The ways to run one network that a benchmark compares."""
+
 import functools
 import subprocess
 import sys
@@ -34,8 +35,12 @@ def ort(module: nn.Module, files: Dict[str, Path], threads: int, kind: str = 'fp
 def openvino(module: nn.Module, files: Dict[str, Path], threads: int, kind: str = 'fp32') -> Run:
     """OpenVINO on the CPU, from the ONNX file; what is not in eight bits is in float32."""
     import openvino as ov
-    compiled_model = ov.compile_model(str(files[kind]), 'CPU', dict(
-        INFERENCE_PRECISION_HINT='f32', INFERENCE_NUM_THREADS=threads, PERFORMANCE_HINT='LATENCY'))
+
+    compiled_model = ov.compile_model(
+        str(files[kind]),
+        'CPU',
+        dict(INFERENCE_PRECISION_HINT='f32', INFERENCE_NUM_THREADS=threads, PERFORMANCE_HINT='LATENCY'),
+    )
     return lambda images: compiled_model(images.numpy())
 
 
@@ -46,11 +51,16 @@ def cuda(module: nn.Module, files: Dict[str, Path], threads: int, dtype: torch.d
 
 
 ENGINES = {
-    'eager': eager, 'compiled': compiled, 'ort_fp32': ort, 'ort_int8': functools.partial(ort, kind='ort_int8'),
-    'openvino': openvino, 'openvino_int8': functools.partial(openvino, kind='openvino_int8'), 'cuda': cuda
+    'eager': eager,
+    'compiled': compiled,
+    'ort_fp32': ort,
+    'ort_int8': functools.partial(ort, kind='ort_int8'),
+    'openvino': openvino,
+    'openvino_int8': functools.partial(openvino, kind='openvino_int8'),
+    'cuda': cuda,
 }
 
-PEAK = '''
+PEAK = """
 import resource, sys
 import numpy as np
 import onnxruntime
@@ -66,22 +76,29 @@ try:
     print(int(status["VmHWM"].split()[0]) * 1024)
 except FileNotFoundError:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-'''  # On Linux, what getrusage says of a process begins with its parent's
-
+"""  # On Linux, what getrusage says of a process begins with its parent's
 
 
 def peak_memory(path: Path, size: int, threads: int) -> float:
     """MiB that a fresh process of ONNX Runtime needs at most for one image, beyond one that runs nothing."""
     command = [sys.executable, '-c', PEAK]
-    used, base = (int(subprocess.run([*command, which, str(size), str(threads)], check=True, capture_output=True,
-                                     text=True).stdout) for which in (str(path), 'none'))
+    used, base = (
+        int(
+            subprocess.run(
+                [*command, which, str(size), str(threads)], check=True, capture_output=True, text=True
+            ).stdout
+        )
+        for which in (str(path), 'none')
+    )
     return (used - base) / 2**20
 
 
 def complexity(module: nn.Module, size: int) -> Tuple[int, int]:
     """Parameters (folded norms are none), and multiply-accumulates of one image, see :func:`count_flops`."""
-    return (sum(parameter.numel() for parameter in module.parameters()),
-            count_flops(module, torch.zeros(1, 3, size, size)))
+    return (
+        sum(parameter.numel() for parameter in module.parameters()),
+        count_flops(module, torch.zeros(1, 3, size, size)),
+    )
 
 
 def random_images(batch: int, size: int) -> Tensor:

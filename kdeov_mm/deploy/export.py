@@ -1,4 +1,5 @@
 """Writing of ONNX files that describe themselves."""
+
 import gzip
 import importlib.metadata
 import json
@@ -48,21 +49,39 @@ class TextEncoder(nn.Module):
 
 def export_image_encoder(model: nn.Module, path: Path, metadata: Dict[str, str]) -> Path:
     """Write ``images [batch, 3, height, width] -> embeddings [batch, D]``; see :func:`write`."""
-    return write(ImageEncoder(model), dict(images=sample_images()), (IMAGES, ), ('embeddings', ), path,
-                 dict(metadata, kdeov_kind='image_encoder'))
+    return write(
+        ImageEncoder(model),
+        dict(images=sample_images()),
+        (IMAGES,),
+        ('embeddings',),
+        path,
+        dict(metadata, kdeov_kind='image_encoder'),
+    )
 
 
 def export_detector(model: nn.Module, path: Path, metadata: Dict[str, str]) -> Path:
     """Write ``images -> boxes, scores, labels`` for the model's present vocabulary; see :class:`Detector`."""
-    return write(Detector(model), dict(images=sample_images()), (IMAGES, ), FOUND, path,
-                 dict(metadata, kdeov_kind='detector', names=json.dumps(model.vocabulary)))
+    return write(
+        Detector(model),
+        dict(images=sample_images()),
+        (IMAGES,),
+        FOUND,
+        path,
+        dict(metadata, kdeov_kind='detector', names=json.dumps(model.vocabulary)),
+    )
 
 
 def export_open_detector(model: nn.Module, path: Path, metadata: Dict[str, str]) -> Path:
     """Write ``images, texts [names, D] -> boxes, scores, labels``; see :class:`OpenDetector`."""
     texts = F.normalize(torch.randn(7, model.embed_dims, generator=torch.Generator().manual_seed(0)), dim=1)
-    return write(OpenDetector(model), dict(images=sample_images(), texts=texts), (IMAGES, {0: 'names'}), FOUND, path,
-                 dict(metadata, kdeov_kind='open_detector'))
+    return write(
+        OpenDetector(model),
+        dict(images=sample_images(), texts=texts),
+        (IMAGES, {0: 'names'}),
+        FOUND,
+        path,
+        dict(metadata, kdeov_kind='open_detector'),
+    )
 
 
 def export_text_encoder(text_encoder: dict, templates: Sequence[str], path: Path, metadata: Dict[str, str]) -> Path:
@@ -81,21 +100,41 @@ def export_text_encoder(text_encoder: dict, templates: Sequence[str], path: Path
     name = text_encoder['model_name']
     tokenizer = open_clip.get_tokenizer(name)
     if type(tokenizer) is not SimpleTokenizer:
-        raise ValueError(f'text_encoder: the tokenizer of {name} is {type(tokenizer).__name__}; only CLIP\'s byte pair '
-                         'encoding can be exported; embed the names with PyTorch and give the runtime their embeddings')
+        raise ValueError(
+            f"text_encoder: the tokenizer of {name} is {type(tokenizer).__name__}; only CLIP's byte pair "
+            'encoding can be exported; embed the names with PyTorch and give the runtime their embeddings'
+        )
     model = load_open_clip(name, text_encoder.get('pretrained'))
-    described = dict(type='clip_bpe', lower_case=True, context_length=tokenizer.context_length,
-                     start=tokenizer.sot_token_id, end=tokenizer.eot_token_id, padding=0, merges=read_merges())
+    described = dict(
+        type='clip_bpe',
+        lower_case=True,
+        context_length=tokenizer.context_length,
+        start=tokenizer.sot_token_id,
+        end=tokenizer.eot_token_id,
+        padding=0,
+        merges=read_merges(),
+    )
     tokens = tokenizer(['a red bus at night', 'two dogs'])
-    return write(TextEncoder(model), dict(tokens=tokens), ({0: 'texts'}, ), ('embeddings', ), path,
-                 dict(metadata, kdeov_kind='text_encoder', model_name=name, tokenizer=json.dumps(described),
-                      templates=json.dumps(list(templates))))
+    return write(
+        TextEncoder(model),
+        dict(tokens=tokens),
+        ({0: 'texts'},),
+        ('embeddings',),
+        path,
+        dict(
+            metadata,
+            kdeov_kind='text_encoder',
+            model_name=name,
+            tokenizer=json.dumps(described),
+            templates=json.dumps(list(templates)),
+        ),
+    )
 
 
 def read_merges() -> str:
     """The merges of CLIP's byte pair encoding, one a line, in order; MIT licence, OpenAI."""
     with gzip.open(default_bpe()) as file:
-        return '\n'.join(file.read().decode('utf-8').split('\n')[1:49152 - 256 - 2 + 1])
+        return '\n'.join(file.read().decode('utf-8').split('\n')[1 : 49152 - 256 - 2 + 1])
 
 
 def sample_images() -> Tensor:
@@ -104,8 +143,14 @@ def sample_images() -> Tensor:
 
 
 @torch.no_grad()
-def write(module: nn.Module, inputs: Dict[str, Tensor], free: Tuple[Dict[int, str], ...], outputs: Sequence[str],
-          path: Path, metadata: Dict[str, str]) -> Path:
+def write(
+    module: nn.Module,
+    inputs: Dict[str, Tensor],
+    free: Tuple[Dict[int, str], ...],
+    outputs: Sequence[str],
+    path: Path,
+    metadata: Dict[str, str],
+) -> Path:
     """Write a module as an ONNX file, whole or not at all.
 
     Args:
@@ -119,9 +164,16 @@ def write(module: nn.Module, inputs: Dict[str, Tensor], free: Tuple[Dict[int, st
     with warnings.catch_warnings():  # of the exporter's own code
         warnings.simplefilter('ignore')
         program = torch.onnx.export(
-            module.eval(), tuple(inputs.values()), dynamo=True, opset_version=OPSET, dynamic_shapes=free,
-            input_names=list(inputs), output_names=list(outputs), verbose=False,
-            custom_translation_table={torch.ops.kdeov_mm.batched_nms.default: batched_nms_onnx})
+            module.eval(),
+            tuple(inputs.values()),
+            dynamo=True,
+            opset_version=OPSET,
+            dynamic_shapes=free,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            verbose=False,
+            custom_translation_table={torch.ops.kdeov_mm.batched_nms.default: batched_nms_onnx},
+        )
     for node in program.model.graph:
         node.metadata_props.clear()  # where on this machine each line of code is, is nobody's business
         name_pool(node)
@@ -157,9 +209,14 @@ def describe(cfg: Config, checkpoint: str, size: Optional[int] = None) -> Dict[s
     versions = {name: importlib.metadata.version(name) for name in ('torch', 'mmengine', 'mmdet', 'mmyolo', 'onnx')}
     encoder = text_encoder_of(cfg)
     data = dict(
-        kdeov_format=FORMAT, licence=LICENCE, embed_dims=str(cfg.model.projector.embed_dims),
-        config=Path(cfg.filename).name, checkpoint_sha256=sha256(checkpoint),
-        preprocessing=json.dumps(preprocessing(cfg, size)), versions=json.dumps(dict(versions, kdeov_mm=__version__)))
+        kdeov_format=FORMAT,
+        licence=LICENCE,
+        embed_dims=str(cfg.model.projector.embed_dims),
+        config=Path(cfg.filename).name,
+        checkpoint_sha256=sha256(checkpoint),
+        preprocessing=json.dumps(preprocessing(cfg, size)),
+        versions=json.dumps(dict(versions, kdeov_mm=__version__)),
+    )
     if encoder is not None and 'model_name' in encoder:
         data['text_space'] = weights_id(encoder['model_name'], encoder.get('pretrained'))
     return data
@@ -189,9 +246,8 @@ def preprocessing(cfg: Config, size: Optional[int] = None) -> dict:
         ValueError: It is done in another way, or ``size`` is not a positive multiple of 32.
     """
     normal = cfg.model.data_preprocessor
-    if list(normal.mean) != [0.] * 3 or list(normal.std) != [255.] * 3 or not normal.bgr_to_rgb:
-        raise ValueError('data_preprocessor: only mean 0, std 255 and bgr_to_rgb can be exported, got '
-                         f'{dict(normal)}')
+    if list(normal.mean) != [0.0] * 3 or list(normal.std) != [255.0] * 3 or not normal.bgr_to_rgb:
+        raise ValueError(f'data_preprocessor: only mean 0, std 255 and bgr_to_rgb can be exported, got {dict(normal)}')
     loader = first_test_dataloader(cfg)
     steps = {step['type'].split('.')[-1]: step for step in loader.dataset.pipeline}
     if 'LetterResize' in steps:
@@ -202,8 +258,10 @@ def preprocessing(cfg: Config, size: Optional[int] = None) -> dict:
         how = dict(resize='stretch')
         width, height = steps['Resize']['scale']
     else:
-        raise ValueError('test_dataloader: the pipeline has neither LetterResize nor Resize(keep_ratio=False), which '
-                         f'the runtime knows, but {", ".join(steps)}')
+        raise ValueError(
+            'test_dataloader: the pipeline has neither LetterResize nor Resize(keep_ratio=False), which '
+            f'the runtime knows, but {", ".join(steps)}'
+        )
     if size is not None:
         if size < 32 or size % 32:
             raise ValueError(f'image size: must be a positive multiple of 32, got {size}')

@@ -1,4 +1,5 @@
 """Folding of text guidance into the neck, for a fixed vocabulary."""
+
 import copy
 from typing import List, Tuple
 
@@ -50,8 +51,12 @@ def consumers(neck: nn.Module) -> List[Tuple[ConvModule, int, int]]:
         width = [conv.conv.in_channels for conv in first]
         levels = channels_of(neck)
         # top_down[0] reads (up P5, P4), top_down[1] (up, P3), bottom_up[1] (down, P5)
-        return [(first[0], 2, 0), (first[0], 1, levels[2]), (first[1], 0, width[1] - levels[0]),
-                (first[2], 2, width[2] - levels[2])]
+        return [
+            (first[0], 2, 0),
+            (first[0], 1, levels[2]),
+            (first[1], 0, width[1] - levels[0]),
+            (first[2], 2, width[2] - levels[2]),
+        ]
     if isinstance(neck, YOLOv5PAFPN):
         levels = channels_of(neck)
         # YOLOv5 reduces P5 first; P4 and P3 enter each CSP layer through two parallel convolutions
@@ -73,7 +78,7 @@ def fold_affine(module: ConvModule, gamma: Tensor, beta: Tensor, start: int) -> 
     conv = module.conv
     if conv.kernel_size != (1, 1) or conv.padding != (0, 0):
         raise TypeError(f'only an unpadded 1x1 convolution folds exactly, got {conv}')
-    weight = conv.weight[:, start:start + len(gamma), 0, 0]
+    weight = conv.weight[:, start : start + len(gamma), 0, 0]
     shift = weight @ beta
     weight.mul_(1 + gamma)
     if conv.bias is not None:

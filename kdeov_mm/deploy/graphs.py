@@ -1,4 +1,5 @@
 """The deployed networks as PyTorch modules of plain tensors: what is constant is folded."""
+
 import copy
 from typing import Sequence, Tuple
 
@@ -90,22 +91,35 @@ class OpenDetector(nn.Module):
         x, y, stride = priors[order][..., :3].unbind(-1)
         left, top, right, bottom = (distances * stride[..., None]).unbind(-1)
         height, width = size
-        boxes = torch.stack([(x - left).clamp(0, width), (y - top).clamp(0, height), (x + right).clamp(0, width),
-                             (y + bottom).clamp(0, height)], dim=-1)
+        boxes = torch.stack(
+            [
+                (x - left).clamp(0, width),
+                (y - top).clamp(0, height),
+                (x + right).clamp(0, width),
+                (y + bottom).clamp(0, height),
+            ],
+            dim=-1,
+        )
         scores, labels = self.name(gather(features, order), matrix, objectness.sigmoid())
-        scores, labels, index = batched_nms(boxes, scores, labels, matrix.shape[0] - self.length.shape[0],
-                                            self.cfg.nms.iou_threshold, self.cfg.max_per_img)
+        scores, labels, index = batched_nms(
+            boxes,
+            scores,
+            labels,
+            matrix.shape[0] - self.length.shape[0],
+            self.cfg.nms.iou_threshold,
+            self.cfg.max_per_img,
+        )
         return boxes.gather(1, index[..., None].expand(-1, -1, 4)), scores, labels
 
     def name(self, features: Tensor, matrix: Tensor, objectness: Tensor) -> Tuple[Tensor, Tensor]:
         """The best names of candidates with tower features ``[B, M, C]``: scores and labels ``[B, M, n]``."""
-        products = F.pad(features, (0, 1), value=1.) @ matrix.T
+        products = F.pad(features, (0, 1), value=1.0) @ matrix.T
         length, logits = products.tensor_split([self.length.shape[0]], dim=-1)
         probability = (logits / length.norm(dim=-1, keepdim=True).clamp(min=1e-12)).softmax(-1)
         best, labels = probability.topk(torch.sym_min(self.cfg.classes_per_box, probability.shape[-1]))
         power = self.cfg.objectness_power
-        scores = objectness[..., None]**power * best**(1 - power)
-        return torch.where(scores > self.cfg.score_thr, scores, 0.), labels
+        scores = objectness[..., None] ** power * best ** (1 - power)
+        return torch.where(scores > self.cfg.score_thr, scores, 0.0), labels
 
 
 class Detector(OpenDetector):
@@ -145,7 +159,8 @@ class TwoBranches(nn.Module):
         super().__init__()
         width = layer.mid_channels
         self.branches = nn.ModuleList(
-            take_channels(layer.main_conv, slice(start, start + width)) for start in (0, width))
+            take_channels(layer.main_conv, slice(start, start + width)) for start in (0, width)
+        )
         self.blocks, self.final_conv = layer.blocks, layer.final_conv
 
     def forward(self, x: Tensor) -> Tensor:

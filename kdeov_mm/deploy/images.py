@@ -1,4 +1,5 @@
 """Image files of any kind as pixels, with Pillow alone."""
+
 import io
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple, Union
@@ -68,8 +69,9 @@ def to_rgb(image: Image.Image, min_size: int = 0) -> Image.Image:
     return image if image.mode == 'RGB' else image.convert('RGB')
 
 
-def read_images(paths: Sequence[Union[str, Path]],
-                min_size: int = 0) -> Tuple[List[np.ndarray], List[int], Dict[int, str]]:
+def read_images(
+    paths: Sequence[Union[str, Path]], min_size: int = 0
+) -> Tuple[List[np.ndarray], List[int], Dict[int, str]]:
     """Read those of several images that can be read.
 
     Args:

@@ -1,4 +1,5 @@
 """The networks that tools/benchmark.py compares: ours and other people's, with random weights."""
+
 from dataclasses import dataclass
 from functools import partial
 from typing import Callable, Dict, Optional, Tuple
@@ -38,8 +39,8 @@ class Network:
 
     make: Callable[[], nn.Module]
     size: int
-    outputs: Tuple[str, ...] = ('embeddings', )
-    int8: Tuple[str, ...] = ('Conv', )
+    outputs: Tuple[str, ...] = ('embeddings',)
+    int8: Tuple[str, ...] = ('Conv',)
     free: Optional[Dict[int, str]] = None
 
 
@@ -91,8 +92,9 @@ class BareYOLO(nn.Module):
         if self.dfl:
             scores, boxes = self.head(feats)
         else:
-            scores, boxes = ([layer(x) for layer, x in zip(layers, feats)]
-                             for layers in (self.head.cls_preds, self.head.reg_preds))
+            scores, boxes = (
+                [layer(x) for layer, x in zip(layers, feats)] for layers in (self.head.cls_preds, self.head.reg_preds)
+            )
         return (*scores, *boxes)
 
 

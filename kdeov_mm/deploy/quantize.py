@@ -1,4 +1,5 @@
 """Static quantisation of exported files to eight bits."""
+
 import json
 import logging
 import re
@@ -18,7 +19,8 @@ PREDICTION = re.compile(r'layers\.(obj_preds\.\d+|reg_preds\.\d+\.2)\.weight')
 REASONS = dict(
     prediction='its output is the box or the objectness itself: 256 steps are too coarse, and it is little work',
     product='a product of whole embeddings: its rounding goes straight into the similarity, and it is little work',
-    stem='its input has the three channels of the image, which ONNX Runtime computes faster in float')
+    stem='its input has the three channels of the image, which ONNX Runtime computes faster in float',
+)
 LAYERS = ('Conv', 'MatMul', 'Gemm')
 BETWEEN = ('Sigmoid', 'Mul', 'Add', 'Concat', 'MaxPool', 'Resize', 'Slice')
 
@@ -38,8 +40,9 @@ class Feeds(CalibrationDataReader):
         return None if image is None else {'images': image[None], **self.constant}
 
 
-def float_layers(model: onnx.ModelProto, layers: Sequence[str] = ('Conv', ), runtime: str = 'onnxruntime'
-                 ) -> Dict[str, str]:
+def float_layers(
+    model: onnx.ModelProto, layers: Sequence[str] = ('Conv',), runtime: str = 'onnxruntime'
+) -> Dict[str, str]:
     """The layers with weights that stay in float: the weights' names, and the reason."""
     constants, found = {tensor.name: tensor for tensor in model.graph.initializer}, {}
     for node in model.graph.node:
@@ -65,8 +68,14 @@ def upstream(graph: onnx.GraphProto, op_types: Sequence[str]) -> Set[str]:
     return found
 
 
-def quantize(path: Path, images: Iterable[np.ndarray], out: Path, texts: Optional[np.ndarray] = None,
-             layers: Sequence[str] = ('Conv', ), runtime: str = 'onnxruntime') -> Dict[str, str]:
+def quantize(
+    path: Path,
+    images: Iterable[np.ndarray],
+    out: Path,
+    texts: Optional[np.ndarray] = None,
+    layers: Sequence[str] = ('Conv',),
+    runtime: str = 'onnxruntime',
+) -> Dict[str, str]:
     """Write a file whose convolutions compute in eight bits: weights for each channel, activations for each tensor.
 
     The format is ONNX's QuantizeLinear/DequantizeLinear pairs. Where they are is a runtime's affair: ONNX Runtime
@@ -98,24 +107,46 @@ def quantize(path: Path, images: Iterable[np.ndarray], out: Path, texts: Optiona
     kept, rounded, feeds = float_layers(model, layers, runtime), upstream(model.graph, layers), Feeds(images, texts)
     for_runtime: Dict[str, Dict[str, Any]] = dict(
         onnxruntime=dict(op_types_to_quantize=[*layers, *(BETWEEN if 'MatMul' not in layers else ())]),
-        openvino=dict(op_types_to_quantize=list(layers),
-                      extra_options=dict(OpTypesToExcludeOutputQuantization=list(layers))))
+        openvino=dict(
+            op_types_to_quantize=list(layers), extra_options=dict(OpTypesToExcludeOutputQuantization=list(layers))
+        ),
+    )
     logging.getLogger().addFilter(quiet)  # its advice to preprocess, which is what is done here
     try:
         with atomic_path(Path(out)) as partial, tempfile.TemporaryDirectory() as folder:
             prepared = Path(folder) / 'prepared.onnx'
             quant_pre_process(str(path), str(prepared), skip_optimization=True, skip_symbolic_shape=True)
             quantize_static(
-                str(prepared), str(partial), feeds, quant_format=QuantFormat.QDQ, per_channel=True,
-                activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, nodes_to_exclude=[
-                    node.name for node in model.graph.node
-                    if node.name not in rounded or node.op_type in LAYERS and kept.keys() & set(node.input)],
-                **for_runtime[runtime])
+                str(prepared),
+                str(partial),
+                feeds,
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=[
+                    node.name
+                    for node in model.graph.node
+                    if node.name not in rounded or node.op_type in LAYERS and kept.keys() & set(node.input)
+                ],
+                **for_runtime[runtime],
+            )
             quantized = onnx.load(partial)
-            onnx.helper.set_model_props(quantized, dict(
-                metadata, float_layers=json.dumps(kept), quantization=json.dumps(dict(
-                    convolutions='int8 for each channel', activations='uint8 for each tensor', runtime=runtime,
-                    calibration_images=feeds.number))))
+            onnx.helper.set_model_props(
+                quantized,
+                dict(
+                    metadata,
+                    float_layers=json.dumps(kept),
+                    quantization=json.dumps(
+                        dict(
+                            convolutions='int8 for each channel',
+                            activations='uint8 for each tensor',
+                            runtime=runtime,
+                            calibration_images=feeds.number,
+                        )
+                    ),
+                ),
+            )
             onnx.save(quantized, partial)
     finally:
         logging.getLogger().removeFilter(quiet)

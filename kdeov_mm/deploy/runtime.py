@@ -1,4 +1,5 @@
 """Classify, search and detect with exported models: NumPy, Pillow and ONNX Runtime only."""
+
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +63,12 @@ class Runtime:
             they belong to different models, or there is no such provider.
     """
 
-    def __init__(self, paths: Union[str, Path, Sequence[Union[str, Path]]], providers: Optional[Sequence[str]] = None,
-                 threads: Optional[int] = None) -> None:
+    def __init__(
+        self,
+        paths: Union[str, Path, Sequence[Union[str, Path]]],
+        providers: Optional[Sequence[str]] = None,
+        threads: Optional[int] = None,
+    ) -> None:
         self.sessions: Dict[str, onnxruntime.InferenceSession] = {}
         self.metadata: Dict[str, Dict[str, str]] = {}
         paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
@@ -76,12 +81,16 @@ class Runtime:
                 raise ValueError(f'{path}: a second {kind}; give one file of each kind')
             self.sessions[kind], self.metadata[kind] = session, session.get_modelmeta().custom_metadata_map
         for key in ('text_space', 'embed_dims', 'checkpoint_sha256'):
-            values = {kind: data[key] for kind, data in self.metadata.items() if key in data
-                      and (key, kind) != ('checkpoint_sha256', 'text_encoder')}  # one serves all students of a teacher
+            values = {
+                kind: data[key]
+                for kind, data in self.metadata.items()
+                if key in data and (key, kind) != ('checkpoint_sha256', 'text_encoder')
+            }  # one serves all students of a teacher
             if len(set(values.values())) > 1:
                 raise ValueError(f'the files belong to different models: their {key} are {values}')
-        self.preprocessing: Dict[str, Any] = next((json.loads(data['preprocessing']) for data in self.metadata.values()
-                                                   if 'preprocessing' in data), {})
+        self.preprocessing: Dict[str, Any] = next(
+            (json.loads(data['preprocessing']) for data in self.metadata.values() if 'preprocessing' in data), {}
+        )
         self._embedded: Dict[Tuple[str, ...], np.ndarray] = {}
 
     @property
@@ -114,8 +123,10 @@ class Runtime:
         """
         found = given or next((self.sessions[kind] for kind in kinds if kind in self.sessions), None)
         if found is None:
-            raise ValueError(f'this needs a file of kind {" or ".join(kinds)}, but there is only '
-                             f'{", ".join(self.sessions)}; write it with tools/export.py and give it too')
+            raise ValueError(
+                f'this needs a file of kind {" or ".join(kinds)}, but there is only '
+                f'{", ".join(self.sessions)}; write it with tools/export.py and give it too'
+            )
         return found
 
     def preprocess(self, image: Union[np.ndarray, Image.Image]) -> np.ndarray:
@@ -138,7 +149,7 @@ class Runtime:
             resized = resize(picture, *size, Image.Resampling.HAMMING if ratio < 1 else None)
             top, left = (max(round((whole - part) // 2 - 0.1), 0) for whole, part in zip((height, width), size))
             canvas = np.full((height, width, 3), self.preprocessing['pad_value'], dtype=np.uint8)
-            canvas[top:top + size[0], left:left + size[1]] = resized
+            canvas[top : top + size[0], left : left + size[1]] = resized
         else:
             size, canvas = (height, width), resize(picture, height, width, None)
         scale = np.array([size[1] / columns, size[0] / rows], dtype=np.float32)
@@ -149,16 +160,20 @@ class Runtime:
     def encode_image(self, images: Sequence[np.ndarray], batch_size: int = 32) -> np.ndarray:
         """Embed images, each uint8 RGB ``[H, W, 3]``; float32, L2-normalised, ``[N, D]``."""
         session = self.need('image_encoder')
-        parts = [session.run(None, {'images': np.stack([self.preprocess(image) for image in images[i:i + batch_size]])})
-                 for i in range(0, len(images), batch_size)]
-        return np.concatenate([part for part, in parts]) if parts else np.zeros((0, self.embed_dims), np.float32)
+        parts = [
+            session.run(None, {'images': np.stack([self.preprocess(image) for image in images[i : i + batch_size]])})
+            for i in range(0, len(images), batch_size)
+        ]
+        return np.concatenate([part for (part,) in parts]) if parts else np.zeros((0, self.embed_dims), np.float32)
 
     def encode_text(self, texts: Sequence[str], batch_size: int = 256) -> np.ndarray:
         """Embed texts as they are, without a template; float32, L2-normalised, ``[N, D]``."""
         session = self.need('text_encoder')
-        parts = [session.run(None, {'tokens': self.tokenizer(texts[i:i + batch_size])})
-                 for i in range(0, len(texts), batch_size)]
-        return np.concatenate([part for part, in parts]) if parts else np.zeros((0, self.embed_dims), np.float32)
+        parts = [
+            session.run(None, {'tokens': self.tokenizer(texts[i : i + batch_size])})
+            for i in range(0, len(texts), batch_size)
+        ]
+        return np.concatenate([part for (part,) in parts]) if parts else np.zeros((0, self.embed_dims), np.float32)
 
     @property
     def embed_dims(self) -> int:
@@ -191,8 +206,14 @@ class Runtime:
             self._embedded = {tuple(names): found}  # replaced as a whole: other threads may be reading it
         return found
 
-    def classify(self, images: Sequence[np.ndarray], names: Sequence[str], texts: Optional[np.ndarray] = None,
-                 top: int = 5, scale: float = 100.) -> List[Labels]:
+    def classify(
+        self,
+        images: Sequence[np.ndarray],
+        names: Sequence[str],
+        texts: Optional[np.ndarray] = None,
+        top: int = 5,
+        scale: float = 100.0,
+    ) -> List[Labels]:
         """Name whole images.
 
         Args:
@@ -212,8 +233,9 @@ class Runtime:
         order = np.argsort(-probabilities, axis=1, kind='stable')[:, :top]
         return [Labels([names[k] for k in best], row[best]) for best, row in zip(order, probabilities)]
 
-    def search(self, query: Union[str, np.ndarray], embeddings: np.ndarray, top: int = 10
-               ) -> Tuple[np.ndarray, np.ndarray]:
+    def search(
+        self, query: Union[str, np.ndarray], embeddings: np.ndarray, top: int = 10
+    ) -> Tuple[np.ndarray, np.ndarray]:
         """Find the images that fit a text, or an image or its embedding.
 
         Args:
@@ -226,16 +248,21 @@ class Runtime:
         """
         if isinstance(query, str):
             check_names([query])
-            query, = self.encode_text([query])
+            (query,) = self.encode_text([query])
         elif query.ndim == 3:
-            query, = self.encode_image([query])
+            (query,) = self.encode_image([query])
         similarities = embeddings @ query
         order = np.argsort(-similarities, kind='stable')[:top]
         return order, similarities[order]
 
-    def detect(self, images: Sequence[np.ndarray], names: Optional[Sequence[str]] = None,
-               texts: Optional[np.ndarray] = None, score_threshold: float = 0.3, batch_size: int = 8
-               ) -> List[Detections]:
+    def detect(
+        self,
+        images: Sequence[np.ndarray],
+        names: Optional[Sequence[str]] = None,
+        texts: Optional[np.ndarray] = None,
+        score_threshold: float = 0.3,
+        batch_size: int = 8,
+    ) -> List[Detections]:
         """Find the names of a vocabulary in images.
 
         Args:
@@ -254,7 +281,7 @@ class Runtime:
             session, feeds = self.need('open_detector'), {'texts': self.check_texts(names, texts)}
         found = []
         for start in range(0, len(images), batch_size):
-            batch = images[start:start + batch_size]
+            batch = images[start : start + batch_size]
             inputs, scales, shifts = zip(*map(self.place, batch))
             results = session.run(['boxes', 'scores', 'labels'], {'images': np.stack(inputs), **feeds})
             for image, scale, shift, boxes, scores, labels in zip(batch, scales, shifts, *results):
@@ -279,15 +306,18 @@ class Runtime:
         return texts
 
 
-def open_session(path: Union[str, Path], providers: Optional[Sequence[str]] = None, threads: Optional[int] = None
-                 ) -> onnxruntime.InferenceSession:
+def open_session(
+    path: Union[str, Path], providers: Optional[Sequence[str]] = None, threads: Optional[int] = None
+) -> onnxruntime.InferenceSession:
     """Open an ONNX file; see :class:`Runtime`."""
     if not Path(path).is_file():
         raise FileNotFoundError(f'no ONNX file {str(path)!r}')
     unknown = set(providers or ()) - set(onnxruntime.get_available_providers())
     if unknown:
-        raise ValueError(f'providers: {", ".join(sorted(unknown))} not in this ONNX Runtime, which has '
-                         f'{", ".join(onnxruntime.get_available_providers())}')
+        raise ValueError(
+            f'providers: {", ".join(sorted(unknown))} not in this ONNX Runtime, which has '
+            f'{", ".join(onnxruntime.get_available_providers())}'
+        )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     if threads:
@@ -296,8 +326,10 @@ def open_session(path: Union[str, Path], providers: Optional[Sequence[str]] = No
         return onnxruntime.InferenceSession(str(path), options, list(providers or ['CPUExecutionProvider']))
     except Exception as error:  # ONNX Runtime has exceptions of its own without a common class
         reason = ' '.join(str(error).split())[:200]
-        raise ValueError(f'{path}: not an ONNX file that can be read; it is truncated, damaged, or made for a newer '
-                         f'ONNX Runtime than {onnxruntime.__version__}; export it again ({reason})') from error
+        raise ValueError(
+            f'{path}: not an ONNX file that can be read; it is truncated, damaged, or made for a newer '
+            f'ONNX Runtime than {onnxruntime.__version__}; export it again ({reason})'
+        ) from error
 
 
 def check_metadata(path: Union[str, Path], session: onnxruntime.InferenceSession) -> str:
@@ -311,15 +343,22 @@ def check_metadata(path: Union[str, Path], session: onnxruntime.InferenceSession
         raise ValueError(f'{path}: an ONNX file of another model; this runtime reads what tools/export.py writes')
     if data['kdeov_format'] != FORMAT or data.get('kdeov_kind') not in KINDS:
         made = json.loads(data.get('versions', '{}')).get('kdeov_mm', 'unknown')
-        raise ValueError(f'{path}: written by kdeov_mm {made} in format {data["kdeov_format"]}, but this runtime reads '
-                         f'format {FORMAT}; export it again with this version')
+        raise ValueError(
+            f'{path}: written by kdeov_mm {made} in format {data["kdeov_format"]}, but this runtime reads '
+            f'format {FORMAT}; export it again with this version'
+        )
     return data['kdeov_kind']
 
 
 def to_picture(image: np.ndarray) -> Image.Image:
     """Pillow's image of an array; see :meth:`Runtime.place`."""
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 \
-            or not image.size:
+    if (
+        not isinstance(image, np.ndarray)
+        or image.dtype != np.uint8
+        or image.ndim != 3
+        or image.shape[2] != 3
+        or not image.size
+    ):
         got = f'{image.dtype} {list(image.shape)}' if isinstance(image, np.ndarray) else type(image).__name__
         raise ValueError(f'image: expected a uint8 array [H, W, 3] in RGB, got {got}; use read_image for files')
     return Image.fromarray(image)
@@ -332,5 +371,11 @@ def resize(picture: Image.Image, height: int, width: int, filter_: Optional[Imag
         return np.asarray(picture)
     if filter_ is not None:
         return np.asarray(picture.resize((width, height), filter_))
-    return np.asarray(picture.transform((width, height), Image.Transform.AFFINE,
-                                        (columns / width, 0, 0, 0, rows / height, 0), Image.Resampling.BILINEAR))
+    return np.asarray(
+        picture.transform(
+            (width, height),
+            Image.Transform.AFFINE,
+            (columns / width, 0, 0, 0, rows / height, 0),
+            Image.Resampling.BILINEAR,
+        )
+    )

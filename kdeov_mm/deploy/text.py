@@ -1,4 +1,5 @@
 """Names, prompts and CLIP's tokenizer, without PyTorch or a package of tokenizers."""
+
 import html
 import re
 import sys
@@ -33,8 +34,10 @@ def check_names(names: Sequence[str]) -> None:
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f'names: each must be a non-empty string, but number {index + 1} is {name!r}')
         if len(name) > MAX_CHARACTERS:
-            raise ValueError(f'names: number {index + 1}, {shorten(name)!r}, has {len(name)} characters; CLIP reads '
-                             f'far fewer than {MAX_CHARACTERS}: shorten it, or check that this is a list of names')
+            raise ValueError(
+                f'names: number {index + 1}, {shorten(name)!r}, has {len(name)} characters; CLIP reads '
+                f'far fewer than {MAX_CHARACTERS}: shorten it, or check that this is a list of names'
+            )
     repeated = [shorten(name) for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise ValueError(f'names: {repeated[:5]!r} stand there more than once; name each class once')
@@ -42,7 +45,7 @@ def check_names(names: Sequence[str]) -> None:
 
 def shorten(text: str, length: int = 60) -> str:
     """At most ``length`` characters of a text, for an error message."""
-    return text if len(text) <= length else text[:length - 3] + '...'
+    return text if len(text) <= length else text[: length - 3] + '...'
 
 
 def byte_characters() -> List[str]:
@@ -59,8 +62,11 @@ def word_pattern() -> re.Pattern:
     """What byte pair encoding takes apart: contractions' endings, runs of letters, single numbers, runs of the rest."""
     # Python's \w has letters, decimal digits, these, and the underscore
     numbers = ''.join(c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c) in ('Nl', 'No'))
-    return re.compile(rf"<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|(?:(?![{numbers}])[^\W\d_])+"
-                      rf"|[\d{numbers}]|(?:[^\s\w]|_)+", re.IGNORECASE)
+    return re.compile(
+        rf"<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|(?:(?![{numbers}])[^\W\d_])+"
+        rf'|[\d{numbers}]|(?:[^\s\w]|_)+',
+        re.IGNORECASE,
+    )
 
 
 class Tokenizer:
@@ -91,8 +97,8 @@ class Tokenizer:
         """Token ids of texts, int64 ``[N, context_length]``."""
         result = np.zeros((len(texts), self.context_length), dtype=np.int64)
         for row, text in zip(result, texts):
-            ids = [self.start, *self.encode(text)][:self.context_length - 1] + [self.end]
-            row[:len(ids)] = ids
+            ids = [self.start, *self.encode(text)][: self.context_length - 1] + [self.end]
+            row[: len(ids)] = ids
         return result
 
     def encode(self, text: str) -> List[int]:
@@ -114,8 +120,8 @@ class Tokenizer:
                 break
             merged, index = [], 0
             while index < len(symbols):
-                step = 2 if tuple(symbols[index:index + 2]) == best else 1
-                merged.append(''.join(symbols[index:index + step]))
+                step = 2 if tuple(symbols[index : index + 2]) == best else 1
+                merged.append(''.join(symbols[index : index + step]))
                 index += step
             symbols = merged
         return [self.ids[symbol] for symbol in symbols]

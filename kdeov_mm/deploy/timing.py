@@ -1,4 +1,5 @@
 """Timing of things that are to be compared: in turns, so that a busy machine slows all of them alike."""
+
 import platform
 import time
 from pathlib import Path
@@ -24,9 +25,15 @@ def time_stages(stages: Stages, device: torch.device) -> Dict[str, float]:
 
 
 @torch.no_grad()
-def time_in_turns(candidates: Dict[Hashable, Stages], repeats: int, device: torch.device, warmup: int = 2,
-                  slow: float = 2.0, slow_repeats: int = 3, progress: bool = True
-                  ) -> Dict[Hashable, List[Dict[str, float]]]:
+def time_in_turns(
+    candidates: Dict[Hashable, Stages],
+    repeats: int,
+    device: torch.device,
+    warmup: int = 2,
+    slow: float = 2.0,
+    slow_repeats: int = 3,
+    progress: bool = True,
+) -> Dict[Hashable, List[Dict[str, float]]]:
     """Time every candidate once a round, for ``warmup`` rounds that do not count and ``repeats`` that do.
 
     Every other round goes backwards, so that nobody always follows the same neighbour.
@@ -46,9 +53,10 @@ def time_in_turns(candidates: Dict[Hashable, Stages], repeats: int, device: torc
     """
     measured: Dict[Hashable, List[Dict[str, float]]] = {key: [] for key in candidates}
     is_slow: Dict[Hashable, bool] = {}
-    for round_ in tqdm(range(warmup + repeats), desc=f'{len(candidates)} candidates in turns', unit='round',
-                       disable=not progress):
-        for key, stages in list(candidates.items())[::-1 if round_ % 2 else 1]:
+    for round_ in tqdm(
+        range(warmup + repeats), desc=f'{len(candidates)} candidates in turns', unit='round', disable=not progress
+    ):
+        for key, stages in list(candidates.items())[:: -1 if round_ % 2 else 1]:
             if is_slow.get(key) and (round_ < warmup or len(measured[key]) >= slow_repeats):
                 continue
             seconds = time_stages(stages, device)
@@ -62,6 +70,13 @@ def machine(device: torch.device) -> str:
     """What it ran on, in words."""
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
-    model = [line.split(':', 1)[1].strip() for line in Path('/proc/cpuinfo').read_text().splitlines()
-             if line.startswith('model name')] if Path('/proc/cpuinfo').exists() else []
+    model = (
+        [
+            line.split(':', 1)[1].strip()
+            for line in Path('/proc/cpuinfo').read_text().splitlines()
+            if line.startswith('model name')
+        ]
+        if Path('/proc/cpuinfo').exists()
+        else []
+    )
     return f'{model[0] if model else platform.processor() or platform.machine()}, {torch.get_num_threads()} thread(s)'

@@ -1,4 +1,5 @@
 """A folder that detects in the browser: a page, an exported detector, the embeddings of names, ONNX Runtime Web."""
+
 import json
 import shutil
 import subprocess
@@ -19,8 +20,15 @@ ONNXRUNTIME = ('ort.wasm.min.mjs', 'ort-wasm-simd-threaded.mjs', 'ort-wasm-simd-
 RESIZES = ('letterbox', 'stretch')
 
 
-def write_web(out_dir: Path, page: Path, detector: Path, names: Optional[Sequence[str]], texts: Optional[np.ndarray],
-              onnxruntime: Path, examples: Sequence[str] = ()) -> Path:
+def write_web(
+    out_dir: Path,
+    page: Path,
+    detector: Path,
+    names: Optional[Sequence[str]],
+    texts: Optional[np.ndarray],
+    onnxruntime: Path,
+    examples: Sequence[str] = (),
+) -> Path:
     """Put a folder together that any web server can serve as it is.
 
     Args:
@@ -70,9 +78,15 @@ def write_web(out_dir: Path, page: Path, detector: Path, names: Optional[Sequenc
     shutil.copyfile(detector, out_dir / 'model' / f'{kind}.onnx')
     if texts is not None:
         texts.astype('<f4').tofile(out_dir / 'model' / 'texts.bin')
-    about = dict(kind=kind, names=list(names), examples=examples, embed_dims=runtime.embed_dims,
-                 preprocessing=runtime.preprocessing, size_bytes=Path(detector).stat().st_size,
-                 licence=runtime.metadata[kind].get('licence'))
+    about = dict(
+        kind=kind,
+        names=list(names),
+        examples=examples,
+        embed_dims=runtime.embed_dims,
+        preprocessing=runtime.preprocessing,
+        size_bytes=Path(detector).stat().st_size,
+        licence=runtime.metadata[kind].get('licence'),
+    )
     (out_dir / 'model' / 'model.json').write_text(json.dumps(about, indent=1), encoding='utf-8')
     return out_dir
 
@@ -85,12 +99,16 @@ def check_package(folder: Path) -> None:
         ValueError: It is another package, or another version.
     """
     if not (folder / 'package.json').is_file():
-        raise FileNotFoundError(f'{PACKAGE}: no file {str(folder / "package.json")!r}; run "npm install '
-                                f'{PACKAGE}@{VERSION}" and give node_modules/{PACKAGE}')
+        raise FileNotFoundError(
+            f'{PACKAGE}: no file {str(folder / "package.json")!r}; run "npm install '
+            f'{PACKAGE}@{VERSION}" and give node_modules/{PACKAGE}'
+        )
     about = json.loads((folder / 'package.json').read_text(encoding='utf-8'))
     if (about.get('name'), about.get('version')) != (PACKAGE, VERSION):
-        raise ValueError(f'{PACKAGE}: {folder} holds {about.get("name")} {about.get("version")}, but the page needs '
-                         f'version {VERSION}; run "npm install {PACKAGE}@{VERSION}"')
+        raise ValueError(
+            f'{PACKAGE}: {folder} holds {about.get("name")} {about.get("version")}, but the page needs '
+            f'version {VERSION}; run "npm install {PACKAGE}@{VERSION}"'
+        )
 
 
 @contextmanager
@@ -125,9 +143,12 @@ def download(folder: Path) -> Path:
     try:
         subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=300)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f'{PACKAGE}: no npm here; get {PACKAGE} {VERSION} elsewhere and give its folder or '
-                                '.tgz') from error
+        raise FileNotFoundError(
+            f'{PACKAGE}: no npm here; get {PACKAGE} {VERSION} elsewhere and give its folder or .tgz'
+        ) from error
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        raise ValueError(f'{PACKAGE}: "{" ".join(command)}" failed: {str(error.stderr or error)[-300:]}; get it '
-                         'elsewhere and give its folder or .tgz') from error
+        raise ValueError(
+            f'{PACKAGE}: "{" ".join(command)}" failed: {str(error.stderr or error)[-300:]}; get it '
+            'elsewhere and give its folder or .tgz'
+        ) from error
     return next(folder.glob('*.tgz'))

@@ -1,4 +1,5 @@
 """Loops, hooks and optimizer wrappers."""
+
 from . import hooks
 from .bfloat16_optim_wrapper import BFloat16OptimWrapper
 from .cached_test_loop import CachedTestLoop

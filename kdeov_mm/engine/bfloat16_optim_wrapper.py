@@ -1,4 +1,5 @@
 """Mixed precision without a loss scaler."""
+
 from contextlib import contextmanager
 from typing import Iterator
 

@@ -1,4 +1,5 @@
 """Testing that embeds each image once, whatever is asked of the embeddings later."""
+
 import hashlib
 import json
 from pathlib import Path
@@ -70,19 +71,33 @@ class CachedTestLoop(MultiTestLoop):
     def cache_path(self) -> Optional[Path]:
         """The file of the current part's embeddings; None where they cannot be cached."""
         sampler, dataset, model_cfg = self.dataloader.sampler, self.dataloader.dataset, self.runner.cfg.get('model')
-        if not (self.cache and self.dataset_cfg and model_cfg and isinstance(sampler, DefaultSampler)
-                and not sampler.shuffle
-                and all(isinstance(metric, EmbeddingMetric) for metric in self.evaluator.metrics)):
+        if not (
+            self.cache
+            and self.dataset_cfg
+            and model_cfg
+            and isinstance(sampler, DefaultSampler)
+            and not sampler.shuffle
+            and all(isinstance(metric, EmbeddingMetric) for metric in self.evaluator.metrics)
+        ):
             return None
         images = fingerprint(dataset)
         if images is None:
             return None
-        teachers = [identify_teacher(hook['teacher']) for hook in self.runner.cfg.get('custom_hooks') or []
-                    if isinstance(hook, dict) and hook.get('type') == 'CLIPDistillationHook' and hook.get('test', True)]
+        teachers = [
+            identify_teacher(hook['teacher'])
+            for hook in self.runner.cfg.get('custom_hooks') or []
+            if isinstance(hook, dict) and hook.get('type') == 'CLIPDistillationHook' and hook.get('test', True)
+        ]
         identity = dict(
-            version=__version__, images=images, pipeline=self.dataset_cfg.get('pipeline', self.dataset_cfg),
-            weights=weights_digest(unwrap(self.runner.model)), model=model_cfg, fp16=self.fp16, teachers=teachers,
-            fields=self.fields())
+            version=__version__,
+            images=images,
+            pipeline=self.dataset_cfg.get('pipeline', self.dataset_cfg),
+            weights=weights_digest(unwrap(self.runner.model)),
+            model=model_cfg,
+            fp16=self.fp16,
+            teachers=teachers,
+            fields=self.fields(),
+        )
         key = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:32]
         return cache_dir() / 'image_bank' / f'{key}.safetensors'
 

@@ -1,4 +1,5 @@
 """Several test data sets in one run."""
+
 from typing import Dict, List, Sequence, Union
 
 from mmengine.evaluator import Evaluator
@@ -25,18 +26,21 @@ class MultiTestLoop(TestLoop):
         ValueError: The lists' lengths differ, or (when run) two parts give a metric of the same name.
     """
 
-    def __init__(self,
-                 runner,
-                 dataloader: Union[DataLoader, Dict, Sequence],
-                 evaluator: Union[Evaluator, Dict, List],
-                 fp16: bool = False) -> None:
+    def __init__(
+        self,
+        runner,
+        dataloader: Union[DataLoader, Dict, Sequence],
+        evaluator: Union[Evaluator, Dict, List],
+        fp16: bool = False,
+    ) -> None:
         if not isinstance(dataloader, (list, tuple)):
             dataloader, evaluator = [dataloader], [evaluator]
         num_evaluators = len(evaluator) if isinstance(evaluator, (list, tuple)) else 1
         if not dataloader or num_evaluators != len(dataloader):
             raise ValueError(
                 f'MultiTestLoop: test_dataloader has {len(dataloader)} entries and test_evaluator '
-                f'{num_evaluators}; give one evaluator (a dict, or a list of metrics) for each dataloader')
+                f'{num_evaluators}; give one evaluator (a dict, or a list of metrics) for each dataloader'
+            )
         self.parts = []
         for one_dataloader, one_evaluator in zip(dataloader, evaluator):
             super().__init__(runner, one_dataloader, one_evaluator, fp16)
@@ -58,7 +62,8 @@ class MultiTestLoop(TestLoop):
             if repeated:
                 raise ValueError(
                     f'MultiTestLoop: test_evaluator[{index}] gives {repeated[:3]}, which an earlier one gave '
-                    'already; set prefix in one of them')
+                    'already; set prefix in one of them'
+                )
             metrics.update(part)
         return metrics
 

@@ -1,4 +1,5 @@
 """Training that goes on from any step."""
+
 from typing import Sequence
 
 from mmengine.dist import get_rank
@@ -44,16 +45,20 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         if not isinstance(dataloader, dict):
             raise ValueError(f'ResumableTrainLoop: train_dataloader must be a config, got {type(dataloader).__name__}')
         if runner.cfg.get('randomness', {}).get('seed') is None:
-            raise ValueError('ResumableTrainLoop: what comes after a resume depends on the seed; set '
-                             'randomness = dict(seed=0) in the config')
+            raise ValueError(
+                'ResumableTrainLoop: what comes after a resume depends on the seed; set '
+                'randomness = dict(seed=0) in the config'
+            )
         dataloader = dict(dataloader)
         if dataloader.get('batch_sampler') is not None:
-            raise ValueError('ResumableTrainLoop: leave train_dataloader.batch_sampler out, got '
-                             f'{dataloader["batch_sampler"]}')
+            raise ValueError(
+                f'ResumableTrainLoop: leave train_dataloader.batch_sampler out, got {dataloader["batch_sampler"]}'
+            )
         if dataloader.get('sampler') is not None:  # shards have none
             dataloader.update(
                 dataset=dict(type='SeededDataset', dataset=dataloader['dataset'], seed=runner.seed),
-                batch_sampler=dict(type='SkipBatchSampler', drop_last=dataloader.pop('drop_last', False)))
+                batch_sampler=dict(type='SkipBatchSampler', drop_last=dataloader.pop('drop_last', False)),
+            )
         super().__init__(runner, dataloader, *args, **kwargs)
         runner.register_hook(ValidatedHook())
         self._begun = False
@@ -68,7 +73,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         if not 0 <= self._start <= length:
             raise ValueError(
                 f'ResumableTrainLoop: the checkpoint is of epoch {self._epoch + 1} and step {self._iter}, which do not '
-                f'fit epochs of {length} steps; resume with the data and batch size of before')
+                f'fit epochs of {length} steps; resume with the data and batch size of before'
+            )
         dataset = self.dataloader.dataset
         if isinstance(dataset, IterableDataset):
             dataset.set_epoch(self._epoch, self._start)

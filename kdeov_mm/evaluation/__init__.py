@@ -1,4 +1,5 @@
 """Metrics for the three tasks, and the report that shows them."""
+
 from .classification_metric import ClassificationMetric
 from .ov_coco_metric import OVCocoMetric
 from .ov_lvis_metric import OVLVISMetric

@@ -1,4 +1,5 @@
 """What the metrics share: keys by role, groups of classes, embeddings read from data samples."""
+
 from typing import Any, Dict, List, Optional, Sequence, Union
 
 import numpy as np
@@ -26,10 +27,9 @@ class RoleMetric(BaseMetric):
         collect_dir: Folder for that, when the device is ``cpu``.
     """
 
-    def __init__(self,
-                 prefix: Optional[str] = None,
-                 collect_device: str = 'cpu',
-                 collect_dir: Optional[str] = None) -> None:
+    def __init__(
+        self, prefix: Optional[str] = None, collect_device: str = 'cpu', collect_dir: Optional[str] = None
+    ) -> None:
         super().__init__(collect_device, prefix, collect_dir)
         # MMEngine would put its prefix before the role.
         self.task, self.prefix = self.prefix, None
@@ -45,8 +45,7 @@ class RoleMetric(BaseMetric):
             ValueError: There is nothing to evaluate.
         """
         if not results:
-            raise ValueError(
-                f'{type(self).__name__}: the data set gave no sample to evaluate; is the split empty?')
+            raise ValueError(f'{type(self).__name__}: the data set gave no sample to evaluate; is the split empty?')
         return {
             f'{self.task}/{name}' if role == 'student' else f'{role}/{self.task}/{name}': float(value)
             for role, values in self.compute_by_role(results).items()
@@ -61,7 +60,8 @@ class RoleMetric(BaseMetric):
         """
         if not (self.dataset_meta or {}).get(key):
             raise ValueError(
-                f'{type(self).__name__}: the data set has no metainfo[{key!r}]; use OVCocoDataset or set it')
+                f'{type(self).__name__}: the data set has no metainfo[{key!r}]; use OVCocoDataset or set it'
+            )
         return list(self.dataset_meta[key])
 
     def class_groups(self) -> List[str]:
@@ -73,8 +73,7 @@ class RoleMetric(BaseMetric):
         classes = self.require_meta('classes')
         groups = list(self.dataset_meta.get('groups') or ['all'] * len(classes))
         if len(groups) != len(classes):
-            raise ValueError(
-                f"metainfo['groups'] has {len(groups)} entries for {len(classes)} classes; give one each")
+            raise ValueError(f"metainfo['groups'] has {len(groups)} entries for {len(classes)} classes; give one each")
         return groups
 
     def group_members(self) -> Dict[str, np.ndarray]:
@@ -102,11 +101,13 @@ class EmbeddingMetric(RoleMetric):
         **kwargs: See :class:`RoleMetric`.
     """
 
-    def __init__(self,
-                 text_encoder: Optional[dict],
-                 templates: Union[str, Sequence[str]] = 'single',
-                 fields: Optional[Dict[str, str]] = None,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        text_encoder: Optional[dict],
+        templates: Union[str, Sequence[str]] = 'single',
+        fields: Optional[Dict[str, str]] = None,
+        **kwargs,
+    ) -> None:
         super().__init__(**kwargs)
         self.text_encoder, self.templates = text_encoder, templates
         self.fields = fields or dict(student='image_embedding', teacher='teacher_embedding')
@@ -118,8 +119,10 @@ class EmbeddingMetric(RoleMetric):
             ValueError: There is no text encoder.
         """
         if self.text_encoder is None:
-            raise ValueError(f'{type(self).__name__}: text_encoder is None; give one, or add '
-                             "dict(type='TextTowerHook') to custom_hooks where the model has its own")
+            raise ValueError(
+                f'{type(self).__name__}: text_encoder is None; give one, or add '
+                "dict(type='TextTowerHook') to custom_hooks where the model has its own"
+            )
         return TextBank.build(list(texts), self.text_encoder, self.templates).embeddings
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
@@ -129,7 +132,9 @@ class EmbeddingMetric(RoleMetric):
                 dict(
                     img_path=str(sample.get('img_path', sample.get('img_id'))),
                     **read_embeddings(sample, self.fields),
-                    **self.read_target(sample)))
+                    **self.read_target(sample),
+                )
+            )
 
     def read_target(self, sample: dict) -> dict:
         """What the metric knows of the truth about one image."""
@@ -148,7 +153,8 @@ class EmbeddingMetric(RoleMetric):
                 missing = next(result['img_path'] for result in results if role not in result)
                 raise ValueError(
                     f'{type(self).__name__}: {self.fields[role]} is there for {len(rows)} of {len(results)} '
-                    f'images, but not for {missing}; fill it for all images or for none')
+                    f'images, but not for {missing}; fill it for all images or for none'
+                )
             if rows:
                 embeddings[role] = torch.stack(rows)
         return embeddings
@@ -166,8 +172,7 @@ def read_embeddings(sample: dict, fields: Dict[str, str]) -> Dict[str, Tensor]:
         value = sample.get(field)
         if value is None:
             if role == 'student':
-                raise ValueError(
-                    f'{image}: the data sample has no {field}; does the model fill it in predict()?')
+                raise ValueError(f'{image}: the data sample has no {field}; does the model fill it in predict()?')
             continue
         value = torch.as_tensor(value).detach().float().cpu()
         if value.ndim != 1:
@@ -210,4 +215,5 @@ def check_same_dimension(images: Tensor, texts: Tensor) -> None:
     if images.shape[-1] != texts.shape[-1]:
         raise ValueError(
             f'image embeddings have {images.shape[-1]} dimensions, text embeddings {texts.shape[-1]}; '
-            'use the text encoder that belongs to the teacher')
+            'use the text encoder that belongs to the teacher'
+        )

@@ -1,4 +1,5 @@
 """What the metrics of detection share: predicted boxes, AP of each class, chance, pictures, tables."""
+
 import contextlib
 import csv
 import io
@@ -47,7 +48,8 @@ class Boxes:
             if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
                 raise ValueError(
                     f'{result["img_path"]}: a predicted label is not in [0, {num_classes}); does the model '
-                    "use the data set's vocabulary?")
+                    "use the data set's vocabulary?"
+                )
         joined = {key: np.concatenate([result[key] for result in results]) for key in ('labels', 'scores', 'bboxes')}
         img_ids = np.repeat([result['img_id'] for result in results], [len(result['labels']) for result in results])
         return cls(img_ids, joined['labels'].astype(np.int64), joined['scores'], joined['bboxes'])
@@ -74,8 +76,8 @@ class Boxes:
         return [
             dict(id=i, image_id=img_id, category_id=category_id, bbox=bbox, area=area, score=score, iscrowd=0)
             for i, (img_id, bbox, area, score) in enumerate(
-                zip(self.img_ids.tolist(), bboxes.tolist(), bboxes[:, 2:].prod(1).tolist(),
-                    self.scores.tolist()), 1)
+                zip(self.img_ids.tolist(), bboxes.tolist(), bboxes[:, 2:].prod(1).tolist(), self.scores.tolist()), 1
+            )
         ]
 
 
@@ -102,14 +104,16 @@ class BoxMetric(RoleMetric):
     engines: Mapping[str, Callable] = {}
     columns: Sequence[str] = ()  # of the table of classes
 
-    def __init__(self,
-                 ann_file: str,
-                 engine: str,
-                 chance: bool = True,
-                 seed: int = 0,
-                 num_examples: int = 8,
-                 score_thr: float = 0.3,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        ann_file: str,
+        engine: str,
+        chance: bool = True,
+        seed: int = 0,
+        num_examples: int = 8,
+        score_thr: float = 0.3,
+        **kwargs,
+    ) -> None:
         super().__init__(**kwargs)
         self.engine = find_engine(engine, self.engines)
         self.coco = read_coco(ann_file, self.fields)
@@ -150,7 +154,8 @@ class BoxMetric(RoleMetric):
             if sample['img_id'] not in self.coco.imgs:
                 raise ValueError(
                     f'{image}: image id {sample["img_id"]} is not in {self.ann_file}; '
-                    'test data set and metric must use one annotation file')
+                    'test data set and metric must use one annotation file'
+                )
             self.results.append(dict(img_id=sample['img_id'], img_path=str(image), **pred))
 
     def category_ids(self) -> np.ndarray:
@@ -165,7 +170,8 @@ class BoxMetric(RoleMetric):
         if missing:
             raise ValueError(
                 f'{self.ann_file} has no category {missing[:5]} ({len(missing)} in all), which the data set '
-                'has; test data set and metric must use one annotation file')
+                'has; test data set and metric must use one annotation file'
+            )
         return np.array([ids[name] for name in classes])
 
     def truth_by_class(self, img_ids: Sequence[int]) -> Dict[int, List[dict]]:
@@ -176,8 +182,9 @@ class BoxMetric(RoleMetric):
                 truth[annotation['category_id']].append(annotation)
         return truth
 
-    def average_precision(self, boxes: Boxes, truth: Dict[int, List[dict]], category_ids: np.ndarray,
-                          max_dets: Optional[int] = None) -> np.ndarray:
+    def average_precision(
+        self, boxes: Boxes, truth: Dict[int, List[dict]], category_ids: np.ndarray, max_dets: Optional[int] = None
+    ) -> np.ndarray:
         """AP, AP50 and AP75 of each class, ``[K, 3]``; NaN without ground truth."""
         table = np.full((len(category_ids), 3), np.nan)
         for label, found in enumerate(boxes.by_class(len(category_ids))):
@@ -201,13 +208,15 @@ class BoxMetric(RoleMetric):
         if self.chance:
             rng = np.random.default_rng(self.seed)
             names = [rng.integers(len(category_ids), size=len(result['labels'])) for result in results]
-            roles['chance'] = Boxes.gather([dict(result, labels=labels) for result, labels in zip(results, names)],
-                                           len(category_ids))
+            roles['chance'] = Boxes.gather(
+                [dict(result, labels=labels) for result, labels in zip(results, names)], len(category_ids)
+            )
         tables = {role: self.calculate(boxes, category_ids, img_ids) for role, boxes in roles.items()}
         self.per_class = tables['student']
         if np.isnan(self.per_class).all():
-            raise ValueError(f'{self.ann_file}: the {len(results)} images hold no object of '
-                             f'the {len(category_ids)} classes')
+            raise ValueError(
+                f'{self.ann_file}: the {len(results)} images hold no object of the {len(category_ids)} classes'
+            )
         self.examples = self.find_examples(results, category_ids)
         return {role: self.summarize(table, category_ids) for role, table in tables.items()}
 
@@ -217,7 +226,8 @@ class BoxMetric(RoleMetric):
         label_of = {category: label for label, category in enumerate(category_ids.tolist())}
         truth = {
             result['img_id']: [
-                ann for ann in self.coco.imgToAnns[result['img_id']]
+                ann
+                for ann in self.coco.imgToAnns[result['img_id']]
                 if ann['category_id'] in label_of and not ann.get('iscrowd')
             ]
             for result in results
@@ -227,30 +237,32 @@ class BoxMetric(RoleMetric):
         for i, name in enumerate(names):
             share = (self.num_examples - len(chosen)) // (len(names) - i)
             having = [
-                result for result in results
-                if result['img_id'] not in chosen and any(groups[label_of[ann['category_id']]] == name
-                                                          for ann in truth[result['img_id']])
+                result
+                for result in results
+                if result['img_id'] not in chosen
+                and any(groups[label_of[ann['category_id']]] == name for ann in truth[result['img_id']])
             ]
             for j in np.linspace(0, len(having) - 1, min(share, len(having))).astype(int):
                 chosen[having[j]['img_id']] = having[j]
         examples = []
         for img_id, result in chosen.items():
             keep = np.flatnonzero(result['scores'] >= self.score_thr)
-            keep = keep[np.argsort(-result['scores'][keep], kind='stable')][:len(truth[img_id]) + 2]
+            keep = keep[np.argsort(-result['scores'][keep], kind='stable')][: len(truth[img_id]) + 2]
             examples.append(
                 dict(
                     img_path=result['img_path'],
-                    truth=[
-                        dict(bbox=ann['bbox'], name=classes[label_of[ann['category_id']]])
-                        for ann in truth[img_id]
-                    ],
+                    truth=[dict(bbox=ann['bbox'], name=classes[label_of[ann['category_id']]]) for ann in truth[img_id]],
                     found=[
                         dict(
-                            bbox=xyxy_to_xywh(result['bboxes'][i:i + 1])[0].tolist(),
+                            bbox=xyxy_to_xywh(result['bboxes'][i : i + 1])[0].tolist(),
                             name=classes[result['labels'][i]],
                             group=groups[result['labels'][i]],
-                            score=float(result['scores'][i])) for i in keep
-                    ]))
+                            score=float(result['scores'][i]),
+                        )
+                        for i in keep
+                    ],
+                )
+            )
         return examples
 
     def draw(self, out_dir: Path) -> List[Path]:
@@ -259,15 +271,17 @@ class BoxMetric(RoleMetric):
         table = io.StringIO()
         writer = csv.writer(table, lineterminator='\n')
         writer.writerow(['class', 'group', *self.columns])
-        writer.writerows([name, group] + ['' if np.isnan(value) else f'{value:.6f}' for value in row]
-                         for name, group, row in zip(classes, groups, self.per_class))
+        writer.writerows(
+            [name, group] + ['' if np.isnan(value) else f'{value:.6f}' for value in row]
+            for name, group, row in zip(classes, groups, self.per_class)
+        )
         path = write_atomically(out_dir / f'{self.task}_per_class.csv', table.getvalue())
         if not self.examples:
             return [path]
         title = f'All {len(classes)} names are prompts in every image'
         return [
-            pictures.detections(self.examples, order_groups(groups), title,
-                                out_dir / f'{self.task}_detections.png'), path
+            pictures.detections(self.examples, order_groups(groups), title, out_dir / f'{self.task}_detections.png'),
+            path,
         ]
 
 

@@ -1,12 +1,18 @@
 """Classification measured from scores: ranks, predictions, averages over classes, and the files that show them."""
+
 import csv
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import (multiclass_accuracy, multiclass_confusion_matrix,
-                                                    multiclass_f1_score, multiclass_precision, multiclass_recall)
+from torchmetrics.functional.classification import (
+    multiclass_accuracy,
+    multiclass_confusion_matrix,
+    multiclass_f1_score,
+    multiclass_precision,
+    multiclass_recall,
+)
 
 from kdeov_mm.utils.files import atomic_path
 
@@ -53,7 +59,9 @@ def topk_accuracy(ranks: Tensor, labels: Tensor, groups: Dict[str, Tensor], topk
     members = {name: torch.as_tensor(mask)[labels] for name, mask in groups.items()}
     return {
         f'{name}/top{k}': (ranks[member] < k).double().mean().item()
-        for name, member in members.items() if member.any() for k in topk
+        for name, member in members.items()
+        if member.any()
+        for k in topk
     }
 
 
@@ -72,15 +80,20 @@ def class_averages(predictions: Tensor, labels: Tensor, num_classes: int) -> Dic
     num_classes = max(num_classes, 2)  # torchmetrics knows no task of one class; an absent second one changes nothing
     return dict(
         mean_per_class=accuracy[labels.unique()].double().mean().item(),
-        **{name: function(predictions, labels, num_classes, average='macro').item()
-           for name, function in AVERAGES.items()})
+        **{
+            name: function(predictions, labels, num_classes, average='macro').item()
+            for name, function in AVERAGES.items()
+        },
+    )
 
 
 def class_values(predictions: Tensor, labels: Tensor, num_classes: int) -> Dict[str, Tensor]:
     """``images`` (how many), ``accuracy``, ``precision`` and ``f1`` of each class, ``[K]``; arguments as above."""
     functions = dict(accuracy=multiclass_accuracy, precision=multiclass_precision, f1=multiclass_f1_score)
-    values = {name: function(predictions, labels, max(num_classes, 2), average='none')[:num_classes]
-              for name, function in functions.items()}
+    values = {
+        name: function(predictions, labels, max(num_classes, 2), average='none')[:num_classes]
+        for name, function in functions.items()
+    }
     return dict(images=labels.bincount(minlength=num_classes), **values)
 
 
@@ -108,8 +121,15 @@ def write_csv(path: Path, rows: Iterator[Sequence]) -> Path:
     return path
 
 
-def write_class_files(predictions: Tensor, labels: Tensor, names: Sequence[str], groups: Sequence[str], task: str,
-                      out_dir: Path, num_pairs: int = 100) -> List[Path]:
+def write_class_files(
+    predictions: Tensor,
+    labels: Tensor,
+    names: Sequence[str],
+    groups: Sequence[str],
+    task: str,
+    out_dir: Path,
+    num_pairs: int = 100,
+) -> List[Path]:
     """Write what is known of each class as ``{task}_*.csv``: per class, confusion matrix, most confused pairs.
 
     Args:
@@ -123,14 +143,20 @@ def write_class_files(predictions: Tensor, labels: Tensor, names: Sequence[str],
     values = class_values(predictions, labels, len(names))
     counts = confusion(predictions, labels, len(names))
     images = values.pop('images').tolist()
-    rows = [[name, group, number, *(f'{value[i]:.6f}' if number else '' for value in values.values())]
-            for i, (name, group, number) in enumerate(zip(names, groups, images))]
-    pairs = [[names[truth], names[predicted], count, f'{count / images[truth]:.6f}']
-             for truth, predicted, count in confused_pairs(counts, num_pairs)]
+    rows = [
+        [name, group, number, *(f'{value[i]:.6f}' if number else '' for value in values.values())]
+        for i, (name, group, number) in enumerate(zip(names, groups, images))
+    ]
+    pairs = [
+        [names[truth], names[predicted], count, f'{count / images[truth]:.6f}']
+        for truth, predicted, count in confused_pairs(counts, num_pairs)
+    ]
     return [
         write_csv(out_dir / f'{task}_per_class.csv', [['class', 'group', 'images', *values], *rows]),
-        write_csv(out_dir / f'{task}_confusion.csv',
-                  [['true / predicted', *names], *([name, *row] for name, row in zip(names, counts.tolist()))]),
+        write_csv(
+            out_dir / f'{task}_confusion.csv',
+            [['true / predicted', *names], *([name, *row] for name, row in zip(names, counts.tolist()))],
+        ),
         write_csv(out_dir / f'{task}_confused_pairs.csv', [['true', 'predicted', 'images', 'share of true'], *pairs]),
     ]
 

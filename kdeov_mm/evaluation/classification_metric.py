@@ -1,4 +1,5 @@
 """Classification by a model that gives scores, and what all metrics of classification share."""
+
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
@@ -34,7 +35,8 @@ class ClassificationMixin:
         if sample.get('gt_label') is None:
             raise ValueError(
                 f'{sample.get("img_path")}: the data sample has no gt_label; set gt_label=True in the data '
-                "set and 'gt_label' in PackDetInputs' meta_keys")
+                "set and 'gt_label' in PackDetInputs' meta_keys"
+            )
         return dict(label=int(sample['gt_label']))
 
     def read_labels(self, results: List[dict], num_classes: int) -> Tensor:
@@ -48,8 +50,9 @@ class ClassificationMixin:
                 raise ValueError(f'{result["img_path"]}: gt_label {result["label"]} is not in [0, {num_classes})')
         return torch.tensor([result['label'] for result in results])
 
-    def measure(self, ranked: Dict[str, Tuple[Tensor, Tensor]], labels: Tensor,
-                classes: Sequence[str]) -> Dict[str, Dict[str, float]]:
+    def measure(
+        self, ranked: Dict[str, Tuple[Tensor, Tensor]], labels: Tensor, classes: Sequence[str]
+    ) -> Dict[str, Dict[str, float]]:
         """Metrics of each role and of chance.
 
         Args:
@@ -61,10 +64,7 @@ class ClassificationMixin:
         self.predictions = {role: predictions for role, (_, predictions) in ranked.items()}
         groups = self.group_members()
         values = {role: topk_accuracy(ranks, labels, groups, self.topk) for role, (ranks, _) in ranked.items()}
-        values['chance'] = {
-            name: min(int(name.rsplit('/top', 1)[1]) / len(classes), 1.)
-            for name in values['student']
-        }
+        values['chance'] = {name: min(int(name.rsplit('/top', 1)[1]) / len(classes), 1.0) for name in values['student']}
         if self.per_class:
             for role, predictions in self.predictions.items():
                 averages = class_averages(predictions, labels, len(classes))
@@ -129,8 +129,10 @@ class ClassificationMetric(ClassificationMixin, RoleMetric):
         classes = self.require_meta('classes')
         labels = self.read_labels(results, len(classes))
         for result in results:
-            if result['score'].shape != (len(classes), ):
-                raise ValueError(f'{result["img_path"]}: pred_score has shape {list(result["score"].shape)}, but the '
-                                 f'data set has {len(classes)} classes; set num_classes of the model')
+            if result['score'].shape != (len(classes),):
+                raise ValueError(
+                    f'{result["img_path"]}: pred_score has shape {list(result["score"].shape)}, but the '
+                    f'data set has {len(classes)} classes; set num_classes of the model'
+                )
         scores = torch.stack([result['score'] for result in results]).double()
         return self.measure(dict(student=rank_labels(scores, labels)), labels, classes)

@@ -14,6 +14,7 @@ All functions take and give the same:
 and return float64 ``[10, 101]``: precision at IoU 0.5, 0.55, ... 0.95 and recall 0, 0.01, ... 1; -1 where
 nothing is to be found.
 """
+
 import contextlib
 import importlib.util
 import io
@@ -28,36 +29,40 @@ from pycocotools.cocoeval import COCOeval
 FASTER = 'faster-coco-eval'
 
 
-def pycocotools_precision(images: List[dict], category: dict, truth: List[dict], found: List[dict],
-                          max_dets: Optional[int]) -> np.ndarray:
+def pycocotools_precision(
+    images: List[dict], category: dict, truth: List[dict], found: List[dict], max_dets: Optional[int]
+) -> np.ndarray:
     """COCO's evaluation by pycocotools."""
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         engine = COCOeval(*_index(COCO, images, category, truth, found), 'bbox')
         return _run_coco(engine, found, max_dets)
 
 
-def faster_precision(images: List[dict], category: dict, truth: List[dict], found: List[dict],
-                     max_dets: Optional[int], **options) -> np.ndarray:
+def faster_precision(
+    images: List[dict], category: dict, truth: List[dict], found: List[dict], max_dets: Optional[int], **options
+) -> np.ndarray:
     """COCO's evaluation by faster-coco-eval; ``options`` are those of its ``COCOeval_faster``."""
     from faster_coco_eval import COCO as FasterCOCO
     from faster_coco_eval import COCOeval_faster
+
     engine = COCOeval_faster(*_index(FasterCOCO, images, category, truth, found), 'bbox', **options)
     return _run_coco(engine, found, max_dets)
 
 
-def lvis_precision(images: List[dict], category: dict, truth: List[dict], found: List[dict],
-                   max_dets: Optional[int] = None) -> np.ndarray:
+def lvis_precision(
+    images: List[dict], category: dict, truth: List[dict], found: List[dict], max_dets: Optional[int] = None
+) -> np.ndarray:
     """LVIS's federated evaluation by the lvis package, which counts all detections."""
-    engine = LVISEval(
-        _Records(images, category, truth), _Records(images, category, found), iou_type='bbox')
+    engine = LVISEval(_Records(images, category, truth), _Records(images, category, found), iou_type='bbox')
     engine.params.area_rng = engine.params.area_rng[:1]
     engine.evaluate()
     engine.accumulate()
     return engine.eval['precision'][:, :, 0, 0]
 
 
-def faster_lvis_precision(images: List[dict], category: dict, truth: List[dict], found: List[dict],
-                          max_dets: Optional[int] = None) -> np.ndarray:
+def faster_lvis_precision(
+    images: List[dict], category: dict, truth: List[dict], found: List[dict], max_dets: Optional[int] = None
+) -> np.ndarray:
     """LVIS's federated evaluation by faster-coco-eval."""
     return faster_precision(images, category, truth, found, max_dets, lvis_style=True)
 
@@ -75,8 +80,10 @@ def find_engine(name: str, engines: Dict[str, Callable]) -> Callable:
     if name not in engines:
         raise ValueError(f'engine={name!r} is unknown; use one of {", ".join(map(repr, engines))}')
     if name == FASTER and importlib.util.find_spec('faster_coco_eval') is None:
-        raise ValueError(f'engine={name!r} needs a package that is not installed; run "pip install {FASTER}", or '
-                         f'use engine={next(iter(engines))!r}')
+        raise ValueError(
+            f'engine={name!r} needs a package that is not installed; run "pip install {FASTER}", or '
+            f'use engine={next(iter(engines))!r}'
+        )
     return engines[name]
 
 

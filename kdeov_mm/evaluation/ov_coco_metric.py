@@ -1,4 +1,5 @@
 """Open-vocabulary detection on COCO-style data, by groups of classes."""
+
 from typing import Dict, Sequence
 
 import numpy as np
@@ -40,6 +41,7 @@ class OVCocoMetric(BoxMetric):
         """The mean over all classes and over each group."""
         return {
             f'{name}/{key}': np.nanmean(table[mask, column])
-            for name, mask in self.group_members().items() if not np.isnan(table[mask]).all()
+            for name, mask in self.group_members().items()
+            if not np.isnan(table[mask]).all()
             for column, key in enumerate(self.columns)
         }

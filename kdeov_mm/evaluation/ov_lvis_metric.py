@@ -1,4 +1,5 @@
 """Open-vocabulary detection on LVIS: standard AP and fixed AP, by frequency."""
+
 from typing import Dict, List, Sequence
 
 import numpy as np
@@ -49,14 +50,16 @@ class OVLVISMetric(BoxMetric):
     fields = LVIS_FIELDS
     engines = LVIS_ENGINES
 
-    def __init__(self,
-                 ann_file: str,
-                 protocols: Sequence[str] = PROTOCOLS,
-                 max_dets: int = 300,
-                 max_dets_per_class: int = 10000,
-                 engine: str = 'lvis',
-                 **kwargs) -> None:
-        self.protocols = (protocols, ) if isinstance(protocols, str) else tuple(protocols)
+    def __init__(
+        self,
+        ann_file: str,
+        protocols: Sequence[str] = PROTOCOLS,
+        max_dets: int = 300,
+        max_dets_per_class: int = 10000,
+        engine: str = 'lvis',
+        **kwargs,
+    ) -> None:
+        self.protocols = (protocols,) if isinstance(protocols, str) else tuple(protocols)
         unknown = [name for name in self.protocols if name not in PROTOCOLS]
         if unknown or not self.protocols:
             raise ValueError(f'protocols={protocols!r}: use one or both of {", ".join(map(repr, PROTOCOLS))}')
@@ -70,8 +73,10 @@ class OVLVISMetric(BoxMetric):
         groups_by_frequency(self.coco.dataset['categories'])
         special = [item for item in self.coco.dataset['annotations'] if item.get('ignore') or item['iscrowd']]
         if special and engine == FASTER:  # which would take them for COCO's crowds
-            raise ValueError(f'annotation file "{self.ann_file}" has {len(special)} annotations with ignore or '
-                             "iscrowd, which LVIS does not know; remove them or use engine='lvis'")
+            raise ValueError(
+                f'annotation file "{self.ann_file}" has {len(special)} annotations with ignore or '
+                "iscrowd, which LVIS does not know; remove them or use engine='lvis'"
+            )
 
     def calculate(self, boxes: Boxes, category_ids: np.ndarray, img_ids: Sequence[int]) -> np.ndarray:
         """AP, AP50 and AP75 of each class by protocol, ``[K, 3 * len(protocols)]``."""
@@ -81,14 +86,18 @@ class OVLVISMetric(BoxMetric):
         }
         tables = []
         for protocol in self.protocols:
-            counted = boxes.best(self.max_dets, boxes.img_ids) if protocol == 'standard' else \
-                boxes.best(self.max_dets_per_class, boxes.labels)
+            counted = (
+                boxes.best(self.max_dets, boxes.img_ids)
+                if protocol == 'standard'
+                else boxes.best(self.max_dets_per_class, boxes.labels)
+            )
             counted = self.federated(counted, truth, category_ids, img_ids)
             tables.append(self.average_precision(counted, truth, category_ids))
         return np.concatenate(tables, 1)
 
-    def federated(self, boxes: Boxes, truth: Dict[int, List[dict]], category_ids: np.ndarray,
-                  img_ids: Sequence[int]) -> Boxes:
+    def federated(
+        self, boxes: Boxes, truth: Dict[int, List[dict]], category_ids: np.ndarray, img_ids: Sequence[int]
+    ) -> Boxes:
         """The boxes whose class was looked for in their image, and that have an area."""
         looked_for = {(item['image_id'], category) for category, items in truth.items() for item in items}
         for img_id in img_ids:
@@ -109,6 +118,7 @@ class OVLVISMetric(BoxMetric):
         for protocol, columns in zip(self.protocols, np.split(table, len(self.protocols), axis=1)):
             found = {name: columns[:, i] for i, name in enumerate(('AP', 'AP50', 'AP75'))}
             found.update((f'AP{kind}', columns[frequency == kind, 0]) for kind in FREQUENCIES)
-            values.update((f'{protocol}/{name}', np.nanmean(ap)) for name, ap in found.items()
-                          if not np.isnan(ap).all())
+            values.update(
+                (f'{protocol}/{name}', np.nanmean(ap)) for name, ap in found.items() if not np.isnan(ap).all()
+            )
         return values

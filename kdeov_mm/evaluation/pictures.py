@@ -1,4 +1,5 @@
 """The pictures of the report. Colours are Okabe and Ito's, which colour-blind readers can tell apart."""
+
 from pathlib import Path
 from typing import BinaryIO, Dict, List, Sequence, Union
 
@@ -11,8 +12,15 @@ from PIL import Image, ImageOps
 
 from kdeov_mm.utils.files import atomic_path
 
-BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9',
-                                                 '#D55E00', '#F0E442')
+BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW = (
+    '#0072B2',
+    '#E69F00',
+    '#009E73',
+    '#CC79A7',
+    '#56B4E9',
+    '#D55E00',
+    '#F0E442',
+)
 GREY = '#9A9A9A'
 ROLE_COLOURS = dict(student=BLUE, teacher=ORANGE, chance=GREY)
 GROUP_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW)
@@ -47,8 +55,13 @@ def curves(losses: Dict[str, Dict[int, float]], path: Path) -> Path:
     fig = Figure(figsize=(4.2 * columns, 2.6 * rows), layout='constrained')
     for i, (name, points) in enumerate(losses.items(), 1):
         axes = fig.add_subplot(rows, columns, i)
-        axes.plot(list(points), list(points.values()), color=INK if name == 'loss' else BLUE, linewidth=1.4,
-                  marker='o' if len(points) < 3 else None)
+        axes.plot(
+            list(points),
+            list(points.values()),
+            color=INK if name == 'loss' else BLUE,
+            linewidth=1.4,
+            marker='o' if len(points) < 3 else None,
+        )
         axes.set_title('total loss' if name == 'loss' else name, fontsize=10, loc='left')
         axes.set_xlabel('training step', fontsize=8)
         axes.tick_params(labelsize=8)
@@ -135,8 +148,9 @@ def confusion_overview(counts: np.ndarray, pairs: Sequence[tuple], path: Path) -
     share = blocks / np.maximum(blocks.sum(1, keepdims=True), 1)
     fig = Figure(figsize=(16, 7.6), layout='constrained')
     left, right = fig.subplots(1, 2, width_ratios=[1.15, 1])
-    image = left.imshow(share, cmap='Blues', norm=PowerNorm(0.5, 0, 1), extent=(0, len(counts), len(counts), 0),
-                        interpolation='nearest')
+    image = left.imshow(
+        share, cmap='Blues', norm=PowerNorm(0.5, 0, 1), extent=(0, len(counts), len(counts), 0), interpolation='nearest'
+    )
     left.set_xlabel('predicted class (number)', fontsize=9)
     left.set_ylabel('true class (number)', fontsize=9)
     left.tick_params(labelsize=8, length=0)
@@ -178,10 +192,18 @@ def name_box(axes, found: dict, colour: str, size: float = 7) -> None:
     frame(axes, found['bbox'], edgecolor=colour, linewidth=2)
     x, y, width, _ = found['bbox']
     left = x + width / 2 < sum(axes.get_xlim()) / 2  # names grow towards the middle
-    axes.text(x if left else x + width, max(y, 0), f'{shorten(found["name"], 60)} {found["score"]:.2f}',
-              color=INK if colour in (YELLOW, SKY) else 'white', fontsize=size, ha='left' if left else 'right',
-              va='bottom' if y > 0.05 * axes.get_ylim()[0] else 'top', clip_on=True, parse_math=False,
-              bbox=dict(facecolor=colour, edgecolor='none', pad=1, alpha=0.9))
+    axes.text(
+        x if left else x + width,
+        max(y, 0),
+        f'{shorten(found["name"], 60)} {found["score"]:.2f}',
+        color=INK if colour in (YELLOW, SKY) else 'white',
+        fontsize=size,
+        ha='left' if left else 'right',
+        va='bottom' if y > 0.05 * axes.get_ylim()[0] else 'top',
+        clip_on=True,
+        parse_math=False,
+        bbox=dict(facecolor=colour, edgecolor='none', pad=1, alpha=0.9),
+    )
 
 
 RETRIEVAL_TITLE = 'Text to image: the images nearest to each text; framed: the image it was written for'
@@ -202,12 +224,28 @@ def retrieval_grid(examples: List[dict], path: Path, title: str = RETRIEVAL_TITL
     for row, example in enumerate(examples):
         axes = fig.add_subplot(grid[row, 0])
         axes.axis('off')
-        axes.text(0.98, 0.5, f'“{shorten(example["query"], 130)}”', ha='right', va='center', fontsize=9.5,
-                  color=INK, wrap=True, parse_math=False)
+        axes.text(
+            0.98,
+            0.5,
+            f'“{shorten(example["query"], 130)}”',
+            ha='right',
+            va='center',
+            fontsize=9.5,
+            color=INK,
+            wrap=True,
+            parse_math=False,
+        )
         rank = example.get('rank')
         if rank is not None:
-            axes.text(0.98, 0.02, f'right image: rank {rank:,}', ha='right', va='bottom', fontsize=8,
-                      color=BLUE if rank <= len(example['answers']) else RED)
+            axes.text(
+                0.98,
+                0.02,
+                f'right image: rank {rank:,}',
+                ha='right',
+                va='bottom',
+                fontsize=8,
+                color=BLUE if rank <= len(example['answers']) else RED,
+            )
         for column, answer in enumerate(example['answers'], 1):
             axes = fig.add_subplot(grid[row, column])
             show_image(axes, answer['img_path'])
@@ -216,7 +254,8 @@ def retrieval_grid(examples: List[dict], path: Path, title: str = RETRIEVAL_TITL
                 fontsize=8.5,
                 pad=3,
                 color=BLUE if answer['hit'] else GREY,
-                fontweight='bold' if answer['hit'] else 'normal')
+                fontweight='bold' if answer['hit'] else 'normal',
+            )
             if answer['hit']:
                 axes.spines[:].set(visible=True, color=BLUE, linewidth=4)
     fig.suptitle(title, fontsize=10, color=INK)
@@ -239,9 +278,16 @@ def caption_list(examples: List[dict], path: Path) -> Path:
         lines = len(example['answers'])
         for line, answer in enumerate(example['answers']):
             hit = answer['hit']
-            axes.text(0, 1 - (line + 0.5) / lines, f'{"✓" if hit else "  "} {answer["score"]:.2f}  '
-                      f'{shorten(" ".join(answer["text"].split()), 95)}', va='center', fontsize=8.5, parse_math=False,
-                      color=BLUE if hit else INK, fontweight='bold' if hit else 'normal')
+            axes.text(
+                0,
+                1 - (line + 0.5) / lines,
+                f'{"✓" if hit else "  "} {answer["score"]:.2f}  {shorten(" ".join(answer["text"].split()), 95)}',
+                va='center',
+                fontsize=8.5,
+                parse_math=False,
+                color=BLUE if hit else INK,
+                fontweight='bold' if hit else 'normal',
+            )
     title = 'Image to text: the texts nearest to each image; marked: those written for it'
     fig.suptitle(title, fontsize=10, color=INK)
     return save(fig, path)
@@ -314,7 +360,7 @@ def named_boxes(img_path: Union[str, BinaryIO], found: List[dict], names: Sequen
     axes = fig.add_axes((0, 0, 1, 1))
     show_image(axes, img_path)
     width, height = axes.get_xlim()[1] + 0.5, axes.get_ylim()[0] + 0.5
-    zoom = min(max(1., 640 / max(width, height)), 1600 / max(width, height))  # names can be read, files stay small
+    zoom = min(max(1.0, 640 / max(width, height)), 1600 / max(width, height))  # names can be read, files stay small
     fig.set_size_inches(width * zoom / DPI, height * zoom / DPI)
     for item in reversed(found):
         name_box(axes, item, colours[item['name']], size=9)
@@ -323,4 +369,4 @@ def named_boxes(img_path: Union[str, BinaryIO], found: List[dict], names: Sequen
 
 def shorten(text: str, length: int) -> str:
     """At most ``length`` characters."""
-    return text if len(text) <= length else text[:length - 1].rstrip() + '…'
+    return text if len(text) <= length else text[: length - 1].rstrip() + '…'

@@ -1,4 +1,5 @@
 """The report of a test run: flat metrics, one table, pictures."""
+
 import csv
 import json
 from dataclasses import dataclass, field
@@ -15,13 +16,28 @@ from kdeov_mm.utils.files import write_atomically
 from . import pictures
 
 ROLES = ('student', 'teacher', 'chance')
-TASKS = dict(zero_shot='Zero-shot classification', retrieval='Retrieval',
-             retrieval_1k='Retrieval, mean of folds of 1,000 images', retrieval_batch='Retrieval within batches',
-             ov='Open-vocabulary detection', ov_lvis='Open-vocabulary detection, LVIS', cifar10='CIFAR-10',
-             cifar100='CIFAR-100', imagenet='ImageNet-1k', folder='Image folder')
+TASKS = dict(
+    zero_shot='Zero-shot classification',
+    retrieval='Retrieval',
+    retrieval_1k='Retrieval, mean of folds of 1,000 images',
+    retrieval_batch='Retrieval within batches',
+    ov='Open-vocabulary detection',
+    ov_lvis='Open-vocabulary detection, LVIS',
+    cifar10='CIFAR-10',
+    cifar100='CIFAR-100',
+    imagenet='ImageNet-1k',
+    folder='Image folder',
+)
 MAX_CLASSES = 200  # that a report lists
-LABELS = dict(top1='top-1', top3='top-3', top5='top-5', mean_per_class='mean per class', t2i='text to image',
-              i2t='image to text', median_rank='median rank')
+LABELS = dict(
+    top1='top-1',
+    top3='top-3',
+    top5='top-5',
+    mean_per_class='mean per class',
+    t2i='text to image',
+    i2t='image to text',
+    median_rank='median rank',
+)
 
 
 @dataclass
@@ -90,7 +106,8 @@ def print_table(metrics: Dict[str, float], name: str) -> None:
         box=box.ROUNDED,
         title_style='bold',
         header_style='bold',
-        caption='ratio: student / teacher; chance: without any knowledge of the texts')
+        caption='ratio: student / teacher; chance: without any knowledge of the texts',
+    )
     table.add_column('', no_wrap=True)
     table.add_column('metric', no_wrap=True)
     for column, style in (('student', 'bold'), ('teacher', None), ('ratio', None), ('chance', 'dim')):
@@ -108,13 +125,12 @@ def print_table(metrics: Dict[str, float], name: str) -> None:
 def markdown(metrics: Dict[str, float], name: str, files: Sequence[Path]) -> str:
     """The report as Markdown: table, pictures, tables of classes, links to other files, which lie beside it."""
     lines = [
-        f'# Results of {name}', '',
+        f'# Results of {name}',
+        '',
         '| task | group | metric | student | teacher | student / teacher | chance |',
-        '| --- ' * 3 + '| ---: ' * 4 + '|'
+        '| --- ' * 3 + '| ---: ' * 4 + '|',
     ]
-    lines += [
-        f'| {" | ".join([TASKS.get(row.task, row.task)] + row.cells())} |' for row in make_rows(metrics)
-    ]
+    lines += [f'| {" | ".join([TASKS.get(row.task, row.task)] + row.cells())} |' for row in make_rows(metrics)]
     for path in files:
         caption = path.stem.replace('_', ' ')
         lines += ['', f'![{caption}]({path.name})' if path.suffix == '.png' else f'[{caption}]({path.name})']
@@ -129,8 +145,10 @@ def class_table(path: Path) -> List[str]:
         header, *rows = csv.reader(file)
     if len(rows) > MAX_CLASSES:
         return []
-    shown = [row[:2] + [value if value.isdigit() else show(float(value) if value else None) for value in row[2:]]
-             for row in rows]
+    shown = [
+        row[:2] + [value if value.isdigit() else show(float(value) if value else None) for value in row[2:]]
+        for row in rows
+    ]
     align = ['---'] * 2 + ['---:'] * (len(header) - 2)
     return ['', *(f'| {" | ".join(cells)} |' for cells in (header, align, *shown))]
 

@@ -1,4 +1,5 @@
 """Retrieval of images by text and of texts by image."""
+
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
@@ -52,16 +53,18 @@ class RetrievalMetric(EmbeddingMetric):
 
     default_prefix = 'retrieval'
 
-    def __init__(self,
-                 text_encoder: Optional[dict] = None,
-                 templates: Union[str, Sequence[str]] = 'none',
-                 topk: Sequence[int] = (1, 5, 10),
-                 fold_size: Optional[int] = None,
-                 block_size: int = 128,
-                 queries: Optional[Sequence[str]] = None,
-                 num_examples: int = 6,
-                 num_answers: int = 5,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        text_encoder: Optional[dict] = None,
+        templates: Union[str, Sequence[str]] = 'none',
+        topk: Sequence[int] = (1, 5, 10),
+        fold_size: Optional[int] = None,
+        block_size: int = 128,
+        queries: Optional[Sequence[str]] = None,
+        num_examples: int = 6,
+        num_answers: int = 5,
+        **kwargs,
+    ) -> None:
         for name, value in (('fold_size', fold_size), ('block_size', block_size), ('num_answers', num_answers)):
             if value is not None and value < 1:
                 raise ValueError(f'{name} must be at least 1, got {value}')
@@ -81,18 +84,16 @@ class RetrievalMetric(EmbeddingMetric):
         if captions is None:
             raise ValueError(
                 f'{sample.get("img_path")}: the data sample has no captions; set caption_file in the data '
-                "set and 'captions' in PackDetInputs' meta_keys")
+                "set and 'captions' in PackDetInputs' meta_keys"
+            )
         if isinstance(captions, str) or not all(isinstance(text, str) and text.strip() for text in captions):
-            raise ValueError(
-                f'{sample.get("img_path")}: captions must be non-empty strings, got {captions!r}')
+            raise ValueError(f'{sample.get("img_path")}: captions must be non-empty strings, got {captions!r}')
         return dict(captions=list(captions))
 
     @staticmethod
-    def calculate(images: Tensor,
-                  texts: Tensor,
-                  owner: Tensor,
-                  topk: Sequence[int] = (1, 5, 10),
-                  block_size: int = 128) -> Dict[str, float]:
+    def calculate(
+        images: Tensor, texts: Tensor, owner: Tensor, topk: Sequence[int] = (1, 5, 10), block_size: int = 128
+    ) -> Dict[str, float]:
         """Recall at k, median rank and mAP@10 in both directions.
 
         Args:
@@ -110,10 +111,12 @@ class RetrievalMetric(EmbeddingMetric):
         everyone, asking = torch.arange(len(images)), owner.unique()
         ranked = dict(
             t2i=rank_answers(texts, images, owner, everyone, block_size),
-            i2t=rank_answers(images[asking], texts, asking, owner, block_size))
+            i2t=rank_answers(images[asking], texts, asking, owner, block_size),
+        )
         return {
             f'{direction}/{name}': value
-            for direction, (before, right) in ranked.items() for name, value in summarise(before, right, topk).items()
+            for direction, (before, right) in ranked.items()
+            for name, value in summarise(before, right, topk).items()
         }
 
     @staticmethod
@@ -164,12 +167,15 @@ class RetrievalMetric(EmbeddingMetric):
         embeddings = self.embed(list(distinct))
         bad = [text for text, row in zip(distinct, embeddings) if not row.isfinite().all()]
         if bad:
-            raise ValueError(f'the text encoder gives NaN or infinity for {len(bad)} texts, the first is {bad[0]!r}; '
-                             'its weights are damaged')
+            raise ValueError(
+                f'the text encoder gives NaN or infinity for {len(bad)} texts, the first is {bad[0]!r}; '
+                'its weights are damaged'
+            )
         return embeddings[[distinct[text] for text in texts]]
 
-    def find_examples(self, results: List[dict], captions: List[str], images: Tensor, texts: Tensor,
-                      owner: Tensor) -> None:
+    def find_examples(
+        self, results: List[dict], captions: List[str], images: Tensor, texts: Tensor, owner: Tensor
+    ) -> None:
         """Keep queries with their best answers: texts in ``examples``, images in ``image_examples``."""
         if self.queries is None:
             chosen = spread(len(captions), self.num_examples)
@@ -185,18 +191,29 @@ class RetrievalMetric(EmbeddingMetric):
                 before = row >= row[own].max() - TIE
                 before[own] = False
                 rank = before.sum().item() + 1
-            self.examples.append(dict(query=query, rank=rank, answers=[
-                dict(img_path=results[i]['img_path'], score=row[i].item(), hit=i in own)
-                for i in row.topk(min(self.num_answers, len(images))).indices.tolist()
-            ]))
+            self.examples.append(
+                dict(
+                    query=query,
+                    rank=rank,
+                    answers=[
+                        dict(img_path=results[i]['img_path'], score=row[i].item(), hit=i in own)
+                        for i in row.topk(min(self.num_answers, len(images))).indices.tolist()
+                    ],
+                )
+            )
         self.image_examples = []
         asking = owner.unique()
         for image in asking[spread(len(asking), self.num_examples)].tolist():
             scores = images[image] @ texts.T
-            self.image_examples.append(dict(img_path=results[image]['img_path'], answers=[
-                dict(text=captions[i], score=scores[i].item(), hit=owner[i].item() == image)
-                for i in scores.topk(min(self.num_answers, len(texts))).indices.tolist()
-            ]))
+            self.image_examples.append(
+                dict(
+                    img_path=results[image]['img_path'],
+                    answers=[
+                        dict(text=captions[i], score=scores[i].item(), hit=owner[i].item() == image)
+                        for i in scores.topk(min(self.num_answers, len(texts))).indices.tolist()
+                    ],
+                )
+            )
 
     def draw(self, out_dir: Path) -> List[Path]:
         """Draw queries with the images found, hits framed, and images with the texts found."""
@@ -211,8 +228,9 @@ def spread(number: int, wanted: int) -> List[int]:
     return torch.linspace(0, number - 1, min(wanted, number)).long().tolist()
 
 
-def rank_answers(queries: Tensor, candidates: Tensor, query_ids: Tensor, candidate_ids: Tensor,
-                 block_size: int) -> Tuple[Tensor, Tensor]:
+def rank_answers(
+    queries: Tensor, candidates: Tensor, query_ids: Tensor, candidate_ids: Tensor, block_size: int
+) -> Tuple[Tensor, Tensor]:
     """How many wrong candidates stand before each right one, where ties count against it.
 
     Args:
@@ -270,6 +288,6 @@ def summarise_chance(right: Tensor, candidates: int, topk: Sequence[int]) -> Dic
     precision = (share[:, None] + both[:, None] * (places - 1)) / places  # at a right answer, times its probability
     return {
         **{f'R@{k}': found[k - 1] for k in topk},
-        'median_rank': 1. + next(k for k, recall in enumerate(found) if recall >= 0.5),
+        'median_rank': 1.0 + next(k for k, recall in enumerate(found) if recall >= 0.5),
         f'mAP@{AP_DEPTH}': (precision.sum(1) / right.clamp(max=AP_DEPTH)).mean().item(),
     }

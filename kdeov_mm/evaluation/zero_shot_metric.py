@@ -1,4 +1,5 @@
 """Zero-shot classification."""
+
 from typing import Dict, List, Optional, Sequence
 
 import torch
@@ -38,11 +39,9 @@ class ZeroShotMetric(ClassificationMixin, EmbeddingMetric):
     default_prefix = 'zero_shot'
 
     @staticmethod
-    def calculate(images: Tensor,
-                  texts: Tensor,
-                  labels: Tensor,
-                  groups: Dict[str, Tensor],
-                  topk: Sequence[int] = (1, 5)) -> Dict[str, float]:
+    def calculate(
+        images: Tensor, texts: Tensor, labels: Tensor, groups: Dict[str, Tensor], topk: Sequence[int] = (1, 5)
+    ) -> Dict[str, float]:
         """Top-k accuracy.
 
         Args:
@@ -74,6 +73,8 @@ class ZeroShotMetric(ClassificationMixin, EmbeddingMetric):
 
 def rank_images(images: Tensor, texts: Tensor, labels: Tensor, namesakes: Optional[Tensor] = None) -> tuple:
     """:func:`rank_labels` of embeddings ``[N, D]`` and ``[K, D]``, block by block."""
-    parts = [rank_labels(similarity(images[block], texts), labels[block], namesakes)
-             for block in torch.arange(len(images)).split(BLOCK)]
+    parts = [
+        rank_labels(similarity(images[block], texts), labels[block], namesakes)
+        for block in torch.arange(len(images)).split(BLOCK)
+    ]
     return tuple(torch.cat(part) for part in zip(*parts))

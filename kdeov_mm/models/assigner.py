@@ -1,4 +1,5 @@
 """Which priors learn which object, names apart."""
+
 from mmyolo.models.task_modules.assigners import BatchTaskAlignedAssigner
 from mmyolo.registry import TASK_UTILS
 

@@ -4,6 +4,7 @@ After BARON (Wu et al. 2023, "Aligning bag of regions for open-vocabulary object
 pseudo-words that CLIP's text encoder reads together. Here the student's region embeddings already lie in the joint
 space, so that a bag is their normalised mean, and no text encoder is needed in a training step.
 """
+
 from typing import List
 
 import torch
@@ -35,8 +36,9 @@ def enclosing_boxes(boxes: Tensor, pairs: Tensor) -> Tensor:
     return torch.cat([torch.minimum(first[:, :2], second[:, :2]), torch.maximum(first[:, 2:], second[:, 2:])], dim=1)
 
 
-def bag_embeddings(embeddings: Tensor, owner: Tensor, weight: Tensor, instances: List[InstanceData],
-                   pairs: List[Tensor]) -> tuple:
+def bag_embeddings(
+    embeddings: Tensor, owner: Tensor, weight: Tensor, instances: List[InstanceData], pairs: List[Tensor]
+) -> tuple:
     """The student's embeddings of bags.
 
     Args:

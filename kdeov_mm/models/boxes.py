@@ -1,4 +1,5 @@
 """Boxes: between input and original image, and without duplicates."""
+
 from typing import Tuple
 
 from torch import Tensor

@@ -1,4 +1,5 @@
 """Trainable dual encoders, built by OpenCLIP; one makes the shapes world's teacher, as CLIP was made."""
+
 from itertools import chain
 from typing import List, Mapping, Optional, Sequence, Union
 
@@ -40,10 +41,16 @@ class OpenCLIPDualEncoder(BaseModel):
         ImportError: A Hugging Face tower without the package ``transformers``.
     """
 
-    def __init__(self, model_name: Optional[str] = None, pretrained: Union[str, bool, None] = None,
-                 max_logit_scale: float = 100., data_preprocessor: Optional[dict] = None,
-                 model_cfg: Optional[Mapping] = None, preprocess: Optional[Mapping] = None,
-                 frozen: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        model_name: Optional[str] = None,
+        pretrained: Union[str, bool, None] = None,
+        max_logit_scale: float = 100.0,
+        data_preprocessor: Optional[dict] = None,
+        model_cfg: Optional[Mapping] = None,
+        preprocess: Optional[Mapping] = None,
+        frozen: Sequence[str] = (),
+    ) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
         if (model_name is None) == (model_cfg is None):
             raise ValueError(f'give one of model_name and model_cfg, got {model_name!r} and {model_cfg!r}')
@@ -56,8 +63,10 @@ class OpenCLIPDualEncoder(BaseModel):
             self.preprocess = Preprocess(find_preprocess(model_name, pretrained, preprocess))
         else:
             if pretrained not in (None, True, False):
-                raise ValueError(f'pretrained: with model_cfg True or False, got {pretrained!r}; give the weights of '
-                                 'both towers by load_from')
+                raise ValueError(
+                    f'pretrained: with model_cfg True or False, got {pretrained!r}; give the weights of '
+                    'both towers by load_from'
+                )
             self.clip, self.tokenizer = build_towers(model_cfg, bool(pretrained))
             self.preprocess = Preprocess(make_preprocess(model_cfg, {}, preprocess))
         self.max_logit_scale = max_logit_scale
@@ -80,8 +89,9 @@ class OpenCLIPDualEncoder(BaseModel):
         """Embed texts; float32, L2-normalised, ``[N, D]``."""
         return F.normalize(self.clip.encode_text(self.tokenizer(texts).to(self.preprocess.mean.device)).float(), dim=-1)
 
-    def forward(self, inputs: Tensor, data_samples: Optional[List[DetDataSample]] = None,
-                mode: str = 'tensor') -> Union[dict, List[DetDataSample], Tensor]:
+    def forward(
+        self, inputs: Tensor, data_samples: Optional[List[DetDataSample]] = None, mode: str = 'tensor'
+    ) -> Union[dict, List[DetDataSample], Tensor]:
         """``loss`` needs a non-empty ``captions`` list in each data sample; one of them is drawn at random."""
         images = self.encode_image(inputs)
         if mode == 'tensor':
@@ -118,7 +128,7 @@ class TextTower:
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Embed texts; float32, L2-normalised, ``[N, D]``, on the CPU."""
-        parts = [list(texts[i:i + self.batch_size]) for i in range(0, len(texts), self.batch_size)]
+        parts = [list(texts[i : i + self.batch_size]) for i in range(0, len(texts), self.batch_size)]
         return torch.cat([self.model.encode_text(part).cpu() for part in parts])
 
 

@@ -1,4 +1,5 @@
 """Text-guided fusion between backbone and neck."""
+
 from typing import List, Optional, Sequence, Tuple
 
 import torch
@@ -25,19 +26,27 @@ class TextGuidedFusion(BaseModule):
         ValueError: ``levels`` names one that is not there, or one twice.
     """
 
-    def __init__(self, in_channels: Sequence[int], text_dims: int, widen_factor: float = 1.0,
-                 levels: Optional[Sequence[int]] = None, init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        text_dims: int,
+        widen_factor: float = 1.0,
+        levels: Optional[Sequence[int]] = None,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         number = len(in_channels)
         self.levels = tuple(range(number) if levels is None else levels)
         if not self.levels or sorted(set(self.levels) & set(range(number))) != sorted(self.levels):
-            raise ValueError(f'levels: expected different indices from 0 to {number - 1}, one for each of in_channels, '
-                             f'got {levels}')
+            raise ValueError(
+                f'levels: expected different indices from 0 to {number - 1}, one for each of in_channels, got {levels}'
+            )
         self.in_channels = [make_divisible(in_channels[level], widen_factor) for level in self.levels]
         self.text_dims = text_dims
 
-    def forward(self, feats: Sequence[Tensor], texts: Optional[Tensor] = None,
-                mask: Optional[Tensor] = None) -> Tuple[Tensor, ...]:
+    def forward(
+        self, feats: Sequence[Tensor], texts: Optional[Tensor] = None, mask: Optional[Tensor] = None
+    ) -> Tuple[Tensor, ...]:
         """Fuse.
 
         Args:
@@ -60,7 +69,7 @@ class TextGuidedFusion(BaseModule):
         if mask is None:
             fused = self.fuse(chosen, texts, None)
         else:
-            texts = torch.where(mask[..., None], texts, 0.)  # [B, K, D], whatever it was
+            texts = torch.where(mask[..., None], texts, 0.0)  # [B, K, D], whatever it was
             guided = mask.any(-1)
             fused = self.fuse(chosen, texts, mask | ~guided[:, None])  # no empty set: its softmax would be NaN
             fused = [torch.where(guided[:, None, None, None], new, old) for new, old in zip(fused, chosen)]
@@ -72,9 +81,10 @@ class TextGuidedFusion(BaseModule):
     def check(self, feats: Sequence[Tensor], texts: Tensor, mask: Optional[Tensor]) -> None:
         """Raise ValueError for shapes that do not fit each other; see ``forward``."""
         batch, shape = len(feats[0]), tuple(texts.shape)
-        if len(shape) < 2 or shape[-1] != self.text_dims or not shape[-2] or shape[:-2] not in ((), (batch, )):
-            raise ValueError(f'texts: expected [K, {self.text_dims}] or [{batch}, K, {self.text_dims}] with K > 0, '
-                             f'got {list(shape)}')
+        if len(shape) < 2 or shape[-1] != self.text_dims or not shape[-2] or shape[:-2] not in ((), (batch,)):
+            raise ValueError(
+                f'texts: expected [K, {self.text_dims}] or [{batch}, K, {self.text_dims}] with K > 0, got {list(shape)}'
+            )
         if mask is not None and (tuple(mask.shape) != (batch, shape[-2]) or mask.dtype != torch.bool):
             raise ValueError(f'mask: expected [{batch}, {shape[-2]}] of bool, got {list(mask.shape)} of {mask.dtype}')
 
@@ -91,8 +101,15 @@ class FiLMFusion(TextGuidedFusion):
         hidden_dims: Width of the hidden layer between text and gamma, beta.
     """
 
-    def __init__(self, in_channels: Sequence[int], text_dims: int, widen_factor: float = 1.0, hidden_dims: int = 128,
-                 levels: Optional[Sequence[int]] = None, init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        text_dims: int,
+        widen_factor: float = 1.0,
+        hidden_dims: int = 128,
+        levels: Optional[Sequence[int]] = None,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(in_channels, text_dims, widen_factor, levels, init_cfg)
         self.hidden = nn.Sequential(nn.Linear(text_dims, hidden_dims), nn.SiLU())
         self.modulation = nn.Linear(hidden_dims, 2 * sum(self.in_channels))
@@ -110,8 +127,9 @@ class FiLMFusion(TextGuidedFusion):
 
     def fuse(self, feats: Sequence[Tensor], texts: Tensor, mask: Optional[Tensor]) -> List[Tensor]:
         gammas, betas = self.gamma_beta(texts)
-        return [x * (1 + gamma[..., None, None]) + beta[..., None, None]
-                for x, gamma, beta in zip(feats, gammas, betas)]
+        return [
+            x * (1 + gamma[..., None, None]) + beta[..., None, None] for x, gamma, beta in zip(feats, gammas, betas)
+        ]
 
 
 @MODELS.register_module()
@@ -126,8 +144,16 @@ class CrossAttentionFusion(TextGuidedFusion):
         num_heads: Attention heads; divides ``embed_dims``.
     """
 
-    def __init__(self, in_channels: Sequence[int], text_dims: int, widen_factor: float = 1.0, embed_dims: int = 64,
-                 num_heads: int = 4, levels: Optional[Sequence[int]] = None, init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        text_dims: int,
+        widen_factor: float = 1.0,
+        embed_dims: int = 64,
+        num_heads: int = 4,
+        levels: Optional[Sequence[int]] = None,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(in_channels, text_dims, widen_factor, levels, init_cfg)
         self.query = nn.ModuleList(nn.Linear(channels, embed_dims) for channels in self.in_channels)
         self.output = nn.ModuleList(nn.Linear(embed_dims, channels) for channels in self.in_channels)
@@ -141,7 +167,12 @@ class CrossAttentionFusion(TextGuidedFusion):
         keys = self.text(texts).expand(len(feats[0]), -1, -1)
         fused = []
         for x, query, output in zip(feats, self.query, self.output):
-            attended, _ = self.attention(query(x.flatten(2).transpose(1, 2)), keys, keys,
-                                         key_padding_mask=None if mask is None else ~mask, need_weights=False)
+            attended, _ = self.attention(
+                query(x.flatten(2).transpose(1, 2)),
+                keys,
+                keys,
+                key_padding_mask=None if mask is None else ~mask,
+                need_weights=False,
+            )
             fused.append(x + output(attended).transpose(1, 2).view_as(x))
         return fused

@@ -1,4 +1,5 @@
 """The student: one YOLO that classifies, retrieves and detects in CLIP's embedding space."""
+
 from typing import Callable, List, Optional, Sequence, Tuple
 
 import torch
@@ -37,15 +38,27 @@ class KDEOV(YOLODetector):
             distillation always keeps.
     """
 
-    def __init__(self, backbone: dict, neck: dict, projector: dict, fusion: Optional[dict] = None,
-                 bbox_head: Optional[dict] = None, loss_image: Optional[dict] = None, text_dropout: float = 0.5,
-                 num_negatives: Optional[int] = None, train_cfg: Optional[dict] = None, test_cfg: Optional[dict] = None,
-                 data_preprocessor: Optional[dict] = None, init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict,
+        projector: dict,
+        fusion: Optional[dict] = None,
+        bbox_head: Optional[dict] = None,
+        loss_image: Optional[dict] = None,
+        text_dropout: float = 0.5,
+        num_negatives: Optional[int] = None,
+        train_cfg: Optional[dict] = None,
+        test_cfg: Optional[dict] = None,
+        data_preprocessor: Optional[dict] = None,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         if not 0 <= text_dropout <= 1:
             raise ValueError(f'text_dropout: must be in [0, 1], got {text_dropout}')
         if num_negatives is not None and num_negatives < 1:
-            raise ValueError('num_negatives: must be at least 1, or None for the whole vocabulary, '
-                             f'got {num_negatives}')
+            raise ValueError(
+                f'num_negatives: must be at least 1, or None for the whole vocabulary, got {num_negatives}'
+            )
         # Not SingleStageDetector's own: it cannot do without a head, as stage 1 must.
         super(SingleStageDetector, self).__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone, self.neck = MODELS.build(backbone), MODELS.build(neck)
@@ -83,16 +96,18 @@ class KDEOV(YOLODetector):
         self.vocabulary = list(bank.names)
         self.texts = bank.embeddings.to(self.texts)
 
-    def extract_feat(self, batch_inputs: Tensor, texts: Optional[Tensor] = None,
-                     mask: Optional[Tensor] = None) -> Tuple[Tensor, ...]:
+    def extract_feat(
+        self, batch_inputs: Tensor, texts: Optional[Tensor] = None, mask: Optional[Tensor] = None
+    ) -> Tuple[Tensor, ...]:
         """The neck's features of preprocessed images ``[B, 3, H, W]``, guided by ``texts`` if given.
 
         Texts ``[K, D]`` or ``[B, K, D]`` and their mask ``[B, K]`` are those of :class:`TextGuidedFusion`.
         """
         return self.fuse(self.backbone(batch_inputs), texts, mask)
 
-    def fuse(self, feats: Sequence[Tensor], texts: Optional[Tensor],
-             mask: Optional[Tensor] = None) -> Tuple[Tensor, ...]:
+    def fuse(
+        self, feats: Sequence[Tensor], texts: Optional[Tensor], mask: Optional[Tensor] = None
+    ) -> Tuple[Tensor, ...]:
         """Fusion and neck."""
         if self.fusion is not None:
             feats = self.fusion(feats, texts, mask)
@@ -128,9 +143,12 @@ class KDEOV(YOLODetector):
         """Losses of the image embedding, see FeatureAlignmentLoss."""
         if self.loss_image is None:
             return {}
-        return self.loss_image(self.projector(feats), self.texts,
-                               teacher=[sample.get('teacher_embedding') for sample in batch_data_samples],
-                               captions=[sample.get('caption_embedding') for sample in batch_data_samples])
+        return self.loss_image(
+            self.projector(feats),
+            self.texts,
+            teacher=[sample.get('teacher_embedding') for sample in batch_data_samples],
+            captions=[sample.get('caption_embedding') for sample in batch_data_samples],
+        )
 
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
         """Fill ``image_embedding`` (if ``embed_images``) and, where a vocabulary is set, ``pred_instances``."""

@@ -1,4 +1,5 @@
 """The open-vocabulary head: class-agnostic boxes and objectness, and an embedding for each region."""
+
 import math
 from typing import Callable, List, Optional, Sequence, Tuple
 
@@ -41,10 +42,19 @@ class OpenVocabHead(YOLOv8Head):
         proposal_object: Least probability, in [0, 1], with which the teacher sees an object rather than background.
     """
 
-    def __init__(self, *args, loss_text: float = 1.0, loss_region: Optional[dict] = None,
-                 loss_similarity: Optional[dict] = None, loss_bag: Optional[dict] = None, init_scale: float = 20.,
-                 proposals: int = 2, proposal_score: float = 0.1, proposal_object: float = 0.95,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        *args,
+        loss_text: float = 1.0,
+        loss_region: Optional[dict] = None,
+        loss_similarity: Optional[dict] = None,
+        loss_bag: Optional[dict] = None,
+        init_scale: float = 20.0,
+        proposals: int = 2,
+        proposal_score: float = 0.1,
+        proposal_object: float = 0.95,
+        **kwargs,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.log_scale = nn.Parameter(torch.tensor(math.log(init_scale)))
         self.text_weight = loss_text
@@ -57,10 +67,16 @@ class OpenVocabHead(YOLOv8Head):
     @property
     def scale(self) -> Tensor:
         """The factor from cosine similarity to logit; at most 100, as in CLIP."""
-        return self.log_scale.exp().clamp(max=100.)
+        return self.log_scale.exp().clamp(max=100.0)
 
-    def loss(self, x: Sequence[Tensor], batch_data_samples: SampleList, texts: Tensor,
-             region_teacher: Optional[Callable] = None, sampled: Optional[SampledTexts] = None) -> dict:
+    def loss(
+        self,
+        x: Sequence[Tensor],
+        batch_data_samples: SampleList,
+        texts: Tensor,
+        region_teacher: Optional[Callable] = None,
+        sampled: Optional[SampledTexts] = None,
+    ) -> dict:
         """Losses of a batch.
 
         Args:
@@ -94,8 +110,9 @@ class OpenVocabHead(YOLOv8Head):
         return losses
 
     @torch.no_grad()
-    def add_regions(self, instances: List[InstanceData], objectness, bbox_preds, img_metas,
-                    region_teacher: Callable) -> List[InstanceData]:
+    def add_regions(
+        self, instances: List[InstanceData], objectness, bbox_preds, img_metas, region_teacher: Callable
+    ) -> List[InstanceData]:
         """Add unlabelled objects (label -1) and every instance's ``teacher`` embedding ``[n, D]``."""
         scores, boxes = self.flatten_predictions(objectness, bbox_preds)
         proposals = [self.propose(s, b, i.bboxes, meta) for s, b, i, meta in zip(scores, boxes, instances, img_metas)]
@@ -103,12 +120,19 @@ class OpenVocabHead(YOLOv8Head):
         embeddings, objects = region_teacher([torch.cat([i.bboxes, p]) for i, p in zip(instances, proposals)])
         result = []
         for instance, found, (n, m), embedding, is_object in zip(
-                instances, proposals, counts, embeddings.split([n + m for n, m in counts]),
-                objects.split([n + m for n, m in counts])):
+            instances,
+            proposals,
+            counts,
+            embeddings.split([n + m for n, m in counts]),
+            objects.split([n + m for n, m in counts]),
+        ):
             keep = torch.cat([is_object.new_ones(n, dtype=torch.bool), is_object[n:] > self.proposal_object])
-            labels = torch.cat([instance.labels, instance.labels.new_full((m, ), -1)])
-            result.append(InstanceData(bboxes=torch.cat([instance.bboxes, found])[keep], labels=labels[keep],
-                                       teacher=embedding[keep]))
+            labels = torch.cat([instance.labels, instance.labels.new_full((m,), -1)])
+            result.append(
+                InstanceData(
+                    bboxes=torch.cat([instance.bboxes, found])[keep], labels=labels[keep], teacher=embedding[keep]
+                )
+            )
         return result
 
     def make_bags(self, instances: List[InstanceData], region_teacher: Callable) -> Optional[tuple]:
@@ -132,10 +156,16 @@ class OpenVocabHead(YOLOv8Head):
             smaller = torch.minimum(box_area(boxes)[:, None], box_area(labelled)[None]).clamp(min=1)
             good &= (shared / smaller).amax(1) < 0.3
         boxes, scores = boxes[good], scores[good]
-        return boxes[nms(boxes, scores, 0.3)[:self.proposals]]
+        return boxes[nms(boxes, scores, 0.3)[: self.proposals]]
 
-    def embedding_losses(self, features: Sequence[Tensor], instances: List[InstanceData], texts: Tensor,
-                         bags: Optional[tuple] = None, sampled: Optional[SampledTexts] = None) -> dict:
+    def embedding_losses(
+        self,
+        features: Sequence[Tensor],
+        instances: List[InstanceData],
+        texts: Tensor,
+        bags: Optional[tuple] = None,
+        sampled: Optional[SampledTexts] = None,
+    ) -> dict:
         """Text and distillation losses on the priors that ``loss_by_feat`` has just assigned."""
         flat = torch.cat([f.flatten(2).transpose(1, 2) for f in features], dim=1)
         foreground = self.assigner.foreground
@@ -178,8 +208,11 @@ class OpenVocabHead(YOLOv8Head):
 
     def priors(self, maps: Sequence[Tensor]) -> Tensor:
         """Centre x, y and stride w, h, in pixels, of all positions of the levels' maps ``[B, C, H, W]``: ``[N, 4]``."""
-        return torch.cat(self.prior_generator.grid_priors(
-            [m.shape[2:] for m in maps], dtype=maps[0].dtype, device=maps[0].device, with_stride=True))
+        return torch.cat(
+            self.prior_generator.grid_priors(
+                [m.shape[2:] for m in maps], dtype=maps[0].dtype, device=maps[0].device, with_stride=True
+            )
+        )
 
     def flatten_predictions(self, objectness: Sequence[Tensor], bbox_preds: Sequence[Tensor]) -> Tuple[Tensor, ...]:
         """Of every prior, objectness in [0, 1] ``[B, N]`` and the decoded box ``[B, N, 4]``."""
@@ -188,14 +221,16 @@ class OpenVocabHead(YOLOv8Head):
         boxes = self.bbox_coder.decode(priors[None, :, :2], boxes, priors[:, 2])
         return torch.cat([o.flatten(1) for o in objectness], dim=1).sigmoid(), boxes
 
-    def predict(self, x: Sequence[Tensor], batch_data_samples: SampleList, texts: Tensor,
-                rescale: bool = True) -> List[InstanceData]:
+    def predict(
+        self, x: Sequence[Tensor], batch_data_samples: SampleList, texts: Tensor, rescale: bool = True
+    ) -> List[InstanceData]:
         """Detect with the vocabulary ``texts`` ``[K, D]``; boxes in pixels of the original image if ``rescale``."""
         found = self.candidates(*self.head_module.towers(x), texts)
         return [self.post_process(*image, sample.metainfo, rescale) for image, sample in zip(found, batch_data_samples)]
 
-    def candidates(self, objectness: Sequence[Tensor], dists: Sequence[Tensor], features: Sequence[Tensor],
-                   texts: Tensor) -> List[Tuple[Tensor, ...]]:
+    def candidates(
+        self, objectness: Sequence[Tensor], dists: Sequence[Tensor], features: Sequence[Tensor], texts: Tensor
+    ) -> List[Tuple[Tensor, ...]]:
         """Name the most object-like priors of each image; only they are decoded, embedded and compared with texts.
 
         The score is ``objectness^a * probability^(1-a)`` with ``a = test_cfg.objectness_power``, as OLN and F-VLM
@@ -221,13 +256,14 @@ class OpenVocabHead(YOLOv8Head):
             probability = self.head_module.similarity(feature, self.scale * texts).softmax(1)
             probability, labels = probability.topk(min(cfg.classes_per_box, len(texts)))
             power = cfg.objectness_power
-            scores = logit.sigmoid()[:, None]**power * probability**(1 - power)
+            scores = logit.sigmoid()[:, None] ** power * probability ** (1 - power)
             keep = scores > cfg.score_thr
             found.append((boxes[keep.nonzero()[:, 0]], scores[keep], labels[keep]))
         return found
 
-    def post_process(self, boxes: Tensor, scores: Tensor, labels: Tensor, img_meta: dict,
-                     rescale: bool) -> InstanceData:
+    def post_process(
+        self, boxes: Tensor, scores: Tensor, labels: Tensor, img_meta: dict, rescale: bool
+    ) -> InstanceData:
         """Boxes in the image, without duplicates, the ``test_cfg.max_per_img`` best first."""
         if rescale:
             boxes = to_original(boxes, img_meta)

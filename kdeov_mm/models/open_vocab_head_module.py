@@ -1,4 +1,5 @@
 """Layers of the open-vocabulary head."""
+
 import math
 from typing import List, Optional, Sequence, Tuple
 
@@ -33,7 +34,8 @@ class OpenVocabHeadModule(YOLOv8HeadModule):
         conv = dict(kernel_size=3, padding=1, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
         self.cls_preds = nn.ModuleList(
             nn.Sequential(ConvModule(channels, dims, **conv), ConvModule(dims, dims, **conv))
-            for channels in self.in_channels)
+            for channels in self.in_channels
+        )
         self.obj_preds = nn.ModuleList(nn.Conv2d(reg[-1].in_channels, 1, 1) for reg in self.reg_preds)
         self.embed = nn.Linear(dims, self.embed_dims)
 
@@ -41,7 +43,7 @@ class OpenVocabHeadModule(YOLOv8HeadModule):
         super(YOLOv8HeadModule, self).init_weights()
         for reg_pred, obj_pred, stride in zip(self.reg_preds, self.obj_preds, self.featmap_strides):
             reg_pred[-1].bias.data[:] = 1.0
-            obj_pred.bias.data[:] = math.log(5 / (640 / stride)**2)  # YOLOv8's prior: 5 objects in 640 x 640 px
+            obj_pred.bias.data[:] = math.log(5 / (640 / stride) ** 2)  # YOLOv8's prior: 5 objects in 640 x 640 px
 
     def forward(self, x: Sequence[Tensor]) -> Tuple[List[Tensor], ...]:
         """Run the towers.
@@ -62,8 +64,12 @@ class OpenVocabHeadModule(YOLOv8HeadModule):
             tuple: For each level objectness logits ``[B, 1, H, W]``, logits of the box distributions
             ``[B, 4*reg_max, H, W]`` and embedding tower features ``[B, C, H, W]``.
         """
-        return tuple(map(list, zip(*(self.forward_single(*level) for level in zip(
-            x, self.cls_preds, self.reg_preds, self.obj_preds)))))
+        return tuple(
+            map(
+                list,
+                zip(*(self.forward_single(*level) for level in zip(x, self.cls_preds, self.reg_preds, self.obj_preds))),
+            )
+        )
 
     def forward_single(self, x, cls_pred, reg_pred, obj_pred) -> Tuple[Tensor, ...]:
         reg_feat = reg_pred[:-1](x)
@@ -83,6 +89,6 @@ class OpenVocabHeadModule(YOLOv8HeadModule):
         The embedding layer moves over to the texts: the K dot products cost less in the tower's C than in D dimensions.
         """
         layer = torch.cat([self.embed.weight, self.embed.bias[:, None]], dim=1).float()
-        features = F.pad(features.float(), (0, 1), value=1.)  # the bias is the weight of a constant
+        features = F.pad(features.float(), (0, 1), value=1.0)  # the bias is the weight of a constant
         norm = (features @ layer.T).norm(dim=1, keepdim=True).clamp(min=1e-12)
         return (features / norm) @ (texts @ layer).T

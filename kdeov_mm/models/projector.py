@@ -1,4 +1,5 @@
 """Pooling and projection of the neck's features to the teacher's embedding space."""
+
 from typing import Optional, Sequence
 
 import torch
@@ -20,14 +21,23 @@ class Projector(BaseModule):
         hidden_dims: Width of the hidden layer.
     """
 
-    def __init__(self, in_channels: Sequence[int], embed_dims: int, widen_factor: float = 1.0, hidden_dims: int = 512,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        embed_dims: int,
+        widen_factor: float = 1.0,
+        hidden_dims: int = 512,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         pooled = 2 * sum(make_divisible(channels, widen_factor) for channels in in_channels)
         self.embed_dims = embed_dims
         self.layers = nn.Sequential(
-            nn.Linear(pooled, hidden_dims, bias=False), nn.BatchNorm1d(hidden_dims), nn.SiLU(),
-            nn.Linear(hidden_dims, embed_dims))
+            nn.Linear(pooled, hidden_dims, bias=False),
+            nn.BatchNorm1d(hidden_dims),
+            nn.SiLU(),
+            nn.Linear(hidden_dims, embed_dims),
+        )
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
         """Embed ``[B, C_l, H_l, W_l]`` features; float32, L2-normalised, ``[B, D]``."""

@@ -1,4 +1,5 @@
 """In training, each image's own part of the vocabulary."""
+
 from dataclasses import dataclass
 from typing import Sequence
 
@@ -46,4 +47,4 @@ def sample_texts(texts: Tensor, labels: Sequence[Tensor], num_negatives: int) ->
         sets.append(torch.cat([order[positive], order[~positive][:num_negatives]]).sort().values)
     index = pad_sequence(sets, batch_first=True, padding_value=-1).to(texts.device)
     mask, index = index >= 0, index.clamp(min=0)
-    return SampledTexts(torch.where(mask[..., None], texts[index], 0.), mask, index)
+    return SampledTexts(torch.where(mask[..., None], texts[index], 0.0), mask, index)

@@ -1,4 +1,5 @@
 """Search among many images: an index on a disk or an object store, filled once and asked in words. Needs LanceDB."""
+
 from .build import Report, update_index
 from .encoder import ImageEncoder
 from .store import ImageStore, Model
@@ -6,5 +7,12 @@ from .text import check_text_source, embed_query
 from .verify import check_index
 
 __all__ = [
-    'ImageEncoder', 'ImageStore', 'Model', 'Report', 'check_index', 'check_text_source', 'embed_query', 'update_index'
+    'ImageEncoder',
+    'ImageStore',
+    'Model',
+    'Report',
+    'check_index',
+    'check_text_source',
+    'embed_query',
+    'update_index',
 ]

@@ -1,4 +1,5 @@
 """Filling of an index: threads read and decode while the model works, and every batch is a transaction."""
+
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -32,9 +33,16 @@ class Report:
     broken: Dict[str, str] = field(default_factory=dict)
 
 
-def update_index(paths: Iterable[str], store: ImageStore, encoder: Any, batch_size: int = 32, commit_size: int = 1024,
-                 workers: Optional[int] = None, thumbnail: int = THUMBNAIL,
-                 progress: Callable[[int], object] = lambda files: None) -> Report:
+def update_index(
+    paths: Iterable[str],
+    store: ImageStore,
+    encoder: Any,
+    batch_size: int = 32,
+    commit_size: int = 1024,
+    workers: Optional[int] = None,
+    thumbnail: int = THUMBNAIL,
+    progress: Callable[[int], object] = lambda files: None,
+) -> Report:
     """Add to an index those images that it does not have; run again, it goes on where it was.
 
     Files are known by path, size and time of change, and images by their content. A file that has changed replaces
@@ -80,8 +88,13 @@ def unique(paths: Iterable[str]) -> List[str]:
     return list(dict.fromkeys(map(os.path.abspath, paths)))
 
 
-def new_files(paths: Iterable[str], store: ImageStore, report: Report, number: int,
-              progress: Callable[[int], object] = lambda files: None) -> Iterator[Source]:
+def new_files(
+    paths: Iterable[str],
+    store: ImageStore,
+    report: Report,
+    number: int,
+    progress: Callable[[int], object] = lambda files: None,
+) -> Iterator[Source]:
     """Those of distinct files, by their absolute paths, that the index does not know or knows otherwise."""
     for part in grouped(paths, number):
         known = store.known(part)
@@ -121,8 +134,13 @@ def embedded(loaded: Iterable[Loaded], encoder: Any, batch_size: int) -> Iterato
         good = [item for item in group if item.defect is None]
         embeddings = iter(encoder.encode([item.ready for item in good]) if good else ())
         for item in group:
-            row = dict(path=item.source.path, size=item.source.size, mtime_ns=item.source.mtime_ns, sha256=item.sha256,
-                       changed=item.source.changed)
+            row = dict(
+                path=item.source.path,
+                size=item.source.size,
+                mtime_ns=item.source.mtime_ns,
+                sha256=item.sha256,
+                changed=item.source.changed,
+            )
             if item.defect is None:
                 row.update(width=item.width, height=item.height, thumbnail=item.thumbnail, embedding=next(embeddings))
             else:

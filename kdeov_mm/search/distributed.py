@@ -1,4 +1,5 @@
 """Filling of an index by many machines: Ray Data reads and embeds, one process writes."""
+
 from functools import lru_cache
 from typing import Callable, Iterable, Iterator, List, Optional
 
@@ -16,10 +17,17 @@ TASK_FILES = 256  # files of one task; what a lost machine repeats is as much
 COLUMNS = ('path', 'size', 'mtime_ns', 'changed')
 
 
-def update_index_distributed(paths: Iterable[str], store: ImageStore, model_file: str, batch_size: int = 32,
-                             commit_size: int = 1024, thumbnail: int = THUMBNAIL, task_files: int = TASK_FILES,
-                             min_size: Optional[int] = None,
-                             progress: Callable[[int], object] = lambda files: None) -> Report:
+def update_index_distributed(
+    paths: Iterable[str],
+    store: ImageStore,
+    model_file: str,
+    batch_size: int = 32,
+    commit_size: int = 1024,
+    thumbnail: int = THUMBNAIL,
+    task_files: int = TASK_FILES,
+    min_size: Optional[int] = None,
+    progress: Callable[[int], object] = lambda files: None,
+) -> Report:
     """As :func:`update_index`, with the CPUs of a Ray cluster.
 
     Tasks are pure: what a lost machine was doing, another does again, and only this process writes. Each content is
@@ -39,13 +47,19 @@ def update_index_distributed(paths: Iterable[str], store: ImageStore, model_file
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
     with store.writing():
-        files = [{name: getattr(source, name) for name in COLUMNS}
-                 for source in new_files(unique(paths), store, report, commit_size, progress)]
+        files = [
+            {name: getattr(source, name) for name in COLUMNS}
+            for source in new_files(unique(paths), store, report, commit_size, progress)
+        ]
         if files:
             blocks = -(-len(files) // task_files)
             rows = ray.data.from_items(files, override_num_blocks=blocks).map_batches(
-                embed_files, batch_size=None, batch_format='numpy', num_cpus=1,
-                fn_kwargs=dict(model_file=model_file, min_size=min_size, batch_size=batch_size, thumbnail=thumbnail))
+                embed_files,
+                batch_size=None,
+                batch_format='numpy',
+                num_cpus=1,
+                fn_kwargs=dict(model_file=model_file, min_size=min_size, batch_size=batch_size, thumbnail=thumbnail),
+            )
             for group in rows.iter_batches(batch_size=commit_size, batch_format='pyarrow'):
                 commit(store, [without_none(row) for row in group.to_pylist()], report)
                 progress(len(group))

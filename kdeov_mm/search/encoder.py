@@ -1,4 +1,5 @@
 """The image encoder that fills an index."""
+
 import hashlib
 from pathlib import Path
 from typing import List, Optional, Union
@@ -33,8 +34,12 @@ class ImageEncoder:
 
     def describe(self) -> Model:
         """What the index is to remember."""
-        return Model(self.path, hashlib.sha256(Path(self.path).read_bytes()).hexdigest(), self.runtime.embed_dims,
-                     self.runtime.metadata['image_encoder'].get('text_space'))
+        return Model(
+            self.path,
+            hashlib.sha256(Path(self.path).read_bytes()).hexdigest(),
+            self.runtime.embed_dims,
+            self.runtime.metadata['image_encoder'].get('text_space'),
+        )
 
     def prepare(self, image: Union[np.ndarray, Image.Image]) -> np.ndarray:
         """The model's input ``[3, H, W]`` of an image, uint8 RGB ``[H, W, 3]`` or Pillow's in RGB; for threads that

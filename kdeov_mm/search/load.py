@@ -1,4 +1,5 @@
 """One file of a collection: read, hashed, decoded and made ready for the model."""
+
 import hashlib
 import io
 import os
@@ -97,6 +98,8 @@ def seen_size(content: bytes) -> tuple:
 def make_thumbnail(picture: Image.Image, size: int) -> bytes:
     """A JPEG whose longer side has ``size`` pixels at most; changes the picture."""
     file = io.BytesIO()
-    picture.thumbnail((size, size), Image.Resampling.BILINEAR, reducing_gap=1.)  # twice as fast, good enough to look at
+    picture.thumbnail(
+        (size, size), Image.Resampling.BILINEAR, reducing_gap=1.0
+    )  # twice as fast, good enough to look at
     Image.fromarray(np.asarray(picture)).save(file, 'JPEG', quality=QUALITY)
     return file.getvalue()

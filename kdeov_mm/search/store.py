@@ -1,4 +1,5 @@
 """Where embedded images are kept: LanceDB, an embedded database with transactions, on a disk or an object store."""
+
 import fcntl
 import json
 from contextlib import contextmanager
@@ -46,21 +47,31 @@ class Model:
 def image_schema(model: Model) -> pa.Schema:
     """One row for each distinct content."""
     about = json.dumps(dict(format=FORMAT, model=asdict(model)))
-    return pa.schema([
-        ('sha256', pa.string()),  # of the file
-        ('path', pa.string()),
-        ('size', pa.int64()),  # bytes
-        ('mtime_ns', pa.int64()),
-        ('width', pa.int32()),  # in pixels, as one sees the image
-        ('height', pa.int32()),
-        ('thumbnail', pa.binary()),  # JPEG
-        ('embedding', pa.list_(pa.float32(), model.dims)),
-    ], metadata={METADATA: about})
+    return pa.schema(
+        [
+            ('sha256', pa.string()),  # of the file
+            ('path', pa.string()),
+            ('size', pa.int64()),  # bytes
+            ('mtime_ns', pa.int64()),
+            ('width', pa.int32()),  # in pixels, as one sees the image
+            ('height', pa.int32()),
+            ('thumbnail', pa.binary()),  # JPEG
+            ('embedding', pa.list_(pa.float32(), model.dims)),
+        ],
+        metadata={METADATA: about},
+    )
 
 
 # Files without a row of their own: duplicates, and images that cannot be read.
-SKIPPED_SCHEMA = pa.schema([('path', pa.string()), ('size', pa.int64()), ('mtime_ns', pa.int64()),
-                            ('sha256', pa.string()), ('reason', pa.string())])
+SKIPPED_SCHEMA = pa.schema(
+    [
+        ('path', pa.string()),
+        ('size', pa.int64()),
+        ('mtime_ns', pa.int64()),
+        ('sha256', pa.string()),
+        ('reason', pa.string()),
+    ]
+)
 DUPLICATE = 'duplicate'
 
 
@@ -79,8 +90,10 @@ class ImageStore:
         self.folder, self.images, self._connection = folder, images, connection
         about = json.loads((images.schema.metadata or {}).get(METADATA, b'{}'))
         if about.get('format') != FORMAT:
-            raise ValueError(f'index: {folder!r} has format {about.get("format")}, and this version of kdeov_mm reads '
-                             f'{FORMAT}; build it anew')
+            raise ValueError(
+                f'index: {folder!r} has format {about.get("format")}, and this version of kdeov_mm reads '
+                f'{FORMAT}; build it anew'
+            )
         self.model = Model(**about['model'])
 
     @classmethod
@@ -120,9 +133,11 @@ class ImageStore:
             images = connection.create_table('images', schema=image_schema(model), exist_ok=True)
         store = cls(folder, images, connection)
         if store.model.sha256 != model.sha256:
-            raise ValueError(f'model: {folder!r} holds embeddings of {store.model.path} (SHA-256 '
-                             f'{store.model.sha256[:12]}), which do not compare with those of {model.path} '
-                             f'({model.sha256[:12]}); give that model or another folder')
+            raise ValueError(
+                f'model: {folder!r} holds embeddings of {store.model.path} (SHA-256 '
+                f'{store.model.sha256[:12]}), which do not compare with those of {model.path} '
+                f'({model.sha256[:12]}); give that model or another folder'
+            )
         return store
 
     @property
@@ -198,8 +213,9 @@ class ImageStore:
         skipped.delete(where)
         leaving = [row['sha256'] for row in select(self.images, where, ['sha256'])]
         duplicate = f"reason = '{DUPLICATE}' AND "
-        heirs = {row['sha256']: row
-                 for part in parts(leaving) for row in select(skipped, duplicate + is_in('sha256', part))}
+        heirs = {
+            row['sha256']: row for part in parts(leaving) for row in select(skipped, duplicate + is_in('sha256', part))
+        }
         for sha256, heir in heirs.items():
             values = {name: heir[name] for name in ('path', 'size', 'mtime_ns')}
             skipped.delete(is_in('path', [heir['path']]))  # first: killed in between, the next build finds it again
@@ -223,8 +239,10 @@ class ImageStore:
         """
         vector = np.asarray(vector, np.float32)
         if vector.shape != (self.model.dims,) or not np.isfinite(vector).all() or not vector.any():
-            raise ValueError(f'query: an embedding of shape ({self.model.dims},) with finite numbers, not all of them '
-                             f'zero, is needed, got shape {vector.shape}; give the text encoder of {self.model.path}')
+            raise ValueError(
+                f'query: an embedding of shape ({self.model.dims},) with finite numbers, not all of them '
+                f'zero, is needed, got shape {vector.shape}; give the text encoder of {self.model.path}'
+            )
         if number < 1:
             raise ValueError(f'number: at least 1 result, got {number}')
         query = self.images.search(vector, vector_column_name='embedding').distance_type('cosine').limit(number)
@@ -250,6 +268,7 @@ class ImageStore:
         """Make the vector index anew: inverted lists with RaBitQ codes (Gao and Long 2024, "RaBitQ: quantizing
         high-dimensional vectors with a theoretical error bound for approximate nearest neighbor search")."""
         from lancedb.index import BTree, IvfRq
+
         # Their size, not their number: the table's upkeep joins partitions that are far below the size it knows of
         config = IvfRq(distance_type='cosine', target_partition_size=PARTITION)
         self.images.create_index('embedding', config=config, replace=True)
@@ -267,8 +286,14 @@ class ImageStore:
 
     def vector_index(self) -> Optional[str]:
         """Kind and extent of the vector index, or None if there is none yet."""
-        return next((f'{index.index_type} of {index.num_indexed_rows} images, {index.num_unindexed_rows} not in it'
-                     for index in self.images.list_indices() if index.columns == ['embedding']), None)
+        return next(
+            (
+                f'{index.index_type} of {index.num_indexed_rows} images, {index.num_unindexed_rows} not in it'
+                for index in self.images.list_indices()
+                if index.columns == ['embedding']
+            ),
+            None,
+        )
 
     def versions(self) -> List[dict]:
         """The states that can still be opened, oldest first: ``dict(version, timestamp)``."""
@@ -286,8 +311,10 @@ def open_images(folder: str, connection):
     except ValueError:  # also where its making was killed
         return None
     except RuntimeError as error:
-        raise ValueError(f'index: {folder!r} is damaged ({" ".join(str(error).split())[:200]}); restore it from a '
-                         'copy, or delete it and build it anew') from error
+        raise ValueError(
+            f'index: {folder!r} is damaged ({" ".join(str(error).split())[:200]}); restore it from a '
+            'copy, or delete it and build it anew'
+        ) from error
 
 
 def is_in(column: str, values: Iterable[str]) -> str:
@@ -298,7 +325,7 @@ def is_in(column: str, values: Iterable[str]) -> str:
 
 def parts(values: list, size: int = 1000) -> Iterator[list]:
     """Lists that fit into one condition."""
-    return (values[start:start + size] for start in range(0, len(values), size))
+    return (values[start : start + size] for start in range(0, len(values), size))
 
 
 def quote(text: str) -> str:

@@ -1,4 +1,5 @@
 """The embedding of a query in words."""
+
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ def embed_query(text: str, source: str, model: Model) -> np.ndarray:
     check_text_source(source)
     if Path(source).suffix == '.onnx':
         from kdeov_mm.deploy.runtime import Runtime
+
         encoder = Runtime(source)
         space = encoder.metadata.get('text_encoder', {}).get('text_space')
         if model.text_space and space and space != model.text_space:
@@ -36,6 +38,7 @@ def embed_query(text: str, source: str, model: Model) -> np.ndarray:
         from mmyolo.registry import MODELS
 
         from kdeov_mm.utils.config import find_hook, read_config
+
         embedding = MODELS.build(find_hook(read_config(source), 'VocabularyHook')['text_encoder']).encode_text([text])
         embedding = embedding[0].numpy()
     if embedding.shape != (model.dims,):

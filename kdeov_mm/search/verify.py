@@ -1,4 +1,5 @@
 """Whether an index is whole."""
+
 import hashlib
 from collections import Counter
 from pathlib import Path
@@ -38,10 +39,12 @@ def check_index(store: ImageStore, files: bool = False) -> List[str]:
     except RuntimeError as error:  # LanceDB's own
         return [f'cannot be read: {" ".join(str(error).split())[:300]}']
     paths.update(row['path'] for row in skipped)
-    return [*told('content that is there more than once', repeated(hashes)),
-            *told('files that are there more than once', repeated(paths)),
-            *told('embeddings that are not normalised', bad),
-            *told('files that are missing or have changed; run "add" or "remove --missing"', changed)]
+    return [
+        *told('content that is there more than once', repeated(hashes)),
+        *told('files that are there more than once', repeated(paths)),
+        *told('embeddings that are not normalised', bad),
+        *told('files that are missing or have changed; run "add" or "remove --missing"', changed),
+    ]
 
 
 def content_of(path: str) -> str:

@@ -1,4 +1,5 @@
 """Checks of checkpoints, the choice of the one to go on from, and weights alone."""
+
 import os
 import re
 import warnings
@@ -43,12 +44,17 @@ def export_weights(checkpoint: str, output: str, prefix: str = '') -> int:
     """
     if Path(output).suffix != '.safetensors':
         raise InputError(f'output: {output!r} must end with .safetensors')
-    weights = {name[len(prefix):]: value for name, value in state_dict(check_checkpoint(checkpoint)).items()
-               if name.startswith(prefix)}
+    weights = {
+        name[len(prefix) :]: value
+        for name, value in state_dict(check_checkpoint(checkpoint)).items()
+        if name.startswith(prefix)
+    }
     if not weights:
         raise InputError(f'prefix: no tensor of {checkpoint} begins with {prefix!r}')
-    weights = {name: (value.half() if value.is_floating_point() and value.ndim > 1 else value).contiguous()
-               for name, value in weights.items()}
+    weights = {
+        name: (value.half() if value.is_floating_point() and value.ndim > 1 else value).contiguous()
+        for name, value in weights.items()
+    }
     Path(output).parent.mkdir(parents=True, exist_ok=True)
     save_file(weights, output)
     os.chmod(output, 0o644)
@@ -76,20 +82,24 @@ def check_checkpoint(path: str, resume: bool = False) -> dict:
         ) from error
     weights = state_dict(checkpoint)
     if not weights:
-        raise InputError(
-            f'{path} is not a checkpoint: it holds no weights; give a .pth file that training wrote')
+        raise InputError(f'{path} is not a checkpoint: it holds no weights; give a .pth file that training wrote')
     missing = [field for field in RESUME_FIELDS if field not in checkpoint] if resume else []
     if missing:
-        raise InputError(f'{path} cannot be resumed: it has no {", ".join(missing)}; '
-                         'start from its weights with --cfg-options load_from=PATH')
+        raise InputError(
+            f'{path} cannot be resumed: it has no {", ".join(missing)}; '
+            'start from its weights with --cfg-options load_from=PATH'
+        )
     return checkpoint
 
 
 def state_dict(checkpoint: object) -> dict:
     """The named tensors of a checkpoint; empty if it has none."""
     weights = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else {}
-    return {name: value for name, value in weights.items() if isinstance(value, torch.Tensor)} \
-        if isinstance(weights, dict) else {}
+    return (
+        {name: value for name, value in weights.items() if isinstance(value, torch.Tensor)}
+        if isinstance(weights, dict)
+        else {}
+    )
 
 
 def check_weights(model: torch.nn.Module, path: str, partial: bool = False) -> dict:
@@ -106,21 +116,23 @@ def check_weights(model: torch.nn.Module, path: str, partial: bool = False) -> d
     Raises:
         InputError: if fewer than half of the model's tensors (partial: none) are in it with their shapes.
     """
-    weights, own = ({re.sub(r'^module\.', '', name): value
-                     for name, value in tensors.items()}
-                    for tensors in (state_dict(check_checkpoint(path)), model.state_dict()))
+    weights, own = (
+        {re.sub(r'^module\.', '', name): value for name, value in tensors.items()}
+        for tensors in (state_dict(check_checkpoint(path)), model.state_dict())
+    )
     shared = [name for name in own if name in weights]
     fitting = [name for name in shared if own[name].shape == weights[name].shape]
     fix = 'give the config that it was trained with'
     if len(fitting) < (1 if partial else len(own) / 2):
         raise InputError(
-            f'{path} belongs to another model: it has {len(fitting)} of the {len(own)} tensors of this '
-            f'config; {fix}')
+            f'{path} belongs to another model: it has {len(fitting)} of the {len(own)} tensors of this config; {fix}'
+        )
     for name in () if partial else shared:
         if name not in fitting:
             raise InputError(
                 f'{path} belongs to another model: {name} is {tuple(weights[name].shape)} there and '
-                f'{tuple(own[name].shape)} in this config; {fix}')
+                f'{tuple(own[name].shape)} in this config; {fix}'
+            )
     return weights
 
 
@@ -131,8 +143,11 @@ def load_weights(model: torch.nn.Module, path: str) -> None:
 
 def numbered_checkpoints(work_dir: str, kind: str) -> List[Path]:
     """``{kind}_*.pth`` of a work dir, newest first."""
-    found = [(int(match[1]), path) for path in Path(work_dir).glob('*.pth')
-             if (match := re.fullmatch(rf'{kind}_(\d+)\.pth', path.name))]
+    found = [
+        (int(match[1]), path)
+        for path in Path(work_dir).glob('*.pth')
+        if (match := re.fullmatch(rf'{kind}_(\d+)\.pth', path.name))
+    ]
     return [path for _, path in sorted(found, reverse=True)]
 
 
@@ -159,7 +174,7 @@ def find_resume(work_dir: str) -> Optional[str]:
         if found := first_complete([named]):
             return found[-1]
     kinds = [[path for path in numbered_checkpoints(work_dir, kind) if path != named] for kind in ('epoch', 'iter')]
-    return max(filter(None, map(first_complete, kinds)), default=(None, ))[-1]
+    return max(filter(None, map(first_complete, kinds)), default=(None,))[-1]
 
 
 def resolve_checkpoint(path: str) -> str:
@@ -183,4 +198,5 @@ def is_finished(cfg: Config, checkpoint: dict) -> bool:
     meta, train_cfg = checkpoint['meta'], cfg.get('train_cfg') or {}
     return any(
         train_cfg.get(last) is not None and meta.get(now, 0) >= train_cfg[last]
-        for now, last in (('epoch', 'max_epochs'), ('iter', 'max_iters')))
+        for now, last in (('epoch', 'max_epochs'), ('iter', 'max_iters'))
+    )

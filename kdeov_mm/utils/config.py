@@ -1,4 +1,5 @@
 """Reading a config with the tools' options: ``--data-root``, ``--cfg-options`` and ``--work-dir``."""
+
 import difflib
 import inspect
 import warnings
@@ -14,16 +15,23 @@ from torch.utils.data import DataLoader
 from .errors import InputError
 
 RUNNER_FIELDS = {
-    'activation_checkpointing', 'auto_scale_lr', 'compile', 'efficient_conv_bn_eval',
-    'find_unused_parameters', 'model_wrapper_cfg', 'runner_type', 'sync_bn', 'tta_model', 'tta_pipeline'
+    'activation_checkpointing',
+    'auto_scale_lr',
+    'compile',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'runner_type',
+    'sync_bn',
+    'tta_model',
+    'tta_pipeline',
 }
 OPEN_FIELDS = {'custom_keys', 'paramwise_cfg'}  # their keys are free
 
 
-def load_config(path: str,
-                cfg_options: Optional[dict] = None,
-                data_root: Optional[str] = None,
-                work_dir: Optional[str] = None) -> Config:
+def load_config(
+    path: str, cfg_options: Optional[dict] = None, data_root: Optional[str] = None, work_dir: Optional[str] = None
+) -> Config:
     """Read a config file and apply the tools' options to it.
 
     Args:
@@ -122,7 +130,8 @@ def replace_data_root(cfg: Config, data_root: str) -> Config:
     if not isinstance(old, str) or not old.strip('/'):
         raise InputError(
             f'--data-root {data_root}: {cfg.filename} has no data_root to replace; '
-            'give it one at its top level, or use --cfg-options with the full names of the fields')
+            'give it one at its top level, or use --cfg-options with the full names of the fields'
+        )
     old = old.rstrip('/')
 
     def replace(value: Any) -> Any:
@@ -131,7 +140,7 @@ def replace_data_root(cfg: Config, data_root: str) -> Config:
         if isinstance(value, (list, tuple)):
             return type(value)(replace(item) for item in value)
         if isinstance(value, str) and (value == old or value.startswith(f'{old}/')):
-            return data_root.rstrip('/') + value[len(old):] if data_root != '/' else value[len(old):]
+            return data_root.rstrip('/') + value[len(old) :] if data_root != '/' else value[len(old) :]
         return value
 
     return Config(replace(cfg.to_dict()), filename=cfg.filename)
@@ -148,16 +157,20 @@ def check_option(cfg: Config, name: str) -> None:
         here = '.'.join(parts[:depth])
         if isinstance(node, (list, tuple)):
             if not part.isdigit() or int(part) >= len(node):
-                raise InputError(f'--cfg-options {name}: {here} is a list of {len(node)}; '
-                                 f'expected an index from 0 to {len(node) - 1}, got {part!r}')
+                raise InputError(
+                    f'--cfg-options {name}: {here} is a list of {len(node)}; '
+                    f'expected an index from 0 to {len(node) - 1}, got {part!r}'
+                )
             node = node[int(part)]
         elif isinstance(node, dict):
             if part not in node:
                 allowed = allowed_fields(node, parts[depth - 1] if depth else '')
                 if allowed is None or part in allowed:
                     return
-                raise InputError(f'--cfg-options {name}: {here or "the config"} has no field {part!r}'
-                                 f'{suggest(part, sorted({*map(str, node), *allowed}))}')
+                raise InputError(
+                    f'--cfg-options {name}: {here or "the config"} has no field {part!r}'
+                    f'{suggest(part, sorted({*map(str, node), *allowed}))}'
+                )
             node = node[part]
         elif node is None:
             return
@@ -168,7 +181,8 @@ def check_option(cfg: Config, name: str) -> None:
         if same:
             warnings.warn(
                 f'--cfg-options {name} changes a variable of the config file, not what was made from it: '
-                f'{", ".join(same)}')
+                f'{", ".join(same)}'
+            )
 
 
 def allowed_fields(node: dict, name: str) -> Optional[Set[str]]:
@@ -192,8 +206,11 @@ def runner_fields() -> Set[str]:
 def parameters(function: Any) -> Set[str]:
     """Names of the arguments of a function or class, also those that ``**kwargs`` hand to its bases."""
     found: Set[str] = set()
-    functions = [vars(base)['__init__'] for base in function.__mro__ if '__init__' in vars(base)] \
-        if inspect.isclass(function) else [function]
+    functions = (
+        [vars(base)['__init__'] for base in function.__mro__ if '__init__' in vars(base)]
+        if inspect.isclass(function)
+        else [function]
+    )
     for each in functions:
         try:
             arguments = inspect.signature(each).parameters.values()

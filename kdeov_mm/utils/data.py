@@ -1,4 +1,5 @@
 """Checks of the data that a config names, and generation of the data that it describes."""
+
 import json
 import os
 from functools import lru_cache
@@ -31,6 +32,7 @@ def prepare_data(cfg: Config, *loops: str) -> None:
     world = cfg.get('shapes_world')
     if world is not None:
         from kdeov_mm.datasets.shapes import ensure_world
+
         if cfg.get('launcher', 'none') != 'none' and not is_distributed():
             init_dist(cfg.launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {}))
         if is_main_process():
@@ -75,7 +77,7 @@ def check_dataset(name: str, node: dict) -> None:
                 found = check_coco(f'{name}.{field}', path, needed, os.stat(path).st_mtime_ns)
                 image = found if field == 'ann_file' else image
     prefix = node.get('data_prefix')
-    for key, folder in (prefix.items() if isinstance(prefix, dict) else ()):
+    for key, folder in prefix.items() if isinstance(prefix, dict) else ():
         if not is_local(folder):
             continue
         folder = join(root, folder)
@@ -83,7 +85,8 @@ def check_dataset(name: str, node: dict) -> None:
         if key == 'img' and image and not os.path.exists(os.path.join(folder, image)):
             raise InputError(
                 f'{name}.data_prefix.img: {folder} has no {image}, the first image of {node["ann_file"]}; '
-                'check that images and annotations belong together')
+                'check that images and annotations belong together'
+            )
 
 
 def is_local(path: Any) -> bool:
@@ -115,8 +118,9 @@ def check_coco(name: str, path: str, needed: Tuple[str, ...], changed: int) -> O
     content = read_json(name, path)
     for field in needed:
         if not isinstance(content, dict) or not isinstance(content.get(field), list):
-            raise InputError(f'{name}: {path} is no COCO file: it has no list {field!r}; '
-                             f'expected the lists {", ".join(needed)}')
+            raise InputError(
+                f'{name}: {path} is no COCO file: it has no list {field!r}; expected the lists {", ".join(needed)}'
+            )
     if not content['images'] or not isinstance(content['images'][0], dict):
         raise InputError(f'{name}: {path} names no images; check that it is the file you mean')
     return content['images'][0].get('file_name')

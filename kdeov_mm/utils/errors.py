@@ -1,4 +1,5 @@
 """User errors: one line on stderr and exit status 2."""
+
 import errno
 import os
 import sys
@@ -16,6 +17,7 @@ class InputError(ValueError):
 
 class FirstStep(Hook):
     """Knows whether training or testing has begun: before, an error is most likely one of the input."""
+
     priority = 'VERY_HIGH'
 
     def __init__(self) -> None:

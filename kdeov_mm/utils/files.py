@@ -1,4 +1,5 @@
 """Files: written whole or not at all, and their checksums."""
+
 import hashlib
 import os
 from contextlib import contextmanager

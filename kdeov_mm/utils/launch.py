@@ -1,4 +1,5 @@
 """Options that several tools have: numbers with a least value, ``--launcher`` and ``--amp``."""
+
 import argparse
 import os
 import warnings
@@ -10,8 +11,8 @@ from mmengine.dist import is_distributed
 from .errors import InputError
 
 AMP_WRAPPERS = dict(
-    bf16=dict(type='BFloat16OptimWrapper'),
-    fp16=dict(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic'))
+    bf16=dict(type='BFloat16OptimWrapper'), fp16=dict(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')
+)
 
 
 def parse_launched(parser: argparse.ArgumentParser) -> argparse.Namespace:
@@ -52,25 +53,36 @@ def set_launcher(cfg: Config, launcher: str) -> None:
     if gpus and local_rank < gpus:
         return
     if gpus:
-        raise InputError(f'process {local_rank + 1} on this machine has no GPU of its own: there are {gpus}; start as '
-                         'many processes as GPUs, or set CUDA_VISIBLE_DEVICES= to train on the CPU')
+        raise InputError(
+            f'process {local_rank + 1} on this machine has no GPU of its own: there are {gpus}; start as '
+            'many processes as GPUs, or set CUDA_VISIBLE_DEVICES= to train on the CPU'
+        )
     if launcher != 'pytorch':
-        raise InputError(f'--launcher {launcher} needs GPUs and there is none; on the CPU use tools/dist_train.sh, '
-                         'which has --launcher pytorch')
+        raise InputError(
+            f'--launcher {launcher} needs GPUs and there is none; on the CPU use tools/dist_train.sh, '
+            'which has --launcher pytorch'
+        )
     if 'RANK' not in os.environ:
         raise InputError('--launcher pytorch: this process was not started by torchrun; use tools/dist_train.sh')
     dist_cfg = cfg.setdefault('env_cfg', {}).setdefault('dist_cfg', {})
     if dist_cfg.get('backend', 'nccl') != 'gloo':
         if local_rank == 0:
-            warnings.warn(f'env_cfg.dist_cfg.backend={dist_cfg.get("backend", "nccl")!r} needs GPUs and there is none: '
-                          'gloo takes its place')
+            warnings.warn(
+                f'env_cfg.dist_cfg.backend={dist_cfg.get("backend", "nccl")!r} needs GPUs and there is none: '
+                'gloo takes its place'
+            )
         dist_cfg['backend'] = 'gloo'
     if not is_distributed():
         torch.distributed.init_process_group('gloo')
     cfg.model_wrapper_cfg = dict(
-        dict(type='MMDistributedDataParallel', broadcast_buffers=False,
-             find_unused_parameters=cfg.get('find_unused_parameters', False)),
-        **cfg.get('model_wrapper_cfg') or {}, device_ids=None)
+        dict(
+            type='MMDistributedDataParallel',
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        ),
+        **cfg.get('model_wrapper_cfg') or {},
+        device_ids=None,
+    )
 
 
 def enable_amp(cfg: Config, dtype: str = 'auto') -> None:

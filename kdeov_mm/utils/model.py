@@ -1,4 +1,5 @@
 """Access to the model of a runner."""
+
 from mmengine.model import is_model_wrapper
 from torch import nn
 

@@ -1,4 +1,5 @@
 """The models that come with the package, by name, as ``model-index.yml`` lists them."""
+
 from pathlib import Path
 from typing import Any, Dict, NamedTuple, Optional
 
@@ -12,6 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 class ModelEntry(NamedTuple):
     """A model of the index."""
+
     name: str
     config: str  # file
     weights: Optional[str]  # file or address; None: to be trained
@@ -39,7 +41,8 @@ def read_index() -> Dict[str, ModelEntry]:
             if weights and '://' not in weights:  # shipped with the package
                 weights = str(PACKAGE.parent / weights)
             models[model['Name']] = ModelEntry(
-                model['Name'], str(root / model['Config']), weights, model.get('Metadata') or {})
+                model['Name'], str(root / model['Config']), weights, model.get('Metadata') or {}
+            )
     return models
 
 
@@ -52,6 +55,7 @@ def find_model(name: str) -> ModelEntry:
     """
     models = read_index()
     if name not in models:
-        raise InputError(f'model: {name!r} is not in the model index{suggest(name, models)}; '
-                         f'known are {", ".join(sorted(models))}')
+        raise InputError(
+            f'model: {name!r} is not in the model index{suggest(name, models)}; known are {", ".join(sorted(models))}'
+        )
     return models[name]

@@ -1,4 +1,5 @@
 """Randomness as a function of numbers, such as seed, epoch and index, instead of a history."""
+
 import random
 from contextlib import contextmanager
 from typing import Iterator, Sequence

@@ -1,4 +1,5 @@
 """What the tools that test a model share: their options, and the runner."""
+
 import argparse
 
 from mmengine.config import Config, DictAction
@@ -16,13 +17,21 @@ from .model import unwrap
 def add_test_options(parser: argparse.ArgumentParser) -> None:
     """Add config, checkpoint, ``--work-dir``, ``--data-root`` and ``--cfg-options``."""
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', nargs='?',
-                        help='checkpoint file, or a work dir, whose last complete one is taken; none for a model that '
-                        'brings its weights, such as those of configs/baselines/openclip_*')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='checkpoint file, or a work dir, whose last complete one is taken; none for a model that '
+        'brings its weights, such as those of configs/baselines/openclip_*',
+    )
     parser.add_argument('--work-dir', help='folder of the results; default: work_dirs/<name of the config>')
     parser.add_argument('--data-root', help="folder that takes the place of the config's data_root everywhere in it")
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='FIELD=VALUE',
-                        help='replace fields of the config, such as test_dataloader.0.batch_size=8')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='FIELD=VALUE',
+        help='replace fields of the config, such as test_dataloader.0.batch_size=8',
+    )
 
 
 def load_test_config(args: argparse.Namespace) -> Config:
@@ -52,7 +61,9 @@ def build_test_runner(cfg: Config) -> Runner:
     if cfg.load_from:
         check_weights(runner.model, cfg.load_from)
     elif not getattr(unwrap(runner.model), 'brings_weights', False):
-        raise InputError(f'checkpoint: {type(unwrap(runner.model)).__name__} of {cfg.filename} has no weights without '
-                         'one; give a checkpoint file, or a work dir')
+        raise InputError(
+            f'checkpoint: {type(unwrap(runner.model)).__name__} of {cfg.filename} has no weights without '
+            'one; give a checkpoint file, or a work dir'
+        )
     _ = runner.test_loop  # builds the data sets: they too complain before testing
     return runner

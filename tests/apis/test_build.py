@@ -1,4 +1,5 @@
 """A student without a config file."""
+
 import open_clip
 import pytest
 import torch
@@ -40,6 +41,7 @@ def test_embeddings(model):
 
 def test_texts_are_those_of_open_clip(model):
     from kdeov_mm.models.clip.loading import find_weights
+
     clip = open_clip.create_model('kdeov-shapes', pretrained=find_weights('kdeov-shapes', 'shapes')).eval()
     with torch.no_grad():
         expected = F.normalize(clip.encode_text(open_clip.get_tokenizer('kdeov-shapes')(NAMES)), dim=-1)
@@ -106,6 +108,7 @@ def test_backbones_and_fusions(backbone, fusion):
 def test_backbones_are_mmyolos():
     """Factors and channels are those of MMYOLO's configs."""
     from mmengine.hub import get_config
+
     for size in 'nsmlx':
         cfg = get_config(f'mmyolo::yolov8/yolov8_{size}_syncbn_fast_8xb16-500e_coco.py').model.backbone
         assert BACKBONES[f'yolov8{size}'][1:] == (cfg.deepen_factor, cfg.widen_factor, cfg.last_stage_out_channels)
@@ -117,26 +120,32 @@ def test_dimension_of_a_real_clip():
     assert build_kdeov('RN50', image_size=32).student.embed_dims == open_clip.get_model_config('RN50')['embed_dim']
 
 
-@pytest.mark.parametrize('options, said', [
-    (dict(clip='ViT-B-33'), 'ViT-B-33'),
-    (dict(pretrained='no_such_tag'), 'no_such_tag'),
-    (dict(backbone='yolov9n'), 'yolov9n'),
-    (dict(fusion='cross'), 'cross'),
-    (dict(image_size=100), '100'),
-])
+@pytest.mark.parametrize(
+    'options, said',
+    [
+        (dict(clip='ViT-B-33'), 'ViT-B-33'),
+        (dict(pretrained='no_such_tag'), 'no_such_tag'),
+        (dict(backbone='yolov9n'), 'yolov9n'),
+        (dict(fusion='cross'), 'cross'),
+        (dict(image_size=100), '100'),
+    ],
+)
 def test_unknown_names_are_refused(options, said):
     with pytest.raises(ValueError, match=said):
         build_kdeov(**options)
 
 
-@pytest.mark.parametrize('data, options, said', [
-    ([], {}, 'no batch'),
-    ([(torch.zeros(1, 3, 32, 32), ['one'])], {}, 'drop_last'),
-    ([(torch.zeros(2, 3, 32, 32), ['one'])], {}, '2 images and 1 captions'),
-    ([(torch.zeros(2, 32, 32, 3), ['one', 'two'])], {}, r'\[2, 32, 32, 3\]'),
-    ([], dict(epochs=0), 'epochs'),
-    ([], dict(lr=0.), 'lr'),
-])
+@pytest.mark.parametrize(
+    'data, options, said',
+    [
+        ([], {}, 'no batch'),
+        ([(torch.zeros(1, 3, 32, 32), ['one'])], {}, 'drop_last'),
+        ([(torch.zeros(2, 3, 32, 32), ['one'])], {}, '2 images and 1 captions'),
+        ([(torch.zeros(2, 32, 32, 3), ['one', 'two'])], {}, r'\[2, 32, 32, 3\]'),
+        ([], dict(epochs=0), 'epochs'),
+        ([], dict(lr=0.0), 'lr'),
+    ],
+)
 def test_bad_data_are_refused(model, data, options, said):
     with pytest.raises(ValueError, match=said):
         fit_alignment(model, data, **{'epochs': 1, **options})

@@ -1,4 +1,5 @@
 """KDEOVInferencer against the functions and formulas beneath it."""
+
 import json
 import threading
 from pathlib import Path
@@ -37,7 +38,7 @@ def embeddings_by_hand(model, paths, size=64):
 
 def test_detect_is_what_the_tool_finds(inferencer, reference, photos):
     cfg, model = reference
-    found = inferencer.detect('photos', NAMES, score_threshold=0.)
+    found = inferencer.detect('photos', NAMES, score_threshold=0.0)
     assert [Path(result.image.path).name for result in found] == ['a.jpg', 'b.png', 'turned.jpg']
     assert [(result.width, result.height) for result in found] == [(90, 50), (64, 64), (40, 80)]
     for result in found:
@@ -55,7 +56,7 @@ def test_classify_is_a_softmax_of_cosines(inferencer, reference, photos):
     cfg, model = reference
     paths = sorted(photos.glob('*g'))
     texts = build_vocabulary(cfg, NAMES).embeddings.numpy()
-    found = inferencer.classify(paths, NAMES, top=2, scale=20.)
+    found = inferencer.classify(paths, NAMES, top=2, scale=20.0)
     for result, row in zip(found, embeddings_by_hand(model, paths)):
         shares = np.exp(20 * texts @ row) / np.exp(20 * texts @ row).sum()
         order = shares.argsort()[::-1][:2]
@@ -100,6 +101,7 @@ def test_search_words_and_images(inferencer, reference, photos):
 def test_search_in_an_index(exported, photos, tmp_path):
     pytest.importorskip('lancedb', reason='an index needs lancedb')
     from kdeov_mm.search import ImageEncoder, ImageStore, update_index
+
     encoder = ImageEncoder(str(exported / 'image_encoder.onnx'))
     store = ImageStore.create(str(tmp_path / 'index'), encoder.describe())
     update_index(sorted(map(str, photos.glob('*g'))), store, encoder, workers=1)
@@ -109,7 +111,8 @@ def test_search_in_an_index(exported, photos, tmp_path):
         found = inferencer.search('a dog', index)
         assert [match.image.name for match in found.matches] == [match.image.name for match in expected.matches]
         assert [match.score for match in found.matches] == pytest.approx(
-            [match.score for match in expected.matches], abs=0.01)  # JPEG may be decoded at reduced scale there
+            [match.score for match in expected.matches], abs=0.01
+        )  # JPEG may be decoded at reduced scale there
 
 
 def test_exported_files_agree_with_the_model(inferencer, exported, photos):
@@ -123,7 +126,7 @@ def test_exported_files_agree_with_the_model(inferencer, exported, photos):
     found = runtime.detect(png, NAMES, score_threshold=0.01)[0]
     assert len(found) and np.allclose(found.boxes[:5], expected.boxes[:5], atol=0.1)
     assert found.names[:5] == expected.names[:5]
-    assert set(runtime.detect(png, ['cup', 'tree'], score_threshold=0.)[0].names) <= {'cup', 'tree'}
+    assert set(runtime.detect(png, ['cup', 'tree'], score_threshold=0.0)[0].names) <= {'cup', 'tree'}
     single = KDEOVInferencer(exported / 'image_encoder.onnx')
     assert single.names is None
     with pytest.raises(ValueError, match='text_encoder'):
@@ -176,21 +179,22 @@ def test_two_threads_on_each_of_two_instances(trained, photos):
     """Every thread has words of its own, and gets what it would get alone."""
     instances = [KDEOVInferencer(*trained, device='cpu', batch_size=1) for _ in range(2)]
     words = [['red circle', 'dog'], ['cup', 'tree', 'house']]
-    expected = [[(found.names, found.scores) for found in instances[0].detect('photos', names, 0.)] for names in words]
+    expected = [[(found.names, found.scores) for found in instances[0].detect('photos', names, 0.0)] for names in words]
     failures, barrier = [], threading.Barrier(4)
 
     def work(instance, names, expected):
         try:
             barrier.wait()
             for _ in range(3):
-                for found, (labels, scores) in zip(instance.detect('photos', names, 0.), expected):
+                for found, (labels, scores) in zip(instance.detect('photos', names, 0.0), expected):
                     assert found.names == labels and np.allclose(found.scores, scores, atol=1e-6)
                 assert set(instance.classify('photos/a.jpg', names)[0].names) == set(names)
         except BaseException as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=work, args=(instance, *each))
-               for instance in instances for each in zip(words, expected)]
+    threads = [
+        threading.Thread(target=work, args=(instance, *each)) for instance in instances for each in zip(words, expected)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -246,32 +250,38 @@ def test_progress_is_shown_where_asked_for(trained, inferencer, photos, capsys):
     assert 'Images' in (told := capsys.readouterr()).out + told.err
 
 
-@pytest.mark.parametrize('call, said', [
-    (lambda it: it.classify('photos/a.jpg'), 'no vocabulary is set'),
-    (lambda it: it.classify('photos/a.jpg', []), 'vocabulary is empty'),
-    (lambda it: it.classify('photos/a.jpg', ['cat', 'cat']), 'more than once'),
-    (lambda it: it.classify('photos/a.jpg', NAMES, top=0), 'top'),
-    (lambda it: it.detect('photos/a.jpg', NAMES, score_threshold=1.5), '1.5'),
-    (lambda it: it.search('', 'photos'), 'empty string'),
-    (lambda it: it.search('dog', 'photos', top=0), 'top'),
-    (lambda it: it.search(np.zeros((2, 8, 8, 3), np.uint8), 'photos'), 'got 2 images'),
-    (lambda it: it.search('dog', EmbeddingResult([], np.zeros((0, 7), np.float32))), r'\[0, 7\]'),
-    (lambda it: it.set_vocabulary(NAMES, templates='no_such_set'), 'no_such_set'),
-])
+@pytest.mark.parametrize(
+    'call, said',
+    [
+        (lambda it: it.classify('photos/a.jpg'), 'no vocabulary is set'),
+        (lambda it: it.classify('photos/a.jpg', []), 'vocabulary is empty'),
+        (lambda it: it.classify('photos/a.jpg', ['cat', 'cat']), 'more than once'),
+        (lambda it: it.classify('photos/a.jpg', NAMES, top=0), 'top'),
+        (lambda it: it.detect('photos/a.jpg', NAMES, score_threshold=1.5), '1.5'),
+        (lambda it: it.search('', 'photos'), 'empty string'),
+        (lambda it: it.search('dog', 'photos', top=0), 'top'),
+        (lambda it: it.search(np.zeros((2, 8, 8, 3), np.uint8), 'photos'), 'got 2 images'),
+        (lambda it: it.search('dog', EmbeddingResult([], np.zeros((0, 7), np.float32))), r'\[0, 7\]'),
+        (lambda it: it.set_vocabulary(NAMES, templates='no_such_set'), 'no_such_set'),
+    ],
+)
 def test_bad_calls_name_their_input(inferencer, photos, call, said):
     with pytest.raises(ValueError, match=said):
         call(inferencer)
 
 
-@pytest.mark.parametrize('args, options, said', [
-    (('kdeov_yolov8m', ), {}, 'did you mean kdeov_yolov8n'),
-    (('configs/kdeov_yolov8n.py', ), {}, 'checkpoint'),
-    (('config.py', 'student.pth'), dict(batch_size=0), 'batch_size'),
-    (('config.py', 'student.pth'), dict(on_error='ignore'), 'on_error'),
-    (('config.py', 'student.pth'), dict(channel_order='rbg'), 'channel_order'),
-    (('config.py', 'student.pth'), {}, 'config.py'),
-    (('model.onnx', 'student.pth'), {}, 'student.pth'),
-])
+@pytest.mark.parametrize(
+    'args, options, said',
+    [
+        (('kdeov_yolov8m',), {}, 'did you mean kdeov_yolov8n'),
+        (('configs/kdeov_yolov8n.py',), {}, 'checkpoint'),
+        (('config.py', 'student.pth'), dict(batch_size=0), 'batch_size'),
+        (('config.py', 'student.pth'), dict(on_error='ignore'), 'on_error'),
+        (('config.py', 'student.pth'), dict(channel_order='rbg'), 'channel_order'),
+        (('config.py', 'student.pth'), {}, 'config.py'),
+        (('model.onnx', 'student.pth'), {}, 'student.pth'),
+    ],
+)
 def test_bad_models_are_named(photos, args, options, said):
     with pytest.raises(ValueError, match=said):
         KDEOVInferencer(*args, **options)
@@ -279,6 +289,7 @@ def test_bad_models_are_named(photos, args, options, said):
 
 def test_a_work_dir_and_safetensors(trained, inferencer, photos, tmp_path):
     from safetensors.torch import save_file
+
     save_file(torch.load(trained[1], weights_only=True)['state_dict'], tmp_path / 'student.safetensors')
     found = KDEOVInferencer(trained[0], 'student.safetensors', device='cpu').embed('photos')
     assert np.allclose(found.embeddings, inferencer.embed('photos').embeddings, atol=1e-6)
@@ -290,6 +301,7 @@ def test_a_work_dir_and_safetensors(trained, inferencer, photos, tmp_path):
 def test_a_stage_1_model_does_not_detect(demo_config, photos, tmp_path):
     from kdeov_mm.utils import load_config
     from mmyolo.registry import MODELS
+
     cfg = demo_config(config=Path(__file__).resolve().parents[2] / 'configs' / 'kdeov_yolov8n_pretrain.py')
     cfg.dump('stage1.py')
     torch.save(dict(state_dict=MODELS.build(load_config('stage1.py').model).state_dict()), 'stage1.pth')

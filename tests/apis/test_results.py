@@ -1,4 +1,5 @@
 """Results as tables, supervision's detections, COCO files and pictures."""
+
 import json
 
 import numpy as np
@@ -6,8 +7,15 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from kdeov_mm.apis import (ClassificationResult, DetectionResult, EmbeddingResult, InputImage, Match, Results,
-                           SearchResult)
+from kdeov_mm.apis import (
+    ClassificationResult,
+    DetectionResult,
+    EmbeddingResult,
+    InputImage,
+    Match,
+    Results,
+    SearchResult,
+)
 from kdeov_mm.apis.results import need
 
 pixels = np.zeros((40, 60, 3), np.uint8)
@@ -17,14 +25,27 @@ VOCABULARY = ['cat', 'dog']
 @pytest.fixture
 def detection():
     return DetectionResult(
-        InputImage('image 0', pixels=pixels), 40, 60, np.array([[1, 2, 11, 22], [30, 5, 50, 35]], np.float32),
-        np.array([0.9, 0.4], np.float32), np.array([1, 0]), VOCABULARY)
+        InputImage('image 0', pixels=pixels),
+        40,
+        60,
+        np.array([[1, 2, 11, 22], [30, 5, 50, 35]], np.float32),
+        np.array([0.9, 0.4], np.float32),
+        np.array([1, 0]),
+        VOCABULARY,
+    )
 
 
 @pytest.fixture
 def nothing():
-    return DetectionResult(InputImage('image 1', pixels=pixels), 40, 60, np.zeros((0, 4), np.float32),
-                           np.zeros(0, np.float32), np.zeros(0, np.int64), VOCABULARY)
+    return DetectionResult(
+        InputImage('image 1', pixels=pixels),
+        40,
+        60,
+        np.zeros((0, 4), np.float32),
+        np.zeros(0, np.float32),
+        np.zeros(0, np.int64),
+        VOCABULARY,
+    )
 
 
 def test_names_and_dict(detection):
@@ -68,8 +89,10 @@ def test_pictures(detection, nothing, tmp_path):
     Image.fromarray(pixels).save(tmp_path / 'black.png')
     file = InputImage(str(tmp_path / 'black.png'), str(tmp_path / 'black.png'))
     results = [
-        detection, nothing, ClassificationResult(file, ['cat', 'dog'], np.array([0.7, 0.3])),
-        SearchResult('a cat', [Match(file, 0.5), Match(detection.image, 0.1)])
+        detection,
+        nothing,
+        ClassificationResult(file, ['cat', 'dog'], np.array([0.7, 0.3])),
+        SearchResult('a cat', [Match(file, 0.5), Match(detection.image, 0.1)]),
     ]
     for number, result in enumerate(results):
         path = result.save(tmp_path / f'{number}.jpg')

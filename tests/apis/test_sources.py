@@ -1,4 +1,5 @@
 """What may be given as images."""
+
 import math
 
 import cv2
@@ -46,7 +47,7 @@ def test_files_are_read_as_one_sees_them(photos):
 def test_pixels_in_memory_agree():
     tensor = torch.from_numpy(pixels).permute(2, 0, 1)
     for image in (pixels, Image.fromarray(pixels), tensor, tensor / 255, tensor.double() / 255):
-        found, = read(image)
+        (found,) = read(image)
         assert found.dtype == np.uint8 and np.array_equal(found, pixels)
     assert np.array_equal(read(pixels[..., ::-1], channel_order='bgr')[0], pixels)
     assert np.array_equal(read(Image.fromarray(pixels), channel_order='bgr')[0], pixels)
@@ -97,6 +98,7 @@ def test_frames_of_a_video(video):
 
 class Camera:
     """Stands for cv2.VideoCapture."""
+
     opened = []
 
     def __init__(self, source):
@@ -126,22 +128,25 @@ def test_a_camera_is_endless_and_released(monkeypatch):
         open_images(0)
 
 
-@pytest.mark.parametrize('images, error, said', [
-    ('https://example.org/a.jpg', ValueError, 'nothing is downloaded'),
-    ('missing.jpg', FileNotFoundError, 'missing.jpg'),
-    ('*.tiff', FileNotFoundError, "no file fits '\\*.tiff'"),
-    (['photos', 'missing'], FileNotFoundError, 'missing'),
-    (np.zeros((4, 4, 3)), ValueError, 'float64'),
-    (np.zeros((4, 4, 4), np.uint8), ValueError, r'\[4, 4, 4\]'),
-    (np.zeros((0, 4, 3), np.uint8), ValueError, r'\[0, 4, 3\]'),
-    (torch.zeros(4, 4, 3), ValueError, r'\[4, 4, 3\]'),
-    (torch.full((3, 4, 4), 255.), ValueError, 'divide by 255'),
-    (torch.full((3, 4, 4), torch.nan), ValueError, r'\[0, 1\]'),
-    (torch.zeros(3, 4, 4, dtype=torch.long), ValueError, 'int64'),
-    (None, TypeError, 'NoneType'),
-    (b'bytes', TypeError, 'bytes'),
-    (True, TypeError, 'bool'),
-])
+@pytest.mark.parametrize(
+    'images, error, said',
+    [
+        ('https://example.org/a.jpg', ValueError, 'nothing is downloaded'),
+        ('missing.jpg', FileNotFoundError, 'missing.jpg'),
+        ('*.tiff', FileNotFoundError, "no file fits '\\*.tiff'"),
+        (['photos', 'missing'], FileNotFoundError, 'missing'),
+        (np.zeros((4, 4, 3)), ValueError, 'float64'),
+        (np.zeros((4, 4, 4), np.uint8), ValueError, r'\[4, 4, 4\]'),
+        (np.zeros((0, 4, 3), np.uint8), ValueError, r'\[0, 4, 3\]'),
+        (torch.zeros(4, 4, 3), ValueError, r'\[4, 4, 3\]'),
+        (torch.full((3, 4, 4), 255.0), ValueError, 'divide by 255'),
+        (torch.full((3, 4, 4), torch.nan), ValueError, r'\[0, 1\]'),
+        (torch.zeros(3, 4, 4, dtype=torch.long), ValueError, 'int64'),
+        (None, TypeError, 'NoneType'),
+        (b'bytes', TypeError, 'bytes'),
+        (True, TypeError, 'bool'),
+    ],
+)
 def test_what_is_refused_and_how(photos, images, error, said):
     with pytest.raises(error, match=said):
         open_images(images)

@@ -1,4 +1,5 @@
 """Training from stored embeddings: the very views, the very losses, no teacher."""
+
 import copy
 import json
 import os
@@ -36,12 +37,24 @@ class NoteLosses(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.steps.append(
-            {name: float(torch.as_tensor(value).detach()) for name, value in outputs.items() if 'loss' in name})
+            {name: float(torch.as_tensor(value).detach()) for name, value in outputs.items() if 'loss' in name}
+        )
 
 
 def command(config, store, *options):
-    return [sys.executable, 'tools/cache_teacher.py', config, store, '--shard-size', str(SHARD), '--batch-size', '5',
-            '--device', 'cpu', *options]
+    return [
+        sys.executable,
+        'tools/cache_teacher.py',
+        config,
+        store,
+        '--shard-size',
+        str(SHARD),
+        '--batch-size',
+        '5',
+        '--device',
+        'cpu',
+        *options,
+    ]
 
 
 def run(*arguments):
@@ -80,15 +93,22 @@ def stored(online, tmp_path_factory):
 @pytest.fixture
 def from_store(online):
     """Makes the config that trains from a store."""
+
     def make(store, **options):
         cfg = copy.deepcopy(online)
         hook = next(hook for hook in cfg.custom_hooks if hook.type == 'CLIPDistillationHook')
         cfg.train_dataloader.dataset = dict(
-            type='CachedTeacherDataset', dataset=cfg.train_dataloader.dataset, store=str(store), teacher=hook.teacher,
-            text_encoder=hook.text_encoder, **options)
+            type='CachedTeacherDataset',
+            dataset=cfg.train_dataloader.dataset,
+            store=str(store),
+            teacher=hook.teacher,
+            text_encoder=hook.text_encoder,
+            **options,
+        )
         hook.train = False
         cfg.experiment_name += f'_{time.monotonic_ns()}'
         return cfg
+
     return make
 
 
@@ -167,7 +187,7 @@ def test_training_without_randomness_has_the_losses_of_training_online(online, f
     online = copy.deepcopy(online)
     pipeline = online.train_dataloader.dataset.pipeline
     del pipeline[-2]
-    pipeline[-2].prob = 1.
+    pipeline[-2].prob = 1.0
     world = tmp_path / 'world'
     shutil.copytree(online.data_root, world)
     path = world / 'annotations/captions_train.json'
@@ -235,8 +255,16 @@ def test_written_twice_killed_or_shared_it_has_the_same_bytes(stored, tmp_path):
     config, store = stored
     expected = content(store)
     port = str(29500 + os.getpid() % 1000)
-    shared = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={port}',
-              *map(str, command(config, tmp_path / 'two', '--views', str(VIEWS))[1:]), '--launcher', 'pytorch']
+    shared = [
+        sys.executable,
+        '-m',
+        'torch.distributed.run',
+        '--nproc_per_node=2',
+        f'--master_port={port}',
+        *map(str, command(config, tmp_path / 'two', '--views', str(VIEWS))[1:]),
+        '--launcher',
+        'pytorch',
+    ]
     done = subprocess.run(shared, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert content(tmp_path / 'two') == expected
@@ -263,19 +291,28 @@ def test_another_store_in_the_same_folder_is_refused(stored, options):
     assert done.returncode == 2 and 'was made by something else' in done.stderr
 
 
-@pytest.mark.parametrize('change, message', [
-    (lambda cfg: cfg.teacher.update(pretrained='shapes'), 'teacher is'),
-    (lambda cfg: cfg.teacher.update(preprocess=dict(resize_mode='squash')), 'teacher is'),
-    (lambda cfg: cfg.teacher.update(dtype='bf16'), 'teacher is'),
-    (lambda cfg: cfg.text_encoder.update(pretrained='shapes'), 'text_encoder is'),
-    (lambda cfg: cfg.dataset.pipeline[-3].update(prob=0.1), 'pipeline is'),
-    (lambda cfg: cfg.dataset.update(indices=20), 'num_images is 32, not 20'),
-    (lambda cfg: cfg.dataset.update(
-        ann_file='annotations/instances_test.json', caption_file='annotations/captions_test.json',
-        data_prefix=dict(img='test/')), 'annotations is'),
-    (lambda cfg: cfg.dataset.update(groups=None), 'images is'),
-    (lambda cfg: cfg.update(store=cfg.store + '/nothing'), 'is no teacher store'),
-], ids=range(9))
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda cfg: cfg.teacher.update(pretrained='shapes'), 'teacher is'),
+        (lambda cfg: cfg.teacher.update(preprocess=dict(resize_mode='squash')), 'teacher is'),
+        (lambda cfg: cfg.teacher.update(dtype='bf16'), 'teacher is'),
+        (lambda cfg: cfg.text_encoder.update(pretrained='shapes'), 'text_encoder is'),
+        (lambda cfg: cfg.dataset.pipeline[-3].update(prob=0.1), 'pipeline is'),
+        (lambda cfg: cfg.dataset.update(indices=20), 'num_images is 32, not 20'),
+        (
+            lambda cfg: cfg.dataset.update(
+                ann_file='annotations/instances_test.json',
+                caption_file='annotations/captions_test.json',
+                data_prefix=dict(img='test/'),
+            ),
+            'annotations is',
+        ),
+        (lambda cfg: cfg.dataset.update(groups=None), 'images is'),
+        (lambda cfg: cfg.update(store=cfg.store + '/nothing'), 'is no teacher store'),
+    ],
+    ids=range(9),
+)
 def test_a_store_of_something_else_is_refused(stored, from_store, change, message):
     cfg = copy.deepcopy(from_store(stored[1]).train_dataloader.dataset)
     change(cfg)

@@ -1,4 +1,5 @@
 """Readers of caption files: refusals. What they read is compared in test_image_text.py."""
+
 import json
 from pathlib import Path
 
@@ -8,25 +9,41 @@ from kdeov_mm.datasets.caption_files import read_coco, read_flickr8k, read_folde
 
 
 def karpathy(*splits):
-    return json.dumps(dict(images=[dict(filename=f'{number}.jpg', split=split, sentences=[dict(raw=' a b ')])
-                                   for number, split in enumerate(splits)]))
+    return json.dumps(
+        dict(
+            images=[
+                dict(filename=f'{number}.jpg', split=split, sentences=[dict(raw=' a b ')])
+                for number, split in enumerate(splits)
+            ]
+        )
+    )
 
 
-@pytest.mark.parametrize('reader, content, message', [
-    (read_coco, '{"images": []}', 'lacks the list "annotations"'),
-    (read_coco, '{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 2, "caption": "b"}]}',
-     'image 2'),
-    (read_karpathy, '{"images": [', 'not JSON'),
-    (read_karpathy, '[]', "Karpathy's layout"),
-    (read_karpathy, '{"images": [{"filename": "a"}]}', "Karpathy's layout.*split"),
-    (read_karpathy, '{"images": [{"filename": "a", "split": "train", "sentences": [{}]}]}', "Karpathy's layout.*raw"),
-    (read_table, 'filepath,caption\na,b\n', "columns of.*unknown 'title'"),
-    (read_table, 'filepath,title\na,b\nc\n', 'line 3: no image in column 0'),
-    (read_table, 'filepath,title\n ,b\n', 'line 2: no image'),
-    (read_table, 'filepath,title\na,"b"c\n', 'line 2.*quotes'),
-    (read_table, 'filepath,title\na,\udcff\n', 'UTF-8'),
-    (read_flickr8k, 'name,caption\na.jpg,b\n', "unknown 'image'"),
-])
+@pytest.mark.parametrize(
+    'reader, content, message',
+    [
+        (read_coco, '{"images": []}', 'lacks the list "annotations"'),
+        (
+            read_coco,
+            '{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 2, "caption": "b"}]}',
+            'image 2',
+        ),
+        (read_karpathy, '{"images": [', 'not JSON'),
+        (read_karpathy, '[]', "Karpathy's layout"),
+        (read_karpathy, '{"images": [{"filename": "a"}]}', "Karpathy's layout.*split"),
+        (
+            read_karpathy,
+            '{"images": [{"filename": "a", "split": "train", "sentences": [{}]}]}',
+            "Karpathy's layout.*raw",
+        ),
+        (read_table, 'filepath,caption\na,b\n', "columns of.*unknown 'title'"),
+        (read_table, 'filepath,title\na,b\nc\n', 'line 3: no image in column 0'),
+        (read_table, 'filepath,title\n ,b\n', 'line 2: no image'),
+        (read_table, 'filepath,title\na,"b"c\n', 'line 2.*quotes'),
+        (read_table, 'filepath,title\na,\udcff\n', 'UTF-8'),
+        (read_flickr8k, 'name,caption\na.jpg,b\n', "unknown 'image'"),
+    ],
+)
 def test_what_is_not_of_the_format_is_refused(tmp_path, reader, content, message):
     path = tmp_path / 'file.txt'
     path.write_bytes(content.encode(errors='surrogateescape'))
@@ -59,7 +76,9 @@ def test_a_table_without_a_first_row_of_names(tmp_path):
     """As the original files of CC3M are: caption, image."""
     (tmp_path / 'train.tsv').write_text('a dog\tb/1.jpg\n\nan "odd, cat"\tb/2.jpg\ntwo dogs\tb/1.jpg\n')
     assert read_table(str(tmp_path / 'train.tsv'), (1, 0)) == {
-        'b/1.jpg': ['a dog', 'two dogs'], 'b/2.jpg': ['an "odd, cat"']}
+        'b/1.jpg': ['a dog', 'two dogs'],
+        'b/2.jpg': ['an "odd, cat"'],
+    }
     with pytest.raises(ValueError, match='columns must be two'):
         read_table(str(tmp_path / 'train.tsv'), ('image', 0))
 
@@ -69,7 +88,9 @@ def test_flickr8k_split_files(tmp_path):
     split = tmp_path / 'Flickr_8k.devImages.txt'
     split.write_text('3.jpg\n1.jpg\n\n')
     assert read_flickr8k(str(tmp_path / 'captions.txt'), str(split)) == {
-        '3.jpg': ['a, 3', 'a, 3'], '1.jpg': ['a, 1', 'a, 1']}
+        '3.jpg': ['a, 3', 'a, 3'],
+        '1.jpg': ['a, 1', 'a, 1'],
+    }
     for text, message in (('5.jpg', "unknown '5.jpg'"), ('1.jpg\n1.jpg', r"twice: \['1.jpg'\]")):
         split.write_text(text)
         with pytest.raises(ValueError, match=f'split file.*{message}'):

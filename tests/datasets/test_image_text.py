@@ -1,4 +1,5 @@
 """ImageTextDataset: the same real pairs from every layout; broken images."""
+
 import tarfile
 
 import cv2
@@ -10,22 +11,29 @@ from mmengine.runner import Runner
 from kdeov_mm.datasets import ImageTextDataset
 from kdeov_mm.engine.hooks.broken_images_hook import BrokenImagesHook
 
-PIPELINE = [dict(type='LoadImageFromFile'), dict(type='mmdet.Resize', scale=(64, 64)),
-            dict(type='mmdet.RandomFlip', prob=0.5),
-            dict(type='mmdet.PackDetInputs', meta_keys=('img_id', 'img_path', 'captions', 'flip'))]
+PIPELINE = [
+    dict(type='LoadImageFromFile'),
+    dict(type='mmdet.Resize', scale=(64, 64)),
+    dict(type='mmdet.RandomFlip', prob=0.5),
+    dict(type='mmdet.PackDetInputs', meta_keys=('img_id', 'img_path', 'captions', 'flip')),
+]
 pytestmark = pytest.mark.usefixtures('mmyolo_scope')
 
 
-@pytest.mark.parametrize('options, kept, captions', [
-    (dict(format='coco', ann_file='captions.json'), slice(None), 5),
-    (dict(format='karpathy', ann_file='dataset_flickr30k.json'), slice(None), 5),
-    (dict(format='karpathy', ann_file='dataset_flickr30k.json', split='val'), slice(1, None, 4), 5),
-    (dict(format='flickr8k', ann_file='captions.txt'), slice(None), 5),
-    (dict(format='flickr8k', ann_file='captions.txt', split='Flickr_8k.trainImages.txt'), slice(30), 5),
-    (dict(format='table', ann_file='cc3m.tsv'), slice(None), 1),
-    (dict(format='table', ann_file='cc3m.tsv', columns=(1, 0)), None, 1),
-    (dict(format='folder'), slice(None), 0),
-], ids=lambda value: '-'.join(map(str, value.values())) if isinstance(value, dict) else '')
+@pytest.mark.parametrize(
+    'options, kept, captions',
+    [
+        (dict(format='coco', ann_file='captions.json'), slice(None), 5),
+        (dict(format='karpathy', ann_file='dataset_flickr30k.json'), slice(None), 5),
+        (dict(format='karpathy', ann_file='dataset_flickr30k.json', split='val'), slice(1, None, 4), 5),
+        (dict(format='flickr8k', ann_file='captions.txt'), slice(None), 5),
+        (dict(format='flickr8k', ann_file='captions.txt', split='Flickr_8k.trainImages.txt'), slice(30), 5),
+        (dict(format='table', ann_file='cc3m.tsv'), slice(None), 1),
+        (dict(format='table', ann_file='cc3m.tsv', columns=(1, 0)), None, 1),
+        (dict(format='folder'), slice(None), 0),
+    ],
+    ids=lambda value: '-'.join(map(str, value.values())) if isinstance(value, dict) else '',
+)
 def test_the_real_pairs_from_every_layout(layouts, pairs, options, kept, captions):
     dataset = ImageTextDataset(data_root=str(layouts), data_prefix=dict(img='images'), **options)
     infos = [dataset.get_data_info(index) for index in range(len(dataset))]
@@ -52,10 +60,17 @@ def test_a_real_image_folder(real_data, tmp_path):
 
 
 def test_the_usual_pipeline_and_dataloader_work(layouts, pairs):
-    dataset = dict(type='ImageTextDataset', format='karpathy', ann_file='dataset_flickr30k.json',
-                   data_root=str(layouts), data_prefix=dict(img='images'), pipeline=PIPELINE)
-    dataloader = Runner.build_dataloader(dict(dataset=dataset, batch_size=16, num_workers=1,
-                                              sampler=dict(type='DefaultSampler', shuffle=True)), seed=0)
+    dataset = dict(
+        type='ImageTextDataset',
+        format='karpathy',
+        ann_file='dataset_flickr30k.json',
+        data_root=str(layouts),
+        data_prefix=dict(img='images'),
+        pipeline=PIPELINE,
+    )
+    dataloader = Runner.build_dataloader(
+        dict(dataset=dataset, batch_size=16, num_workers=1, sampler=dict(type='DefaultSampler', shuffle=True)), seed=0
+    )
     batch = next(iter(dataloader))
     for image, sample in zip(batch['inputs'], batch['data_samples']):
         name = sample.img_path.rsplit('/', 1)[1]
@@ -65,16 +80,19 @@ def test_the_usual_pipeline_and_dataloader_work(layouts, pairs):
         assert sample.captions == pairs[name]
 
 
-@pytest.mark.parametrize('options, error, message', [
-    (dict(format='voc'), ValueError, "coco, karpathy.*got 'voc'"),
-    (dict(format='coco', ann_file='captions.json', split='train'), ValueError, 'split=.*karpathy or flickr8k'),
-    (dict(format='folder', columns=('a', 'b')), ValueError, 'columns=.*for format table'),
-    (dict(format='coco'), ValueError, 'needs an ann_file'),
-    (dict(format='coco', ann_file='none.json'), FileNotFoundError, 'none.json'),
-    (dict(format='folder', data_prefix=dict(img='none')), FileNotFoundError, 'image folder.*none'),
-    (dict(format='folder', max_broken=5), ValueError, 'max_broken'),
-    (dict(format='folder', check_images='never'), ValueError, 'check_images'),
-])
+@pytest.mark.parametrize(
+    'options, error, message',
+    [
+        (dict(format='voc'), ValueError, "coco, karpathy.*got 'voc'"),
+        (dict(format='coco', ann_file='captions.json', split='train'), ValueError, 'split=.*karpathy or flickr8k'),
+        (dict(format='folder', columns=('a', 'b')), ValueError, 'columns=.*for format table'),
+        (dict(format='coco'), ValueError, 'needs an ann_file'),
+        (dict(format='coco', ann_file='none.json'), FileNotFoundError, 'none.json'),
+        (dict(format='folder', data_prefix=dict(img='none')), FileNotFoundError, 'image folder.*none'),
+        (dict(format='folder', max_broken=5), ValueError, 'max_broken'),
+        (dict(format='folder', check_images='never'), ValueError, 'check_images'),
+    ],
+)
 def test_refusals(layouts, options, error, message):
     with pytest.raises(error, match=message):
         ImageTextDataset(**{**dict(data_root=str(layouts), data_prefix=dict(img='images')), **options})
@@ -108,9 +126,18 @@ def folder(tmp_path):
 
 
 def build(folder, **options):
-    return ImageTextDataset(**{**dict(
-        format='folder', data_root=str(folder), data_prefix=dict(img='images'), max_broken=0.2,
-        pipeline=[dict(type='LoadImageReduced')]), **options})
+    return ImageTextDataset(
+        **{
+            **dict(
+                format='folder',
+                data_root=str(folder),
+                data_prefix=dict(img='images'),
+                max_broken=0.2,
+                pipeline=[dict(type='LoadImageReduced')],
+            ),
+            **options,
+        }
+    )
 
 
 def test_broken_images_are_found_when_read_and_replaced_by_the_next(folder):
@@ -128,7 +155,8 @@ def test_tests_leave_broken_images_out_from_the_start(folder):
     (folder / 'images/11.png').unlink()
     dataset = build(folder, test_mode=True)
     assert [dataset[index]['img_path'][-6:-4] for index in range(len(dataset))] == [
-        f'{number:02}' for number in range(20) if number not in (3, 4, 11)]
+        f'{number:02}' for number in range(20) if number not in (3, 4, 11)
+    ]
 
 
 def test_too_many_stop_the_run(folder):
@@ -148,8 +176,14 @@ class FakeRunner:
 def loader(folder, **options):
     dataset = dict(type='ConcatDataset', datasets=[build(folder, **options)])
     return Runner.build_dataloader(
-        dict(dataset=dict(type='SeededDataset', seed=0, dataset=dataset), batch_size=5, num_workers=2,
-             sampler=dict(type='DefaultSampler', shuffle=False)), seed=0)
+        dict(
+            dataset=dict(type='SeededDataset', seed=0, dataset=dataset),
+            batch_size=5,
+            num_workers=2,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+        ),
+        seed=0,
+    )
 
 
 def test_workers_share_one_list_in_the_work_dir(folder):
@@ -182,10 +216,22 @@ def test_the_list_holds_what_was_found_at_the_start(folder):
 def test_retrieval_of_real_captions(layouts, pairs, tiny_teacher):
     """A dual encoder and RetrievalMetric work on the data set as it is."""
     from mmyolo.registry import METRICS
-    dataset = ImageTextDataset(format='coco', ann_file='captions.json', data_root=str(layouts), test_mode=True,
-                               data_prefix=dict(img='images'), pipeline=PIPELINE, indices=12)
-    metric = METRICS.build(dict(type='RetrievalMetric', text_encoder=dict(
-        type='OpenCLIPTextEncoder', model_name='kdeov-shapes', pretrained=tiny_teacher)))
+
+    dataset = ImageTextDataset(
+        format='coco',
+        ann_file='captions.json',
+        data_root=str(layouts),
+        test_mode=True,
+        data_prefix=dict(img='images'),
+        pipeline=PIPELINE,
+        indices=12,
+    )
+    metric = METRICS.build(
+        dict(
+            type='RetrievalMetric',
+            text_encoder=dict(type='OpenCLIPTextEncoder', model_name='kdeov-shapes', pretrained=tiny_teacher),
+        )
+    )
     for index in range(len(dataset)):
         sample = dataset[index]['data_samples']
         texts = metric.embed(sample.captions)

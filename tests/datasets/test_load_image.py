@@ -1,4 +1,5 @@
 """Loading of every kind of image, and JPEG at reduced scale."""
+
 import io
 
 import cv2
@@ -40,22 +41,32 @@ def in_16_bits(image):
 GREY = ('grey', '16 bit')
 
 
-@pytest.mark.parametrize('kind, content', [
-    ('jpeg', lambda image: save(image, format='JPEG', quality=95)),
-    ('grey', lambda image: save(image.convert('L'), format='JPEG', quality=95)),
-    ('cmyk', lambda image: save(image.convert('CMYK'), format='JPEG', quality=95)),
-    ('png', lambda image: save(image, format='PNG')),
-    ('alpha', lambda image: save(with_alpha(image), format='PNG')),
-    ('grey', lambda image: save(with_alpha(image).convert('LA'), format='PNG')),
-    ('16 bit', lambda image: save(in_16_bits(image), format='PNG')),
-    ('16 bit', lambda image: save(in_16_bits(image), format='TIFF')),
-    ('palette', lambda image: save(image.quantize(256), format='PNG')),
-    ('transparent palette', lambda image: save(image.quantize(256), format='PNG', transparency=0)),
-    ('gif', lambda image: save(image, format='GIF', save_all=True, append_images=[Image.new('RGB', image.size)] * 2)),
-    ('webp', lambda image: save(image, format='WEBP', save_all=True, quality=95,
-                                append_images=[Image.new('RGB', image.size)])),
-    ('bmp', lambda image: save(image, format='BMP')),
-])
+@pytest.mark.parametrize(
+    'kind, content',
+    [
+        ('jpeg', lambda image: save(image, format='JPEG', quality=95)),
+        ('grey', lambda image: save(image.convert('L'), format='JPEG', quality=95)),
+        ('cmyk', lambda image: save(image.convert('CMYK'), format='JPEG', quality=95)),
+        ('png', lambda image: save(image, format='PNG')),
+        ('alpha', lambda image: save(with_alpha(image), format='PNG')),
+        ('grey', lambda image: save(with_alpha(image).convert('LA'), format='PNG')),
+        ('16 bit', lambda image: save(in_16_bits(image), format='PNG')),
+        ('16 bit', lambda image: save(in_16_bits(image), format='TIFF')),
+        ('palette', lambda image: save(image.quantize(256), format='PNG')),
+        ('transparent palette', lambda image: save(image.quantize(256), format='PNG', transparency=0)),
+        (
+            'gif',
+            lambda image: save(image, format='GIF', save_all=True, append_images=[Image.new('RGB', image.size)] * 2),
+        ),
+        (
+            'webp',
+            lambda image: save(
+                image, format='WEBP', save_all=True, quality=95, append_images=[Image.new('RGB', image.size)]
+            ),
+        ),
+        ('bmp', lambda image: save(image, format='BMP')),
+    ],
+)
 def test_every_kind_gives_three_channels_of_the_image(photo, kind, content):
     image, size = decode_image(content(photo))
     expected = np.asarray(photo.convert('L').convert('RGB') if kind in GREY else photo)
@@ -79,19 +90,32 @@ def test_exif_rotation_is_applied(photo, orientation, min_size, form):
     exif = Image.Exif()
     exif[0x0112] = orientation
     image, size = decode_image(save(photo, format=form, exif=exif), min_size)
-    turned = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-              5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-              8: Image.Transpose.ROTATE_90}
+    turned = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }
     expected = photo.transpose(turned[orientation]) if orientation in turned else photo
     assert size == expected.size[::-1]
     small = expected.resize(image.shape[1::-1], Image.Resampling.BOX)
     assert np.abs(image[..., ::-1].astype(int) - np.asarray(small)).mean() < 4
 
 
-@pytest.mark.parametrize('content', [
-    b'', b'GIF89a', b'no image at all', b'\xff\xd8\xff\xd9',
-    save(Image.fromarray(np.zeros((4, 4), np.float32)), format='TIFF'),
-], ids=['empty', 'header', 'text', 'jpeg without pixels', 'float'])
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'',
+        b'GIF89a',
+        b'no image at all',
+        b'\xff\xd8\xff\xd9',
+        save(Image.fromarray(np.zeros((4, 4), np.float32)), format='TIFF'),
+    ],
+    ids=['empty', 'header', 'text', 'jpeg without pixels', 'float'],
+)
 def test_what_cannot_be_decoded_is_refused(content):
     with pytest.raises(BrokenImageError):
         decode_image(content)
@@ -99,14 +123,14 @@ def test_what_cannot_be_decoded_is_refused(content):
 
 def test_without_a_size_it_is_mmcvs_loader_on_real_images(coco_mini):
     for path in sorted((coco_mini / 'val2017').iterdir())[:20]:
-        found, expected = (transform.transform(dict(img_path=str(path)))
-                           for transform in (LoadImageReduced(), LoadImageFromFile()))
+        found, expected = (
+            transform.transform(dict(img_path=str(path))) for transform in (LoadImageReduced(), LoadImageFromFile())
+        )
         assert (found['img'] == expected['img']).all()
         assert found['img_shape'] == expected['img_shape'] and found['ori_shape'] == expected['ori_shape']
 
 
-@pytest.mark.parametrize(
-    'min_size, factor', [(0, 1), (400, 1), (224, 1), (213, 2), (106, 4), (60, 4), (53, 8), (1, 8)])
+@pytest.mark.parametrize('min_size, factor', [(0, 1), (400, 1), (224, 1), (213, 2), (106, 4), (60, 4), (53, 8), (1, 8)])
 def test_the_scale_is_the_smallest_that_keeps_the_size(min_size, factor):
     content = save(Image.effect_noise((640, 427), 50).convert('RGB'), format='JPEG')
     image, size = decode_image(content, min_size)

@@ -1,4 +1,5 @@
 """MixtureSampler: exact shares, whole parts before any repetition, all processes together."""
+
 from collections import Counter
 from unittest import mock
 
@@ -41,11 +42,13 @@ def parts(indices):
     return Counter(0 if index < 10 else 1 if index < 50 else 2 for index in indices)
 
 
-@pytest.mark.parametrize('epoch_size, weights, expected', [
-    (40, (1, 2, 1), (10, 20, 10)), (None, (1, 1, 1), (19, 19, 19)), (100, (0.5, 0.25, 0.25), (50, 25, 25))])
+@pytest.mark.parametrize(
+    'epoch_size, weights, expected',
+    [(40, (1, 2, 1), (10, 20, 10)), (None, (1, 1, 1), (19, 19, 19)), (100, (0.5, 0.25, 0.25), (50, 25, 25))],
+)
 def test_the_shares_are_those_of_the_weights(concat, epoch_size, weights, expected):
     for epoch in range(3):
-        indices, = draw(concat, epoch, epoch_size=epoch_size, weights=weights)
+        (indices,) = draw(concat, epoch, epoch_size=epoch_size, weights=weights)
         assert tuple(parts(indices)[part] for part in range(3)) == expected
 
 
@@ -60,7 +63,7 @@ def test_no_image_comes_again_before_all_of_its_part_have_come(concat):
 
 def test_processes_share_an_epoch(concat):
     together = draw(concat, epoch=2, epoch_size=41, world_size=2)
-    alone, = draw(concat, epoch=2, epoch_size=41)
+    (alone,) = draw(concat, epoch=2, epoch_size=41)
     assert [len(indices) for indices in together] == [21, 21]
     merged = [index for pair in zip(*together) for index in pair]
     assert merged == alone + alone[:1]
@@ -69,7 +72,7 @@ def test_processes_share_an_epoch(concat):
 def test_the_order_is_a_function_of_seed_and_epoch(concat):
     assert draw(concat, 1) == draw(concat, 1)
     assert draw(concat, 1) != draw(concat, 2) and draw(concat, 1) != draw(concat, 1, seed=1)
-    indices, = draw(concat, 0)
+    (indices,) = draw(concat, 0)
     assert indices != sorted(indices)
 
 
@@ -77,10 +80,16 @@ def test_a_wrapped_data_set_is_fine(concat):
     assert draw(SeededDataset(concat, seed=0)) == draw(concat)
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(weights=(1, 2)), 'each of the 3 data sets'), (dict(weights=(1, 0, 1)), 'positive'),
-    (dict(weights=(1, -1, 1)), 'positive'), (dict(weights=(1, float('inf'), 1)), 'positive'),
-    (dict(weights=(1000, 1, 1), epoch_size=50), 'at least one')])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(weights=(1, 2)), 'each of the 3 data sets'),
+        (dict(weights=(1, 0, 1)), 'positive'),
+        (dict(weights=(1, -1, 1)), 'positive'),
+        (dict(weights=(1, float('inf'), 1)), 'positive'),
+        (dict(weights=(1000, 1, 1), epoch_size=50), 'at least one'),
+    ],
+)
 def test_refusals(concat, options, message):
     with pytest.raises(ValueError, match=message):
         draw(concat, **options)

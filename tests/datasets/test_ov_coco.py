@@ -23,8 +23,11 @@ from kdeov_mm.datasets.splits import OV_COCO
 ROOT = Path(__file__).resolve().parents[2]
 REAL = Path(os.environ.get('KDEOV_REAL_DATA', ROOT.parent / 'shared' / 'data')) / 'coco_mini'
 needs_real_data = pytest.mark.skipif(not REAL.is_dir(), reason=f'no real COCO images in {REAL}')
-PIPELINE = [dict(type='LoadImageFromFile'), dict(type='mmdet.LoadAnnotations', with_bbox=True),
-            dict(type='mmdet.PackDetInputs', meta_keys=('img_id', 'img_path', 'captions', 'gt_label'))]
+PIPELINE = [
+    dict(type='LoadImageFromFile'),
+    dict(type='mmdet.LoadAnnotations', with_bbox=True),
+    dict(type='mmdet.PackDetInputs', meta_keys=('img_id', 'img_path', 'captions', 'gt_label')),
+]
 SIZES = dict(train=60, val=6, test_single=20)
 
 
@@ -36,8 +39,12 @@ def world(tmp_path_factory):
 
 
 def shapes_dataset(root, split='train', **kwargs):
-    return OVCocoDataset(**{**dict(data_root=str(root), ann_file=f'annotations/instances_{split}.json',
-                                   data_prefix=dict(img=split)), **kwargs})
+    return OVCocoDataset(
+        **{
+            **dict(data_root=str(root), ann_file=f'annotations/instances_{split}.json', data_prefix=dict(img=split)),
+            **kwargs,
+        }
+    )
 
 
 def coco_dataset(split='train', root=REAL, **kwargs):
@@ -52,17 +59,23 @@ def small(tmp_path):
         cv2.imwrite(str(tmp_path / 'images' / f'{index}.jpg'), np.full((80, 100, 3), 40 * index, np.uint8))
     content = dict(
         images=[dict(id=index, file_name=f'{index}.jpg', width=100, height=80) for index in range(1, 7)],
-        annotations=[dict(id=index, image_id=index, category_id=7, bbox=[10, 10, 30, 20], area=600)
-                     for index in range(1, 7)],
-        categories=[dict(id=7, name='cat', group='base'), dict(id=3, name='dog', group='novel')])
+        annotations=[
+            dict(id=index, image_id=index, category_id=7, bbox=[10, 10, 30, 20], area=600) for index in range(1, 7)
+        ],
+        categories=[dict(id=7, name='cat', group='base'), dict(id=3, name='dog', group='novel')],
+    )
 
     def build(change=None, **kwargs):
         changed = copy.deepcopy(content)
         if change is not None:
             change(changed)
         (tmp_path / 'ann.json').write_text(json.dumps(changed))
-        defaults = dict(data_root=str(tmp_path), ann_file='ann.json', data_prefix=dict(img='images'),
-                        pipeline=[dict(type='LoadImageFromFile')])
+        defaults = dict(
+            data_root=str(tmp_path),
+            ann_file='ann.json',
+            data_prefix=dict(img='images'),
+            pipeline=[dict(type='LoadImageFromFile')],
+        )
         return OVCocoDataset(**{**defaults, **kwargs})
 
     build.root = tmp_path
@@ -75,21 +88,20 @@ def damage(path, how):
     if how == 'missing':
         path.unlink()
     else:
-        path.write_bytes(dict(truncated=data[:-len(data) // 3], empty=b'', text=b'no image')[how])
+        path.write_bytes(dict(truncated=data[: -len(data) // 3], empty=b'', text=b'no image')[how])
 
 
 # ------------------------------------------------------------------------------------------------ classes
 @needs_real_data
 @pytest.mark.parametrize('split', ['train', 'val'])
-@pytest.mark.parametrize('groups', [('base', ), ('novel', ), None])
+@pytest.mark.parametrize('groups', [('base',), ('novel',), None])
 def test_boxes_and_labels_are_those_of_pycocotools(split, groups):
     dataset = coco_dataset(split, groups=groups)
     names = {name for group in (groups or ('base', 'novel')) for name in OV_COCO[group]}
     coco = COCO(str(REAL / 'annotations' / f'instances_{split}2017.json'))
     classes = dataset.metainfo['classes']
     assert classes == tuple(cat['name'] for cat in coco.dataset['categories'] if cat['name'] in names)
-    assert dataset.metainfo['groups'] == tuple('base' if name in OV_COCO['base'] else 'novel'
-                                               for name in classes)
+    assert dataset.metainfo['groups'] == tuple('base' if name in OV_COCO['base'] else 'novel' for name in classes)
     assert len(dataset) == len(coco.imgs)
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
@@ -105,8 +117,7 @@ def test_boxes_and_labels_are_those_of_pycocotools(split, groups):
 @needs_real_data
 def test_ov_coco_has_48_base_and_17_novel_of_the_80_names():
     names = {
-        cat['name']
-        for cat in json.loads((REAL / 'annotations' / 'instances_train2017.json').read_text())['categories']
+        cat['name'] for cat in json.loads((REAL / 'annotations' / 'instances_train2017.json').read_text())['categories']
     }
     base, novel = set(OV_COCO['base']), set(OV_COCO['novel'])
     assert (len(names), len(base), len(novel)) == (80, 48, 17)
@@ -130,9 +141,7 @@ def test_the_group_field_of_the_shapes_world(world):
     assert everything.metainfo['classes'] == tuple(item['name'] for item in concepts)
     assert everything.metainfo['groups'] == tuple(item['group'] for item in concepts)
     assert len(base) == len(everything) == 60
-    count = [
-        sum(len(dataset.get_data_info(i)['instances']) for i in range(60)) for dataset in (base, everything)
-    ]
+    count = [sum(len(dataset.get_data_info(i)['instances']) for i in range(60)) for dataset in (base, everything)]
     assert 0 < count[0] < count[1]
     assert any(not base.get_data_info(i)['instances'] for i in range(60))
 
@@ -152,8 +161,11 @@ def test_what_is_not_kept_changes_nothing(world, tmp_path):
     poisoned = 0
     for item in content['annotations']:
         if group[item['category_id']] != 'base':
-            item.update(bbox=[0, 0, 128, 128], area=1, category_id=next(
-                key for key, value in group.items() if value == 'unseen'))
+            item.update(
+                bbox=[0, 0, 128, 128],
+                area=1,
+                category_id=next(key for key, value in group.items() if value == 'unseen'),
+            )
             poisoned += 1
     for category in content['categories']:
         if category['group'] != 'base':
@@ -168,10 +180,19 @@ def test_what_is_not_kept_changes_nothing(world, tmp_path):
 
 def test_data_samples_carry_captions_and_gt_label(world):
     init_default_scope('mmyolo')
-    dataset = DATASETS.build(dict(
-        type='OVCocoDataset', data_root=str(world), ann_file='annotations/instances_test_single.json',
-        data_prefix=dict(img='test_single'), groups=None, gt_label=True, test_mode=True, pipeline=PIPELINE,
-        caption_file='annotations/captions_test_single.json'))
+    dataset = DATASETS.build(
+        dict(
+            type='OVCocoDataset',
+            data_root=str(world),
+            ann_file='annotations/instances_test_single.json',
+            data_prefix=dict(img='test_single'),
+            groups=None,
+            gt_label=True,
+            test_mode=True,
+            pipeline=PIPELINE,
+            caption_file='annotations/captions_test_single.json',
+        )
+    )
     for index in range(len(dataset)):
         sample = dataset[index]['data_samples']
         name = dataset.metainfo['classes'][sample.gt_label]
@@ -185,9 +206,10 @@ def test_gt_label_needs_one_instance(world):
 
 
 def test_metainfo_classes_restrict(small):
-    assert small(groups=None, metainfo=dict(classes=('dog', ))).metainfo['classes'] == ('dog', )
+    assert small(groups=None, metainfo=dict(classes=('dog',))).metainfo['classes'] == ('dog',)
     assert small(groups=None).metainfo == dict(
-        classes=('cat', 'dog'), groups=('base', 'novel'), supercategories=('cat', 'dog'))
+        classes=('cat', 'dog'), groups=('base', 'novel'), supercategories=('cat', 'dog')
+    )
 
 
 def test_a_dataset_can_be_sent_to_workers(small):
@@ -196,16 +218,20 @@ def test_a_dataset_can_be_sent_to_workers(small):
 
 
 # ------------------------------------------------------------------------------------------------ bad names
-@pytest.mark.parametrize('kwargs, told',
-                         [(dict(vocabulary=dict(base=['cat'], novel=['dgo'])), "'dgo' .did you mean 'dog'"),
-                          (dict(vocabulary=dict(base=['cat'], novel=['cat'])), "'cat' is in two groups"),
-                          (dict(vocabulary=dict(base='cat')), 'must be a list'),
-                          (dict(vocabulary='ov_coc'), "did you mean 'ov_coco'"),
-                          (dict(groups=['nvoel']), "'nvoel' .did you mean 'novel'"),
-                          (dict(groups=[]), 'no class'),
-                          (dict(metainfo=dict(classes=['cart'])), "'cart' .did you mean 'cat'"),
-                          (dict(max_broken=2), 'max_broken'),
-                          (dict(data_prefix=dict(image='images')), 'data_prefix')])
+@pytest.mark.parametrize(
+    'kwargs, told',
+    [
+        (dict(vocabulary=dict(base=['cat'], novel=['dgo'])), "'dgo' .did you mean 'dog'"),
+        (dict(vocabulary=dict(base=['cat'], novel=['cat'])), "'cat' is in two groups"),
+        (dict(vocabulary=dict(base='cat')), 'must be a list'),
+        (dict(vocabulary='ov_coc'), "did you mean 'ov_coco'"),
+        (dict(groups=['nvoel']), "'nvoel' .did you mean 'novel'"),
+        (dict(groups=[]), 'no class'),
+        (dict(metainfo=dict(classes=['cart'])), "'cart' .did you mean 'cat'"),
+        (dict(max_broken=2), 'max_broken'),
+        (dict(data_prefix=dict(image='images')), 'data_prefix'),
+    ],
+)
 def test_wrong_arguments_are_named(small, kwargs, told):
     with pytest.raises(ValueError, match=told):
         small(**kwargs)
@@ -216,25 +242,28 @@ def set_field(key, field, value):
     return lambda content: content[key][0].__setitem__(field, value)
 
 
-@pytest.mark.parametrize('change, told', [
-    (lambda content: content.pop('annotations'), 'lacks the list "annotations"'),
-    (lambda content: content.pop('categories'), 'lacks the list "categories"'),
-    (lambda content: content['images'][0].pop('file_name'), r"images\[0\] lacks \['file_name'\]"),
-    (lambda content: content['annotations'][2].pop('bbox'), r"annotations\[2\] lacks \['bbox'\]"),
-    (set_field('images', 'id', 2), 'ids appear twice in "images": .2'),
-    (set_field('annotations', 'id', 2), 'ids appear twice in "annotations"'),
-    (set_field('annotations', 'category_id', 99), 'category 99'),
-    (set_field('annotations', 'bbox', [1, 2, 3]), 'annotation 1 needs a bbox of four numbers'),
-    (set_field('annotations', 'bbox', None), 'annotation 1 needs a bbox of four numbers'),
-    (set_field('categories', 'name', 'dog'), "share a name: .'dog'"),
-    (lambda content: content['images'].clear(), 'lists no images')])
+@pytest.mark.parametrize(
+    'change, told',
+    [
+        (lambda content: content.pop('annotations'), 'lacks the list "annotations"'),
+        (lambda content: content.pop('categories'), 'lacks the list "categories"'),
+        (lambda content: content['images'][0].pop('file_name'), r"images\[0\] lacks \['file_name'\]"),
+        (lambda content: content['annotations'][2].pop('bbox'), r"annotations\[2\] lacks \['bbox'\]"),
+        (set_field('images', 'id', 2), 'ids appear twice in "images": .2'),
+        (set_field('annotations', 'id', 2), 'ids appear twice in "annotations"'),
+        (set_field('annotations', 'category_id', 99), 'category 99'),
+        (set_field('annotations', 'bbox', [1, 2, 3]), 'annotation 1 needs a bbox of four numbers'),
+        (set_field('annotations', 'bbox', None), 'annotation 1 needs a bbox of four numbers'),
+        (set_field('categories', 'name', 'dog'), "share a name: .'dog'"),
+        (lambda content: content['images'].clear(), 'lists no images'),
+    ],
+)
 def test_a_bad_annotation_file_is_explained(small, change, told):
     with pytest.raises(ValueError, match=told):
         small(change)
 
 
-@pytest.mark.parametrize('text, told', [('{"images": [', 'not JSON'), ('[]', 'must hold an object'),
-                                        ('', 'not JSON')])
+@pytest.mark.parametrize('text, told', [('{"images": [', 'not JSON'), ('[]', 'must hold an object'), ('', 'not JSON')])
 def test_a_file_that_is_no_coco_file(small, text, told):
     (small.root / 'other.json').write_text(text)
     with pytest.raises(ValueError, match=told):
@@ -243,23 +272,36 @@ def test_a_file_that_is_no_coco_file(small, text, told):
 
 def test_missing_folders_and_files(small, tmp_path):
     (tmp_path / 'hollow').mkdir()
-    for kwargs, told in [(dict(data_root=str(tmp_path / 'nowhere')), 'data_root .*nowhere'),
-                         (dict(data_root=str(tmp_path / 'hollow')), 'is empty'),
-                         (dict(ann_file='nowhere.json'), 'nowhere.json" does not exist'),
-                         (dict(caption_file='nowhere.json'), 'nowhere.json" does not exist'),
-                         (dict(data_prefix=dict(img='nowhere')), 'image folder .*nowhere')]:
+    for kwargs, told in [
+        (dict(data_root=str(tmp_path / 'nowhere')), 'data_root .*nowhere'),
+        (dict(data_root=str(tmp_path / 'hollow')), 'is empty'),
+        (dict(ann_file='nowhere.json'), 'nowhere.json" does not exist'),
+        (dict(caption_file='nowhere.json'), 'nowhere.json" does not exist'),
+        (dict(data_prefix=dict(img='nowhere')), 'image folder .*nowhere'),
+    ]:
         with pytest.raises(FileNotFoundError, match=told):
             small(**kwargs)
 
 
 # ------------------------------------------------------------------------------------------------ bad boxes
-@pytest.mark.parametrize('bbox, area, expected', [
-    ([10, 10, 30, 20], 600, [10, 10, 40, 30]),
-    ([-5, -6, 20, 20], 400, [0, 0, 15, 14]), ([90, 70, 30, 30], 900, [90, 70, 100, 80]),
-    ([10, 10, 0, 20], 0, None), ([10, 10, -5, 20], 100, None), ([10, 10, 5, -20], 100, None),
-    ([10, 10, 5, 20], 0, None), ([200, 10, 20, 20], 400, None), ([-30, 10, 20, 20], 400, None),
-    ([99.5, 10, 20, 20], 400, None), ([10, 10, 0.5, 20], 10, None), ([10, float('nan'), 5, 20], 100, None),
-    ([10, 10, float('inf'), 20], 100, None)])
+@pytest.mark.parametrize(
+    'bbox, area, expected',
+    [
+        ([10, 10, 30, 20], 600, [10, 10, 40, 30]),
+        ([-5, -6, 20, 20], 400, [0, 0, 15, 14]),
+        ([90, 70, 30, 30], 900, [90, 70, 100, 80]),
+        ([10, 10, 0, 20], 0, None),
+        ([10, 10, -5, 20], 100, None),
+        ([10, 10, 5, -20], 100, None),
+        ([10, 10, 5, 20], 0, None),
+        ([200, 10, 20, 20], 400, None),
+        ([-30, 10, 20, 20], 400, None),
+        ([99.5, 10, 20, 20], 400, None),
+        ([10, 10, 0.5, 20], 10, None),
+        ([10, float('nan'), 5, 20], 100, None),
+        ([10, 10, float('inf'), 20], 100, None),
+    ],
+)
 def test_a_bad_box_is_dropped_or_clipped_and_counted(small, bbox, area, expected):
     dataset = small(lambda content: content['annotations'][0].update(bbox=bbox, area=area))
     boxes = [item['bbox'] for item in dataset.get_data_info(0)['instances']]
@@ -275,7 +317,7 @@ def test_every_real_image_is_fine_and_every_truncated_one_is_found(tmp_path):
         assert image_defect(str(path)) is None
         data = path.read_bytes()
         for share in (0.1, 0.5, 0.99):
-            (tmp_path / 'part.jpg').write_bytes(data[:int(share * len(data))])
+            (tmp_path / 'part.jpg').write_bytes(data[: int(share * len(data))])
             assert 'rror' in image_defect(str(tmp_path / 'part.jpg'))
 
 
@@ -345,10 +387,13 @@ def test_make_ov_split(tmp_path):
         ids = coco.getCatIds(catNms=list(names))
         assert set(split.cats) == set(ids) and len(ids) == len(names)
         assert set(split.anns) == set(coco.getAnnIds(catIds=ids)) and set(split.imgs) == set(coco.imgs)
-        assert all(category['group'] == ('base' if category['name'] in OV_COCO['base'] else 'novel')
-                   for category in split.cats.values())
-    written = shapes_dataset(tmp_path, groups=None, ann_file='instances_val2017_all.json',
-                             data_prefix=dict(img=str(REAL / 'val2017')))
+        assert all(
+            category['group'] == ('base' if category['name'] in OV_COCO['base'] else 'novel')
+            for category in split.cats.values()
+        )
+    written = shapes_dataset(
+        tmp_path, groups=None, ann_file='instances_val2017_all.json', data_prefix=dict(img=str(REAL / 'val2017'))
+    )
     direct = coco_dataset('val', groups=None)
     assert written.metainfo == direct.metainfo
     for index in range(len(direct)):
@@ -359,17 +404,16 @@ def test_make_ov_split(tmp_path):
 def test_make_ov_split_refuses_unknown_names(tmp_path):
     (tmp_path / 'names.json').write_text(json.dumps(dict(base=['person'], novel=['aeroplane'])))
     command = [
-        sys.executable, 'tools/make_ov_split.py',
-        str(REAL / 'annotations' / 'instances_val2017.json'), '--out-dir',
-        str(tmp_path), '--vocabulary',
-        str(tmp_path / 'names.json')
+        sys.executable,
+        'tools/make_ov_split.py',
+        str(REAL / 'annotations' / 'instances_val2017.json'),
+        '--out-dir',
+        str(tmp_path),
+        '--vocabulary',
+        str(tmp_path / 'names.json'),
     ]
-    result = subprocess.run(command,
-                            cwd=ROOT,
-                            env={
-                                **os.environ, 'PYTHONPATH': str(ROOT)
-                            },
-                            capture_output=True,
-                            text=True)
+    result = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, 'PYTHONPATH': str(ROOT)}, capture_output=True, text=True
+    )
     assert result.returncode and "unknown 'aeroplane' (did you mean 'airplane'" in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ['names.json']

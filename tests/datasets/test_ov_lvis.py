@@ -15,8 +15,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def dataset(root, split='train', **kwargs):
-    return OVLVISDataset(**{**dict(data_root=str(root), ann_file=f'annotations/lvis_v1_{split}.json',
-                                   data_prefix=dict(img='')), **kwargs})
+    return OVLVISDataset(
+        **{
+            **dict(data_root=str(root), ann_file=f'annotations/lvis_v1_{split}.json', data_prefix=dict(img='')),
+            **kwargs,
+        }
+    )
 
 
 def changed_copy(root, tmp_path, change):
@@ -31,17 +35,21 @@ def changed_copy(root, tmp_path, change):
 
 def test_866_base_and_337_novel_classes_by_frequency(lvis_mini):
     base, both = dataset(lvis_mini), dataset(lvis_mini, groups=('base', 'novel'))
-    frequency = {item['name']: item['frequency']
-                 for item in LVIS(str(lvis_mini / 'annotations' / 'lvis_v1_train.json')).cats.values()}
+    frequency = {
+        item['name']: item['frequency']
+        for item in LVIS(str(lvis_mini / 'annotations' / 'lvis_v1_train.json')).cats.values()
+    }
     assert len(base.metainfo['classes']) == 866 and len(both.metainfo['classes']) == 1203
     assert both.metainfo['groups'].count('novel') == 337
     assert {frequency[name] for name in base.metainfo['classes']} == {'f', 'c'}
-    assert all((group == 'novel') == (frequency[name] == 'r')
-               for name, group in zip(both.metainfo['classes'], both.metainfo['groups']))
+    assert all(
+        (group == 'novel') == (frequency[name] == 'r')
+        for name, group in zip(both.metainfo['classes'], both.metainfo['groups'])
+    )
 
 
 @pytest.mark.parametrize('split', ['val', 'minival_inserted_image_name'])
-@pytest.mark.parametrize('groups', [('base', ), ('novel', ), ('base', 'novel')])
+@pytest.mark.parametrize('groups', [('base',), ('novel',), ('base', 'novel')])
 def test_boxes_and_labels_are_those_of_the_lvis_package(lvis_mini, split, groups):
     data = dataset(lvis_mini, split, groups=groups)
     truth = LVIS(str(lvis_mini / 'annotations' / f'lvis_v1_{split}.json'))
@@ -52,10 +60,14 @@ def test_boxes_and_labels_are_those_of_the_lvis_package(lvis_mini, split, groups
         assert info['img_path'].endswith('/'.join(image['coco_url'].split('/')[-2:]))
         assert os.path.isfile(info['img_path'])
         kinds = [truth.cats[item['category_id']] for item in truth.img_ann_map[info['img_id']]]
-        expected = [(kind['name'], item['bbox']) for kind, item in zip(kinds, truth.img_ann_map[info['img_id']])
-                    if ('novel' if kind['frequency'] == 'r' else 'base') in groups]
-        assert [data.metainfo['classes'][item['bbox_label']] for item in info['instances']] == \
-            [name for name, _ in expected]
+        expected = [
+            (kind['name'], item['bbox'])
+            for kind, item in zip(kinds, truth.img_ann_map[info['img_id']])
+            if ('novel' if kind['frequency'] == 'r' else 'base') in groups
+        ]
+        assert [data.metainfo['classes'][item['bbox_label']] for item in info['instances']] == [
+            name for name, _ in expected
+        ]
         boxes = np.array([item['bbox'] for item in info['instances']]).reshape(-1, 4)
         boxes[:, 2:] -= boxes[:, :2]
         np.testing.assert_allclose(boxes, np.array([box for _, box in expected]).reshape(-1, 4), atol=1)
@@ -66,6 +78,7 @@ def test_boxes_and_labels_are_those_of_the_lvis_package(lvis_mini, split, groups
 
 def test_training_knows_nothing_of_rare_classes(lvis_mini, tmp_path):
     """Poisoned boxes and names of the rare classes leave the training data as they were."""
+
     def poison(content):
         rare = {item['id'] for item in content['categories'] if item['frequency'] == 'r'}
         for item in content['annotations']:
@@ -81,12 +94,18 @@ def test_training_knows_nothing_of_rare_classes(lvis_mini, tmp_path):
         assert clean.get_data_info(index)['instances'] == poisoned.get_data_info(index)['instances']
 
 
-@pytest.mark.parametrize('change, told', [
-    (lambda data: data['categories'][4].update(frequency='x'), "frequency of .* must be one of 'f', 'c', 'r', got 'x'"),
-    (lambda data: data['images'][0].pop('coco_url'), 'image .* has neither coco_url nor file_name'),
-    (lambda data: data['images'][2].pop('not_exhaustive_category_ids'), r'images\[2\] lacks'),
-    (lambda data: data['annotations'][0].update(category_id=5000), '5000, which "categories" does not list'),
-])
+@pytest.mark.parametrize(
+    'change, told',
+    [
+        (
+            lambda data: data['categories'][4].update(frequency='x'),
+            "frequency of .* must be one of 'f', 'c', 'r', got 'x'",
+        ),
+        (lambda data: data['images'][0].pop('coco_url'), 'image .* has neither coco_url nor file_name'),
+        (lambda data: data['images'][2].pop('not_exhaustive_category_ids'), r'images\[2\] lacks'),
+        (lambda data: data['annotations'][0].update(category_id=5000), '5000, which "categories" does not list'),
+    ],
+)
 def test_files_that_are_not_lvis(lvis_mini, tmp_path, change, told):
     with pytest.raises(ValueError, match=told):
         dataset(changed_copy(lvis_mini, tmp_path, change))
@@ -95,8 +114,12 @@ def test_files_that_are_not_lvis(lvis_mini, tmp_path, change, told):
 def test_make_ov_split(lvis_mini, tmp_path):
     source = tmp_path / 'lvis_v1_train.json'
     shutil.copy(lvis_mini / 'annotations' / source.name, source)
-    subprocess.run([sys.executable, 'tools/make_ov_split.py', str(source), '--vocabulary', 'ov_lvis'], cwd=ROOT,
-                   check=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    subprocess.run(
+        [sys.executable, 'tools/make_ov_split.py', str(source), '--vocabulary', 'ov_lvis'],
+        cwd=ROOT,
+        check=True,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+    )
     original = LVIS(str(source))
     for name, frequencies in dict(base='fc', novel='r', all='fcr').items():
         split = LVIS(str(tmp_path / f'lvis_v1_train_{name}.json'))
@@ -111,5 +134,9 @@ def test_make_ov_split(lvis_mini, tmp_path):
 
 def test_a_coco_file_has_no_frequencies(lvis_mini, coco_mini):
     with pytest.raises(ValueError, match=r"frequency of 'person' must be one of .*, got None; is this an annotation"):
-        OVCocoDataset(data_root=str(coco_mini), ann_file='annotations/instances_val2017.json',
-                      data_prefix=dict(img='val2017'), vocabulary='ov_lvis')
+        OVCocoDataset(
+            data_root=str(coco_mini),
+            ann_file='annotations/instances_val2017.json',
+            data_prefix=dict(img='val2017'),
+            vocabulary='ov_lvis',
+        )

@@ -1,4 +1,5 @@
 """Regions from a store: what the tool writes, and what reaches the loss of an augmented batch."""
+
 import subprocess
 import sys
 
@@ -22,13 +23,24 @@ def stored(demo_config, tmp_path_factory):
     """The tiny demo's config, and the store that the tool writes for it."""
     folder = tmp_path_factory.mktemp('regions')
     cfg = demo_config()
-    cfg.model.bbox_head.proposal_object = 0.  # the tiny teacher has learnt nothing
+    cfg.model.bbox_head.proposal_object = 0.0  # the tiny teacher has learnt nothing
     cfg.dump(folder / 'config.py')
     init_default_scope('mmyolo')
     torch.manual_seed(0)
     save_checkpoint(dict(state_dict=MODELS.build(cfg.model).state_dict(), meta={}), str(folder / 'student.pth'))
-    command = [sys.executable, 'tools/cache_regions.py', folder / 'config.py', folder / 'student.pth',
-               folder / 'store', '--shard-size', '12', '--batch-size', '5', '--device', 'cpu']
+    command = [
+        sys.executable,
+        'tools/cache_regions.py',
+        folder / 'config.py',
+        folder / 'student.pth',
+        folder / 'store',
+        '--shard-size',
+        '12',
+        '--batch-size',
+        '5',
+        '--device',
+        'cpu',
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     return cfg, folder / 'store', command
@@ -38,8 +50,12 @@ def with_regions(cfg, store):
     """The training data set's config, with regions from the store."""
     dataset = cfg.train_dataloader.dataset.copy()
     *transforms, pack = dataset.pipeline
-    dataset.pipeline = [*transforms[:2], dict(type='LoadRegions', store=str(store)), *transforms[2:],
-                        dict(pack, type='PackRegions', store=str(store))]
+    dataset.pipeline = [
+        *transforms[:2],
+        dict(type='LoadRegions', store=str(store)),
+        *transforms[2:],
+        dict(pack, type='PackRegions', store=str(store)),
+    ]
     return dataset
 
 
@@ -55,11 +71,12 @@ def test_rows_are_the_labelled_boxes_and_the_proposals_with_the_teachers_embeddi
         info = dataset.get_data_info(i)
         rows = (store.column('image') == info['img_id']).nonzero().flatten()
         given = info['instances']
-        assert labels[rows].tolist()[:len(given)] == [instance['bbox_label'] for instance in given]
-        assert (labels[rows][len(given):] == -1).all()
+        assert labels[rows].tolist()[: len(given)] == [instance['bbox_label'] for instance in given]
+        assert (labels[rows][len(given) :] == -1).all()
         assert len(rows) - len(given) <= cfg.model.bbox_head.get('proposals', 2)
         torch.testing.assert_close(
-            boxes[rows][:len(given)], torch.tensor([instance['bbox'] for instance in given]).reshape(-1, 4).float())
+            boxes[rows][: len(given)], torch.tensor([instance['bbox'] for instance in given]).reshape(-1, 4).float()
+        )
         if i < 4:
             image = cv2.cvtColor(cv2.imread(info['img_path']), cv2.COLOR_BGR2RGB).transpose(2, 0, 1) / 255
             expected = teacher.encode_regions(torch.from_numpy(image).float()[None], [boxes[rows]])
@@ -83,7 +100,7 @@ def test_running_again_does_nothing_and_another_student_is_refused(stored, tmp_p
 def test_labels_and_embeddings_stay_with_their_boxes_through_a_flip(stored):
     cfg, root, _ = stored
     cfg = cfg.copy()
-    next(t for t in cfg.train_dataloader.dataset.pipeline if t.type == 'mmdet.RandomFlip').prob = 1.
+    next(t for t in cfg.train_dataloader.dataset.pipeline if t.type == 'mmdet.RandomFlip').prob = 1.0
     dataset, store = DATASETS.build(with_regions(cfg, root)), TeacherStore(root)
     nameless = 0
     for i in range(len(dataset)):

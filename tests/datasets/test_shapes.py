@@ -29,8 +29,11 @@ def world(tmp_path_factory):
 
 
 def contents(root):
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob('*'))
-            if path.is_file() and path.name != '.lock'}
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob('*'))
+        if path.is_file() and path.name != '.lock'
+    }
 
 
 def load(root, kind, split):
@@ -75,10 +78,17 @@ def test_shares_are_honoured():
     assert counts == dict(novel=240, unseen=60, base=180)
 
 
-@pytest.mark.parametrize('arguments, told', [
-    (dict(seed=-1), 'seed'), (dict(seed=0.5), 'seed'), (dict(shares=dict(novel=1)), 'novel'),
-    (dict(shares=dict(unseen=.5, recombined=.5)), 'unseen'), (dict(shares=dict(nvoel=.1)), 'nvoel'),
-    (dict(shares=dict(unseen=.5, recombined=.49)), 'base')])
+@pytest.mark.parametrize(
+    'arguments, told',
+    [
+        (dict(seed=-1), 'seed'),
+        (dict(seed=0.5), 'seed'),
+        (dict(shares=dict(novel=1)), 'novel'),
+        (dict(shares=dict(unseen=0.5, recombined=0.5)), 'unseen'),
+        (dict(shares=dict(nvoel=0.1)), 'nvoel'),
+        (dict(shares=dict(unseen=0.5, recombined=0.49)), 'base'),
+    ],
+)
 def test_impossible_concepts_are_refused(arguments, told):
     with pytest.raises(ValueError, match=told):
         world_concepts(**arguments)
@@ -143,8 +153,7 @@ def test_the_student_is_shown_no_unseen_and_told_of_base_only(world):
     captioned = {item['image_id'] for item in captions['annotations']}
     assert captioned == {image_id for image_id, found in groups.items() if found == {'base'}}
     novel = {concept['supercategory'] for concept in world_concepts(3) if concept['group'] == 'novel'}
-    assert not any(
-        re.search(rf'\b{shape}\b', item['caption']) for item in captions['annotations'] for shape in novel)
+    assert not any(re.search(rf'\b{shape}\b', item['caption']) for item in captions['annotations'] for shape in novel)
 
 
 def test_test_singles_have_every_concept_equally(tmp_path):
@@ -165,8 +174,7 @@ def test_captions_name_all_objects_and_their_sizes(world):
         for item in captions['annotations']:
             first = item['image_id'] not in seen
             seen.add(item['image_id'])
-            found = re.findall(r'(?:(small|medium|large) )?((?:solid|striped|dotted) \w+ \w+)',
-                               item['caption'])
+            found = re.findall(r'(?:(small|medium|large) )?((?:solid|striped|dotted) \w+ \w+)', item['caption'])
             there = objects[item['image_id']]
             assert sorted(name for _, name in found) == sorted(name for _, name in there)
             if first:
@@ -214,11 +222,15 @@ def test_a_ready_world_is_left_alone(world):
 
 
 # ------------------------------------------------------------------------------------------------ bad input
-@pytest.mark.parametrize('change, told', [
-    (dict(seed=4), 'seed is 3 there and 4 here'),
-    (dict(image_size=96), 'image_size is 128 there and 96 here'),
-    (dict(sizes={**SIZES, 'val': 9}), 'sizes'),
-    (dict(shares=dict(novel=0.5)), 'shares')])
+@pytest.mark.parametrize(
+    'change, told',
+    [
+        (dict(seed=4), 'seed is 3 there and 4 here'),
+        (dict(image_size=96), 'image_size is 128 there and 96 here'),
+        (dict(sizes={**SIZES, 'val': 9}), 'sizes'),
+        (dict(shares=dict(novel=0.5)), 'shares'),
+    ],
+)
 def test_another_world_in_the_root_is_refused_and_kept(world, change, told):
     before = contents(world)
     with pytest.raises(ValueError, match=told) as error:
@@ -227,8 +239,7 @@ def test_another_world_in_the_root_is_refused_and_kept(world, change, told):
     assert contents(world) == before
 
 
-@pytest.mark.parametrize('name, text, told', [('photo.jpg', 'x', 'no shapes world'),
-                                              ('world.json', '{', 'not JSON')])
+@pytest.mark.parametrize('name, text, told', [('photo.jpg', 'x', 'no shapes world'), ('world.json', '{', 'not JSON')])
 def test_a_folder_of_something_else_is_refused_and_kept(tmp_path, name, text, told):
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=told):
@@ -236,10 +247,15 @@ def test_a_folder_of_something_else_is_refused_and_kept(tmp_path, name, text, to
     assert contents(tmp_path) == {name: text.encode()}
 
 
-@pytest.mark.parametrize('arguments, told', [(dict(splits=['tets']), 'tets'),
-                                             (dict(sizes=dict(tets=1)), 'tets'),
-                                             (dict(sizes=dict(test=0)), 'at least 1'),
-                                             (dict(image_size=16), 'image_size')])
+@pytest.mark.parametrize(
+    'arguments, told',
+    [
+        (dict(splits=['tets']), 'tets'),
+        (dict(sizes=dict(tets=1)), 'tets'),
+        (dict(sizes=dict(test=0)), 'at least 1'),
+        (dict(image_size=16), 'image_size'),
+    ],
+)
 def test_impossible_arguments_make_no_folder(tmp_path, arguments, told):
     with pytest.raises(ValueError, match=told):
         ensure_world(tmp_path / 'new', **arguments)
@@ -266,9 +282,18 @@ def test_a_killed_run_leaves_nothing_that_looks_finished(tmp_path):
 # ------------------------------------------------------------------------------------------------ command
 def test_command_generates_and_previews(tmp_path):
     command = [
-        sys.executable, 'tools/make_shapes.py', '--root',
-        str(tmp_path / 'world'), '--splits', 'val', '--size', 'val=5', '--share', 'novel=0.5', '--preview',
-        str(tmp_path / 'sheet.png')
+        sys.executable,
+        'tools/make_shapes.py',
+        '--root',
+        str(tmp_path / 'world'),
+        '--splits',
+        'val',
+        '--size',
+        'val=5',
+        '--share',
+        'novel=0.5',
+        '--preview',
+        str(tmp_path / 'sheet.png'),
     ]
     subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
     assert len(load(tmp_path / 'world', 'instances', 'val')['images']) == 5

@@ -1,4 +1,5 @@
 """ImageTextShards: every sample once over all processes and workers; broken images; going on in the middle."""
+
 import json
 import sys
 from collections import Counter
@@ -11,9 +12,12 @@ from kdeov_mm.datasets import ImageTextShards
 from kdeov_mm.datasets import shards as module
 from kdeov_mm.datasets.load_image import decode_image
 
-PIPELINE = [dict(type='LoadImageReduced', min_size=64), dict(type='mmdet.Resize', scale=(64, 64)),
-            dict(type='mmdet.RandomFlip', prob=0.5),
-            dict(type='mmdet.PackDetInputs', meta_keys=('img_id', 'img_path', 'captions', 'flip'))]
+PIPELINE = [
+    dict(type='LoadImageReduced', min_size=64),
+    dict(type='mmdet.Resize', scale=(64, 64)),
+    dict(type='mmdet.RandomFlip', prob=0.5),
+    dict(type='mmdet.PackDetInputs', meta_keys=('img_id', 'img_path', 'captions', 'flip')),
+]
 SIZES = (7, 12, 3, 9, 6)  # 37 samples: divisible by nothing
 pytestmark = pytest.mark.usefixtures('mmyolo_scope')
 
@@ -26,16 +30,19 @@ def folder(write_shards, tmp_path_factory):
 @pytest.fixture
 def build():
     """Builds the data set of one of several processes."""
+
     def make(folder, rank=0, world_size=1, **options):
         with mock.patch.object(module, 'get_dist_info', lambda: (rank, world_size)):
             return ImageTextShards(**{**dict(shards=f'{folder}/*.tar', batch_size=4, pipeline=PIPELINE), **options})
+
     return make
 
 
 def batches(dataset, workers=0, **options):
     """A pass: for each batch the keys and flips of its samples."""
-    dataloader = Runner.build_dataloader(dict(
-        dataset=dataset, batch_size=dataset.batch_size, sampler=None, num_workers=workers, **options), seed=0)
+    dataloader = Runner.build_dataloader(
+        dict(dataset=dataset, batch_size=dataset.batch_size, sampler=None, num_workers=workers, **options), seed=0
+    )
     found = [[(sample.img_id, sample.flip) for sample in batch['data_samples']] for batch in dataloader]
     assert len(found) == len(dataloader)
     return found
@@ -48,9 +55,11 @@ def keys(passed):
 @pytest.mark.parametrize('shuffle', [True, False])
 @pytest.mark.parametrize('world_size, workers', [(1, 0), (1, 2), (2, 2), (2, 0), (3, 1), (4, 3)])
 def test_no_sample_is_lost_and_none_comes_twice(folder, pairs, build, world_size, workers, shuffle):
-    found = [keys(batches(build(folder, rank, world_size, round_up=False, shuffle=shuffle, buffer_size=5), workers))
-             for rank in range(world_size)]
-    expected = sorted(name[:-4] for name in list(pairs)[:sum(SIZES)])
+    found = [
+        keys(batches(build(folder, rank, world_size, round_up=False, shuffle=shuffle, buffer_size=5), workers))
+        for rank in range(world_size)
+    ]
+    expected = sorted(name[:-4] for name in list(pairs)[: sum(SIZES)])
     assert sorted(sum(found, [])) == expected
     assert max(map(len, found)) - min(map(len, found)) <= 1
 
@@ -66,8 +75,12 @@ def test_all_processes_make_the_same_number_of_steps(folder, build, drop_last):
 
 
 def test_the_pairs_are_the_real_ones(folder, pairs, build):
-    for captions, expected in (('txt', lambda texts: texts[:1]), ('json:captions', lambda texts: texts),
-                               ('json:nothing', lambda texts: []), (None, lambda texts: [])):
+    for captions, expected in (
+        ('txt', lambda texts: texts[:1]),
+        ('json:captions', lambda texts: texts),
+        ('json:nothing', lambda texts: []),
+        (None, lambda texts: []),
+    ):
         for data in build(folder, captions=captions):
             assert data['data_samples'].captions == expected(pairs[data['data_samples'].img_id + '.jpg'])
             assert data['inputs'].shape == (3, 64, 64)
@@ -80,6 +93,7 @@ def test_the_order_is_a_function_of_seed_and_epoch(folder, build):
         dataset = build(folder, seed=seed, buffer_size=5, **options)
         dataset.set_epoch(epoch)
         return batches(dataset, 2)
+
     assert draw() == draw()
     orders = [keys(draw()), keys(draw(epoch=1)), keys(draw(seed=1)), keys(draw(shuffle=False))]
     assert len(set(map(tuple, orders))) == 4
@@ -94,8 +108,7 @@ def test_it_goes_on_with_the_batches_that_were_to_come(folder, build, workers, s
     assert len(whole) == 10 and len({flip for batch in whole for _, flip in batch}) == 2
     dataset = build(folder, buffer_size=5)
     dataset.set_epoch(3, start)
-    dataloader = Runner.build_dataloader(
-        dict(dataset=dataset, batch_size=4, sampler=None, num_workers=workers), seed=1)
+    dataloader = Runner.build_dataloader(dict(dataset=dataset, batch_size=4, sampler=None, num_workers=workers), seed=1)
     rest = [[(sample.img_id, sample.flip) for sample in batch['data_samples']] for batch in dataloader]
     assert rest == whole[start:]
 
@@ -122,15 +135,18 @@ def test_sizes_beside_the_shards_are_taken(folder, build, tmp_path):
         build(tmp_path, sizes=dict.fromkeys(names[:3], 1))
 
 
-@pytest.mark.parametrize('options, error, message', [
-    (dict(shards='none/*.tar'), FileNotFoundError, r'none/\*.tar'),
-    (dict(shards='{0000..0001}.tar'), FileNotFoundError, '0000.tar'),
-    (dict(shards=[]), ValueError, 'named once'),
-    (dict(shards='https://example.org/{0..3}.tar'), ValueError, 'sizes.*https://example.org/0.tar'),
-    (dict(pipeline=[dict(type='LoadImageFromFile')]), ValueError, 'must be LoadImageReduced'),
-    (dict(max_broken=-1), ValueError, 'max_broken'),
-    (dict(world_size=38), ValueError, '37 samples are too few for 38'),
-])
+@pytest.mark.parametrize(
+    'options, error, message',
+    [
+        (dict(shards='none/*.tar'), FileNotFoundError, r'none/\*.tar'),
+        (dict(shards='{0000..0001}.tar'), FileNotFoundError, '0000.tar'),
+        (dict(shards=[]), ValueError, 'named once'),
+        (dict(shards='https://example.org/{0..3}.tar'), ValueError, 'sizes.*https://example.org/0.tar'),
+        (dict(pipeline=[dict(type='LoadImageFromFile')]), ValueError, 'must be LoadImageReduced'),
+        (dict(max_broken=-1), ValueError, 'max_broken'),
+        (dict(world_size=38), ValueError, '37 samples are too few for 38'),
+    ],
+)
 def test_refusals(folder, build, options, error, message):
     with pytest.raises(error, match=message):
         build(folder, **options)
@@ -166,12 +182,13 @@ def damaged(write_shards, pairs, tmp_path):
     def change(name, files):
         number = names.index(name)
         if number == 3:
-            files['jpg'] = files['jpg'][:len(files['jpg']) // 2]
+            files['jpg'] = files['jpg'][: len(files['jpg']) // 2]
         if number == 9:
             files['jpg'] = b'no image'
         if number == 10:
             del files['jpg']
         return files
+
     return write_shards(tmp_path / 'data', [6, 14], change)
 
 

@@ -1,4 +1,5 @@
 """A store of a teacher's answers: whole, damaged, interrupted, of another teacher."""
+
 import json
 import multiprocessing
 import os
@@ -68,16 +69,18 @@ def test_processes_share_the_shards(tmp_path):
 def test_a_writer_killed_in_a_shard_leaves_no_half_shard(tmp_path):
     def write_and_die(root):
         from kdeov_mm.datasets import teacher_store
+
         save = teacher_store.save_file
 
         def half(tensors, path):
             save(tensors, path)
             os.truncate(path, os.path.getsize(path) // 2)
             os._exit(9)
+
         teacher_store.save_file = half
         TeacherStoreWriter(root, IDENTITY, 4).write(2, shard(2))
 
-    process = multiprocessing.get_context('fork').Process(target=write_and_die, args=(tmp_path, ))
+    process = multiprocessing.get_context('fork').Process(target=write_and_die, args=(tmp_path,))
     process.start()
     process.join()
     assert process.exitcode == 9
@@ -87,8 +90,10 @@ def test_a_writer_killed_in_a_shard_leaves_no_half_shard(tmp_path):
 
 def test_another_identity_is_refused(tmp_path):
     fill(tmp_path)
-    for wanted, told in ((dict(teacher='other'), "teacher is 'tiny', not 'other'"),
-                         (dict(size=(32, 32)), r'size is \[64, 64\], not \[32, 32\]')):
+    for wanted, told in (
+        (dict(teacher='other'), "teacher is 'tiny', not 'other'"),
+        (dict(size=(32, 32)), r'size is \[64, 64\], not \[32, 32\]'),
+    ):
         with pytest.raises(ValueError, match=told):
             TeacherStore(tmp_path, wanted)
     with pytest.raises(ValueError, match='num_shards is 4, not 3'):
@@ -103,9 +108,9 @@ def test_damage_is_found_on_opening(tmp_path, damage):
     path = tmp_path / 'shard-00002.safetensors'
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
-    {
-        'flip': lambda: path.write_bytes(content), 'truncate': lambda: os.truncate(path, 100), 'remove': path.unlink
-    }[damage]()
+    {'flip': lambda: path.write_bytes(content), 'truncate': lambda: os.truncate(path, 100), 'remove': path.unlink}[
+        damage
+    ]()
     with pytest.raises(ValueError, match='shard-00002.safetensors" is missing or damaged'):
         TeacherStore(tmp_path)
 

@@ -15,14 +15,19 @@ from kdeov_mm.datasets.torchvision_dataset import read_labels
 PACK = dict(type='mmdet.PackDetInputs', meta_keys=('img_path', 'img_id', 'gt_label', 'ori_shape'))
 
 
-def build(kind, root, classes=None, pipeline=(PACK, ), **kwargs):
-    return DATASETS.build(dict(type='TorchvisionDataset', dataset=dict(type=kind, root=str(root), **kwargs),
-                               classes=classes, pipeline=list(pipeline)))
+def build(kind, root, classes=None, pipeline=(PACK,), **kwargs):
+    return DATASETS.build(
+        dict(
+            type='TorchvisionDataset',
+            dataset=dict(type=kind, root=str(root), **kwargs),
+            classes=classes,
+            pipeline=list(pipeline),
+        )
+    )
 
 
 @pytest.mark.usefixtures('mmyolo_scope')
 class TestTorchvisionDataset:
-
     def test_cifar(self, cifar10, cifar_images):
         images, labels, names = cifar_images
         dataset = build('CIFAR10', cifar10, train=False)
@@ -92,9 +97,12 @@ class TestTorchvisionDataset:
             (FileNotFoundError, 'classes cat', ('ImageFolder', tmp_path / 'hollow')),
             (FileNotFoundError, 'empty" does not hold the data set', ('CIFAR10', tmp_path / 'empty')),
             (ValueError, "no 'CIFAR11'; did you mean CIFAR10", ('CIFAR11', root)),
-            (ValueError, "the list has 2 names, but .*ImageFolder.* has 10 classes, from 'airplane' to 'truck'",
-             ('ImageFolder', root, ['cat', 'dog'])),
-            (ValueError, "no WordNet ids of ImageNet-1k: airplane", ('ImageFolder', root, 'imagenet')),
+            (
+                ValueError,
+                "the list has 2 names, but .*ImageFolder.* has 10 classes, from 'airplane' to 'truck'",
+                ('ImageFolder', root, ['cat', 'dog']),
+            ),
+            (ValueError, 'no WordNet ids of ImageNet-1k: airplane', ('ImageFolder', root, 'imagenet')),
             (FileNotFoundError, 'names.txt', ('ImageFolder', root, str(tmp_path / 'names.txt'))),
         ):
             with pytest.raises(error, match=message):

@@ -1,4 +1,5 @@
 """The crop that never cuts an object."""
+
 import numpy as np
 import pytest
 import torch
@@ -28,7 +29,7 @@ def test_boxes_stay_whole_and_on_their_pixels(number):
     cropped = 0
     for _ in range(200):
         boxes = random_boxes(rng, number, 100, 80)
-        results = ObjectSafeCrop(prob=1.)(make(100, 80, boxes))
+        results = ObjectSafeCrop(prob=1.0)(make(100, 80, boxes))
         image, moved = results['img'], results['gt_bboxes'].tensor.int().tolist()
         height, width = image.shape[:2]
         assert results['img_shape'] == (height, width)
@@ -45,7 +46,7 @@ def test_boxes_between_pixels_lose_less_than_a_pixel():
     np.random.seed(1)
     for _ in range(200):
         x1, y1 = rng.uniform(0, 60, 2)
-        results = ObjectSafeCrop(prob=1.)(make(100, 80, [[x1, y1, x1 + 15.3, y1 + 15.3]]))
+        results = ObjectSafeCrop(prob=1.0)(make(100, 80, [[x1, y1, x1 + 15.3, y1 + 15.3]]))
         height, width = results['img'].shape[:2]
         u1, v1, u2, v2 = results['gt_bboxes'].tensor[0].tolist()
         assert min(u1, v1) >= -0.51 and u2 <= width + 0.51 and v2 <= height + 0.51
@@ -57,7 +58,7 @@ def test_the_crop_has_its_least_side():
     sides = []
     for _ in range(200):
         x1, y1 = rng.integers(0, [95, 75])
-        sides += ObjectSafeCrop(prob=1., min_side=24)(make(100, 80, [[x1, y1, x1 + 4, y1 + 4]]))['img_shape']
+        sides += ObjectSafeCrop(prob=1.0, min_side=24)(make(100, 80, [[x1, y1, x1 + 4, y1 + 4]]))['img_shape']
     assert min(sides) >= 24
 
 
@@ -65,7 +66,7 @@ def test_an_image_without_boxes_is_cropped_too():
     np.random.seed(0)
     shapes = []
     for _ in range(50):
-        results = ObjectSafeCrop(prob=1.)(make(100, 80, []))
+        results = ObjectSafeCrop(prob=1.0)(make(100, 80, []))
         assert len(results['gt_bboxes']) == 0 and results['img'].shape[:2] == results['img_shape']
         shapes.append(results['img_shape'])
     assert len(set(shapes)) > 10 and min(map(min, shapes)) >= 24
@@ -73,10 +74,10 @@ def test_an_image_without_boxes_is_cropped_too():
 
 def test_an_image_smaller_than_the_least_side_stays():
     np.random.seed(0)
-    assert ObjectSafeCrop(prob=1., min_side=24)(make(20, 16, []))['img_shape'] == (16, 20)
+    assert ObjectSafeCrop(prob=1.0, min_side=24)(make(20, 16, []))['img_shape'] == (16, 20)
 
 
-@pytest.mark.parametrize('prob, low, high', [(0., 0, 0), (0.5, 60, 140), (1., 195, 200)])
+@pytest.mark.parametrize('prob, low, high', [(0.0, 0, 0), (0.5, 60, 140), (1.0, 195, 200)])
 def test_the_share_of_cropped_images(prob, low, high):
     np.random.seed(0)
     crop = TRANSFORMS.build(dict(type='ObjectSafeCrop', prob=prob))

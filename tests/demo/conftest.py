@@ -1,4 +1,5 @@
 """A demo whose network is arithmetic."""
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,20 +20,30 @@ class Colours:
     encode_text = embed_names
 
     def encode_image(self, images):
-        means = np.stack([np.asarray(image, dtype=np.float32).reshape(-1, 3).mean(axis=0)
-                          for image in (images if isinstance(images, list) else [images])])
+        means = np.stack(
+            [
+                np.asarray(image, dtype=np.float32).reshape(-1, 3).mean(axis=0)
+                for image in (images if isinstance(images, list) else [images])
+            ]
+        )
         return means / np.linalg.norm(means, axis=1, keepdims=True)
 
     def encode_regions(self, image, boxes):
-        crops = [image[int(y1):int(y2), int(x1):int(x2)] for x1, y1, x2, y2 in boxes]
+        crops = [image[int(y1) : int(y2), int(x1) : int(x2)] for x1, y1, x2, y2 in boxes]
         return np.concatenate([self.encode_image(crop) for crop in crops]) if crops else np.zeros((0, 3), np.float32)
 
     def detect(self, images, names, texts, score_threshold):
         """One box, of the left half, with the second name."""
         height, width = images[0].shape[:2]
-        scores = np.array([0.6], np.float32)[:int(score_threshold <= 0.6)]
-        return [Detections(np.array([[0, 0, width // 2, height]], np.float32)[:len(scores)], scores,
-                           np.array([1])[:len(scores)], names[1:2][:len(scores)])]
+        scores = np.array([0.6], np.float32)[: int(score_threshold <= 0.6)]
+        return [
+            Detections(
+                np.array([[0, 0, width // 2, height]], np.float32)[: len(scores)],
+                scores,
+                np.array([1])[: len(scores)],
+                names[1:2][: len(scores)],
+            )
+        ]
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 """The server gives away no file, downloads nothing, takes nothing that is too large, and calls nobody."""
+
 import asyncio
 import json
 import os
@@ -15,6 +16,7 @@ gradio = pytest.importorskip('gradio')
 def url(demo, monkeypatch, tmp_path):
     """The demo as it is served; files of at most 10 kB are taken."""
     from kdeov_mm.demo.app import serve
+
     monkeypatch.setenv('GRADIO_TEMP_DIR', '')  # restored afterwards
     monkeypatch.chdir(tmp_path)
     demo.limits.bytes = 10_000
@@ -79,9 +81,13 @@ def test_nothing_is_downloaded(url, demo, monkeypatch):
     async def download(url, **options):
         asked.append(url)
         raise OSError(url)
+
     monkeypatch.setattr(processing_utils, 'async_ssrf_protected_download', download)
-    for given in (as_file('http://127.0.0.1:1/a.png'), as_file('https://example.com/a.png'),
-                  dict(as_file('a.png'), url='https://example.com/a.png')):
+    for given in (
+        as_file('http://127.0.0.1:1/a.png'),
+        as_file('https://example.com/a.png'),
+        dict(as_file('a.png'), url='https://example.com/a.png'),
+    ):
         event, told = call(url, 'classify', given, 'red')
         assert event == 'error'
     assert asked == []
@@ -99,6 +105,7 @@ def test_what_is_too_large(url, tmp_path):
 
 def test_a_body_of_untold_length():
     from kdeov_mm.demo.app import RequestLimit
+
     received = []
 
     async def app(scope, receive, send):
@@ -111,6 +118,7 @@ def test_a_body_of_untold_length():
 
     async def send(message):
         received.append(message['type'])
+
     asyncio.run(RequestLimit(app, 100)(dict(type='http', headers=[]), receive, send))
     assert received == [40, 40, 'http.disconnect']
 

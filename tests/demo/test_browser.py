@@ -1,4 +1,5 @@
 """The demo as visitors use it: the trained student beside its teacher, in Chromium without a network."""
+
 import os
 import re
 import shutil
@@ -31,8 +32,12 @@ def url(scene, tmp_path_factory):
     run = dict(cwd=ROOT, env=dict(os.environ, PYTHONPATH=str(ROOT)), text=True)
     export = Path(os.environ.get('KDEOV_EXPORT') or folder / 'export')  # files that are there already
     if not export.is_dir():
-        subprocess.run([sys.executable, 'tools/export.py', str(CONFIG), weights, '--out-dir', str(export)], **run,
-                       check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, 'tools/export.py', str(CONFIG), weights, '--out-dir', str(export)],
+            **run,
+            check=True,
+            capture_output=True,
+        )
     photos = folder / 'photos'
     photos.mkdir()
     for path in [*sorted(scene.parent.glob('*.jpg'))[:60], scene]:
@@ -40,8 +45,22 @@ def url(scene, tmp_path_factory):
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
-    command = [sys.executable, '-u', 'tools/demo.py', str(export), '--images', str(photos), '--teacher', str(CONFIG),
-               '--index', str(folder / 'index'), '--port', str(port), '--threads', '1']
+    command = [
+        sys.executable,
+        '-u',
+        'tools/demo.py',
+        str(export),
+        '--images',
+        str(photos),
+        '--teacher',
+        str(CONFIG),
+        '--index',
+        str(folder / 'index'),
+        '--port',
+        str(port),
+        '--threads',
+        '1',
+    ]
     server = subprocess.Popen(command, **run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     said = ''
     for line in server.stdout:
@@ -59,6 +78,7 @@ def url(scene, tmp_path_factory):
 def page(url, browser, wait_for):
     """The opened page."""
     from selenium.webdriver.common.by import By
+
     browser.get(url)
     wait_for(lambda: browser.find_element(By.CSS_SELECTOR, '#detect-button'), 'no page')
 
@@ -82,17 +102,22 @@ def page(url, browser, wait_for):
 
         def text(self, where, word):
             """What stands there, once it has this word."""
+
             def text():
                 element = browser.find_element(By.CSS_SELECTOR, where)
                 return element.text if word in element.text else None
+
             return wait_for(text, f'{where}: no {word!r}')
 
         def images(self, where):
             """How many pictures are shown there, once there is one with pixels."""
+
             def number():
                 images = browser.find_elements(By.CSS_SELECTOR, f'#{where} img')
                 return sum(browser.execute_script('return arguments[0].naturalWidth', image) > 0 for image in images)
+
             return wait_for(number, f'{where}: no picture')
+
     return Page()
 
 

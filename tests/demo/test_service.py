@@ -1,4 +1,5 @@
 """What the tabs show, and what they refuse."""
+
 import io
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ def test_detect(demo, half_red):
     assert found.summary.startswith('1 found in 60 x 40 pixels: ') and 'teacher' in found.summary
     assert found.picture.size == (640, 427)
     pixels = np.asarray(found.picture)
-    assert (pixels[100:400, 0] == (0x3c, 0xb4, 0x4b)).all()  # the box's left side, in the second name's colour
+    assert (pixels[100:400, 0] == (0x3C, 0xB4, 0x4B)).all()  # the box's left side, in the second name's colour
     assert (pixels[100:400, 350:] == (0, 0, 250)).all()
     nothing = demo.detect(half_red, 'blue, red', 0.7)
     assert nothing.rows == [] and nothing.summary.startswith('Nothing found')
@@ -41,8 +42,10 @@ def test_search(colours, half_red):
     asked = []
     content = io.BytesIO()
     Image.new('RGB', (8, 6), 'red').save(content, 'JPEG')
-    rows = [dict(path='/somewhere/secret/a.jpg', score=0.5, thumbnail=content.getvalue()),
-            dict(path='/somewhere/secret/b.jpg', score=0.25, thumbnail=b'')]
+    rows = [
+        dict(path='/somewhere/secret/a.jpg', score=0.5, thumbnail=content.getvalue()),
+        dict(path='/somewhere/secret/b.jpg', score=0.25, thumbnail=b''),
+    ]
 
     class Store:
         def search(self, vector, number):
@@ -51,6 +54,7 @@ def test_search(colours, half_red):
 
         def __len__(self):
             return 7
+
     demo = Demo(colours, Store())
     found = demo.search('blue')
     assert asked == [([0, 0, 1], 12)] and found.summary.startswith('2 of 7 images: ')
@@ -67,6 +71,7 @@ def test_search(colours, half_red):
 def test_a_kind_of_file_is_missing(colours):
     def need(kind):
         raise ValueError(kind)
+
     with pytest.raises(ValueError, match='image_encoder'):
         Demo(SimpleNamespace(need=need))
 
@@ -74,8 +79,12 @@ def test_a_kind_of_file_is_missing(colours):
 def test_words():
     limits = Limits(names=3, characters=10)
     assert read_words(' red circle,dog\n\ndog ,', limits) == ['red circle', 'dog']
-    for text, message in (('', 'at least one name'), (None, 'at least one name'), ('a,b,c,d', '4 names; at most 3'),
-                          ('a' * 11, '11 characters; at most 10')):
+    for text, message in (
+        ('', 'at least one name'),
+        (None, 'at least one name'),
+        ('a,b,c,d', '4 names; at most 3'),
+        ('a' * 11, '11 characters; at most 10'),
+    ):
         with pytest.raises(ValueError, match=message):
             read_words(text, limits)
 
@@ -91,9 +100,13 @@ def test_uploads(tmp_path, half_red):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
     noise.save(cut)
     cut.write_bytes(cut.read_bytes()[:3000])
-    for path, message in ((None, 'Give an image'), (str(bomb), '30000 x 20000 pixels; at most 50 million|no image'),
-                          (str(script), 'no image that can be read'), (str(postscript), 'no image that can be read'),
-                          (str(cut), 'damaged')):
+    for path, message in (
+        (None, 'Give an image'),
+        (str(bomb), '30000 x 20000 pixels; at most 50 million|no image'),
+        (str(script), 'no image that can be read'),
+        (str(postscript), 'no image that can be read'),
+        (str(cut), 'damaged'),
+    ):
         with pytest.raises(ValueError, match=message):
             read_upload(path, Limits())
     with pytest.raises(ValueError, match='MiB; at most'):

@@ -1,4 +1,5 @@
 """A small student with a vocabulary, its exported files, and real images as a network's input."""
+
 import json
 from pathlib import Path
 
@@ -54,25 +55,33 @@ def demo_student():
     from kdeov_mm.apis import build_vocabulary, load_model
     from kdeov_mm.utils import load_config
     from kdeov_mm.utils.model_index import find_model
+
     demo = find_model('kdeov_yolov8n')
     cfg = load_config(demo.config)
-    bank = build_vocabulary(cfg, [f'{colour} {shape}' for colour in ('red', 'blue') for shape in
-                                  ('circle', 'star', 'square', 'triangle')])
+    bank = build_vocabulary(
+        cfg, [f'{colour} {shape}' for colour in ('red', 'blue') for shape in ('circle', 'star', 'square', 'triangle')]
+    )
     return load_model(cfg, demo.weights, bank)
 
 
 @pytest.fixture(scope='session')
 def export_all(tmp_path_factory):
     """Writes a model's three kinds of files: ``{kind: path}``."""
+
     def export_all(model):
         folder = tmp_path_factory.mktemp('exported')
         metadata = dict(
-            kdeov_format=FORMAT, embed_dims=str(model.embed_dims), text_space='kdeov-shapes:random',
-            preprocessing=json.dumps(dict(size=[128, 128], resize='stretch')))
+            kdeov_format=FORMAT,
+            embed_dims=str(model.embed_dims),
+            text_space='kdeov-shapes:random',
+            preprocessing=json.dumps(dict(size=[128, 128], resize='stretch')),
+        )
         return dict(
             image_encoder=export.export_image_encoder(model, folder / 'image_encoder.onnx', metadata),
             detector=export.export_detector(model, folder / 'detector.onnx', metadata),
-            open_detector=export.export_open_detector(model, folder / 'open_detector.onnx', metadata))
+            open_detector=export.export_open_detector(model, folder / 'open_detector.onnx', metadata),
+        )
+
     return export_all
 
 
@@ -86,24 +95,33 @@ def exported(student, export_all):
 def real_images(coco_mini):
     """100 real images, letterboxed to 160 x 160 pixels: float32 ``[100, 3, 160, 160]`` in [0, 1]."""
     from PIL import Image
+
     paths = [path for split in ('val2017', 'train2017') for path in sorted((coco_mini / split).glob('*.jpg'))][:100]
     assert len(paths) == 100
     batch = np.full((100, 3, 160, 160), 114 / 255, np.float32)
     for canvas, path in zip(batch, paths):
         image = Image.fromarray(read_image(path, min_size=160))
         image.thumbnail((160, 160))
-        canvas[:, :image.height, :image.width] = np.asarray(image, np.float32).transpose(2, 0, 1) / 255
+        canvas[:, : image.height, : image.width] = np.asarray(image, np.float32).transpose(2, 0, 1) / 255
     return torch.from_numpy(batch)
 
 
 @pytest.fixture(scope='session')
 def predict():
     """Detections of a model of MMDetection, in pixels of the network's input."""
+
     @torch.no_grad()
     def predict(model, images):
         shape = tuple(images.shape[2:])
-        meta = dict(ori_shape=shape, img_shape=shape, scale_factor=(1., 1.))
+        meta = dict(ori_shape=shape, img_shape=shape, scale_factor=(1.0, 1.0))
         samples = model.predict(images, [DetDataSample(metainfo=meta) for _ in images], rescale=False)
-        return [dict(boxes=s.pred_instances.bboxes.numpy(), scores=s.pred_instances.scores.numpy(),
-                     labels=s.pred_instances.labels.numpy()) for s in samples]
+        return [
+            dict(
+                boxes=s.pred_instances.bboxes.numpy(),
+                scores=s.pred_instances.scores.numpy(),
+                labels=s.pred_instances.labels.numpy(),
+            )
+            for s in samples
+        ]
+
     return predict

@@ -1,4 +1,5 @@
 """Comparison of two runs."""
+
 import numpy as np
 import pytest
 
@@ -20,9 +21,16 @@ def test_order_does_not_matter_and_each_has_one_partner():
     assert unmatched(detections(), none) == unmatched(none, detections()) == 3 and unmatched(none, none) == 0
 
 
-@pytest.mark.parametrize('change, number', [
-    (dict(scores=(0.9, 0.5, 0.4009)), 0), (dict(scores=(0.9, 0.5, 0.402)), 2), (dict(labels=(0, 1, 2)), 2),
-    (dict(boxes=BOXES + [[0, 0, 0, 0.05]]), 0), (dict(boxes=BOXES + [[0, 0, 0, 0.15]]), 4)])
+@pytest.mark.parametrize(
+    'change, number',
+    [
+        (dict(scores=(0.9, 0.5, 0.4009)), 0),
+        (dict(scores=(0.9, 0.5, 0.402)), 2),
+        (dict(labels=(0, 1, 2)), 2),
+        (dict(boxes=BOXES + [[0, 0, 0, 0.05]]), 0),
+        (dict(boxes=BOXES + [[0, 0, 0, 0.15]]), 4),
+    ],
+)
 def test_bounds(change, number):
     assert unmatched(detections(), detections(**change)) == number
 
@@ -48,4 +56,4 @@ def test_what_rounding_explains():
 def test_overlap_and_cosine_by_hand():
     found = overlap(np.array([[0, 0, 2, 2], [5, 5, 5, 9]]), np.array([[1, 1, 3, 3], [5, 5, 5, 9], [7, 7, 8, 8]]))
     np.testing.assert_allclose(found, [[1 / 7, 0, 0], [0, 1, 0]])
-    np.testing.assert_allclose(cosines(np.array([[3., 4], [1, 0]]), np.array([[4., 3], [0, 2]])), [0.96, 0])
+    np.testing.assert_allclose(cosines(np.array([[3.0, 4], [1, 0]]), np.array([[4.0, 3], [0, 2]])), [0.96, 0])

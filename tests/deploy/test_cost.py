@@ -1,4 +1,5 @@
 """Parameters and operations, counted by hand and against PyTorch's own counter."""
+
 import pytest
 import timm
 import torch
@@ -32,7 +33,8 @@ def test_parameters_that_are_met():
     attention = nn.MultiheadAttention(8, 2)
     tokens = torch.zeros(4, 1, 8)
     assert count_parameters(attention, lambda: attention(tokens, tokens, tokens)) == sum(
-        parameter.numel() for parameter in attention.parameters())
+        parameter.numel() for parameter in attention.parameters()
+    )
     assert not part._forward_hooks and not part.used._forward_hooks
 
 

@@ -1,4 +1,5 @@
 """The ways to run one network, and what it needs."""
+
 import numpy as np
 import pytest
 import torch
@@ -26,15 +27,16 @@ def network(tmp_path_factory):
     torch.manual_seed(0)
     module = Wide().eval().requires_grad_(False)
     files = {kind: folder / f'{kind}.onnx' for kind in ('fp32', 'ort_int8', 'openvino_int8')}
-    write(module, dict(images=random_images(2, 32)), ({0: 'batch'}, ), ('found', ), files['fp32'], {})
+    write(module, dict(images=random_images(2, 32)), ({0: 'batch'},), ('found',), files['fp32'], {})
     for kind, runtime in (('ort_int8', 'onnxruntime'), ('openvino_int8', 'openvino')):
         quantize(files['fp32'], random_images(2, 32).numpy(), files[kind], runtime=runtime)
     return module, files
 
 
-@pytest.mark.parametrize('engine', [
-    'eager', pytest.param('compiled', marks=pytest.mark.slow), 'ort_fp32', 'ort_int8', 'openvino',
-    'openvino_int8'])
+@pytest.mark.parametrize(
+    'engine',
+    ['eager', pytest.param('compiled', marks=pytest.mark.slow), 'ort_fp32', 'ort_int8', 'openvino', 'openvino_int8'],
+)
 def test_engines_give_what_the_module_gives(network, engine):
     module, files = network
     if engine.startswith('openvino'):

@@ -1,4 +1,5 @@
 """Exported files give what PyTorch gives, and say what they are."""
+
 import json
 
 import numpy as np
@@ -39,8 +40,9 @@ def test_embeddings_of_real_images(files, model, real_images):
     session = open_file(files['image_encoder'])
     with torch.no_grad():
         expected = model.encode_image(real_images).numpy()
-    found = np.concatenate([session.run(None, dict(images=real_images[i:i + 30].numpy()))[0]
-                            for i in range(0, 100, 30)])
+    found = np.concatenate(
+        [session.run(None, dict(images=real_images[i : i + 30].numpy()))[0] for i in range(0, 100, 30)]
+    )
     assert cosines(found, expected).min() >= 0.9999
     assert (cosines(expected, np.roll(expected, 1, axis=0)) < 0.9999).any()  # that images are told apart at all
 
@@ -67,10 +69,12 @@ def check_but_for_ties(found, expected, limits):
 
 
 def test_detections_in_real_images(files, model, student, real_images, predict):
-    expected = [found for start in range(0, 100, 20) for found in predict(model, real_images[start:start + 20])]
+    expected = [found for start in range(0, 100, 20) for found in predict(model, real_images[start : start + 20])]
     assert sum(len(found['scores']) for found in expected) > 100
-    for found in (run_detector(files['detector'], real_images),
-                  run_detector(files['open_detector'], real_images, texts=model.texts.numpy())):
+    for found in (
+        run_detector(files['detector'], real_images),
+        run_detector(files['open_detector'], real_images, texts=model.texts.numpy()),
+    ):
         if model is student:
             assert sum(map(unmatched, found, expected)) == 0
         else:  # trained on other images: all its scores here are low and near each other
@@ -85,8 +89,9 @@ def test_the_demos_detections_differ_in_ties_only(demo_student, demo_world, pred
     metadata = dict(kdeov_format='1', embed_dims='128', preprocessing=preprocessing)
     path = export.export_detector(demo_student, tmp_path / 'detector.onnx', metadata)
     runtime, limits = Runtime(path), demo_student.bbox_head.test_cfg
-    images = torch.from_numpy(np.stack([
-        runtime.preprocess(read_image(file)) for file in sorted(folder.glob('*.jpg'))[:100]]))
+    images = torch.from_numpy(
+        np.stack([runtime.preprocess(read_image(file)) for file in sorted(folder.glob('*.jpg'))[:100]])
+    )
     expected = predict(demo_student, images)
     assert sum(len(found['scores']) for found in expected) > 5000
     check_but_for_ties(run_detector(path, images), expected, limits)
@@ -106,13 +111,17 @@ def test_the_vocabulary_is_an_input(files, model, real_images, predict):
 def test_openvino_reads_them(files, model, real_images, predict):
     openvino = pytest.importorskip('openvino')
     images = real_images[:10]
-    encoder, detector = (openvino.compile_model(str(files[kind]), 'CPU', dict(INFERENCE_PRECISION_HINT='f32'))
-                         for kind in ('image_encoder', 'detector'))
+    encoder, detector = (
+        openvino.compile_model(str(files[kind]), 'CPU', dict(INFERENCE_PRECISION_HINT='f32'))
+        for kind in ('image_encoder', 'detector')
+    )
     with torch.no_grad():
         assert cosines(encoder(images.numpy())[0], model.encode_image(images).numpy()).min() >= 0.9999
     results = detector(images.numpy())
-    found = [dict(boxes=b[l >= 0], scores=s[l >= 0], labels=l[l >= 0])
-             for b, s, l in zip(*(results[name] for name in ('boxes', 'scores', 'labels')))]
+    found = [
+        dict(boxes=b[l >= 0], scores=s[l >= 0], labels=l[l >= 0])
+        for b, s, l in zip(*(results[name] for name in ('boxes', 'scores', 'labels')))
+    ]
     assert sum(map(unmatched, found, predict(model, images))) == 0
 
 
@@ -140,7 +149,7 @@ def test_metadata_of_a_config(tmp_path):
     assert coco == dict(size=[320, 320], resize='letterbox', pad_value=114, channels='RGB', range=[0, 1])
     with pytest.raises(ValueError, match='multiple of 32, got 100'):
         export.preprocessing(cfg, 100)
-    cfg.model.data_preprocessor.mean = [1., 2., 3.]
+    cfg.model.data_preprocessor.mean = [1.0, 2.0, 3.0]
     with pytest.raises(ValueError, match='data_preprocessor'):
         export.preprocessing(cfg)
     cfg = load_config('configs/kdeov_yolov8n.py')

@@ -1,4 +1,5 @@
 """Folded networks are the networks that they come from."""
+
 import pytest
 import torch
 from torch import nn
@@ -19,14 +20,26 @@ def check_detections(found, expected, scores=1e-4, pixels=0.01):
         same = (abs(boxes[:number] - reference['boxes']).max(1) <= pixels) & (labels[:number] == reference['labels'])
         for row in (~same).nonzero()[0]:
             near = abs(reference['scores'] - score[row]) <= scores
-            assert (near & (abs(reference['boxes'] - boxes[row]).max(1) <= pixels)
-                    & (reference['labels'] == labels[row])).any()
+            assert (
+                near & (abs(reference['boxes'] - boxes[row]).max(1) <= pixels) & (reference['labels'] == labels[row])
+            ).any()
 
 
-@pytest.mark.parametrize('changes', [
-    {}, {'fusion': None}, {'fusion.levels': [1]}, {'neck.type': 'YOLOv5PAFPN'},
-    {'test_cfg.max_per_img': 7, 'test_cfg.classes_per_box': 50, 'test_cfg.nms_pre': 10000,
-     'test_cfg.objectness_power': 0.3}])
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {},
+        {'fusion': None},
+        {'fusion.levels': [1]},
+        {'neck.type': 'YOLOv5PAFPN'},
+        {
+            'test_cfg.max_per_img': 7,
+            'test_cfg.classes_per_box': 50,
+            'test_cfg.nms_pre': 10000,
+            'test_cfg.objectness_power': 0.3,
+        },
+    ],
+)
 def test_folded_detectors_are_the_model(make_student, predict, changes):
     model = make_student(**changes)
     images = torch.rand(2, 3, 96, 64)
@@ -73,13 +86,21 @@ def test_what_cannot_be_folded_is_named(make_student):
 
 def brute_force(boxes, scores, labels, threshold, most):
     """Greedy suppression, one detection after the other."""
+
     def iou(a, b):
         width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
         shared = max(width, 0) * max(height, 0)
         return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
 
-    rows = sorted(((float(s), int(label), m) for m, (ss, ls) in enumerate(zip(scores, labels))
-                   for s, label in zip(ss, ls) if s > 0), reverse=True)
+    rows = sorted(
+        (
+            (float(s), int(label), m)
+            for m, (ss, ls) in enumerate(zip(scores, labels))
+            for s, label in zip(ss, ls)
+            if s > 0
+        ),
+        reverse=True,
+    )
     kept = []
     for score, label, m in rows:
         if all(label != other or iou(boxes[m], boxes[n]) <= threshold for _, other, n in kept):
@@ -91,7 +112,7 @@ def test_suppression_is_greedy_within_each_name_and_image():
     generator = torch.Generator().manual_seed(0)
     corner = torch.rand(3, 30, 2, generator=generator) * 20
     boxes = torch.cat([corner, corner + 5 + torch.rand(3, 30, 2, generator=generator) * 20], dim=-1)
-    scores = torch.rand(3, 30, 2, generator=generator).where(torch.rand(3, 30, 2, generator=generator) > 0.3, 0.)
+    scores = torch.rand(3, 30, 2, generator=generator).where(torch.rand(3, 30, 2, generator=generator) > 0.3, 0.0)
     scores[2] = 0
     labels = torch.stack([torch.randperm(4, generator=generator)[:2] for _ in range(90)]).reshape(3, 30, 2)
     found, names, index = batched_nms(boxes, scores, labels, 4, 0.4, 15)

@@ -1,4 +1,5 @@
 """Reading of images of every kind."""
+
 import io
 
 import cv2

@@ -1,4 +1,5 @@
 """The runtime: what it gives, what it refuses, and that it needs three packages only."""
+
 import json
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from kdeov_mm.deploy.text import fill
 from kdeov_mm.utils import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = '''
+SCRIPT = """
 import sys, time
 BLOCK
 start = time.perf_counter()
@@ -35,8 +36,8 @@ mine = runtime.detect(images, ['dog', 'red bus'], score_threshold=0.)
 heavy = {'torch', 'mmengine', 'mmcv', 'mmdet', 'mmyolo', 'open_clip', 'cv2', 'matplotlib'} & set(sys.modules)
 print(len(images), len(defects), len(labels[0].names), len(order), len(found[0].names) > 0, len(mine[0].names) > 0,
       sorted(heavy), seconds)
-'''
-BLOCK = '''
+"""
+BLOCK = """
 class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.split('.')[0] in ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmyolo', 'open_clip', 'cv2'):
@@ -45,7 +46,7 @@ import importlib.util
 find_spec = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *args: None if name == 'mmengine' else find_spec(name, *args)
 sys.meta_path.insert(0, Absent())
-'''
+"""
 
 
 @pytest.fixture(scope='module')
@@ -102,10 +103,13 @@ def test_search_sorts_by_cosine(runtime, images):
 
 
 def test_detections_are_the_models(runtime, student, images, predict):
-    for image, found, own in zip(images, runtime.detect(images, score_threshold=0.),
-                                 runtime.detect(images, student.vocabulary, student.texts.numpy(), 0.)):
+    for image, found, own in zip(
+        images,
+        runtime.detect(images, score_threshold=0.0),
+        runtime.detect(images, student.vocabulary, student.texts.numpy(), 0.0),
+    ):
         height, width = image.shape[:2]
-        expected, = predict(student, torch.from_numpy(runtime.preprocess(image)[None]))
+        (expected,) = predict(student, torch.from_numpy(runtime.preprocess(image)[None]))
         expected['boxes'] = expected['boxes'] * np.array([width / 128, height / 128] * 2, np.float32)
         for each in (found, own):
             assert unmatched(vars(each), expected) == 0
@@ -127,7 +131,7 @@ def test_images_are_prepared_as_in_the_config(runtime, coco_mini, exported, conf
     for path in sorted((coco_mini / 'val2017').glob('*.jpg'))[:8]:
         data = pipeline(dict(img_path=str(path), img_id=0))
         expected = data['inputs'].numpy()[::-1].astype(np.float32) / 255
-        (image, ), _, _ = read_images([path])
+        (image,), _, _ = read_images([path])
         found, scale, shift = other.place(image)
         assert found.shape == expected.shape
         meta = data['data_samples'].metainfo
@@ -158,7 +162,7 @@ def test_files_that_do_not_belong_are_named(files, tmp_path):
     encoder = files['image_encoder']
     for share in (0.3, 0.9, 0.999):
         cut = tmp_path / f'cut{share}.onnx'
-        cut.write_bytes(encoder.read_bytes()[:int(share * encoder.stat().st_size)])
+        cut.write_bytes(encoder.read_bytes()[: int(share * encoder.stat().st_size)])
         with pytest.raises(ValueError, match=f'cut{share}.*(truncated|another model)'):
             Runtime(cut)
     (tmp_path / 'empty.onnx').touch()
@@ -185,7 +189,12 @@ def test_two_students_of_one_teacher_do_not_mix(files, tmp_path):
     first, second, same, text = (
         change(files[kind], tmp_path / f'{kind}_{checksum}.onnx', checkpoint_sha256=checksum)
         for kind, checksum in (
-            ('image_encoder', 'aa'), ('detector', 'bb'), ('open_detector', 'aa'), ('text_encoder', 'cc')))
+            ('image_encoder', 'aa'),
+            ('detector', 'bb'),
+            ('open_detector', 'aa'),
+            ('text_encoder', 'cc'),
+        )
+    )
     with pytest.raises(ValueError, match="different models.*checkpoint_sha256.*'aa'.*'bb'"):
         Runtime([first, second])
     assert len(Runtime([first, same, text]).sessions) == 3  # one text encoder serves all students of its teacher
@@ -214,13 +223,19 @@ def test_what_cannot_be_done_is_named(files, runtime, images):
 
 def run_alone(python, script, files, tmp_path, images):
     from PIL import Image
+
     paths = [tmp_path / f'{i}.png' for i in range(len(images))]
     for path, image in zip(paths, images):
         Image.fromarray(image).save(path)
     (tmp_path / 'broken.jpg').write_bytes(b'no image')
     command = [python, '-c', script, *files.values(), *paths, tmp_path / 'broken.jpg']
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=tmp_path,
-                          env=dict(PYTHONPATH=str(ROOT), PATH='/usr/bin:/bin'))
+    done = subprocess.run(
+        list(map(str, command)),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=dict(PYTHONPATH=str(ROOT), PATH='/usr/bin:/bin'),
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith('3 1 2 3 True True [] '), done.stdout
 
@@ -233,8 +248,9 @@ def test_it_imports_nothing_heavy(files, tmp_path, images):
 def test_it_runs_where_nothing_else_is_installed(files, tmp_path, images):
     venv.create(tmp_path / 'venv', with_pip=True)
     python = tmp_path / 'venv' / 'bin' / 'python'
-    installed = subprocess.run([python, '-m', 'pip', 'install', '-q', 'numpy', 'pillow', 'onnxruntime'],
-                               capture_output=True, text=True)
+    installed = subprocess.run(
+        [python, '-m', 'pip', 'install', '-q', 'numpy', 'pillow', 'onnxruntime'], capture_output=True, text=True
+    )
     if installed.returncode:
         pytest.skip(f'pip cannot install: {installed.stderr[-200:]}')
     run_alone(python, SCRIPT.replace('BLOCK', ''), files, tmp_path, images)
@@ -259,8 +275,10 @@ def test_int8_keeps_the_embedding(files, runtime, real_images, tmp_path, target,
     products = [node.input[1] for node in nodes if node.op_type == 'Gemm']
     assert set(products) == {weight for weight, reason in kept.items() if reason == REASONS['product']}
     if target == 'openvino':
-        agreement = cosines(run_openvino(tmp_path / 'int8.onnx', feeds['images'])[0],
-                            runtime.sessions['image_encoder'].run(None, feeds)[0])
+        agreement = cosines(
+            run_openvino(tmp_path / 'int8.onnx', feeds['images'])[0],
+            runtime.sessions['image_encoder'].run(None, feeds)[0],
+        )
         assert agreement.min() >= 0.99
 
 

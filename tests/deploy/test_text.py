@@ -1,4 +1,5 @@
 """CLIP's tokenizer without its packages, against OpenCLIP's."""
+
 import gzip
 import json
 
@@ -9,17 +10,29 @@ from open_clip.tokenizer import SimpleTokenizer, default_bpe
 from kdeov_mm.deploy.text import Tokenizer
 
 TEXTS = [
-    "it's a dog's life, isn't it?? 123 ½ ²x Ⅷ", '“curly” ‘quotes’',
-    'naïve café über straße', '日本語のテキスト 犬', 'a&amp;b &lt;',
-    '__init__ a_b', 'emoji 😀👍🏽 ok', '', '  spaces\t\n x', '<start_of_text> hi <end_of_text>',
-    'x' * 300, 'Привет мир',
-    "'S 'LL don'T", 'हिन्दी', "!!! 's ?'re", ' '.join(['word'] * 100), 'e\u0301'
+    "it's a dog's life, isn't it?? 123 ½ ²x Ⅷ",
+    '“curly” ‘quotes’',
+    'naïve café über straße',
+    '日本語のテキスト 犬',
+    'a&amp;b &lt;',
+    '__init__ a_b',
+    'emoji 😀👍🏽 ok',
+    '',
+    '  spaces\t\n x',
+    '<start_of_text> hi <end_of_text>',
+    'x' * 300,
+    'Привет мир',
+    "'S 'LL don'T",
+    'हिन्दी',
+    "!!! 's ?'re",
+    ' '.join(['word'] * 100),
+    'e\u0301',
 ]
 
 
 @pytest.fixture(scope='module')
 def merges():
-    return gzip.open(default_bpe()).read().decode().split('\n')[1:49152 - 256 - 2 + 1]
+    return gzip.open(default_bpe()).read().decode().split('\n')[1 : 49152 - 256 - 2 + 1]
 
 
 @pytest.mark.parametrize('context_length', [77, 48, 4])

@@ -1,4 +1,5 @@
 """tools/export.py: its files run, its checks are told, bad input is refused before anything is written."""
+
 import json
 import re
 
@@ -40,38 +41,75 @@ def tool():
 
 def test_from_the_command_line_to_eight_bits(tool, trained, photos, mmyolo_scope, tmp_path, capsys):
     (tmp_path / 'names.txt').write_text('\n'.join(NAMES))
-    tool.main([*trained, '--vocabulary', str(tmp_path / 'names.txt'), '--kinds', 'image_encoder', 'detector',
-               'text_encoder', '--image-size', '64', '--check', str(photos), '--int8', str(photos), '--int8-for',
-               'onnxruntime', 'openvino', '--out-dir', str(tmp_path / 'out')])
+    tool.main(
+        [
+            *trained,
+            '--vocabulary',
+            str(tmp_path / 'names.txt'),
+            '--kinds',
+            'image_encoder',
+            'detector',
+            'text_encoder',
+            '--image-size',
+            '64',
+            '--check',
+            str(photos),
+            '--int8',
+            str(photos),
+            '--int8-for',
+            'onnxruntime',
+            'openvino',
+            '--out-dir',
+            str(tmp_path / 'out'),
+        ]
+    )
     told = capsys.readouterr()
     written = {path.name for path in (tmp_path / 'out').iterdir()}
-    assert written == {'image_encoder.onnx', 'image_encoder_int8.onnx', 'image_encoder_int8_openvino.onnx',
-                       'detector.onnx', 'detector_int8.onnx', 'detector_int8_openvino.onnx', 'text_encoder.onnx'}
+    assert written == {
+        'image_encoder.onnx',
+        'image_encoder_int8.onnx',
+        'image_encoder_int8_openvino.onnx',
+        'detector.onnx',
+        'detector_int8.onnx',
+        'detector_int8_openvino.onnx',
+        'text_encoder.onnx',
+    }
     assert 'broken.jpg: it is empty' in told.err
-    cosine, = re.findall(r'image_encoder\.onnx: .*; 6 images, least cosine to PyTorch ([\d.]+)', told.out)
+    (cosine,) = re.findall(r'image_encoder\.onnx: .*; 6 images, least cosine to PyTorch ([\d.]+)', told.out)
     assert float(cosine) >= 0.9999
-    missing, ties = map(int, re.search(r'detector\.onnx: .*; (\d+) of either side without a partner at IoU 0.99 and '
-                                       r'score difference 0.001, of which (\d+) by ties', told.out).groups())
+    missing, ties = map(
+        int,
+        re.search(
+            r'detector\.onnx: .*; (\d+) of either side without a partner at IoU 0.99 and '
+            r'score difference 0.001, of which (\d+) by ties',
+            told.out,
+        ).groups(),
+    )
     assert missing == ties
     assert len(re.findall(r'int8(?:_openvino)?\.onnx: left in float are', told.out)) == 4
     for suffix in ('', '_int8', '_int8_openvino'):
-        runtime = Runtime([tmp_path / 'out' / f'{kind}{suffix}.onnx' for kind in ('image_encoder', 'detector')]
-                          + [tmp_path / 'out' / 'text_encoder.onnx'])
+        runtime = Runtime(
+            [tmp_path / 'out' / f'{kind}{suffix}.onnx' for kind in ('image_encoder', 'detector')]
+            + [tmp_path / 'out' / 'text_encoder.onnx']
+        )
         assert runtime.input_size == (64, 64) and runtime.names == NAMES
         images = [read_image(path) for path in sorted(photos.glob('0*.jpg'))]
-        assert len(runtime.detect(images, score_threshold=0.)) == len(runtime.classify(images, NAMES)) == 6
+        assert len(runtime.detect(images, score_threshold=0.0)) == len(runtime.classify(images, NAMES)) == 6
     described = json.loads(runtime.metadata['detector']['quantization'])
     assert described['runtime'] == 'openvino' and described['calibration_images'] == 6
 
 
-@pytest.mark.parametrize('options, said', [
-    (['--kinds', 'detector'], '--kinds detector: give --vocabulary'),
-    (['--vocabulary', 'empty.txt'], 'empty.txt'),
-    (['--vocabulary', 'absent.txt'], 'absent.txt'),
-    (['--kinds', 'image_encoder', '--image-size', '100'], 'multiple of 32, got 100'),
-    (['--kinds', 'image_encoder', '--check', 'nowhere'], 'nowhere'),
-    (['--kinds', 'image_encoder', '--int8', 'none'], 'none'),
-])
+@pytest.mark.parametrize(
+    'options, said',
+    [
+        (['--kinds', 'detector'], '--kinds detector: give --vocabulary'),
+        (['--vocabulary', 'empty.txt'], 'empty.txt'),
+        (['--vocabulary', 'absent.txt'], 'absent.txt'),
+        (['--kinds', 'image_encoder', '--image-size', '100'], 'multiple of 32, got 100'),
+        (['--kinds', 'image_encoder', '--check', 'nowhere'], 'nowhere'),
+        (['--kinds', 'image_encoder', '--int8', 'none'], 'none'),
+    ],
+)
 def test_what_cannot_be_exported(tool, trained, monkeypatch, tmp_path, capsys, options, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'empty.txt').write_text('\n')

@@ -1,4 +1,5 @@
 """The page finds in the browser what the runtime finds, tells what it cannot do, and asks nobody else."""
+
 import base64
 import json
 import os
@@ -58,8 +59,9 @@ def detector(exported, request, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def site(detector, texts, onnxruntime_web, tmp_path_factory):
-    return write_web(tmp_path_factory.mktemp('site') / 'web', PAGE, detector, NAMES, texts, onnxruntime_web,
-                     ['dog', 'red circle'])
+    return write_web(
+        tmp_path_factory.mktemp('site') / 'web', PAGE, detector, NAMES, texts, onnxruntime_web, ['dog', 'red circle']
+    )
 
 
 @pytest.fixture
@@ -70,6 +72,7 @@ def page(site, browser, serve, wait_for):
     def status(word):
         wait_for(lambda: word in browser.find_element('id', 'status').text, f'no {word!r} in the status line')
         return browser.find_element('id', 'status').text
+
     status('Ready')
     return status
 
@@ -96,9 +99,11 @@ def shown(browser):
 
 
 def as_arrays(found, names):
-    return dict(boxes=np.array([item['box'] for item in found]).reshape(-1, 4),
-                scores=np.array([item['score'] for item in found]),
-                labels=np.array([names.index(item['name']) for item in found], dtype=int))
+    return dict(
+        boxes=np.array([item['box'] for item in found]).reshape(-1, 4),
+        scores=np.array([item['score'] for item in found]),
+        labels=np.array([names.index(item['name']) for item in found], dtype=int),
+    )
 
 
 @both_resizes
@@ -114,8 +119,9 @@ def test_the_same_pixels_go_in(site, detector, page, browser):
         done({ input: btoa(bytes), scale, shift });"""
     for size in SIZES:
         noise(*size).save(site / 'probe.png')
-        found = browser.execute_async_script(f'(async () => {{{script}}}).apply(null, arguments)', f'/probe.png?{size}',
-                                             runtime.preprocessing)
+        found = browser.execute_async_script(
+            f'(async () => {{{script}}}).apply(null, arguments)', f'/probe.png?{size}', runtime.preprocessing
+        )
         expected, scale, shift = runtime.place(read_image(site / 'probe.png'))
         pixels = np.frombuffer(base64.b64decode(found['input']), np.float32).reshape(expected.shape)
         np.testing.assert_array_equal(pixels, expected, err_msg=str(size))
@@ -133,7 +139,7 @@ def test_the_same_boxes_come_out(detector, texts, page, browser, tmp_path, tiny_
         browser.execute_script("document.getElementById('status').textContent = ''")
         pick(browser, path, 'bus, A very_small  cup\nred circle\nbus')
         image = read_image(path)
-        expected, = runtime.detect([image], names, texts[rows], score_threshold=0.3)
+        (expected,) = runtime.detect([image], names, texts[rows], score_threshold=0.3)
         text = page('found in')
         assert f'{len(expected.scores)} found in {image.shape[1]} × {image.shape[0]} pixels' in text and ' ms ' in text
         assert len(expected.scores) > 3
@@ -144,7 +150,7 @@ def test_a_detector_with_names_of_its_own(exported, onnxruntime_web, browser, se
     """All of its names compete; those that were asked for are shown."""
     site = write_web(tmp_path / 'web', PAGE, exported['detector'], None, None, onnxruntime_web)
     noise(333, 250).save(tmp_path / 'noise.png')
-    expected, = Runtime(exported['detector']).detect([read_image(tmp_path / 'noise.png')], score_threshold=0.3)
+    (expected,) = Runtime(exported['detector']).detect([read_image(tmp_path / 'noise.png')], score_threshold=0.3)
     asked = sorted(set(expected.names))[:2]
     kept = [NAMES[label] in asked for label in expected.labels]
     assert 0 < sum(kept) < len(kept)
@@ -153,8 +159,13 @@ def test_a_detector_with_names_of_its_own(exported, onnxruntime_web, browser, se
     assert 'All names that this page knows compete' in browser.find_element('id', 'competition').text
     pick(browser, tmp_path / 'noise.png', '\n'.join(asked))
     wait_for(lambda: f'{sum(kept)} found in' in browser.find_element('id', 'status').text, 'not found')
-    assert unmatched(as_arrays(shown(browser), NAMES), dict(
-        boxes=expected.boxes[kept], scores=expected.scores[kept], labels=expected.labels[kept])) == 0
+    assert (
+        unmatched(
+            as_arrays(shown(browser), NAMES),
+            dict(boxes=expected.boxes[kept], scores=expected.scores[kept], labels=expected.labels[kept]),
+        )
+        == 0
+    )
 
 
 def test_unknown_names_are_told_and_left_out(page, browser, tmp_path):
@@ -175,11 +186,14 @@ def test_least_score(page, browser, tmp_path):
     page('found in')
     scores = sorted(item['score'] for item in shown(browser))
     middle = round(scores[len(scores) // 2], 2)
-    browser.execute_script("""
+    browser.execute_script(
+        """
         const slider = document.getElementById('threshold');
         slider.value = arguments[0];
         slider.dispatchEvent(new Event('input'));
-        slider.dispatchEvent(new Event('change'));""", middle)
+        slider.dispatchEvent(new Event('change'));""",
+        middle,
+    )
     expected = [score for score in scores if score >= middle]
     page(f'{len(expected)} found in')
     assert sorted(item['score'] for item in shown(browser)) == expected and len(expected) < len(scores)
@@ -216,7 +230,8 @@ def test_nobody_else_is_asked(site, browser, serve, wait_for, requested):
 
 @pytest.mark.slow
 def test_the_demo(
-        demo_student, demo_world, export_all, onnxruntime_web, browser, serve, wait_for, screenshot, tmp_path):
+    demo_student, demo_world, export_all, onnxruntime_web, browser, serve, wait_for, screenshot, tmp_path
+):
     files = export_all(demo_student)
     world, names = demo_world('test'), ['solid blue triangle', 'dotted blue triangle', 'solid red semicircle']
     vocabulary = read_names(str(world / 'annotations' / 'instances_test.json'))
@@ -227,7 +242,7 @@ def test_the_demo(
     pick(browser, path, '\n'.join([*names, 'red zebra']))
     wait_for(lambda: 'found in' in browser.find_element('id', 'status').text, 'nothing found')
     rows = texts[[vocabulary.index(name) for name in names]]
-    expected, = Runtime(files['open_detector']).detect([read_image(path)], names, rows, score_threshold=0.3)
+    (expected,) = Runtime(files['open_detector']).detect([read_image(path)], names, rows, score_threshold=0.3)
     assert set(expected.names) == set(names)
     assert unmatched(as_arrays(shown(browser), names), vars(expected)) == 0
     screenshot('web_page')
@@ -246,8 +261,20 @@ def test_what_is_refused(exported, texts, tmp_path):
     good = package(tmp_path / 'good')
 
     def write(**changes):
-        return write_web(**dict(dict(out_dir=tmp_path / 'web', page=PAGE, detector=exported['open_detector'],
-                                     names=NAMES, texts=texts, onnxruntime=good), **changes))
+        return write_web(
+            **dict(
+                dict(
+                    out_dir=tmp_path / 'web',
+                    page=PAGE,
+                    detector=exported['open_detector'],
+                    names=NAMES,
+                    texts=texts,
+                    onnxruntime=good,
+                ),
+                **changes,
+            )
+        )
+
     with pytest.raises(ValueError, match='holds onnxruntime-web 1.2.3, but the page needs version'):
         write(onnxruntime=package(tmp_path / 'old', '1.2.3'))
     with pytest.raises(FileNotFoundError, match='npm install onnxruntime-web@'):

@@ -1,4 +1,5 @@
 """AtomicCheckpointHook: a checkpoint is whole or not there, and the last one survives what befalls the next."""
+
 import errno
 import logging
 import subprocess
@@ -24,13 +25,22 @@ class Runner:
         self.message_hub = MessageHub(f'hub {work_dir}')
 
     def save_checkpoint(self, out_dir, filename, file_client_args, meta, backend_args, **kwargs):
-        save_checkpoint(dict(state_dict=dict(weight=torch.full((SIZE, ), float(meta['epoch']))), meta=meta,
-                             message_hub={}, optimizer={}), str(Path(out_dir, filename)), backend_args=backend_args)
+        save_checkpoint(
+            dict(
+                state_dict=dict(weight=torch.full((SIZE,), float(meta['epoch']))),
+                meta=meta,
+                message_hub={},
+                optimizer={},
+            ),
+            str(Path(out_dir, filename)),
+            backend_args=backend_args,
+        )
 
 
 @pytest.fixture
 def train(tmp_path):
     """Saves the given epochs, as a training does."""
+
     def run(*epochs, **options):
         hook = HOOKS.build(dict(type='AtomicCheckpointHook', **options))
         runner = Runner(tmp_path)
@@ -38,15 +48,18 @@ def train(tmp_path):
         for epoch in epochs:
             runner.epoch = epoch - 1
             hook.after_train_epoch(runner)
+
     return run
 
 
 @pytest.fixture
 def full_disk(monkeypatch):
     """Called, it makes every disk full after half of a file."""
+
     def put(self, obj, filepath):
-        Path(filepath).write_bytes(obj[:len(obj) // 2])
+        Path(filepath).write_bytes(obj[: len(obj) // 2])
         raise OSError(errno.ENOSPC, 'No space left on device')
+
     return lambda: monkeypatch.setattr(LocalBackend, 'put', put)
 
 

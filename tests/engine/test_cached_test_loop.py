@@ -26,6 +26,7 @@ def test(zero_shot_config):
         batches = []
         runner.model.register_forward_hook(lambda *_: batches.append(1))
         return runner.test(), len(batches), Path(runner.work_dir)
+
     return run
 
 
@@ -47,7 +48,8 @@ def test_other_prompts_need_no_image(test, cifar_folder):
     assert [row[:3] for row in rows[1:3]] == [['airplane', 'all', '12'], ['automobile', 'all', '12']]
     accuracy = sum(float(row[3]) for row in rows[1:]) / 10
     assert json.loads((work_dir / 'report' / 'metrics.json').read_text())['folder/all/mean_per_class'] == pytest.approx(
-        accuracy, abs=1e-5)
+        accuracy, abs=1e-5
+    )
 
 
 def test_the_cache_equals_a_plain_loop(test, cifar_folder):
@@ -60,7 +62,8 @@ def test_the_cache_equals_a_plain_loop(test, cifar_folder):
     for _ in range(2):
         metrics = test(root)[0]
         assert {key: metrics[key] for key in metrics if '/' in key} == {
-            key: expected[key] for key in expected if '/' in key}
+            key: expected[key] for key in expected if '/' in key
+        }
 
 
 @pytest.mark.parametrize('change', ['weights', 'image', 'pipeline', 'damage'])
@@ -124,5 +127,5 @@ def test_a_bad_embedding_names_the_image(zero_shot_config, cifar_folder):
 def test_time_in_the_network_is_told(zero_shot_config, cifar_folder):
     runner = Runner.from_cfg(zero_shot_config('kdeov_yolov8n_folder', cifar_folder / 'test'))
     runner.test()
-    hook, = [hook for hook in runner.hooks if type(hook).__name__ == 'NetworkTimeHook']
+    (hook,) = [hook for hook in runner.hooks if type(hook).__name__ == 'NetworkTimeHook']
     assert hook.images == 120 and all(0 < share < 1 for share in hook.share.values())

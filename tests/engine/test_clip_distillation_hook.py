@@ -1,4 +1,5 @@
 """What the distillation hook brings to a batch, computed again from the files by OpenCLIP itself."""
+
 from types import SimpleNamespace
 
 import cv2
@@ -22,7 +23,7 @@ def cfg(demo_config):
     cfg = demo_config()
     for transform in cfg.train_dataloader.dataset.pipeline:
         if transform.type == 'mmdet.RandomFlip':
-            transform.prob = 1.
+            transform.prob = 1.0
     cfg.train_dataloader.num_workers = 0
     return cfg
 
@@ -61,8 +62,9 @@ def clip(tiny_teacher):
 
 def embed_image(clip, image):
     """The embedding ``[D]`` of an RGB image in [0, 1], ``[3, 64, 64]``."""
-    mean, std = (torch.tensor(value).view(3, 1, 1)
-                 for value in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
+    mean, std = (
+        torch.tensor(value).view(3, 1, 1) for value in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    )
     with torch.no_grad():
         return F.normalize(clip.encode_image(((image - mean) / std)[None])[0], dim=-1)
 
@@ -109,8 +111,12 @@ def test_captions_at_random_are_a_function_of_seed_epoch_and_image(runner, make_
 
     def choose(seed, epoch):
         runner.seed, runner.epoch = seed, epoch
-        batch = dict(inputs=[torch.zeros(3, 64, 64, dtype=torch.uint8)] * len(infos), data_samples=[
-            DetDataSample(metainfo=dict(img_path=info['img_path'], captions=info['captions'])) for info in infos])
+        batch = dict(
+            inputs=[torch.zeros(3, 64, 64, dtype=torch.uint8)] * len(infos),
+            data_samples=[
+                DetDataSample(metainfo=dict(img_path=info['img_path'], captions=info['captions'])) for info in infos
+            ],
+        )
         hook.before_train_iter(runner, 0, batch)
         found = torch.stack([sample.caption_embedding for sample in batch['data_samples']])
         expected = torch.stack([embed_texts(clip, info['captions']) for info in infos])
@@ -126,7 +132,9 @@ def test_captions_at_random_are_a_function_of_seed_epoch_and_image(runner, make_
 def test_captions_of_a_stream_are_embedded_as_they_come(runner, make_hook, clip):
     class Stream(IterableDataset):
         """Knows no data infos."""
+
         __iter__ = None
+
     batch = next(iter(runner.train_dataloader))
     runner.train_dataloader = SimpleNamespace(dataset=Stream())
     hook = make_hook()
@@ -135,7 +143,8 @@ def test_captions_of_a_stream_are_embedded_as_they_come(runner, make_hook, clip)
     captioned = [sample for sample in batch['data_samples'] if sample.captions]
     expected = embed_texts(clip, [sample.captions[0] for sample in captioned])
     torch.testing.assert_close(
-        torch.stack([sample.caption_embedding for sample in captioned]), expected, atol=1e-5, rtol=0)
+        torch.stack([sample.caption_embedding for sample in captioned]), expected, atol=1e-5, rtol=0
+    )
     assert not any('caption_embedding' in sample for sample in batch['data_samples'] if not sample.captions)
 
 
@@ -153,33 +162,33 @@ def test_an_image_of_another_size_is_embedded_without_the_batchs_padding(runner,
     for sample, image in zip(samples, inputs):
         expected = hook.teacher.encode_image(image[None].flip(1).float() / 255)[0]
         torch.testing.assert_close(sample.teacher_embedding, expected, atol=1e-5, rtol=0)
-    regions, _ = hook.embed_regions([torch.tensor([[0., 0., 30., 30.]])] * 3)
-    expected = hook.teacher.encode_regions(seen, [torch.tensor([[0., 0., 30., 30.]])] * 3)
+    regions, _ = hook.embed_regions([torch.tensor([[0.0, 0.0, 30.0, 30.0]])] * 3)
+    expected = hook.teacher.encode_regions(seen, [torch.tensor([[0.0, 0.0, 30.0, 30.0]])] * 3)
     torch.testing.assert_close(regions, expected, atol=1e-5, rtol=0)
 
 
 def test_a_region_is_an_object_if_the_vocabulary_beats_the_background(runner, step, clip):
     hook, batch = step
-    boxes = [torch.tensor([[4., 4., 40., 30.], [20., 10., 60., 60.]]), torch.zeros(0, 4)]
-    boxes += [torch.tensor([[0., 0., 64., 64.]])] * (len(batch['data_samples']) - 2)
+    boxes = [torch.tensor([[4.0, 4.0, 40.0, 30.0], [20.0, 10.0, 60.0, 60.0]]), torch.zeros(0, 4)]
+    boxes += [torch.tensor([[0.0, 0.0, 64.0, 64.0]])] * (len(batch['data_samples']) - 2)
     embeddings, probability = hook.embed_regions(boxes)
     images = torch.stack([image.flip(0).float() / 255 for image in batch['inputs']])
     parts = [hook.teacher.encode_regions(image[None], [box]) for image, box in zip(images, boxes)]
     torch.testing.assert_close(embeddings, torch.cat(parts), atol=1e-5, rtol=0)
 
-    assert probability.shape == (len(embeddings), ) and (probability >= 0).all() and (probability <= 1).all()
+    assert probability.shape == (len(embeddings),) and (probability >= 0).all() and (probability <= 1).all()
     names = [f'a photo of a {name}.' for name in runner.model.vocabulary]
     texts = embed_texts(clip, names + ['an empty background', 'nothing but a background'])
     scale = clip.logit_scale.exp().item()
     for embedding, found in zip(embeddings, probability):
         weights = [torch.exp(scale * (embedding @ text)).item() for text in texts]
-        assert found.item() == pytest.approx(sum(weights[:len(names)]) / sum(weights), abs=1e-4)
+        assert found.item() == pytest.approx(sum(weights[: len(names)]) / sum(weights), abs=1e-4)
 
 
 def test_a_batch_without_any_region(step):
     hook, batch = step
     embeddings, probability = hook.embed_regions([torch.zeros(0, 4)] * len(batch['data_samples']))
-    assert embeddings.shape == (0, 128) and probability.shape == (0, )
+    assert embeddings.shape == (0, 128) and probability.shape == (0,)
 
 
 def test_a_wrapped_model_is_taught_too(runner, make_hook):
@@ -191,7 +200,7 @@ def test_a_wrapped_model_is_taught_too(runner, make_hook):
     batch = next(iter(runner.train_dataloader))
     hook.before_train_iter(runner, 0, batch)
     assert student.region_teacher == hook.embed_regions
-    _, probability = student.region_teacher([torch.tensor([[0., 0., 30., 30.]])] * len(batch['inputs']))
+    _, probability = student.region_teacher([torch.tensor([[0.0, 0.0, 30.0, 30.0]])] * len(batch['inputs']))
     assert probability.isfinite().all()
 
 
@@ -221,8 +230,9 @@ def test_regions_need_a_text_encoder(make_hook):
 
 
 def test_a_teacher_of_another_dimension_is_refused(cfg, runner, make_hook):
-    cfg.merge_from_dict({'model.projector.embed_dims': 64, 'model.fusion.text_dims': 64,
-                         'model.bbox_head.head_module.embed_dims': 64})
+    cfg.merge_from_dict(
+        {'model.projector.embed_dims': 64, 'model.fusion.text_dims': 64, 'model.bbox_head.head_module.embed_dims': 64}
+    )
     runner.model = MODELS.build(cfg.model)
     with pytest.raises(ValueError, match=r'128-dimensional.*embed_dims=64; set embed_dims = 128'):
         make_hook().before_train(runner)

@@ -56,7 +56,8 @@ def loader(start, stop, batch_size=2):
         dataset=Numbers(start, stop),
         batch_size=batch_size,
         num_workers=0,
-        sampler=dict(type='DefaultSampler', shuffle=False))
+        sampler=dict(type='DefaultSampler', shuffle=False),
+    )
 
 
 def run(tmp_path, dataloader, evaluator, loop='MultiTestLoop'):
@@ -70,22 +71,32 @@ def run(tmp_path, dataloader, evaluator, loop='MultiTestLoop'):
         custom_hooks=[calls],
         default_scope='mmyolo',
         experiment_name=f'loops_{id(calls)}',
-        log_level='ERROR')
+        log_level='ERROR',
+    )
     return runner.test(), calls.calls
 
 
 def test_parts_run_one_after_another_and_metrics_merge(tmp_path):
-    metrics, calls = run(tmp_path, [loader(0, 3), loader(10, 15)],
-                         [Total(prefix='a'), [Total(prefix='b'), Total(prefix='c')]])
+    metrics, calls = run(
+        tmp_path, [loader(0, 3), loader(10, 15)], [Total(prefix='a'), [Total(prefix='b'), Total(prefix='c')]]
+    )
     first = {'a/total': 3, 'a/classes': '0 to 3'}
     second = {'b/total': 60, 'b/classes': '10 to 15', 'c/total': 60, 'c/classes': '10 to 15'}
     assert metrics == {**first, **second}
-    assert calls == [('before', 2), ('iter', 0), ('iter', 1), ('after', first), ('before', 3), ('iter', 0),
-                     ('iter', 1), ('iter', 2), ('after', second)]
+    assert calls == [
+        ('before', 2),
+        ('iter', 0),
+        ('iter', 1),
+        ('after', first),
+        ('before', 3),
+        ('iter', 0),
+        ('iter', 1),
+        ('iter', 2),
+        ('after', second),
+    ]
 
 
-@pytest.mark.parametrize(
-    'evaluator', [lambda: Total(prefix='a'), lambda: [Total(prefix='a'), Total(prefix='b')]])
+@pytest.mark.parametrize('evaluator', [lambda: Total(prefix='a'), lambda: [Total(prefix='a'), Total(prefix='b')]])
 def test_one_part_is_a_test_loop(tmp_path, evaluator):
     single = run(tmp_path / '1', loader(0, 3), evaluator())
     assert single == run(tmp_path / '2', loader(0, 3), evaluator(), 'TestLoop')

@@ -1,4 +1,5 @@
 """A bad batch stops training, or leaves no trace in it."""
+
 import json
 import os
 from pathlib import Path
@@ -30,10 +31,13 @@ class Student(BaseModel):
 
     def forward(self, inputs, data_samples, mode='tensor'):
         outputs = self.norm(self.layer(torch.stack(inputs)))
-        slope = 1e6 if any(sample.kind == BIG for sample in data_samples) else 1.
+        slope = 1e6 if any(sample.kind == BIG for sample in data_samples) else 1.0
         flat = sum((outputs * 0).abs().sqrt().sum() for sample in data_samples if sample.kind == NAN_GRADIENT)
-        return dict(loss_main=slope * F.softplus(outputs).sum(), loss_flat=flat + outputs.sum() * 0,
-                    seen=outputs.detach().mean())
+        return dict(
+            loss_main=slope * F.softplus(outputs).sum(),
+            loss_flat=flat + outputs.sum() * 0,
+            seen=outputs.detach().mean(),
+        )
 
 
 def make_batches(*kinds):
@@ -43,10 +47,19 @@ def make_batches(*kinds):
     data = []
     for number, kind in enumerate(kinds):
         for item in (GOOD, kind):
-            image = torch.full((4, ), float('nan')) if kind == NAN and item == NAN else \
-                torch.ones(4) if kind != GOOD and item == kind else next(good)
-            data.append(dict(inputs=image, data_samples=BaseDataElement(
-                metainfo=dict(img_path=f'{number} {item}.jpg', kind=item))))
+            image = (
+                torch.full((4,), float('nan'))
+                if kind == NAN and item == NAN
+                else torch.ones(4)
+                if kind != GOOD and item == kind
+                else next(good)
+            )
+            data.append(
+                dict(
+                    inputs=image,
+                    data_samples=BaseDataElement(metainfo=dict(img_path=f'{number} {item}.jpg', kind=item)),
+                )
+            )
     return data
 
 
@@ -57,12 +70,20 @@ def collate(items):
 def train(work_dir, data, hook=None, accumulative_counts=1, launcher='none'):
     sampler = DistributedSampler(data, shuffle=False) if launcher != 'none' else None
     runner = Runner(
-        Student(), str(work_dir), DataLoader(data, 2, collate_fn=collate, sampler=sampler), launcher=launcher,
-        train_cfg=dict(by_epoch=True, max_epochs=1), custom_hooks=[hook] if hook else None, log_level='ERROR',
-        default_hooks=dict(checkpoint=None), experiment_name=str(work_dir),  # runners share what has one name
+        Student(),
+        str(work_dir),
+        DataLoader(data, 2, collate_fn=collate, sampler=sampler),
+        launcher=launcher,
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        custom_hooks=[hook] if hook else None,
+        log_level='ERROR',
+        default_hooks=dict(checkpoint=None),
+        experiment_name=str(work_dir),  # runners share what has one name
         cfg=dict(model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None)),  # a CPU has no number
-        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1), accumulative_counts=accumulative_counts,
-                           clip_grad=dict(max_norm=10.)))
+        optim_wrapper=dict(
+            optimizer=dict(type='AdamW', lr=0.1), accumulative_counts=accumulative_counts, clip_grad=dict(max_norm=10.0)
+        ),
+    )
     runner.train()
     return runner
 
@@ -79,11 +100,12 @@ def test_a_skipped_batch_leaves_no_trace(tmp_path, kind):
     found = state(train(tmp_path / 'bad', batches, hook))
     expected = state(train(tmp_path / 'good', batches[:2] + batches[4:]))
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
-    line, = Path(tmp_path, 'bad/bad_batches.jsonl').read_text().splitlines()
+    (line,) = Path(tmp_path, 'bad/bad_batches.jsonl').read_text().splitlines()
     record = json.loads(line)
     assert record['files'] == ['1 good.jpg', f'1 {kind}.jpg'] and (record['epoch'], record['iter']) == (1, 2)
-    assert {NAN: 'loss is nan (loss_main, loss_flat)', BIG: 'above max_loss=10000', NAN_GRADIENT: 'gradient'}[kind] in \
-        record['reason']
+    assert {NAN: 'loss is nan (loss_main, loss_flat)', BIG: 'above max_loss=10000', NAN_GRADIENT: 'gradient'}[
+        kind
+    ] in record['reason']
 
 
 def test_without_the_guard_such_a_batch_ruins_the_weights(tmp_path):
@@ -93,17 +115,24 @@ def test_without_the_guard_such_a_batch_ruins_the_weights(tmp_path):
 
 
 def test_the_guard_changes_nothing_else(tmp_path):
-    found, expected = (state(train(tmp_path / str(i), make_batches(*[GOOD] * 4), hook)) for i, hook in enumerate(
-        [LossGuardHook('skip'), None]))
+    found, expected = (
+        state(train(tmp_path / str(i), make_batches(*[GOOD] * 4), hook))
+        for i, hook in enumerate([LossGuardHook('skip'), None])
+    )
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
     assert not Path(tmp_path, '0/bad_batches.jsonl').exists()
 
 
-@pytest.mark.parametrize('kind, message', [
-    (NAN, r'epoch 1, iteration 2: loss is nan \(loss_main, loss_flat\); files: 1 good.jpg, 1 nan.jpg, see'),
-    (BIG, 'above max_loss=100;.*1 big.jpg'), (NAN_GRADIENT, 'gradient is not finite;.*1 nan gradient.jpg')])
+@pytest.mark.parametrize(
+    'kind, message',
+    [
+        (NAN, r'epoch 1, iteration 2: loss is nan \(loss_main, loss_flat\); files: 1 good.jpg, 1 nan.jpg, see'),
+        (BIG, 'above max_loss=100;.*1 big.jpg'),
+        (NAN_GRADIENT, 'gradient is not finite;.*1 nan gradient.jpg'),
+    ],
+)
 def test_stopping_comes_before_the_step(tmp_path, kind, message):
-    hook = LossGuardHook(max_loss=100.)
+    hook = LossGuardHook(max_loss=100.0)
     with pytest.raises(FloatingPointError, match=message):
         train(tmp_path, make_batches(GOOD, kind, GOOD), hook)
     assert all(value.isfinite().all() for value in hook.runner.model.parameters())
@@ -142,7 +171,7 @@ def work(rank, path):
 
 def test_all_ranks_skip_together(tmp_path, monkeypatch):
     monkeypatch.setenv('LOCAL_RANK', '0')  # put back after the test
-    other = mp.spawn(work, (str(tmp_path), ), join=False)  # rank 0; this process is rank 1
+    other = mp.spawn(work, (str(tmp_path),), join=False)  # rank 0; this process is rank 1
     work(1, str(tmp_path))
     while not other.join():
         pass
@@ -150,5 +179,5 @@ def test_all_ranks_skip_together(tmp_path, monkeypatch):
     assert {int(value['step']) for value in first['optimizer'].values()} == {2}
     assert all(value.isfinite().all() for value in (*first['model'].values(), *second['model'].values()))
     torch.testing.assert_close(first['optimizer'], second['optimizer'], rtol=0, atol=0)
-    line, = Path(tmp_path, 'run/bad_batches.jsonl').read_text().splitlines()
+    (line,) = Path(tmp_path, 'run/bad_batches.jsonl').read_text().splitlines()
     assert '2 nan.jpg' in json.loads(line)['files'] and json.loads(line)['iter'] == 2

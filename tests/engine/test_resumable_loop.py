@@ -1,4 +1,5 @@
 """ResumableTrainLoop: what is interrupted in the middle of an epoch goes on as if it had not been."""
+
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ class Killed(Exception):
 @HOOKS.register_module()
 class WatchHook(Hook):
     """Notes each step's samples, and stops the training before one of them."""
+
     priority = 'LOWEST'
     stop_at = None
     seen: list = []
@@ -32,6 +34,7 @@ class WatchHook(Hook):
 @pytest.fixture(scope='module')
 def make_config(demo_config):
     """The tiny demo, two epochs of four steps, in the resumable loop; each step and each epoch is saved."""
+
     def make(workers=0, **options):
         cfg = demo_config()
         cfg.train_cfg.type = 'ResumableTrainLoop'
@@ -41,6 +44,7 @@ def make_config(demo_config):
         cfg.custom_hooks += [dict(type='WatchHook'), dict(type='CheckpointHook', interval=1)]
         cfg.merge_from_dict(options)
         return cfg
+
     return make
 
 
@@ -48,7 +52,8 @@ def mix(cfg):
     """Two sources by weight."""
     part = cfg.train_dataloader.dataset
     cfg.train_dataloader.dataset = dict(
-        type='ConcatDataset', datasets=[dict(part, indices=list(range(20))), dict(part, indices=list(range(20, 32)))])
+        type='ConcatDataset', datasets=[dict(part, indices=list(range(20))), dict(part, indices=list(range(20, 32)))]
+    )
     cfg.train_dataloader.sampler = dict(type='MixtureSampler', weights=(1, 3))
     return cfg
 
@@ -91,10 +96,14 @@ def test_a_training_killed_in_the_middle_of_an_epoch_gives_the_same_weights(make
     assert differing(found, weights) == []
 
 
-@pytest.mark.parametrize('name, start', [
-    pytest.param('iter_4', 4, id='last step of an epoch'),
-    pytest.param('epoch_1', 4, id='epoch', marks=pytest.mark.slow),
-    pytest.param('iter_7', 7, id='last epoch', marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    'name, start',
+    [
+        pytest.param('iter_4', 4, id='last step of an epoch'),
+        pytest.param('epoch_1', 4, id='epoch', marks=pytest.mark.slow),
+        pytest.param('iter_7', 7, id='last epoch', marks=pytest.mark.slow),
+    ],
+)
 def test_any_checkpoint_will_do(make_config, whole, name, start):
     seen, weights, work_dir = whole
     after, found = train(make_config(), resume=work_dir / f'{name}.pth')
@@ -111,9 +120,12 @@ def test_mixed_sources_too(make_config):
 
 def on_real_pairs(cfg, dataset, **dataloader):
     """Stage 1, distillation and alignment without a head."""
-    pipeline = [dict(type='LoadImageReduced', min_size=64), dict(type='mmdet.Resize', scale=(64, 64)),
-                dict(type='mmdet.RandomFlip', prob=0.5),
-                dict(type='mmdet.PackDetInputs', meta_keys=('img_path', 'captions', 'flip'))]
+    pipeline = [
+        dict(type='LoadImageReduced', min_size=64),
+        dict(type='mmdet.Resize', scale=(64, 64)),
+        dict(type='mmdet.RandomFlip', prob=0.5),
+        dict(type='mmdet.PackDetInputs', meta_keys=('img_path', 'captions', 'flip')),
+    ]
     cfg.model.bbox_head = cfg.model.loss_image.losses.similarity = None
     cfg.custom_hooks = cfg.custom_hooks[1:]  # no vocabulary
     cfg.train_dataloader = dict(cfg.train_dataloader, dataset=dict(dataset, pipeline=pipeline), **dataloader)
@@ -127,6 +139,7 @@ def test_shards_of_real_pairs_too(make_config, write_shards, tmp_path):
     def config():
         shards = dict(type='ImageTextShards', shards=f'{folder}/*.tar', captions='json:captions', batch_size=8)
         return on_real_pairs(make_config(workers=2), shards, sampler=None)
+
     cfg = config()
     seen, weights = train(cfg)
     assert len(seen) == 8 and len({path for _, _, batch in seen[:4] for path, _ in batch}) == 32
@@ -147,9 +160,13 @@ def test_a_broken_image_is_no_obstacle(make_config, pairs, coco_mini, tmp_path):
     assert (source.rstrip('/'), image) == (str(tmp_path), str(broken)) and 'truncated' in reason
 
 
-@pytest.mark.parametrize('options, message', [
-    ({'randomness.seed': None}, 'randomness'),
-    ({'train_dataloader.batch_sampler': dict(type='AspectRatioBatchSampler')}, 'batch_sampler')])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        ({'randomness.seed': None}, 'randomness'),
+        ({'train_dataloader.batch_sampler': dict(type='AspectRatioBatchSampler')}, 'batch_sampler'),
+    ],
+)
 def test_refusals(make_config, options, message):
     with pytest.raises(ValueError, match=message):
         train(make_config(**options))

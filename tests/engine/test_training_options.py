@@ -1,4 +1,5 @@
 """What docs/training.md offers: its config lines build, run, and do what they say."""
+
 import re
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def snippets():
 @pytest.fixture
 def make_config(demo_config, snippets, tmp_path):
     """Stage 1 of the tiny demo with the lines under some titles of the document."""
+
     def make(*titles, config=PRETRAIN, epochs=2, **options):
         cfg = demo_config(config=config, epochs=epochs)
         for title in titles:
@@ -41,6 +43,7 @@ def make_config(demo_config, snippets, tmp_path):
             cfg.merge_from_dict(given._cfg_dict.to_dict())
         cfg.merge_from_dict(options)
         return cfg
+
     return make
 
 
@@ -73,20 +76,25 @@ def losses(monkeypatch):
         if self.training:
             dtypes.add((feats[0].dtype, embeddings.dtype))
         return embeddings
+
     monkeypatch.setattr(Projector, 'forward', watched)
     from mmengine.model import BaseModel
+
     parse = BaseModel.parse_losses
 
     def parsed(self, given):
         total, parts = parse(self, given)
         seen.append(total.item())
         return total, parts
+
     monkeypatch.setattr(BaseModel, 'parse_losses', parsed)
     return seen, dtypes
 
 
-@pytest.mark.parametrize('config', [
-    pytest.param(ROOT / 'configs' / 'kdeov_yolov8n.py', id='three tasks'), pytest.param(PRETRAIN, id='stage 1')])
+@pytest.mark.parametrize(
+    'config',
+    [pytest.param(ROOT / 'configs' / 'kdeov_yolov8n.py', id='three tasks'), pytest.param(PRETRAIN, id='stage 1')],
+)
 def test_bfloat16_on_the_cpu_is_close_to_float32(make_config, losses, config):
     seen, dtypes = losses
     cfg = make_config(config=config)
@@ -107,19 +115,25 @@ def test_bfloat16_on_the_cpu_is_close_to_float32(make_config, losses, config):
     assert all(value.isfinite().all() for value in runner.model.state_dict().values())
 
 
-@pytest.mark.parametrize('gpu, dtype, wrapper', [
-    (False, 'auto', dict(type='BFloat16OptimWrapper')), (True, 'bf16', dict(type='BFloat16OptimWrapper')),
-    (True, 'auto', dict(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic'))])
+@pytest.mark.parametrize(
+    'gpu, dtype, wrapper',
+    [
+        (False, 'auto', dict(type='BFloat16OptimWrapper')),
+        (True, 'bf16', dict(type='BFloat16OptimWrapper')),
+        (True, 'auto', dict(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')),
+    ],
+)
 def test_the_type_follows_the_device(monkeypatch, gpu, dtype, wrapper):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
-    for before in (dict(type='OptimWrapper'), dict(type='AmpOptimWrapper', dtype='float16', loss_scale=512.)):
+    for before in (dict(type='OptimWrapper'), dict(type='AmpOptimWrapper', dtype='float16', loss_scale=512.0)):
         cfg = Config(dict(optim_wrapper=dict(before, optimizer=dict(lr=1))))
         enable_amp(cfg, dtype)
         assert cfg.optim_wrapper.to_dict() == dict(wrapper, optimizer=dict(lr=1))
 
 
-@pytest.mark.parametrize('dtype, wrapper, message', [
-    ('fp16', 'OptimWrapper', '--amp fp16 needs a GPU.*bf16'), ('bf16', 'Lion', 'not Lion')])
+@pytest.mark.parametrize(
+    'dtype, wrapper, message', [('fp16', 'OptimWrapper', '--amp fp16 needs a GPU.*bf16'), ('bf16', 'Lion', 'not Lion')]
+)
 def test_refusals(monkeypatch, dtype, wrapper, message):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(InputError, match=message):
@@ -127,9 +141,14 @@ def test_refusals(monkeypatch, dtype, wrapper, message):
 
 
 # ------------------------------------------------------------------------------------ several processes
-@pytest.mark.parametrize('launcher, gpus, variables, message', [
-    ('pytorch', 1, dict(RANK='1', LOCAL_RANK='1'), 'process 2 on this machine has no GPU.*there are 1'),
-    ('slurm', 0, {}, '--launcher slurm needs GPUs'), ('pytorch', 0, {}, 'not started by torchrun')])
+@pytest.mark.parametrize(
+    'launcher, gpus, variables, message',
+    [
+        ('pytorch', 1, dict(RANK='1', LOCAL_RANK='1'), 'process 2 on this machine has no GPU.*there are 1'),
+        ('slurm', 0, {}, '--launcher slurm needs GPUs'),
+        ('pytorch', 0, {}, 'not started by torchrun'),
+    ],
+)
 def test_launchers_that_cannot_start(monkeypatch, launcher, gpus, variables, message):
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: gpus)
     for name in ('RANK', 'LOCAL_RANK'):
@@ -160,8 +179,13 @@ def test_gradient_accumulation(make_config):
 def test_layer_wise_learning_rates(make_config):
     runner = Runner.from_cfg(make_config('Learning rates of layers'))
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    rate = {name: group['lr'] for group in runner.optim_wrapper.param_groups for parameter in group['params']
-            for name, other in runner.model.named_parameters() if other is parameter}
+    rate = {
+        name: group['lr']
+        for group in runner.optim_wrapper.param_groups
+        for parameter in group['params']
+        for name, other in runner.model.named_parameters()
+        if other is parameter
+    }
     assert len(rate) == len(list(runner.model.parameters()))
     base = rate['projector.layers.0.weight']
     assert {value for name, value in rate.items() if name.startswith('backbone.')} == {0.1 * base}
@@ -172,7 +196,7 @@ def test_layer_wise_learning_rates(make_config):
 def test_moving_average_and_its_resume(make_config):
     """The average is what is validated and loaded; training itself goes on from the plain weights."""
     first = train(make_config('Moving average of the weights'))
-    average, = [hook for hook in first.hooks if isinstance(hook, EMAHook)]
+    (average,) = [hook for hook in first.hooks if isinstance(hook, EMAHook)]
     saved = torch.load(Path(first.work_dir, 'epoch_2.pth'), weights_only=True)
     assert differing(saved['state_dict'], average.ema_model.module.state_dict()) == []
     assert differing(saved['state_dict'], first.model.state_dict())
@@ -190,6 +214,7 @@ def scores(monkeypatch):
     def set_scores(values):
         left = iter(values)
         monkeypatch.setattr(Evaluator, 'evaluate', lambda self, size: {'zero_shot/all/top1': next(left)})
+
     return set_scores
 
 
@@ -208,12 +233,14 @@ def test_the_learning_rate_falls_on_a_plateau(make_config, scores):
 @pytest.mark.slow
 def test_a_plateau_is_resumed_also_after_a_validation_that_was_cut_short(make_config, scores, monkeypatch):
     """The lost validation is made up for: without it the learning rate, and the weights, would be others."""
+
     def config(**options):
         cfg = make_config('Learning rate by a metric', epochs=3)
         cfg.train_cfg.type = 'ResumableTrainLoop'
         cfg.param_scheduler[1].patience = 0
         cfg.merge_from_dict(options)
         return cfg
+
     scores([0.5, 0.4, 0.3])
     whole = train(config())
     cut = config()
@@ -235,10 +262,11 @@ def test_early_stopping_and_its_resume(make_config, scores):
         cfg.train_cfg.type = 'ResumableTrainLoop'
         cfg.custom_hooks[-1].patience = 2
         return cfg
+
     scores([0.5, 0.6, 0.6, 0.5, 0.9])
     whole = train(config())
     assert whole.epoch == 4  # two epochs without a better score
-    best, = Path(whole.work_dir).glob('best_*.pth')
+    (best,) = Path(whole.work_dir).glob('best_*.pth')
     assert best.name == 'best_zero_shot_all_top1_epoch_2.pth'
     cut = config()
     scores([0.5, 0.6, 0.6])

@@ -1,4 +1,5 @@
 """Which names the model is given, and when."""
+
 from types import SimpleNamespace
 
 import pytest
@@ -21,10 +22,16 @@ def hook(demo_config):
 def runner(demo_config):
     """The data sets and the model of the tiny demo."""
     cfg = demo_config()
-    train, test = (SimpleNamespace(dataset=DATASETS.build(dataset))
-                   for dataset in (cfg.train_dataloader.dataset, cfg.test_dataloader[0].dataset))
-    return SimpleNamespace(model=MODELS.build(cfg.model), train_dataloader=train, val_dataloader=test,
-                           test_loop=SimpleNamespace(dataloader=test))
+    train, test = (
+        SimpleNamespace(dataset=DATASETS.build(dataset))
+        for dataset in (cfg.train_dataloader.dataset, cfg.test_dataloader[0].dataset)
+    )
+    return SimpleNamespace(
+        model=MODELS.build(cfg.model),
+        train_dataloader=train,
+        val_dataloader=test,
+        test_loop=SimpleNamespace(dataloader=test),
+    )
 
 
 def names_of(*groups):
@@ -56,6 +63,7 @@ def test_each_vocabulary_is_embedded_once(hook, runner, monkeypatch):
         def build(cls, names, *args):
             built.append(len(names))
             return TextBank.build(names, *args)
+
     monkeypatch.setattr(vocabulary_hook, 'TextBank', Counted)
     hook.before_train(runner)
     for _ in range(2):

@@ -1,4 +1,5 @@
 """A fake text encoder."""
+
 import zlib
 from types import SimpleNamespace
 
@@ -12,8 +13,7 @@ from kdeov_mm.models.clip import TextBank
 
 def text_embedding(text: str, dim: int = 32) -> torch.Tensor:
     """A random unit vector that depends on the text alone, float32 ``[D]``."""
-    return F.normalize(
-        torch.randn(dim, generator=torch.Generator().manual_seed(zlib.crc32(text.encode()))), dim=0)
+    return F.normalize(torch.randn(dim, generator=torch.Generator().manual_seed(zlib.crc32(text.encode()))), dim=0)
 
 
 @pytest.fixture
@@ -23,5 +23,7 @@ def fake_text(monkeypatch):
         TextBank,
         'build',
         lambda names, text_encoder, templates='single': SimpleNamespace(
-            names=names, embeddings=torch.stack([text_embedding(name) for name in names])))
+            names=names, embeddings=torch.stack([text_embedding(name) for name in names])
+        ),
+    )
     return text_embedding

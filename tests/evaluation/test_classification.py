@@ -15,7 +15,7 @@ sklearn = pytest.importorskip('sklearn.metrics')
 def draw(images=500, classes=12, seed=0):
     """Scores that are often right; the last class has no images."""
     generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(classes - 1, (images, ), generator=generator)
+    labels = torch.randint(classes - 1, (images,), generator=generator)
     scores = torch.randn(images, classes, generator=generator, dtype=torch.float64)
     scores[torch.arange(images), labels] += 1.5
     return scores, labels
@@ -28,12 +28,15 @@ def test_averages_equal_sklearn():
     values = class_averages(predictions, labels, 12)
     assert values['mean_per_class'] == pytest.approx(sklearn.balanced_accuracy_score(labels, predictions), abs=1e-6)
     precision, recall, f1, _ = sklearn.precision_recall_fscore_support(
-        labels, predictions, average='macro', zero_division=0)
+        labels, predictions, average='macro', zero_division=0
+    )
     for name, expected in (('precision', precision), ('recall', recall), ('f1', f1)):
         assert values[name] == pytest.approx(expected, abs=1e-6)
     assert values['recall'] < values['mean_per_class'], 'a class without images was predicted'
-    assert confusion(predictions, labels, 12).tolist() == sklearn.confusion_matrix(
-        labels, predictions, labels=range(12)).tolist()
+    assert (
+        confusion(predictions, labels, 12).tolist()
+        == sklearn.confusion_matrix(labels, predictions, labels=range(12)).tolist()
+    )
 
 
 def test_ties_are_mistakes_whatever_the_order():
@@ -74,8 +77,13 @@ def test_confused_pairs_equal_brute_force():
 def run(scores, labels, classes, **kwargs):
     metric = ClassificationMetric(**kwargs)
     metric.dataset_meta = dict(classes=classes)
-    metric.process(None, [dict(img_path=f'{i}.jpg', gt_label=label, pred_score=score.float())
-                          for i, (label, score) in enumerate(zip(labels.tolist(), scores))])
+    metric.process(
+        None,
+        [
+            dict(img_path=f'{i}.jpg', gt_label=label, pred_score=score.float())
+            for i, (label, score) in enumerate(zip(labels.tolist(), scores))
+        ],
+    )
     return metric, metric.evaluate(len(labels))
 
 
@@ -88,21 +96,30 @@ def test_metric_of_a_classifier(tmp_path):
         assert values[f'classification/all/top{k}'] == pytest.approx(expected, abs=1e-6)
     assert values['chance/classification/all/top3'] == 0.25
     files = {path.name: path for path in metric.draw(tmp_path)}
-    assert list(files) == ['classification_confusion.png', 'classification_per_class.csv',
-                           'classification_confusion.csv', 'classification_confused_pairs.csv']
+    assert list(files) == [
+        'classification_confusion.png',
+        'classification_per_class.csv',
+        'classification_confusion.csv',
+        'classification_confused_pairs.csv',
+    ]
     rows = list(csv.reader(files['classification_per_class.csv'].open()))
-    report = sklearn.classification_report(labels, scores.argmax(1), labels=range(12), target_names=names,
-                                           output_dict=True, zero_division=0)
+    report = sklearn.classification_report(
+        labels, scores.argmax(1), labels=range(12), target_names=names, output_dict=True, zero_division=0
+    )
     assert rows[0] == ['class', 'group', 'images', 'accuracy', 'precision', 'f1'] and len(rows) == 13
     for name, group, images, *numbers in rows[1:-1]:
         expected = report[name]
         assert int(images) == expected['support'] and group == 'all'
         assert [float(n) for n in numbers] == pytest.approx(
-            [expected[key] for key in ('recall', 'precision', 'f1-score')], abs=1e-5)
+            [expected[key] for key in ('recall', 'precision', 'f1-score')], abs=1e-5
+        )
     assert rows[-1] == ['class 11', 'all', '0', '', '', ''], 'no images, no accuracy'
     rows = list(csv.reader(files['classification_confusion.csv'].open()))
-    assert rows[0][1:] == names and [[int(n) for n in row[1:]] for row in rows[1:]] == sklearn.confusion_matrix(
-        labels, scores.argmax(1), labels=range(12)).tolist()
+    assert (
+        rows[0][1:] == names
+        and [[int(n) for n in row[1:]] for row in rows[1:]]
+        == sklearn.confusion_matrix(labels, scores.argmax(1), labels=range(12)).tolist()
+    )
     rows = list(csv.reader(files['classification_confused_pairs.csv'].open()))
     truth, predicted, count = brute_force_pairs(scores.argmax(1), labels)[0]
     assert rows[1][:3] == [names[truth], names[predicted], str(count)]
@@ -111,7 +128,7 @@ def test_metric_of_a_classifier(tmp_path):
 
 def test_one_class(tmp_path):
     metric, values = run(torch.ones(3, 1), torch.zeros(3, dtype=torch.long), ['a'], per_class=True)
-    assert {value for key, value in values.items()} == {1.}
+    assert {value for key, value in values.items()} == {1.0}
     assert [path.suffix for path in metric.draw(tmp_path)] == ['.csv'] * 3
 
 
@@ -126,13 +143,16 @@ def test_a_thousand_classes_stay_readable(tmp_path):
     assert header[1:3] == ['missile', 'missile (1)'] and len(set(header)) == 1001
 
 
-@pytest.mark.parametrize('change, message', [
-    (dict(pred_score=torch.tensor([0., torch.nan])), r'2\.jpg: pred_score holds NaN'),
-    (dict(pred_score=None), r'2\.jpg: the data sample has no pred_score'),
-    (dict(pred_score=torch.ones(3)), r'2\.jpg: pred_score has shape \[3\], but the data set has 2 classes'),
-    (dict(gt_label=2), r'2\.jpg: gt_label 2 is not in \[0, 2\)'),
-    (dict(gt_label=None), r'2\.jpg: the data sample has no gt_label'),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(pred_score=torch.tensor([0.0, torch.nan])), r'2\.jpg: pred_score holds NaN'),
+        (dict(pred_score=None), r'2\.jpg: the data sample has no pred_score'),
+        (dict(pred_score=torch.ones(3)), r'2\.jpg: pred_score has shape \[3\], but the data set has 2 classes'),
+        (dict(gt_label=2), r'2\.jpg: gt_label 2 is not in \[0, 2\)'),
+        (dict(gt_label=None), r'2\.jpg: the data sample has no gt_label'),
+    ],
+)
 def test_bad_sample_is_named(change, message):
     samples = [dict(img_path=f'{i}.jpg', gt_label=i % 2, pred_score=torch.rand(2)) for i in range(4)]
     samples[2].update(change)

@@ -1,4 +1,5 @@
 """The three metrics together, from configs, fed data samples as the model returns them, on real COCO."""
+
 import json
 
 import pytest
@@ -26,19 +27,24 @@ def test_metrics_and_pictures_from_data_samples(fake_text, coco_mini, tmp_path):
                 img_id=image['id'],
                 img_path=str(coco_mini / 'val2017' / image['file_name']),
                 captions=[first],
-                gt_label=int(labels[0]) if len(anns) else 0))
+                gt_label=int(labels[0]) if len(anns) else 0,
+            )
+        )
         sample.pred_instances = InstanceData(
             bboxes=torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1),
             labels=labels,
-            scores=torch.linspace(1, 0.5, len(anns)))
+            scores=torch.linspace(1, 0.5, len(anns)),
+        )
         sample.image_embedding = sample.teacher_embedding = fake_text(first)
         samples.append(sample)
     with DefaultScope.overwrite_default_scope('mmyolo'):
-        evaluator = Evaluator([
-            dict(type='ZeroShotMetric', text_encoder=dict(type='Fake')),
-            dict(type='RetrievalMetric', text_encoder=dict(type='Fake')),
-            dict(type='OVCocoMetric', ann_file=str(ann_file))
-        ])
+        evaluator = Evaluator(
+            [
+                dict(type='ZeroShotMetric', text_encoder=dict(type='Fake')),
+                dict(type='RetrievalMetric', text_encoder=dict(type='Fake')),
+                dict(type='OVCocoMetric', ann_file=str(ann_file)),
+            ]
+        )
     evaluator.dataset_meta = dict(classes=classes, groups=['base', 'novel'] * 40)
     evaluator.process(samples)
     metrics = evaluator.evaluate(len(samples))
@@ -53,5 +59,6 @@ def test_metrics_and_pictures_from_data_samples(fake_text, coco_mini, tmp_path):
             if path.suffix == '.png':
                 with Image.open(path) as picture:
                     assert min(picture.size) > 200
-    assert names == ['retrieval_grid.png', 'retrieval_captions.png', 'ov_detections.png',
-                     'ov_per_class.csv'], '80 classes are too many to confuse'
+    assert names == ['retrieval_grid.png', 'retrieval_captions.png', 'ov_detections.png', 'ov_per_class.csv'], (
+        '80 classes are too many to confuse'
+    )

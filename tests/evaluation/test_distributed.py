@@ -1,4 +1,5 @@
 """Two processes must give one process's numbers, also for an odd number of images."""
+
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -15,7 +16,9 @@ def make_samples():
             gt_label=i % 3,
             captions=[f'text {i}'] * (i % 3),
             pred_score=torch.randn(3, generator=generator),
-            image_embedding=torch.randn(8, generator=generator)) for i in range(NUMBER)
+            image_embedding=torch.randn(8, generator=generator),
+        )
+        for i in range(NUMBER)
     ]
 
 
@@ -27,9 +30,12 @@ def evaluate(samples):
         return torch.randn(len(texts), 8, generator=torch.Generator().manual_seed(1))
 
     metrics = {}
-    for metric in (ZeroShotMetric(text_encoder={}, topk=(1, 2), per_class=True), RetrievalMetric(text_encoder={}),
-                   RetrievalMetric(text_encoder={}, fold_size=3, prefix='retrieval_folds'),
-                   ClassificationMetric(topk=(1, 2), per_class=True)):
+    for metric in (
+        ZeroShotMetric(text_encoder={}, topk=(1, 2), per_class=True),
+        RetrievalMetric(text_encoder={}),
+        RetrievalMetric(text_encoder={}, fold_size=3, prefix='retrieval_folds'),
+        ClassificationMetric(topk=(1, 2), per_class=True),
+    ):
         metric.embed, metric.dataset_meta = embed, dict(classes=['a', 'b', 'c'])
         metric.process(None, samples)
         metrics.update(metric.evaluate(NUMBER))
@@ -47,7 +53,7 @@ def work(rank, path):
 
 
 def test_two_processes(tmp_path):
-    other = mp.spawn(work, (str(tmp_path), ), join=False)  # rank 0; this process is rank 1
+    other = mp.spawn(work, (str(tmp_path),), join=False)  # rank 0; this process is rank 1
     work(1, str(tmp_path))
     while not other.join():
         pass

@@ -11,7 +11,8 @@ from pycocotools.cocoeval import COCOeval
 from kdeov_mm.evaluation import OVCocoMetric
 
 needs_faster = pytest.mark.skipif(
-    importlib.util.find_spec('faster_coco_eval') is None, reason='faster-coco-eval is not installed')
+    importlib.util.find_spec('faster_coco_eval') is None, reason='faster-coco-eval is not installed'
+)
 ENGINES = ['pycocotools', pytest.param('faster-coco-eval', marks=needs_faster)]
 
 
@@ -39,13 +40,15 @@ def real(coco_mini, tmp_path_factory):
                     jitter = rng.normal(0, 0.08, 4) * [w, h, w, h]
                     boxes.append(np.array([x, y, x + w, y + h]) + jitter)
                     wrong = rng.random() < 0.2
-                    labels.append(
-                        rng.integers(len(kept)) if wrong else kept.index(name_of[ann['category_id']]))
+                    labels.append(rng.integers(len(kept)) if wrong else kept.index(name_of[ann['category_id']]))
         extra = {crowded: 450, silent: 0}.get(image['id'], 5)
         corners = rng.random((extra, 2, 2)) * [image['width'], image['height']]
         boxes += list(np.concatenate([corners.min(1), corners.max(1)], 1))
-        labels += [0] * 300 + list(rng.integers(len(kept), size=150)) if image['id'] == crowded else \
-            list(rng.integers(len(kept), size=extra))
+        labels += (
+            [0] * 300 + list(rng.integers(len(kept), size=150))
+            if image['id'] == crowded
+            else list(rng.integers(len(kept), size=extra))
+        )
         if image['id'] == silent:
             boxes, labels = [], []
         samples.append(
@@ -55,7 +58,10 @@ def real(coco_mini, tmp_path_factory):
                 pred_instances=dict(
                     bboxes=np.array(boxes, np.float32).reshape(-1, 4),
                     labels=np.array(labels, np.int64),
-                    scores=rng.random(len(boxes)).round(1).astype(np.float32))))  # ten values: many ties
+                    scores=rng.random(len(boxes)).round(1).astype(np.float32),
+                ),
+            )
+        )  # ten values: many ties
     return str(ann_file), dict(classes=kept, groups=groups), samples
 
 
@@ -76,14 +82,10 @@ def pycocotools_stats(ann_file, meta, samples, names, max_dets=100):
                 image_id=sample['img_id'],
                 category_id=ids[meta['classes'][label]],
                 score=float(score),
-                bbox=[
-                    float(box[0]),
-                    float(box[1]),
-                    float(box[2]) - float(box[0]),
-                    float(box[3]) - float(box[1])
-                ]) for sample in samples
-            for box, score, label in zip(*(sample['pred_instances'][key]
-                                           for key in ('bboxes', 'scores', 'labels')))
+                bbox=[float(box[0]), float(box[1]), float(box[2]) - float(box[0]), float(box[3]) - float(box[1])],
+            )
+            for sample in samples
+            for box, score, label in zip(*(sample['pred_instances'][key] for key in ('bboxes', 'scores', 'labels')))
         ]
         engine = COCOeval(coco, coco.loadRes(detections), 'bbox')
         engine.params.catIds = [ids[name] for name in names]
@@ -92,10 +94,12 @@ def pycocotools_stats(ann_file, meta, samples, names, max_dets=100):
         engine.accumulate()
         engine.summarize()
     precision = engine.eval['precision'][:, :, :, 0, 2]  # summarize() knows 100 detections only
-    return np.array([
-        engine.stats[0] if max_dets == 100 else precision[precision > -1].mean(),
-        engine.stats[1] if max_dets == 100 else precision[0][precision[0] > -1].mean()
-    ])
+    return np.array(
+        [
+            engine.stats[0] if max_dets == 100 else precision[precision > -1].mean(),
+            engine.stats[1] if max_dets == 100 else precision[0][precision[0] > -1].mean(),
+        ]
+    )
 
 
 @pytest.mark.parametrize('engine', ENGINES)
@@ -145,22 +149,22 @@ def small(tmp_path):
         categories=[dict(id=i, name=name) for i, name in ((7, 'a'), (3, 'b'), (5, 'c'), (9, 'unused'))],
         annotations=[
             dict(id=i, image_id=1, category_id=category, bbox=box, area=box[2] * box[3], iscrowd=crowd)
-            for i, (category, box,
-                    crowd) in enumerate([(7, [0, 0, 10, 10], 0), (3, [50, 50, 20, 20],
-                                                                  0), (5, [0, 50, 40, 40],
-                                                                       1), (9, [70, 0, 20, 20], 0)], 1)
-        ])
+            for i, (category, box, crowd) in enumerate(
+                [(7, [0, 0, 10, 10], 0), (3, [50, 50, 20, 20], 0), (5, [0, 50, 40, 40], 1), (9, [70, 0, 20, 20], 0)], 1
+            )
+        ],
+    )
     path = tmp_path / 'instances.json'
     path.write_text(json.dumps(data))
     pred = dict(
         bboxes=np.array([[0, 0, 10, 10], [50, 50, 70, 70]], np.float32),
-        scores=np.array([.9, .8], np.float32),
-        labels=np.array([0, 1]))
-    none = dict(
-        bboxes=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32), labels=np.zeros(0, np.int64))
+        scores=np.array([0.9, 0.8], np.float32),
+        labels=np.array([0, 1]),
+    )
+    none = dict(bboxes=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32), labels=np.zeros(0, np.int64))
     samples = [
         dict(img_id=1, img_path='1.jpg', pred_instances=pred),
-        dict(img_id=2, img_path='2.jpg', pred_instances=none)
+        dict(img_id=2, img_path='2.jpg', pred_instances=none),
     ]
     return str(path), dict(classes=['a', 'b', 'c'], groups=['base', 'base', 'novel']), samples
 
@@ -212,13 +216,17 @@ def test_bad_input(small, tmp_path):
     with pytest.raises(ValueError, match='image id 77 is not in'):
         run(ann_file, meta, [dict(samples[0], img_id=77)])
     with pytest.raises(ValueError, match=r'1\.jpg: a predicted box or score is NaN'):
-        run(ann_file, meta, [
-            dict(
-                samples[0], pred_instances=dict(samples[0]['pred_instances'], scores=np.array([.9, np.nan])))
-        ])
+        run(
+            ann_file,
+            meta,
+            [dict(samples[0], pred_instances=dict(samples[0]['pred_instances'], scores=np.array([0.9, np.nan])))],
+        )
     with pytest.raises(ValueError, match=r'1\.jpg: a predicted label is not in \[0, 3\)'):
-        run(ann_file, meta,
-            [dict(samples[0], pred_instances=dict(samples[0]['pred_instances'], labels=np.array([0, 3])))])
+        run(
+            ann_file,
+            meta,
+            [dict(samples[0], pred_instances=dict(samples[0]['pred_instances'], labels=np.array([0, 3])))],
+        )
     with pytest.raises(ValueError, match='the 1 images hold no object of the 3 classes'):
         run(ann_file, meta, samples[1:])
 
@@ -228,5 +236,8 @@ def test_per_class_table(small, tmp_path):
     metric.examples = []
     assert [path.name for path in metric.draw(tmp_path)] == ['ov_per_class.csv']
     assert (tmp_path / 'ov_per_class.csv').read_text().splitlines() == [
-        'class,group,AP,AP50', 'a,base,1.000000,1.000000', 'b,base,1.000000,1.000000', 'c,novel,,'
+        'class,group,AP,AP50',
+        'a,base,1.000000,1.000000',
+        'b,base,1.000000,1.000000',
+        'c,novel,,',
     ]

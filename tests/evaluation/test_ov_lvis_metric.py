@@ -1,4 +1,5 @@
 """Against the lvis package, which reads the whole file and all detections at once."""
+
 import copy
 import importlib.util
 import json
@@ -12,7 +13,8 @@ from kdeov_mm.evaluation import OVCocoMetric, OVLVISMetric
 IDS = [7, 3, 12, 5, 9, 1, 20, 14, 2, 30, 8, 17]  # not in the order of the names
 SILENT, EMPTY, CROWDED = 4, 5, 6  # no prediction; no object; more than 300 predictions
 needs_faster = pytest.mark.skipif(
-    importlib.util.find_spec('faster_coco_eval') is None, reason='faster-coco-eval is not installed')
+    importlib.util.find_spec('faster_coco_eval') is None, reason='faster-coco-eval is not installed'
+)
 ENGINES = ['lvis', pytest.param('faster-coco-eval', marks=needs_faster)]
 
 
@@ -30,17 +32,30 @@ def federated(tmp_path_factory):
         kinds = rng.permutation(IDS[:-1]).tolist()
         positive, negative = kinds[:4], kinds[4:7] + [absent]
         images.append(
-            dict(id=img_id, width=width, height=height, neg_category_ids=negative,
-                 not_exhaustive_category_ids=positive[:1] if img_id % 2 else [],
-                 coco_url=f'http://images.cocodataset.org/val2017/{img_id:012}.jpg'))
+            dict(
+                id=img_id,
+                width=width,
+                height=height,
+                neg_category_ids=negative,
+                not_exhaustive_category_ids=positive[:1] if img_id % 2 else [],
+                coco_url=f'http://images.cocodataset.org/val2017/{img_id:012}.jpg',
+            )
+        )
         boxes, labels = [], []
         for category in positive if img_id != EMPTY else []:
             for _ in range(rng.integers(1, 4)):
                 w, h = rng.uniform(5, 60, 2)
                 x, y = rng.uniform(0, [width - w, height - h])
                 annotations.append(
-                    dict(id=len(annotations) + 1, image_id=img_id, category_id=category, bbox=[x, y, w, h],
-                         area=w * h, segmentation=[[x, y, x + w, y, x + w, y + h]]))
+                    dict(
+                        id=len(annotations) + 1,
+                        image_id=img_id,
+                        category_id=category,
+                        bbox=[x, y, w, h],
+                        area=w * h,
+                        segmentation=[[x, y, x + w, y, x + w, y + h]],
+                    )
+                )
                 for _ in range(rng.integers(1, 4)):
                     boxes.append(np.array([x, y, x + w, y + h]) + rng.normal(0, 0.1, 4) * [w, h, w, h])
                     labels.append(category if rng.random() < 0.8 else rng.choice(IDS))
@@ -57,8 +72,11 @@ def federated(tmp_path_factory):
                 pred_instances=dict(
                     bboxes=np.array(boxes, np.float32).reshape(-1, 4)[order],
                     labels=np.array([IDS.index(i) for i in labels], np.int64)[order],
-                    scores=rng.random(len(boxes)).round(1).astype(np.float32))))  # eleven values: many ties
-    annotations[7]['area'] = 0.
+                    scores=rng.random(len(boxes)).round(1).astype(np.float32),
+                ),
+            )
+        )  # eleven values: many ties
+    annotations[7]['area'] = 0.0
     samples[8]['pred_instances']['bboxes'][:9, 2] = samples[8]['pred_instances']['bboxes'][:9, 0]  # no width
     path = tmp_path_factory.mktemp('lvis') / 'lvis_v1_val.json'
     path.write_text(json.dumps(dict(images=images, categories=categories, annotations=annotations)))
@@ -78,16 +96,24 @@ def reference(ann_file, samples, max_dets=300, per_class=None):
     """The package's own numbers, and AP of each class; at most ``per_class`` detections of each."""
     truth = LVIS(ann_file)
     detections = [
-        dict(image_id=sample['img_id'], category_id=IDS[label], score=float(score),
-             bbox=[float(x1), float(y1), float(x2) - float(x1), float(y2) - float(y1)]) for sample in samples
-        for (x1, y1, x2, y2), score, label in zip(*(sample['pred_instances'][key]
-                                                    for key in ('bboxes', 'scores', 'labels')))
+        dict(
+            image_id=sample['img_id'],
+            category_id=IDS[label],
+            score=float(score),
+            bbox=[float(x1), float(y1), float(x2) - float(x1), float(y2) - float(y1)],
+        )
+        for sample in samples
+        for (x1, y1, x2, y2), score, label in zip(
+            *(sample['pred_instances'][key] for key in ('bboxes', 'scores', 'labels'))
+        )
     ]
     if per_class is not None:
         detections = [
-            item for category in IDS for item in sorted((
-                item for item in detections if item['category_id'] == category),
-                key=lambda item: -item['score'])[:per_class]
+            item
+            for category in IDS
+            for item in sorted(
+                (item for item in detections if item['category_id'] == category), key=lambda item: -item['score']
+            )[:per_class]
         ]
     engine = LVISEval(truth, LVISResults(truth, detections, max_dets=max_dets), iou_type='bbox')
     engine.run()
@@ -104,10 +130,14 @@ def test_both_protocols_equal_the_lvis_package(federated, engine):
     fixed, of_class_fixed = reference(ann_file, samples, max_dets=-1, per_class=60)
     unlimited, _ = reference(ann_file, samples, max_dets=-1)
     assert len({standard['AP'], fixed['AP'], unlimited['AP']}) == 3, 'each limit must matter'
-    assert metrics == pytest.approx({
-        f'ov_lvis/{protocol}/{name}': value
-        for protocol, values in dict(standard=standard, fixed=fixed).items() for name, value in values.items()
-    }, abs=1e-6)
+    assert metrics == pytest.approx(
+        {
+            f'ov_lvis/{protocol}/{name}': value
+            for protocol, values in dict(standard=standard, fixed=fixed).items()
+            for name, value in values.items()
+        },
+        abs=1e-6,
+    )
     assert all(0.02 < value < 0.95 for value in metrics.values())
     for category, row in zip(IDS, metric.per_class):
         if of_class[category] < 0:
@@ -159,7 +189,7 @@ def test_chance_and_table(federated, tmp_path):
     metric, metrics = run(*federated, chance=True)
     assert 0 < metrics['chance/ov_lvis/fixed/AP'] < 0.5 * metrics['ov_lvis/fixed/AP']
     metric.examples = []
-    path, = metric.draw(tmp_path)
+    (path,) = metric.draw(tmp_path)
     lines = path.read_text().splitlines()
     assert path.name == 'ov_lvis_per_class.csv' and len(lines) == 13
     assert lines[0] == ('class,group,standard/AP,standard/AP50,standard/AP75,fixed/AP,fixed/AP50,fixed/AP75')
@@ -168,9 +198,10 @@ def test_chance_and_table(federated, tmp_path):
 
 def test_no_prediction_at_all(federated):
     ann_file, meta, samples = federated
-    _, metrics = run(ann_file, meta, [dict(sample, pred_instances=samples[SILENT - 1]['pred_instances'])
-                                      for sample in samples])
-    assert len(metrics) == 12 and set(metrics.values()) == {0.}
+    _, metrics = run(
+        ann_file, meta, [dict(sample, pred_instances=samples[SILENT - 1]['pred_instances']) for sample in samples]
+    )
+    assert len(metrics) == 12 and set(metrics.values()) == {0.0}
 
 
 def test_bad_input(federated, tmp_path, monkeypatch):

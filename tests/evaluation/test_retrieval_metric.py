@@ -27,6 +27,7 @@ def brute_force(images, texts, owner, topk, depth=10):
         places = [i for i, is_right in enumerate(right[:depth]) if is_right]
         precision = sum((j + 1) / (i + 1) for j, i in enumerate(places))
         found[f'{direction}/mAP@{depth}'].append(precision / min(sum(right), depth))
+
     for j, i in enumerate(owner):
         order = sorted(range(len(images)), key=lambda x: (-scores[x, j].item(), x == i))
         judge('t2i', [x == i for x in order])
@@ -153,16 +154,20 @@ def real_samples(fake_text, coco_mini):
                 img_path=str(coco_mini / 'val2017' / image['file_name']),
                 captions=captions[image['id']],
                 image_embedding=F.normalize(mean + 0.9 * random_unit(32, seed=i), dim=0),
-                teacher_embedding=F.normalize(mean + 0.4 * random_unit(32, seed=i), dim=0)))
+                teacher_embedding=F.normalize(mean + 0.4 * random_unit(32, seed=i), dim=0),
+            )
+        )
     assert len(samples) == 79 and all(len(sample['captions']) >= 5 for sample in samples)
     return samples
 
 
 def stack(samples, fake_text):
     """Images (student's), texts, owner."""
-    return (torch.stack([sample['image_embedding'] for sample in samples]),
-            torch.stack([fake_text(text) for sample in samples for text in sample['captions']]),
-            [i for i, sample in enumerate(samples) for _ in sample['captions']])
+    return (
+        torch.stack([sample['image_embedding'] for sample in samples]),
+        torch.stack([fake_text(text) for sample in samples for text in sample['captions']]),
+        [i for i, sample in enumerate(samples) for _ in sample['captions']],
+    )
 
 
 def test_real_captions(fake_text, real_samples):
@@ -190,18 +195,26 @@ def test_equals_clip_benchmark(fake_text, real_samples):
         encode_text = staticmethod(lambda tokens: torch.stack([fake_text(all_texts[i]) for i in tokens.tolist()]))
 
     all_texts = sorted({text for sample in real_samples for text in sample['captions']})
-    batches = [(torch.stack([sample['image_embedding'] for sample in batch]), [sample['captions'] for sample in batch])
-               for batch in (real_samples[i:i + 32] for i in range(0, 79, 32))]
+    batches = [
+        (torch.stack([sample['image_embedding'] for sample in batch]), [sample['captions'] for sample in batch])
+        for batch in (real_samples[i : i + 32] for i in range(0, 79, 32))
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         expected = zeroshot_retrieval.evaluate(
-            Model, batches, lambda texts: torch.tensor([all_texts.index(text) for text in texts]), 'cpu', amp=False,
-            recall_k_list=[1, 5, 10])
+            Model,
+            batches,
+            lambda texts: torch.tensor([all_texts.index(text) for text in texts]),
+            'cpu',
+            amp=False,
+            recall_k_list=[1, 5, 10],
+        )
     _, metrics = run(real_samples)
     for ours, theirs in (('t2i', 'image'), ('i2t', 'text')):
         for k in (1, 5, 10):
             assert metrics[f'retrieval/{ours}/R@{k}'] == pytest.approx(
-                expected[f'{theirs}_retrieval_recall@{k}'], abs=1e-6)
+                expected[f'{theirs}_retrieval_recall@{k}'], abs=1e-6
+            )
 
 
 def test_folds_are_galleries_of_their_own(fake_text, real_samples):
@@ -216,8 +229,10 @@ def test_folds_are_galleries_of_their_own(fake_text, real_samples):
 
 
 def test_a_fold_without_captions_asks_nothing(fake_text):
-    samples = [dict(img_id=i, img_path=f'{i}.jpg', captions=[f'text {i}'] * (i < 2), image_embedding=random_unit(32))
-               for i in range(4)]
+    samples = [
+        dict(img_id=i, img_path=f'{i}.jpg', captions=[f'text {i}'] * (i < 2), image_embedding=random_unit(32))
+        for i in range(4)
+    ]
     _, metrics = run(samples, fold_size=2)
     assert metrics['chance/retrieval/t2i/R@1'] == 1 / 2
 
@@ -236,12 +251,15 @@ def test_queries_of_ones_own(fake_text, real_samples, tmp_path):
     assert all(path.stat().st_size > 1000 for path in files)
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(fold_size=0), 'fold_size must be at least 1, got 0'),
-    (dict(block_size=0), 'block_size must be at least 1'),
-    (dict(queries='a dog'), "queries must be a list of texts or None, got 'a dog'"),
-    (dict(queries=[]), 'queries must be a list of texts'),
-])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(fold_size=0), 'fold_size must be at least 1, got 0'),
+        (dict(block_size=0), 'block_size must be at least 1'),
+        (dict(queries='a dog'), "queries must be a list of texts or None, got 'a dog'"),
+        (dict(queries=[]), 'queries must be a list of texts'),
+    ],
+)
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         RetrievalMetric(text_encoder={}, **options)
@@ -253,16 +271,18 @@ def test_a_damaged_text_encoder_is_named(fake_text, monkeypatch, real_samples):
         run(real_samples)
 
 
-@pytest.mark.parametrize('change, message', [
-    (dict(image_embedding=torch.full((32, ), torch.nan)), r'1\.jpg: image_embedding holds NaN'),
-    (dict(captions=None), r'1\.jpg: the data sample has no captions'),
-    (dict(captions='a dog'), r'1\.jpg: captions must be non-empty strings'),
-    (dict(captions=['a dog', ' ']), r'1\.jpg: captions must be non-empty strings'),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(image_embedding=torch.full((32,), torch.nan)), r'1\.jpg: image_embedding holds NaN'),
+        (dict(captions=None), r'1\.jpg: the data sample has no captions'),
+        (dict(captions='a dog'), r'1\.jpg: captions must be non-empty strings'),
+        (dict(captions=['a dog', ' ']), r'1\.jpg: captions must be non-empty strings'),
+    ],
+)
 def test_bad_sample_is_named(fake_text, change, message):
     samples = [
-        dict(img_id=i, img_path=f'{i}.jpg', captions=[f'text {i}'], image_embedding=random_unit(32))
-        for i in range(3)
+        dict(img_id=i, img_path=f'{i}.jpg', captions=[f'text {i}'], image_embedding=random_unit(32)) for i in range(3)
     ]
     samples[1].update(change)
     with pytest.raises(ValueError, match=message):

@@ -9,7 +9,8 @@ CLASSES = [f'class {i}' for i in range(12)]
 META = dict(
     classes=CLASSES,
     groups=['base'] * 6 + ['novel'] * 4 + ['unseen'] * 2,
-    supercategories=[f'kind {i % 3}' for i in range(12)])
+    supercategories=[f'kind {i % 3}' for i in range(12)],
+)
 
 
 def make_samples(fake_text, count=300, noise=1.2, teacher_noise=0.4):
@@ -23,12 +24,8 @@ def make_samples(fake_text, count=300, noise=1.2, teacher_noise=0.4):
             for scale in (noise, teacher_noise)
         ]
         samples.append(
-            dict(
-                img_id=i,
-                img_path=f'{i}.jpg',
-                gt_label=label,
-                image_embedding=noisy[0],
-                teacher_embedding=noisy[1]))
+            dict(img_id=i, img_path=f'{i}.jpg', gt_label=label, image_embedding=noisy[0], teacher_embedding=noisy[1])
+        )
     return samples
 
 
@@ -36,7 +33,7 @@ def run(samples, meta=META, **kwargs):
     metric = ZeroShotMetric(text_encoder=dict(type='Fake'), **kwargs)
     metric.dataset_meta = meta
     for start in range(0, len(samples), 7):
-        metric.process(None, samples[start:start + 7])
+        metric.process(None, samples[start : start + 7])
     return metric, metric.evaluate(len(samples))
 
 
@@ -49,8 +46,7 @@ def test_equals_torchmetrics_in_each_group(fake_text):
         scores = torch.stack([sample[field] for sample in samples]) @ texts.T
         for group, member in (('all', labels >= 0), ('base', labels < 6), ('novel', labels >= 6)):
             for k in (1, 5):
-                expected = multiclass_accuracy(
-                    scores[member], labels[member], 12, average='micro', top_k=k).item()
+                expected = multiclass_accuracy(scores[member], labels[member], 12, average='micro', top_k=k).item()
                 assert metrics[f'{role}zero_shot/{group}/top{k}'] == pytest.approx(expected, abs=1e-6)
                 assert metrics[f'chance/zero_shot/{group}/top{k}'] == pytest.approx(k / 12)
     assert 0.1 < metrics['zero_shot/all/top1'] < metrics['teacher/zero_shot/all/top1']
@@ -59,12 +55,11 @@ def test_equals_torchmetrics_in_each_group(fake_text):
 
 def test_ties_count_against():
     images, groups = torch.ones(4, 2), {'all': torch.ones(3, dtype=torch.bool)}
-    same = ZeroShotMetric.calculate(
-        images, torch.ones(3, 2), torch.tensor([0, 1, 2, 0]), groups, topk=(1, 2, 3))
+    same = ZeroShotMetric.calculate(images, torch.ones(3, 2), torch.tensor([0, 1, 2, 0]), groups, topk=(1, 2, 3))
     assert same == {'all/top1': 0, 'all/top2': 0, 'all/top3': 1}
     zeros = ZeroShotMetric.calculate(
-        torch.zeros(4, 2),
-        torch.eye(3)[:, :2], torch.zeros(4, dtype=torch.long), groups, (1, ))
+        torch.zeros(4, 2), torch.eye(3)[:, :2], torch.zeros(4, dtype=torch.long), groups, (1,)
+    )
     assert zeros == {'all/top1': 0}
 
 
@@ -83,15 +78,18 @@ def test_without_teacher_and_with_prefix(fake_text):
     assert 'chance/cifar10/novel/top3' in metrics
 
 
-@pytest.mark.parametrize('change, message', [
-    (dict(image_embedding=torch.full((32, ), torch.nan)), r'5\.jpg: image_embedding holds NaN'),
-    (dict(teacher_embedding=torch.full((32, ), torch.inf)), r'5\.jpg: teacher_embedding holds NaN'),
-    (dict(image_embedding=None), r'5\.jpg: the data sample has no image_embedding'),
-    (dict(teacher_embedding=None), r'teacher_embedding is there for 19 of 20 images, but not for 5\.jpg'),
-    (dict(image_embedding=torch.ones(32, 2)), r'5\.jpg: image_embedding must have shape \[D\]'),
-    (dict(gt_label=None), r'5\.jpg: the data sample has no gt_label'),
-    (dict(gt_label=12), r'5\.jpg: gt_label 12 is not in \[0, 12\)'),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(image_embedding=torch.full((32,), torch.nan)), r'5\.jpg: image_embedding holds NaN'),
+        (dict(teacher_embedding=torch.full((32,), torch.inf)), r'5\.jpg: teacher_embedding holds NaN'),
+        (dict(image_embedding=None), r'5\.jpg: the data sample has no image_embedding'),
+        (dict(teacher_embedding=None), r'teacher_embedding is there for 19 of 20 images, but not for 5\.jpg'),
+        (dict(image_embedding=torch.ones(32, 2)), r'5\.jpg: image_embedding must have shape \[D\]'),
+        (dict(gt_label=None), r'5\.jpg: the data sample has no gt_label'),
+        (dict(gt_label=12), r'5\.jpg: gt_label 12 is not in \[0, 12\)'),
+    ],
+)
 def test_bad_sample_is_named(fake_text, change, message):
     samples = make_samples(fake_text, 20)
     samples[5].update(change)
@@ -113,8 +111,9 @@ def test_bad_setup(fake_text):
 def test_confusion_matrix_counts_by_supercategory(fake_text, tmp_path, monkeypatch):
     metric, metrics = run(make_samples(fake_text))
     drawn = []
-    monkeypatch.setattr('kdeov_mm.evaluation.pictures.confusion_matrix',
-                        lambda counts, names, path: drawn.append((counts, names)))
+    monkeypatch.setattr(
+        'kdeov_mm.evaluation.pictures.confusion_matrix', lambda counts, names, path: drawn.append((counts, names))
+    )
     metric.draw(tmp_path)
     counts, names = drawn[0]
     assert names == ['kind 0', 'kind 1', 'kind 2']
@@ -146,14 +145,20 @@ def test_per_class_adds_averages_and_files(fake_text, tmp_path):
         assert metrics[f'{role}zero_shot/all/precision'] == pytest.approx(expected, abs=1e-6)
     assert metrics['chance/zero_shot/all/mean_per_class'] == 1 / 12
     assert [path.name for path in metric.draw(tmp_path)] == [
-        'zero_shot_confusion.png', 'zero_shot_per_class.csv', 'zero_shot_confusion.csv', 'zero_shot_confused_pairs.csv']
+        'zero_shot_confusion.png',
+        'zero_shot_per_class.csv',
+        'zero_shot_confusion.csv',
+        'zero_shot_confused_pairs.csv',
+    ]
     assert 'class 3,base,30,' in (tmp_path / 'zero_shot_per_class.csv').read_text()
 
 
 def test_of_classes_of_one_name_the_first_is_predicted(fake_text):
     classes = ['class 0', 'class 1', 'class 0']  # as "missile" and "sunglasses" of ImageNet
-    samples = [dict(img_path=f'{i}.jpg', gt_label=label, image_embedding=fake_text(classes[label]))
-               for i, label in enumerate([0, 1, 2, 0])]
+    samples = [
+        dict(img_path=f'{i}.jpg', gt_label=label, image_embedding=fake_text(classes[label]))
+        for i, label in enumerate([0, 1, 2, 0])
+    ]
     metric, metrics = run(samples, dict(classes=classes), topk=(1, 2))
     assert metric.predictions['student'].tolist() == [0, 1, 0, 0]
     assert (metrics['zero_shot/all/top1'], metrics['zero_shot/all/top2']) == (0.75, 1)

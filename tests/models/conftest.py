@@ -1,4 +1,5 @@
 """A small student that every model test builds the same way."""
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -24,6 +25,7 @@ def student_cfg():
 @pytest.fixture
 def build_student(student_cfg):
     """Builds the demo's student with seeded weights; ``changes`` are dotted config fields."""
+
     def build(seed=0, **changes):
         torch.manual_seed(seed)
         cfg = Config(dict(model=student_cfg))
@@ -31,22 +33,31 @@ def build_student(student_cfg):
         model = MODELS.build(cfg.model)
         model.init_weights()
         return model
+
     return build
 
 
 @pytest.fixture
 def make_samples():
     """Data samples as training gives them: two boxes in the first image, none in the others."""
+
     def make(number, size=64, labels=(0, 1)):
         samples = []
         for i in range(number):
-            boxes = torch.tensor([[4., 4., 30., 30.], [32., 20., 60., 60.]]) if i == 0 else torch.zeros(0, 4)
+            boxes = torch.tensor([[4.0, 4.0, 30.0, 30.0], [32.0, 20.0, 60.0, 60.0]]) if i == 0 else torch.zeros(0, 4)
             label = torch.tensor(labels) if i == 0 else torch.zeros(0, dtype=torch.long)
-            sample = DetDataSample(metainfo=dict(
-                img_shape=(size, size), ori_shape=(size, size), batch_input_shape=(size, size), scale_factor=(1., 1.)))
+            sample = DetDataSample(
+                metainfo=dict(
+                    img_shape=(size, size),
+                    ori_shape=(size, size),
+                    batch_input_shape=(size, size),
+                    scale_factor=(1.0, 1.0),
+                )
+            )
             sample.gt_instances = InstanceData(bboxes=boxes, labels=label)
             samples.append(sample)
         return samples
+
     return make
 
 

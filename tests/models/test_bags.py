@@ -1,4 +1,5 @@
 """Bags of regions, against plain loops."""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,7 @@ from kdeov_mm.models.bags import bag_embeddings, enclosing_boxes, pair_neighbour
 
 
 def test_each_box_is_paired_with_its_nearest_once():
-    boxes = torch.tensor([[0., 0, 2, 2], [3, 0, 5, 2], [20, 0, 22, 2], [24, 0, 26, 2], [9, 0, 11, 2]])
+    boxes = torch.tensor([[0.0, 0, 2, 2], [3, 0, 5, 2], [20, 0, 22, 2], [24, 0, 26, 2], [9, 0, 11, 2]])
     assert pair_neighbours(boxes).tolist() == [[0, 1], [1, 4], [2, 3]]
     assert enclosing_boxes(boxes, pair_neighbours(boxes)).tolist() == [[0, 0, 5, 2], [3, 0, 11, 2], [20, 0, 26, 2]]
     assert pair_neighbours(boxes[:1]).shape == pair_neighbours(boxes[:0]).shape == (0, 2)
@@ -28,8 +29,9 @@ def test_a_bag_is_the_normalised_mean_of_its_regions():
         return F.normalize(sum(weight[i] * embeddings[i] for i in range(7) if owner[i] == instance), dim=0)
 
     assert valid.tolist() == [True, True, False]
-    torch.testing.assert_close(found, torch.stack([
-        F.normalize(region(a) + region(b), dim=0) for a, b in ((0, 1), (3, 4))]))
+    torch.testing.assert_close(
+        found, torch.stack([F.normalize(region(a) + region(b), dim=0) for a, b in ((0, 1), (3, 4))])
+    )
 
 
 @pytest.mark.parametrize('bags', [True, False])
@@ -48,6 +50,6 @@ def test_the_head_asks_the_teacher_for_the_boxes_around_pairs(build_student, mak
     losses = model.bbox_head.loss(model.extract_feat(torch.rand(2, 3, 64, 64)), samples, texts, teacher)
     assert ('loss_bag' in losses) == bags
     if bags:
-        assert asked[1:] == [[[[4., 4., 60., 60.]]] * 2]
+        assert asked[1:] == [[[[4.0, 4.0, 60.0, 60.0]]] * 2]
         losses['loss_bag'].backward()
         assert model.bbox_head.head_module.embed.weight.grad.abs().sum() > 0

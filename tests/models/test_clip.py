@@ -1,4 +1,5 @@
 """The frozen side against OpenCLIP itself, on a full-size model saved to disk."""
+
 import open_clip
 import pytest
 import torch
@@ -34,8 +35,9 @@ def reference(vit_file):
 def test_teacher_equals_open_clip(vit_file, reference):
     teacher = OpenCLIPTeacher('ViT-B-32', vit_file)
     images = torch.rand(2, 3, 224, 224)
-    mean, std = (torch.tensor(value).view(1, 3, 1, 1)
-                 for value in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
+    mean, std = (
+        torch.tensor(value).view(1, 3, 1, 1) for value in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    )
     with torch.no_grad():
         expected = F.normalize(reference.encode_image((images - mean) / std), dim=-1)
     torch.testing.assert_close(teacher.encode_image(images), expected, atol=1e-5, rtol=0)
@@ -46,7 +48,7 @@ def test_teacher_equals_open_clip(vit_file, reference):
 def test_region_of_the_whole_image_is_the_image(vit_file):
     teacher = OpenCLIPTeacher('ViT-B-32', vit_file)
     image = F.interpolate(torch.rand(1, 3, 7, 7), 224, mode='bicubic').clamp(0, 1)
-    region = teacher.encode_regions(image, [torch.tensor([[0., 0., 224., 224.]])], context=1.)
+    region = teacher.encode_regions(image, [torch.tensor([[0.0, 0.0, 224.0, 224.0]])], context=1.0)
     assert F.cosine_similarity(region, teacher.encode_image(image)).item() > 0.999
     assert teacher.encode_regions(image, [torch.zeros(0, 4)]).shape == (0, 512)
 
@@ -54,7 +56,7 @@ def test_region_of_the_whole_image_is_the_image(vit_file):
 def test_regions_are_the_resized_crops(vit_file):
     teacher = OpenCLIPTeacher('ViT-B-32', vit_file)
     image = F.interpolate(torch.rand(1, 3, 7, 7), 448, mode='bicubic').clamp(0, 1)
-    region = teacher.encode_regions(image, [torch.tensor([[100., 52., 324., 276.]])], context=1.)
+    region = teacher.encode_regions(image, [torch.tensor([[100.0, 52.0, 324.0, 276.0]])], context=1.0)
     assert F.cosine_similarity(region, teacher.encode_image(image[:, :, 52:276, 100:324])).item() > 0.999
 
 
@@ -78,18 +80,21 @@ def test_a_second_start_does_not_load_the_text_encoder(vit_file, monkeypatch):
 def test_a_damaged_cache_file_is_made_anew(vit_file, tmp_path):
     encoder = OpenCLIPTextEncoder('ViT-B-32', vit_file)
     first = TextBank.build(NAMES, encoder)
-    file, = (tmp_path / 'cache' / 'text_bank').iterdir()
+    (file,) = (tmp_path / 'cache' / 'text_bank').iterdir()
     file.write_bytes(file.read_bytes()[:100])
     assert torch.equal(TextBank.build(NAMES, encoder).embeddings, first.embeddings)
 
 
-@pytest.mark.parametrize('model_name, pretrained, error, message', [
-    ('ViT-B-23', None, ValueError, 'did you mean ViT-B-32'),
-    ('ViT-B-32', 'no_such_tag', ValueError, 'laion2b_s34b_b79k'),
-    ('ViT-B-32', 'no/such/file.pt', FileNotFoundError, 'no/such/file.pt'),
-    ('ViT-B-32', 'openai', ValueError, "QuickGELU.*set model_name='ViT-B-32-quickgelu'"),
-    ('RN50', 'openai', ValueError, "model_name='RN50-quickgelu'"),
-])
+@pytest.mark.parametrize(
+    'model_name, pretrained, error, message',
+    [
+        ('ViT-B-23', None, ValueError, 'did you mean ViT-B-32'),
+        ('ViT-B-32', 'no_such_tag', ValueError, 'laion2b_s34b_b79k'),
+        ('ViT-B-32', 'no/such/file.pt', FileNotFoundError, 'no/such/file.pt'),
+        ('ViT-B-32', 'openai', ValueError, "QuickGELU.*set model_name='ViT-B-32-quickgelu'"),
+        ('RN50', 'openai', ValueError, "model_name='RN50-quickgelu'"),
+    ],
+)
 def test_a_model_that_does_not_exist_or_fit_is_named_before_loading(model_name, pretrained, error, message):
     with pytest.raises(error, match=message):
         OpenCLIPTextEncoder(model_name, pretrained)

@@ -1,4 +1,5 @@
 """The teacher's own training: its loss against OpenCLIP's and against loops, and a few steps."""
+
 import math
 
 import pytest
@@ -18,7 +19,7 @@ def pairs():
     return [F.normalize(torch.randn(6, 16, generator=generator), dim=-1) for _ in range(2)]
 
 
-@pytest.mark.parametrize('scale', [1., 14., 100.])
+@pytest.mark.parametrize('scale', [1.0, 14.0, 100.0])
 def test_without_equal_captions_it_is_clips_loss(pairs, scale):
     images, texts = pairs
     expected = ClipLoss()(images, texts, torch.tensor(scale))
@@ -30,7 +31,7 @@ def test_equal_captions_share_the_target(pairs):
     captions = ['a', 'b', 'a', 'c', 'b', 'a']
     texts = texts[[0, 1, 0, 3, 1, 0]]
     same = torch.tensor([[a == b for b in captions] for a in captions]).float()
-    scale, total = 7., 0.
+    scale, total = 7.0, 0.0
     for rows, columns in ((images, texts), (texts, images)):
         for i in range(6):
             logits = [scale * float(rows[i] @ columns[j]) for j in range(6)]
@@ -43,18 +44,23 @@ def test_equal_captions_share_the_target(pairs):
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return MODELS.build(dict(
-        type='OpenCLIPDualEncoder', model_name='kdeov-shapes',
-        data_preprocessor=dict(
-            type='mmdet.DetDataPreprocessor', mean=[0.] * 3, std=[255.] * 3, bgr_to_rgb=True)))
+    return MODELS.build(
+        dict(
+            type='OpenCLIPDualEncoder',
+            model_name='kdeov-shapes',
+            data_preprocessor=dict(type='mmdet.DetDataPreprocessor', mean=[0.0] * 3, std=[255.0] * 3, bgr_to_rgb=True),
+        )
+    )
 
 
 @pytest.fixture
 def batch():
     generator = torch.Generator().manual_seed(0)
     inputs = [torch.randint(256, (3, 64, 64), generator=generator, dtype=torch.uint8) for _ in range(6)]
-    samples = [DetDataSample(metainfo=dict(captions=[caption], img_shape=(64, 64)))
-               for caption in ('a red star', 'a blue ring', 'a red star', 'a moon', 'a fish', 'a heart')]
+    samples = [
+        DetDataSample(metainfo=dict(captions=[caption], img_shape=(64, 64)))
+        for caption in ('a red star', 'a blue ring', 'a red star', 'a moon', 'a fish', 'a heart')
+    ]
     return dict(inputs=inputs, data_samples=samples)
 
 
@@ -80,9 +86,9 @@ def test_the_loss_is_that_of_the_batchs_captions(model, batch):
 
 def test_the_learnt_scale_stays_below_its_bound(model, batch):
     with torch.no_grad():
-        model.clip.logit_scale.fill_(9.)
+        model.clip.logit_scale.fill_(9.0)
     model(**model.data_preprocessor(batch, True), mode='loss')
-    assert model.clip.logit_scale.exp().item() == pytest.approx(100., rel=1e-5)
+    assert model.clip.logit_scale.exp().item() == pytest.approx(100.0, rel=1e-5)
 
 
 def test_prediction_embeds_the_images(model, batch):

@@ -1,4 +1,5 @@
 """The composition of losses."""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,13 +9,14 @@ from torch import nn
 from kdeov_mm.models import CrossModalAlignmentLoss, DistillationLoss, FeatureAlignmentLoss, SimilarityDistillationLoss
 
 ALL = dict(
-    distill=dict(type='DistillationLoss', mode='l2', loss_weight=2.),
+    distill=dict(type='DistillationLoss', mode='l2', loss_weight=2.0),
     similarity=dict(type='SimilarityDistillationLoss'),
-    align=dict(type='CrossModalAlignmentLoss', init_scale=10.),
+    align=dict(type='CrossModalAlignmentLoss', init_scale=10.0),
     icl=dict(type='InteractiveContrastiveLoss'),
     crd=dict(type='ContrastiveRelationalLoss'),
     affinity=dict(type='AffinityMimickingLoss'),
-    sigmoid=dict(type='SigmoidLoss'))
+    sigmoid=dict(type='SigmoidLoss'),
+)
 
 
 @pytest.fixture
@@ -26,15 +28,17 @@ def test_each_loss_gets_what_it_lists(student, texts):
     """Images without a caption count in the losses that need none."""
     captions = [texts[0], None, texts[2], None]
     found = FeatureAlignmentLoss({name: ALL[name] for name in ('distill', 'similarity', 'align')})(
-        student, texts, list(texts[:4]), captions)
+        student, texts, list(texts[:4]), captions
+    )
     cosines = sorted(float(student[i] @ texts[i]) for i in range(4))
     expected = dict(
         teacher_cosine=sum(cosines) / 4,
         teacher_cosine_p5=cosines[0] + 0.15 * (cosines[1] - cosines[0]),  # between ranks 0 and 1 of 0 to 3
-        loss_distill=DistillationLoss('l2', 2.)(student, texts[:4]).item(),
+        loss_distill=DistillationLoss('l2', 2.0)(student, texts[:4]).item(),
         loss_similarity=SimilarityDistillationLoss()(student, texts[:4], texts).item(),
-        loss_align=CrossModalAlignmentLoss(10.)(student[[0, 2]], texts[[0, 2]]).item(),
-        align_temperature=0.1)
+        loss_align=CrossModalAlignmentLoss(10.0)(student[[0, 2]], texts[[0, 2]]).item(),
+        align_temperature=0.1,
+    )
     assert {name: value.item() for name, value in found.items()} == pytest.approx(expected, rel=1e-5)
 
 
@@ -64,12 +68,15 @@ class AsksTooMuch(nn.Module):
     inputs = ('student', 'labels')
 
 
-@pytest.mark.parametrize('losses, message', [
-    (dict(), 'none is left'),
-    (dict(align=None), r"none is left of \['align'\]"),
-    (dict(mine=dict(type='AsksTooMuch')), r"losses.mine: AsksTooMuch.inputs is \('student', 'labels'\)"),
-    (dict(mine=dict(type='mmdet.L1Loss')), r'losses.mine: L1Loss.inputs is \(\)'),
-])
+@pytest.mark.parametrize(
+    'losses, message',
+    [
+        (dict(), 'none is left'),
+        (dict(align=None), r"none is left of \['align'\]"),
+        (dict(mine=dict(type='AsksTooMuch')), r"losses.mine: AsksTooMuch.inputs is \('student', 'labels'\)"),
+        (dict(mine=dict(type='mmdet.L1Loss')), r'losses.mine: L1Loss.inputs is \(\)'),
+    ],
+)
 def test_what_cannot_be_composed_is_refused(losses, message):
     with pytest.raises(ValueError, match=message):
         FeatureAlignmentLoss(losses)
@@ -84,12 +91,19 @@ def test_missing_embeddings_are_named(student, texts):
 
 def test_mixed_precision_does_not_round_the_losses():
     """A cosine of 0.999 and one of 1.001 are the same in bfloat16, and a scale of 100 multiplies the difference."""
-    loss = MODELS.build(dict(type='FeatureAlignmentLoss', losses=dict(
-        similarity=dict(type='SimilarityDistillationLoss'),
-        align=dict(type='CrossModalAlignmentLoss', init_scale=100.))))
+    loss = MODELS.build(
+        dict(
+            type='FeatureAlignmentLoss',
+            losses=dict(
+                similarity=dict(type='SimilarityDistillationLoss'),
+                align=dict(type='CrossModalAlignmentLoss', init_scale=100.0),
+            ),
+        )
+    )
     generator = torch.Generator().manual_seed(0)
     student, teacher, captions, vocabulary = (
-        F.normalize(torch.randn(n, 16, generator=generator), dim=-1) for n in (4, 4, 4, 7))
+        F.normalize(torch.randn(n, 16, generator=generator), dim=-1) for n in (4, 4, 4, 7)
+    )
     expected = loss(student, vocabulary, list(teacher), list(captions))
     with torch.autocast('cpu', torch.bfloat16):
         assert loss(student, vocabulary, list(teacher), list(captions)) == expected

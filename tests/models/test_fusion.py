@@ -1,4 +1,5 @@
 """Text-guided fusion: identity at the start, order-invariant, and FiLM folds."""
+
 import pytest
 import torch
 
@@ -10,8 +11,9 @@ FUSIONS = [FiLMFusion, CrossAttentionFusion]
 
 def features(batch=2):
     generator = torch.Generator().manual_seed(0)
-    return [torch.randn(batch, channels, size, size, generator=generator)
-            for channels, size in ((8, 8), (16, 4), (24, 2))]
+    return [
+        torch.randn(batch, channels, size, size, generator=generator) for channels, size in ((8, 8), (16, 4), (24, 2))
+    ]
 
 
 def build(kind, trained=False, **kwargs):
@@ -62,12 +64,12 @@ def test_a_set_for_each_image_is_what_each_image_alone_would_get(kind):
     order = torch.stack([torch.randperm(5, generator=torch.Generator().manual_seed(i)) for i in range(4)])
     permuted = fusion(feats, texts.gather(1, order[..., None].expand_as(texts)), mask.gather(1, order))
     for i, number in enumerate(mask.sum(1)):
-        alone = [x[i:i + 1] for x in feats]
+        alone = [x[i : i + 1] for x in feats]
         if number:
             alone = fusion(alone, texts[i, :number])
         for a, b, c in zip(alone, guided, permuted):
-            assert_same(a, b[i:i + 1])
-            assert_same(a, c[i:i + 1])
+            assert_same(a, b[i : i + 1])
+            assert_same(a, c[i : i + 1])
 
 
 @pytest.mark.parametrize('kind', FUSIONS)
@@ -88,21 +90,25 @@ def test_padding_has_no_influence_and_no_gradient(kind, garbage):
         out = fusion(feats, padded, mask)
         sum(x.square().sum() for x in out).backward()
         return out, padded.grad, [parameter.grad for parameter in fusion.parameters()]
-    (clean, _, expected), (out, grad, found) = run(0.), run(garbage)
+
+    (clean, _, expected), (out, grad, found) = run(0.0), run(garbage)
     for a, b in zip([*clean, *expected], [*out, *found]):
         assert torch.equal(a, b) and a.isfinite().all()
     assert (grad[~mask] == 0).all() and (grad[mask] != 0).any()
 
 
 @pytest.mark.parametrize('kind', FUSIONS)
-@pytest.mark.parametrize('texts, mask, message', [
-    (torch.randn(5, 31), None, r'texts: expected \[K, 32\]'),
-    (torch.randn(0, 32), None, 'K > 0'),
-    (torch.randn(3, 5, 32), None, r'\[2, K, 32\]'),
-    (torch.randn(32), None, 'texts'),
-    (torch.randn(5, 32), torch.ones(2, 4, dtype=torch.bool), r'mask: expected \[2, 5\]'),
-    (torch.randn(5, 32), torch.ones(2, 5), 'float32'),
-])
+@pytest.mark.parametrize(
+    'texts, mask, message',
+    [
+        (torch.randn(5, 31), None, r'texts: expected \[K, 32\]'),
+        (torch.randn(0, 32), None, 'K > 0'),
+        (torch.randn(3, 5, 32), None, r'\[2, K, 32\]'),
+        (torch.randn(32), None, 'texts'),
+        (torch.randn(5, 32), torch.ones(2, 4, dtype=torch.bool), r'mask: expected \[2, 5\]'),
+        (torch.randn(5, 32), torch.ones(2, 5), 'float32'),
+    ],
+)
 def test_shapes_that_do_not_fit_are_named(kind, texts, mask, message):
     with pytest.raises(ValueError, match=message):
         build(kind)(features(), texts, mask)

@@ -1,4 +1,5 @@
 """The student's contracts."""
+
 from types import SimpleNamespace
 
 import pytest
@@ -30,7 +31,7 @@ def test_image_embedding_is_normalised_and_never_depends_on_the_vocabulary(texts
 
 
 def test_training_step_reaches_every_part(build_student, make_samples, texts):
-    model = build_student(text_dropout=0.).train()
+    model = build_student(text_dropout=0.0).train()
     model.set_vocabulary(bank(texts))
     samples = make_samples(4)
     for i, sample in enumerate(samples):
@@ -38,9 +39,21 @@ def test_training_step_reaches_every_part(build_student, make_samples, texts):
         sample.caption_embedding = texts[i]
     model.region_teacher = lambda boxes: (texts[[0] * sum(map(len, boxes))], torch.ones(sum(map(len, boxes))))
     losses = model.loss(torch.rand(4, 3, 64, 64), samples)
-    assert set(losses) == {'teacher_cosine', 'teacher_cosine_p5', 'loss_distill', 'loss_similarity', 'loss_align',
-                           'align_temperature', 'loss_obj', 'loss_bbox', 'loss_dfl', 'loss_text', 'loss_region',
-                           'loss_region_similarity', 'found_objects'}
+    assert set(losses) == {
+        'teacher_cosine',
+        'teacher_cosine_p5',
+        'loss_distill',
+        'loss_similarity',
+        'loss_align',
+        'align_temperature',
+        'loss_obj',
+        'loss_bbox',
+        'loss_dfl',
+        'loss_text',
+        'loss_region',
+        'loss_region_similarity',
+        'found_objects',
+    }
     sum(value for name, value in losses.items() if 'loss' in name).backward()
     silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     # FiLM's hidden layer feeds a layer whose weights start at zero: its gradient is zero, but it is there.
@@ -59,7 +72,7 @@ def test_prediction_boxes_are_in_original_pixels_inside_the_image(build_student,
     model = build_student().eval()
     model.set_vocabulary(bank(texts))
     samples = make_samples(1)
-    samples[0].set_metainfo(dict(ori_shape=(32, 16), scale_factor=(2., 2.), img_shape=(64, 32)))
+    samples[0].set_metainfo(dict(ori_shape=(32, 16), scale_factor=(2.0, 2.0), img_shape=(64, 32)))
     with torch.no_grad():
         found = model.predict(torch.rand(1, 3, 64, 64), samples)[0].pred_instances
     assert len(found) > 0 and found.labels.max() < 5
@@ -75,12 +88,15 @@ def test_one_name_is_a_vocabulary(build_student, make_samples, texts):
     assert (found.labels == 0).all()
 
 
-@pytest.mark.parametrize('names, embeddings, message', [
-    (['a', 'b'], torch.ones(3, 128), r'2 names'),
-    (['a'], torch.ones(1, 64), r'\(1, 128\)'),
-    (['a'], torch.full((1, 128), float('nan')), 'NaN'),
-    (['a'], torch.ones(1, 128, dtype=torch.long), 'floating-point'),
-])
+@pytest.mark.parametrize(
+    'names, embeddings, message',
+    [
+        (['a', 'b'], torch.ones(3, 128), r'2 names'),
+        (['a'], torch.ones(1, 64), r'\(1, 128\)'),
+        (['a'], torch.full((1, 128), float('nan')), 'NaN'),
+        (['a'], torch.ones(1, 128, dtype=torch.long), 'floating-point'),
+    ],
+)
 def test_a_vocabulary_that_does_not_fit_is_refused(build_student, names, embeddings, message):
     with pytest.raises(ValueError, match=message):
         build_student().set_vocabulary(TextBank(names, embeddings))
@@ -103,9 +119,9 @@ def test_weights_are_averaged_whatever_the_vocabulary(build_student, texts, upda
     hook.before_run(runner)
     start = model.projector.layers[0].weight.clone()
     for runner.iter in range(2):
-        model.set_vocabulary(bank(texts[:3 + runner.iter]))
+        model.set_vocabulary(bank(texts[: 3 + runner.iter]))
         with torch.no_grad():
-            model.projector.layers[0].weight.add_(1.)
+            model.projector.layers[0].weight.add_(1.0)
         hook.after_train_iter(runner, runner.iter)
     hook.before_val_epoch(runner)
     torch.testing.assert_close(model.projector.layers[0].weight, start + 1.5)  # the first step only copies

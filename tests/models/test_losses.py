@@ -1,4 +1,5 @@
 """Losses against brute-force loops."""
+
 import math
 
 import pytest
@@ -6,24 +7,38 @@ import torch
 import torch.nn.functional as F
 from open_clip.loss import ClipLoss
 
-from kdeov_mm.models import (AffinityMimickingLoss, ContrastiveRelationalLoss, CrossModalAlignmentLoss,
-                             DistillationLoss, InteractiveContrastiveLoss, SigmoidLoss, SimilarityDistillationLoss)
+from kdeov_mm.models import (
+    AffinityMimickingLoss,
+    ContrastiveRelationalLoss,
+    CrossModalAlignmentLoss,
+    DistillationLoss,
+    InteractiveContrastiveLoss,
+    SigmoidLoss,
+    SimilarityDistillationLoss,
+)
 
 
 def unit(*shape, seed=0):
     return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
 
 
-@pytest.mark.parametrize('mode, distance', [
-    ('cosine', lambda a, b: 1 - float(a @ b)),
-    ('l2', lambda a, b: sum(float(x - y)**2 for x, y in zip(a, b))),
-    ('smooth_l1', lambda a, b: sum(float(abs(x - y)) - 0.5 if abs(x - y) > 1 else 0.5 * float(x - y)**2
-                                   for x, y in zip(a, b))),
-])
+@pytest.mark.parametrize(
+    'mode, distance',
+    [
+        ('cosine', lambda a, b: 1 - float(a @ b)),
+        ('l2', lambda a, b: sum(float(x - y) ** 2 for x, y in zip(a, b))),
+        (
+            'smooth_l1',
+            lambda a, b: sum(
+                float(abs(x - y)) - 0.5 if abs(x - y) > 1 else 0.5 * float(x - y) ** 2 for x, y in zip(a, b)
+            ),
+        ),
+    ],
+)
 def test_distillation_is_the_weighted_mean_distance(mode, distance):
     student, teacher, weight = unit(6, 8), unit(6, 8, seed=1), torch.rand(6)
     expected = sum(float(w) * distance(s, t) for s, t, w in zip(student, teacher, weight)) / float(weight.sum())
-    loss = DistillationLoss(mode, loss_weight=3.)(student, teacher, weight)
+    loss = DistillationLoss(mode, loss_weight=3.0)(student, teacher, weight)
     assert loss.item() == pytest.approx(3 * expected, rel=1e-5)
 
 
@@ -41,27 +56,27 @@ def test_distillation_refuses_an_unknown_mode():
 
 def test_similarity_distillation_is_the_mean_kl_divergence():
     student, teacher, texts = unit(4, 8), unit(4, 8, seed=1), unit(5, 8, seed=2)
-    expected = 0.
+    expected = 0.0
     for s, t in zip(student, teacher):
         p = [math.exp(20 * float(t @ text)) for text in texts]
         q = [math.exp(20 * float(s @ text)) for text in texts]
         expected += sum(a / sum(p) * math.log(a / sum(p) / (b / sum(q))) for a, b in zip(p, q)) / 4
-    assert SimilarityDistillationLoss(20.)(student, teacher, texts).item() == pytest.approx(expected, rel=1e-4)
-    assert SimilarityDistillationLoss(20.)(teacher, teacher, texts).item() == pytest.approx(0, abs=1e-6)
+    assert SimilarityDistillationLoss(20.0)(student, teacher, texts).item() == pytest.approx(expected, rel=1e-4)
+    assert SimilarityDistillationLoss(20.0)(teacher, teacher, texts).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_alignment_equals_open_clips_loss_and_learns_its_temperature():
     images, texts = unit(7, 8).requires_grad_(), unit(7, 8, seed=1)
-    loss = CrossModalAlignmentLoss(init_scale=14.)
+    loss = CrossModalAlignmentLoss(init_scale=14.0)
     value = loss(images, texts)
-    assert value.item() == pytest.approx(ClipLoss()(images, texts, torch.tensor(14.)).item(), rel=1e-6)
+    assert value.item() == pytest.approx(ClipLoss()(images, texts, torch.tensor(14.0)).item(), rel=1e-6)
     value.backward()
     assert loss.log_scale.grad.abs() > 0
 
 
 def test_alignment_scale_is_bounded_and_can_come_back():
     images, texts = unit(3, 8), unit(3, 8, seed=1)
-    above, at = CrossModalAlignmentLoss(init_scale=1000.), CrossModalAlignmentLoss(init_scale=100.)
+    above, at = CrossModalAlignmentLoss(init_scale=1000.0), CrossModalAlignmentLoss(init_scale=100.0)
     value = above(images, texts)
     assert torch.equal(value, at(images, texts)) and above.scale.item() == pytest.approx(100, rel=1e-5)
     value.backward()
@@ -91,43 +106,50 @@ def mean_log(distributions):
 
 def test_alignment_is_the_mean_of_both_directions(pairs):
     student, _, captions = pairs
-    expected = -(mean_log(rows(student, captions, 14.)) + mean_log(rows(captions, student, 14.))) / 2
-    assert CrossModalAlignmentLoss(14.)(student, captions).item() == pytest.approx(expected, rel=1e-5)
+    expected = -(mean_log(rows(student, captions, 14.0)) + mean_log(rows(captions, student, 14.0))) / 2
+    assert CrossModalAlignmentLoss(14.0)(student, captions).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_interactive_contrast_is_across_the_towers(pairs):
     student, teacher, captions = pairs
-    expected = -(mean_log(rows(student, captions, 14.)) + mean_log(rows(captions, teacher, 14.))) / 2
-    assert InteractiveContrastiveLoss(14.)(student, teacher, captions).item() == pytest.approx(expected, rel=1e-5)
+    expected = -(mean_log(rows(student, captions, 14.0)) + mean_log(rows(captions, teacher, 14.0))) / 2
+    assert InteractiveContrastiveLoss(14.0)(student, teacher, captions).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_relational_losses_are_divergence_and_cross_entropy(pairs):
     student, teacher, captions = pairs
-    both = [(rows(teacher, captions, 30.), rows(student, captions, 9.)),
-            (rows(captions, teacher, 30.), rows(captions, student, 9.))]
+    both = [
+        (rows(teacher, captions, 30.0), rows(student, captions, 9.0)),
+        (rows(captions, teacher, 30.0), rows(captions, student, 9.0)),
+    ]
     terms = [(p, q) for target, found in both for p_row, q_row in zip(target, found) for p, q in zip(p_row, q_row)]
     divergence = sum(p * math.log(p / q) for p, q in terms) / 6
     entropy = -sum(p * math.log(q) for p, q in terms) / 6
-    options = dict(teacher_scale=30., init_scale=9.)
+    options = dict(teacher_scale=30.0, init_scale=9.0)
     loss = ContrastiveRelationalLoss(**options)
     assert loss(student, teacher, captions).item() == pytest.approx(divergence, rel=1e-5)
     assert AffinityMimickingLoss(**options)(student, teacher, captions).item() == pytest.approx(entropy, rel=1e-5)
-    same = ContrastiveRelationalLoss(teacher_scale=30., init_scale=30.)
+    same = ContrastiveRelationalLoss(teacher_scale=30.0, init_scale=30.0)
     assert same(teacher, teacher, captions).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_sigmoid_asks_each_pair_alone(pairs):
     student, _, captions = pairs
-    expected = 0.
+    expected = 0.0
     for i, image in enumerate(student):
         for j, text in enumerate(captions):
             logit = 10 * float(image @ text) - 3
             expected += math.log(1 + math.exp(-logit if i == j else logit)) / 6
-    assert SigmoidLoss(10., -3.)(student, captions).item() == pytest.approx(expected, rel=1e-5)
+    assert SigmoidLoss(10.0, -3.0)(student, captions).item() == pytest.approx(expected, rel=1e-5)
 
 
-PAIR_LOSSES = [CrossModalAlignmentLoss, InteractiveContrastiveLoss, ContrastiveRelationalLoss, AffinityMimickingLoss,
-               SigmoidLoss]
+PAIR_LOSSES = [
+    CrossModalAlignmentLoss,
+    InteractiveContrastiveLoss,
+    ContrastiveRelationalLoss,
+    AffinityMimickingLoss,
+    SigmoidLoss,
+]
 
 
 @pytest.mark.parametrize('kind', PAIR_LOSSES)
@@ -145,6 +167,6 @@ def test_losses_over_pairs_learn_their_parameters_and_accept_no_pair(kind, pairs
 @pytest.mark.parametrize('kind', PAIR_LOSSES)
 def test_weight_and_scale_are_checked_and_applied(kind, pairs):
     arguments = [dict(student=pairs[0], teacher=pairs[1], captions=pairs[2])[name] for name in kind.inputs]
-    assert kind(loss_weight=3.)(*arguments).item() == pytest.approx(3 * kind()(*arguments).item(), rel=1e-6)
+    assert kind(loss_weight=3.0)(*arguments).item() == pytest.approx(3 * kind()(*arguments).item(), rel=1e-6)
     with pytest.raises(ValueError, match='init_scale: must be positive, got 0'):
         kind(init_scale=0)

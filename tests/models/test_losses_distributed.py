@@ -1,4 +1,5 @@
 """Two processes must give the loss and the gradients of one that holds the joined batch."""
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -7,8 +8,13 @@ import torch.nn.functional as F
 from mmdet.structures import DetDataSample
 from torch import nn
 
-KINDS = ('CrossModalAlignmentLoss', 'InteractiveContrastiveLoss', 'ContrastiveRelationalLoss', 'AffinityMimickingLoss',
-         'SigmoidLoss')
+KINDS = (
+    'CrossModalAlignmentLoss',
+    'InteractiveContrastiveLoss',
+    'ContrastiveRelationalLoss',
+    'AffinityMimickingLoss',
+    'SigmoidLoss',
+)
 SHARES = {'even': (4, 4), 'ragged': (3, 5), 'none on one rank': (8, 0), 'none': (0, 0)}
 
 
@@ -18,8 +24,9 @@ class Student(nn.Module):
     def __init__(self, kind):
         super().__init__()
         import kdeov_mm.models
+
         torch.manual_seed(0)
-        self.layer, self.loss = nn.Linear(6, 8), getattr(kdeov_mm.models, kind)(init_scale=10.)
+        self.layer, self.loss = nn.Linear(6, 8), getattr(kdeov_mm.models, kind)(init_scale=10.0)
 
     def forward(self, images, teacher, captions):
         embeddings = F.normalize(self.layer(images), dim=-1)
@@ -39,6 +46,7 @@ class DualEncoder(nn.Module):
     def __init__(self):
         super().__init__()
         import kdeov_mm.models
+
         torch.manual_seed(0)
         self.model = kdeov_mm.models.OpenCLIPDualEncoder('kdeov-shapes').eval()
 
@@ -55,8 +63,10 @@ def make_pairs():
 def step(model, batch):
     loss = model(*batch)
     loss.backward()
-    return loss.item(), {name.removeprefix('module.'): torch.zeros_like(p) if p.grad is None else p.grad
-                         for name, p in model.named_parameters()}
+    return loss.item(), {
+        name.removeprefix('module.'): torch.zeros_like(p) if p.grad is None else p.grad
+        for name, p in model.named_parameters()
+    }
 
 
 def work(rank, path):
@@ -81,7 +91,7 @@ def work(rank, path):
 def results(tmp_path_factory):
     """What each rank found."""
     path = tmp_path_factory.mktemp('ranks')
-    other = mp.spawn(work, (str(path), ), join=False)  # rank 0; this process is rank 1
+    other = mp.spawn(work, (str(path),), join=False)  # rank 0; this process is rank 1
     work(1, str(path))
     while not other.join():
         pass
@@ -91,7 +101,7 @@ def results(tmp_path_factory):
 @pytest.mark.parametrize('share', SHARES)
 @pytest.mark.parametrize('kind', KINDS)
 def test_two_processes(results, kind, share):
-    loss, gradients = step(Student(kind), [column[:sum(SHARES[share])] for column in make_batch()])
+    loss, gradients = step(Student(kind), [column[: sum(SHARES[share])] for column in make_batch()])
     assert (loss > 0) == (share != 'none')
     for found_loss, found_gradients in (result[kind, share] for result in results):
         assert found_loss == pytest.approx(loss, abs=1e-6)

@@ -1,4 +1,5 @@
 """The head: fast scoring against an exhaustive loop, and what its losses see."""
+
 import math
 
 import pytest
@@ -39,7 +40,7 @@ def exhaustive(head, x, texts, size):
         if mine:
             boxes, scores = torch.stack([m[2] for m in mine]), torch.tensor([m[0] for m in mine])
             kept += [mine[int(i)] for i in nms(boxes, scores, head.test_cfg.nms.iou_threshold)]
-    return sorted(kept, key=lambda item: -item[0])[:head.test_cfg.max_per_img]
+    return sorted(kept, key=lambda item: -item[0])[: head.test_cfg.max_per_img]
 
 
 def test_prediction_equals_an_exhaustive_loop(build_student, make_samples, texts):
@@ -48,7 +49,7 @@ def test_prediction_equals_an_exhaustive_loop(build_student, make_samples, texts
     torch.nn.init.normal_(model.bbox_head.head_module.embed.weight)
     for objectness, boxes in zip(model.bbox_head.head_module.obj_preds, model.bbox_head.head_module.reg_preds):
         torch.nn.init.normal_(objectness.weight)
-        torch.nn.init.normal_(boxes[-1].bias, std=5.)  # boxes of all sizes
+        torch.nn.init.normal_(boxes[-1].bias, std=5.0)  # boxes of all sizes
     x = [3 * torch.randn(1, channels, size, size) for channels, size in ((64, 16), (128, 8), (256, 4))]
     with torch.no_grad():
         expected = exhaustive(model.bbox_head, x, texts, 128)
@@ -85,18 +86,19 @@ def test_only_an_exhaustive_search_compares_every_prior_with_every_name(build_st
 
 
 @pytest.mark.parametrize(
-    'boxes, names, most', [(1500, 3, 100), (1500, 10000, 100), (700, 1, 100), (0, 5, 10), (8, 5, 10)])
+    'boxes, names, most', [(1500, 3, 100), (1500, 10000, 100), (700, 1, 100), (0, 5, 10), (8, 5, 10)]
+)
 def test_suppression_of_the_best_few_equals_suppression_of_all(boxes, names, most):
     torch.manual_seed(0)
     centre, size = 60 + torch.rand(boxes, 2) * 600, torch.rand(boxes, 2) * 60 + 40
-    centre[boxes // 2:] = centre[:boxes - boxes // 2] + torch.randn(boxes - boxes // 2, 2) * 5  # many near-duplicates
+    centre[boxes // 2 :] = centre[: boxes - boxes // 2] + torch.randn(boxes - boxes // 2, 2) * 5  # many near-duplicates
     xyxy, scores = torch.cat([centre - size / 2, centre + size / 2], 1), torch.rand(boxes).round(decimals=2)  # ties
-    labels = torch.randint(names, (boxes, ))
-    labels[boxes // 2:] = labels[:boxes - boxes // 2]
+    labels = torch.randint(names, (boxes,))
+    labels[boxes // 2 :] = labels[: boxes - boxes // 2]
     expected = []
     for i in scores.argsort(descending=True, stable=True).tolist():
         rivals = [j for j in expected if labels[j] == labels[i]]
-        if not rivals or box_iou(xyxy[i:i + 1], xyxy[rivals]).max() <= 0.5:
+        if not rivals or box_iou(xyxy[i : i + 1], xyxy[rivals]).max() <= 0.5:
             expected.append(i)
     assert nms_by_class(xyxy, scores, labels, 0.5, most).tolist() == expected[:most]
 
@@ -120,8 +122,9 @@ def test_unlabelled_objects_become_objects_without_a_name(build_student, make_sa
         number = sum(map(len, boxes))
         return texts[:1].expand(number, -1), torch.linspace(0, 1, number)
 
-    instances = head.add_regions([s.gt_instances for s in samples], objectness, distances,
-                                 [s.metainfo for s in samples], teacher)
+    instances = head.add_regions(
+        [s.gt_instances for s in samples], objectness, distances, [s.metainfo for s in samples], teacher
+    )
     labelled = samples[0].gt_instances.bboxes
     assert len(asked[0]) >= 2 and torch.equal(asked[0][:2], labelled)
     assert instances[0].labels[:2].tolist() == [0, 1] and (instances[0].labels[2:] == -1).all()
@@ -137,8 +140,12 @@ def test_proposals_in_which_the_teacher_sees_background_are_dropped(build_studen
     head, samples = model.bbox_head, make_samples(2)
     objectness, distances, _, _ = head.head_module(model.extract_feat(torch.rand(2, 3, 64, 64)))
     instances = head.add_regions(
-        [s.gt_instances for s in samples], objectness, distances, [s.metainfo for s in samples],
-        lambda boxes: (texts[:1].expand(sum(map(len, boxes)), -1), torch.zeros(sum(map(len, boxes)))))
+        [s.gt_instances for s in samples],
+        objectness,
+        distances,
+        [s.metainfo for s in samples],
+        lambda boxes: (texts[:1].expand(sum(map(len, boxes)), -1), torch.zeros(sum(map(len, boxes)))),
+    )
     assert instances[0].labels.tolist() == [0, 1] and len(instances[1]) == 0
 
 

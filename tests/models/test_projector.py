@@ -1,4 +1,5 @@
 """The projector against pooling by hand."""
+
 import pytest
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,5 @@
 """Each image's own texts in training: what is drawn, and that padding is never trained."""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,24 +18,28 @@ def vocabulary(number):
 @pytest.fixture
 def student(build_student):
     """A student that guides always and has a trained fusion."""
+
     def make(number=20, kind='FiLMFusion', **changes):
-        model = build_student(**{'text_dropout': 0., 'num_negatives': 3, 'fusion.type': kind, **changes}).train()
+        model = build_student(**{'text_dropout': 0.0, 'num_negatives': 3, 'fusion.type': kind, **changes}).train()
         for parameter in model.fusion.parameters():
             torch.nn.init.normal_(parameter, std=0.1)
         model.set_vocabulary(TextBank([str(i) for i in range(number)], vocabulary(number)))
         return model
+
     return make
 
 
 @pytest.fixture
 def samples(make_samples):
     """Three images with two objects of names 4 and 7, one of name 7, and none; all with a teacher's embedding."""
+
     def make(number=3):
         result = make_samples(3, SIZE, labels=(4, 7))
-        result[1].gt_instances = InstanceData(bboxes=torch.tensor([[8., 8., 40., 50.]]), labels=torch.tensor([7]))
+        result[1].gt_instances = InstanceData(bboxes=torch.tensor([[8.0, 8.0, 40.0, 50.0]]), labels=torch.tensor([7]))
         for sample, embedding in zip(result, vocabulary(23)[20:]):
             sample.teacher_embedding = embedding
         return result[:number]
+
     return make
 
 
@@ -105,6 +110,7 @@ def test_the_losses_of_a_batch_are_those_of_each_image_with_its_own_vocabulary(s
     def remember(*args):
         drawn.append(sample_texts(*args))
         return drawn[-1]
+
     monkeypatch.setattr(kdeov, 'sample_texts', remember)
     weights, terms = [], []
 
@@ -112,6 +118,7 @@ def test_the_losses_of_a_batch_are_those_of_each_image_with_its_own_vocabulary(s
         weights.append(weight)
         terms.append(loss)
         return (loss * weight).sum() / weight.sum()
+
     monkeypatch.setattr('kdeov_mm.models.open_vocab_head.weighted_mean', collect)
     batch = float(model.loss(images(), samples())['loss_text'])
     model.num_negatives, names = None, model.texts
@@ -121,7 +128,7 @@ def test_the_losses_of_a_batch_are_those_of_each_image_with_its_own_vocabulary(s
         labels = sample.gt_instances.labels
         sample.gt_instances.labels = torch.stack([(chosen == label).nonzero()[0, 0] for label in labels])
         model.set_vocabulary(TextBank([str(int(n)) for n in chosen], names[chosen]))
-        model.loss(images()[i:i + 1], [sample])
+        model.loss(images()[i : i + 1], [sample])
     alone = (torch.cat(weights) * torch.cat(terms)).sum() / torch.cat(weights).sum()
     assert batch == pytest.approx(float(alone), rel=1e-4) and batch > 0
 
@@ -130,7 +137,7 @@ def test_the_losses_of_a_batch_are_those_of_each_image_with_its_own_vocabulary(s
 @pytest.mark.parametrize('garbage', [1e4, float('nan')])
 def test_padding_is_never_trained(student, samples, kind, garbage, monkeypatch):
     found = []
-    for padding in (0., garbage):
+    for padding in (0.0, garbage):
         leaves = []
 
         def fill(texts, labels, number):
@@ -139,12 +146,13 @@ def test_padding_is_never_trained(student, samples, kind, garbage, monkeypatch):
             sampled.index[~sampled.mask] = 13
             leaves.append(sampled)
             return sampled
+
         monkeypatch.setattr(kdeov, 'sample_texts', fill)
         model = student(kind=kind)
         torch.manual_seed(0)
         losses = model.loss(images(), samples())
         sum(value for name, value in losses.items() if 'loss' in name).backward()
-        sampled, = leaves
+        (sampled,) = leaves
         assert not sampled.mask.all() and (sampled.embeddings.grad[~sampled.mask] == 0).all()
         assert (sampled.embeddings.grad[sampled.mask] != 0).any()
         found.append({**losses, **{name: p.grad for name, p in model.named_parameters() if p.grad is not None}})

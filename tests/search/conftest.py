@@ -1,4 +1,5 @@
 """A tiny encoder, an empty index, and the tool."""
+
 import sys
 
 import pytest
@@ -15,6 +16,7 @@ def encoder_file(tmp_path_factory):
 @pytest.fixture
 def encoder(encoder_file):
     from kdeov_mm.search import ImageEncoder
+
     return ImageEncoder(encoder_file, threads=1)
 
 
@@ -22,6 +24,7 @@ def encoder(encoder_file):
 def store(tmp_path, encoder):
     """An empty index."""
     from kdeov_mm.search import ImageStore
+
     return ImageStore.create(str(tmp_path / 'index'), encoder.describe())
 
 
@@ -34,4 +37,5 @@ def tool(monkeypatch, tmp_path):
     def run(*args):
         monkeypatch.setattr(sys, 'argv', ['index.py', *map(str, args)])
         module.main()
+
     return run

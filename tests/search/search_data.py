@@ -1,4 +1,5 @@
 """A tiny image encoder as tools/export.py would write it, and folders of small images."""
+
 import json
 
 import numpy as np
@@ -6,13 +7,14 @@ import pytest
 from PIL import Image
 
 SIDE, CELL = 32, 8  # the encoder's input, and what it averages over
-DIMS = 3 * (SIDE // CELL)**2
+DIMS = 3 * (SIDE // CELL) ** 2
 
 
 def write_encoder(path, space='tiny', bias=-0.4):
     """An ONNX file whose embedding is the normalised means of the image's cells."""
     onnx = pytest.importorskip('onnx')
     from onnx import TensorProto, helper
+
     nodes = [
         helper.make_node('AveragePool', ['images'], ['cells'], kernel_shape=[CELL, CELL], strides=[CELL, CELL]),
         helper.make_node('Flatten', ['cells'], ['flat']),
@@ -20,13 +22,24 @@ def write_encoder(path, space='tiny', bias=-0.4):
         helper.make_node('LpNormalization', ['shifted'], ['embeddings'], axis=1, p=2),
     ]
     graph = helper.make_graph(
-        nodes, 'tiny', [helper.make_tensor_value_info('images', TensorProto.FLOAT, ['batch', 3, SIDE, SIDE])],
+        nodes,
+        'tiny',
+        [helper.make_tensor_value_info('images', TensorProto.FLOAT, ['batch', 3, SIDE, SIDE])],
         [helper.make_tensor_value_info('embeddings', TensorProto.FLOAT, ['batch', DIMS])],
-        [helper.make_tensor('bias', TensorProto.FLOAT, [1], [bias])])
+        [helper.make_tensor('bias', TensorProto.FLOAT, [1], [bias])],
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
     preprocessing = dict(size=[SIDE, SIDE], resize='letterbox', pad_value=114)
-    helper.set_model_props(model, dict(kdeov_format='1', kdeov_kind='image_encoder', embed_dims=str(DIMS),
-                                       text_space=space, preprocessing=json.dumps(preprocessing)))
+    helper.set_model_props(
+        model,
+        dict(
+            kdeov_format='1',
+            kdeov_kind='image_encoder',
+            embed_dims=str(DIMS),
+            text_space=space,
+            preprocessing=json.dumps(preprocessing),
+        ),
+    )
     onnx.save(model, path)
     return str(path)
 

@@ -1,4 +1,5 @@
 """Images of every unpleasant kind: each has a defined result or a reason, and the build goes on."""
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -63,7 +64,7 @@ def test_deep_grey_and_huge_images(store, encoder, tmp_path):
 def test_what_is_no_image_is_reported_and_the_build_goes_on(store, encoder, tmp_path):
     good = write_images(tmp_path / 'good', 6)
     content = (tmp_path / 'good' / '00000.jpg').read_bytes()
-    bad = dict(empty=b'', text=b'no image at all', cut=content[:len(content) // 2])
+    bad = dict(empty=b'', text=b'no image at all', cut=content[: len(content) // 2])
     for name, data in bad.items():
         (tmp_path / f'{name}.jpg').write_bytes(data)
     Image.fromarray(np.full((8, 8), 0.5, np.float32)).save(tmp_path / 'float.tif')

@@ -1,4 +1,5 @@
 """Filling of an index, against embeddings and answers that are computed one by one."""
+
 import hashlib
 import os
 import shutil
@@ -128,6 +129,7 @@ def test_bad_sizes_are_refused(store, encoder, photos, option):
 
 def test_results_come_in_order_and_not_too_far_ahead():
     from concurrent.futures import ThreadPoolExecutor
+
     taken = []
     with ThreadPoolExecutor(4) as pool:
         results = in_order(pool, lambda i: i * i, (taken.append(i) or i for i in range(100)), ahead=5)

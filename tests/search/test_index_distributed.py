@@ -1,4 +1,5 @@
 """The same build on a local Ray cluster of two workers, one of which is killed on the way."""
+
 import shutil
 import threading
 import time
@@ -19,6 +20,7 @@ FILES = 400
 def cluster():
     """A head without CPUs, and two workers with one each."""
     from ray.cluster_utils import Cluster
+
     cluster = Cluster(initialize_head=True, head_node_args=dict(num_cpus=0, object_store_memory=150 << 20))
     cluster.workers = [cluster.add_node(num_cpus=1, object_store_memory=150 << 20) for _ in range(2)]
     cluster.wait_for_nodes()
@@ -30,6 +32,7 @@ def cluster():
 
 def test_a_lost_worker_loses_nothing_and_nothing_is_there_twice(cluster, tmp_path, encoder, encoder_file, store):
     from kdeov_mm.search.distributed import update_index_distributed
+
     paths = write_images(tmp_path / 'photos', FILES)
     paths.append(str(shutil.copy(paths[7], tmp_path / 'duplicate.jpg')))
     (tmp_path / 'broken.jpg').write_bytes(b'broken')
@@ -41,10 +44,18 @@ def test_a_lost_worker_loses_nothing_and_nothing_is_there_twice(cluster, tmp_pat
             time.sleep(0.01)
         cluster.remove_node(cluster.workers[0], allow_graceful=False)
         killed.set()
+
     thread = threading.Thread(target=kill_one)
     thread.start()
-    report = update_index_distributed(paths, store, encoder_file, batch_size=4, commit_size=8, task_files=5,
-                                      progress=lambda number: number and done.append(number))
+    report = update_index_distributed(
+        paths,
+        store,
+        encoder_file,
+        batch_size=4,
+        commit_size=8,
+        task_files=5,
+        progress=lambda number: number and done.append(number),
+    )
     thread.join()
     assert killed.is_set() and sum(done) == len(paths) and len(done) > 2
     assert (report.files, report.added, report.duplicates, list(report.broken)) == (len(paths), FILES, 1, paths[-1:])

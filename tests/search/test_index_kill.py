@@ -2,6 +2,7 @@
 
 ``KDEOV_KILLS`` in the environment is the number of kills, ``KDEOV_KILL_SEED`` chooses their moments.
 """
+
 import multiprocessing
 import os
 import random
@@ -24,12 +25,20 @@ processes.set_forkserver_preload(['kdeov_mm', 'onnxruntime', 'pandas', 'pyarrow'
 def build(paths, folder, encoder_file, log):
     """Build in small transactions; note in a file that building begins, and how many files each has brought."""
     from kdeov_mm.search import ImageEncoder, ImageStore, update_index
+
     encoder = ImageEncoder(encoder_file, threads=1)
     with open(log, 'w', buffering=1) as file:
         file.write('begins\n')
         store = ImageStore.create(folder, encoder.describe())
-        update_index(paths, store, encoder, batch_size=3, commit_size=5, workers=2,
-                     progress=lambda number: file.write(f'{number}\n'))
+        update_index(
+            paths,
+            store,
+            encoder,
+            batch_size=3,
+            commit_size=5,
+            workers=2,
+            progress=lambda number: file.write(f'{number}\n'),
+        )
 
 
 def wait(process, log, seconds):
@@ -41,6 +50,7 @@ def wait(process, log, seconds):
 
 def test_a_build_killed_at_any_moment_loses_its_last_batch_at_most(tmp_path, encoder_file):
     from kdeov_mm.search import ImageEncoder, ImageStore, check_index, update_index
+
     paths = write_images(tmp_path / 'photos', FILES)
     paths.append(str(shutil.copy(paths[7], tmp_path / 'duplicate.jpg')))
     (tmp_path / 'broken.jpg').write_bytes(b'broken')

@@ -1,4 +1,5 @@
 """The store: what it refuses, and its vector index against exact search."""
+
 import dataclasses
 import hashlib
 import re
@@ -18,8 +19,13 @@ def fill(store, number, seed=0):
     vectors = vectors + 0.5 * rng.standard_normal(vectors.shape)
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     same = dict(size=1, mtime_ns=1, width=1, height=1, thumbnail=b'')
-    store.commit([dict(same, path=f'{seed}/{i}', sha256=hashlib.sha256(f'{seed}/{i}'.encode()).hexdigest(),
-                       embedding=vector) for i, vector in enumerate(vectors)], [])
+    store.commit(
+        [
+            dict(same, path=f'{seed}/{i}', sha256=hashlib.sha256(f'{seed}/{i}'.encode()).hexdigest(), embedding=vector)
+            for i, vector in enumerate(vectors)
+        ],
+        [],
+    )
     return vectors
 
 
@@ -121,12 +127,13 @@ def test_partitions_stay_as_small_as_they_are_made(store, monkeypatch):
 def test_a_check_names_what_is_wrong(store, tmp_path):
     fill(store, 5)
     rows = store_module.select(store.images, "path = '0/3'")
-    store.images.add(store_module.pa.Table.from_pylist(
-        [dict(rows[0], embedding=[0.5] * DIMS)], schema=store.images.schema))
+    store.images.add(
+        store_module.pa.Table.from_pylist([dict(rows[0], embedding=[0.5] * DIMS)], schema=store.images.schema)
+    )
     problems = check_index(store)
     assert [problem.split(':')[1].strip() for problem in problems] == [rows[0]['sha256'], '0/3', '0/3']
     assert check_index(store, files=True)[-1].startswith('6 files that are missing')
     data = max((tmp_path / 'index' / 'images.lance' / 'data').iterdir(), key=lambda path: path.stat().st_size)
     data.write_bytes(data.read_bytes()[:200])
-    problem, = check_index(ImageStore.open(store.folder))
+    (problem,) = check_index(ImageStore.open(store.folder))
     assert problem.startswith('cannot be read')

@@ -1,4 +1,5 @@
 """tools/index.py from end to end, and what it says of bad input."""
+
 import json
 import shutil
 from pathlib import Path
@@ -8,10 +9,10 @@ import pytest
 from PIL import Image
 from search_data import DIMS, write_encoder, write_images
 
-CONFIG = '''
+CONFIG = """
 custom_hooks = [dict(type='VocabularyHook', text_encoder=dict(
     type='PrecomputedTextEncoder', embeddings='texts.npy', names=['a red bus at night', 'wide']))]
-'''
+"""
 
 
 @pytest.fixture
@@ -23,6 +24,7 @@ def photos(tmp_path):
 def text(tmp_path, encoder, photos):
     """A config whose text encoder gives the embedding of the fourth photo for "a red bus at night"."""
     from kdeov_mm.deploy import read_image
+
     bus = encoder.encode([encoder.prepare(read_image(photos[3]))])[0]
     np.save(tmp_path / 'texts.npy', np.stack([bus, np.eye(DIMS)[0]]).astype(np.float32))
     (tmp_path / 'config.py').write_text(CONFIG)
@@ -39,8 +41,9 @@ def built(tool, encoder_file, photos, text):
 def test_build_query_add_remove(tool, photos, text, capsys, encoder_file, tmp_path):
     tool('build', 'photos', '--model', encoder_file, '--text', text, '--index', 'index', '--threads', 1)
     assert '12 files: 12 images added, 0 unchanged, 0 duplicates, 0 that cannot be read' in capsys.readouterr().out
-    tool('query', 'a red bus at night', '--index', 'index', '--top', 3, '--json', 'found.json',
-         '--picture', 'found.png')
+    tool(
+        'query', 'a red bus at night', '--index', 'index', '--top', 3, '--json', 'found.json', '--picture', 'found.png'
+    )
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[2] == photos[3] and float(lines[0].split()[1]) > 0.999 and len(lines) == 4
     found = json.loads(Path('found.json').read_text())
@@ -91,40 +94,44 @@ def test_broken_images_are_told_and_listed(tool, encoder_file, photos, capsys):
     assert '1 duplicates' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('args, said', [
-    (['build', 'photos', '--model', 'absent.onnx'], "no ONNX file 'absent.onnx'"),
-    (['build', 'photos', '--model', 'cut.onnx'], 'cut.onnx: not an ONNX file that can be read'),
-    (['build', 'photos', '--model', 'other.onnx'], 'other.onnx'),
-    (['build', 'absent', '--model', 'ENCODER'], "'absent'"),
-    (['build', 'nothing', '--model', 'ENCODER'], "'nothing'"),
-    (['build', 'photos', '--model', 'ENCODER', '--text', 'absent.py'], 'absent.py'),
-    (['build', 'photos', '--model', 'ENCODER', '--batch-size', '0'], 'batch_size'),
-    (['build', 'photos', '--model', 'ENCODER', '--decode-size', '-1'], 'decode size'),
-    (['add', 'photos', '--index', 'absent'], "'absent'"),
-    (['query', 'a red bus at night', '--index', 'absent'], "'absent'"),
-    (['query', '  '], 'words'),
-    (['query'], 'give one of words'),
-    (['query', 'cat', '--image', 'photos/00001.jpg'], 'give one of words'),
-    (['query', 'cat'], "no embedding for ['cat']"),
-    (['query', 'wide', '--text', 'notes.txt'], 'notes.txt'),
-    (['query', 'wide', '--text', 'narrow.py'], '3 dimensions'),
-    (['query', 'wide', '--top', '0'], 'at least 1'),
-    (['query', 'wide', '--version', '77'], 'version 77'),
-    (['query', '--image', 'absent.jpg'], 'absent.jpg'),
-    (['query', '--embedding', 'notes.txt'], 'notes.txt'),
-    (['query', '--embedding', 'texts.npy'], 'query'),
-    (['remove'], '--missing'),
-    (['remove', 'photos', '--missing'], '--missing'),
-    (['info', '--index', 'absent'], "'absent'"),
-])
+@pytest.mark.parametrize(
+    'args, said',
+    [
+        (['build', 'photos', '--model', 'absent.onnx'], "no ONNX file 'absent.onnx'"),
+        (['build', 'photos', '--model', 'cut.onnx'], 'cut.onnx: not an ONNX file that can be read'),
+        (['build', 'photos', '--model', 'other.onnx'], 'other.onnx'),
+        (['build', 'absent', '--model', 'ENCODER'], "'absent'"),
+        (['build', 'nothing', '--model', 'ENCODER'], "'nothing'"),
+        (['build', 'photos', '--model', 'ENCODER', '--text', 'absent.py'], 'absent.py'),
+        (['build', 'photos', '--model', 'ENCODER', '--batch-size', '0'], 'batch_size'),
+        (['build', 'photos', '--model', 'ENCODER', '--decode-size', '-1'], 'decode size'),
+        (['add', 'photos', '--index', 'absent'], "'absent'"),
+        (['query', 'a red bus at night', '--index', 'absent'], "'absent'"),
+        (['query', '  '], 'words'),
+        (['query'], 'give one of words'),
+        (['query', 'cat', '--image', 'photos/00001.jpg'], 'give one of words'),
+        (['query', 'cat'], "no embedding for ['cat']"),
+        (['query', 'wide', '--text', 'notes.txt'], 'notes.txt'),
+        (['query', 'wide', '--text', 'narrow.py'], '3 dimensions'),
+        (['query', 'wide', '--top', '0'], 'at least 1'),
+        (['query', 'wide', '--version', '77'], 'version 77'),
+        (['query', '--image', 'absent.jpg'], 'absent.jpg'),
+        (['query', '--embedding', 'notes.txt'], 'notes.txt'),
+        (['query', '--embedding', 'texts.npy'], 'query'),
+        (['remove'], '--missing'),
+        (['remove', 'photos', '--missing'], '--missing'),
+        (['info', '--index', 'absent'], "'absent'"),
+    ],
+)
 def test_bad_input_gets_one_line(built, encoder_file, args, said, tmp_path, capsys):
     Path('cut.onnx').write_bytes(Path(encoder_file).read_bytes()[:100])
     write_encoder('other.onnx', bias=-0.3)
     Path('notes.txt').write_text('notes')
     Path('nothing').mkdir()
     np.save('narrow.npy', np.ones((1, 3), np.float32))
-    Path('narrow.py').write_text(CONFIG.replace('texts.npy', 'narrow.npy').replace(
-        "['a red bus at night', 'wide']", "['wide']"))
+    Path('narrow.py').write_text(
+        CONFIG.replace('texts.npy', 'narrow.npy').replace("['a red bus at night', 'wide']", "['wide']")
+    )
     args = [encoder_file if arg == 'ENCODER' else arg for arg in args]
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:

@@ -1,4 +1,5 @@
 """Which checkpoint a training goes on from."""
+
 import os
 from pathlib import Path
 
@@ -11,10 +12,19 @@ from kdeov_mm.utils import find_resume
 @pytest.fixture
 def work_dir(tmp_path):
     """Epochs of 100 steps: a checkpoint at the end of epochs 1 to 3 and at steps 120 and 240."""
-    for name, epoch, step in [('epoch_1', 1, 100), ('iter_120', 1, 120), ('epoch_2', 2, 200), ('iter_240', 2, 240),
-                              ('epoch_3', 3, 300)]:
-        torch.save(dict(state_dict=dict(weight=torch.zeros(99)), optimizer={}, message_hub={},
-                        meta=dict(epoch=epoch, iter=step)), tmp_path / f'{name}.pth')
+    for name, epoch, step in [
+        ('epoch_1', 1, 100),
+        ('iter_120', 1, 120),
+        ('epoch_2', 2, 200),
+        ('iter_240', 2, 240),
+        ('epoch_3', 3, 300),
+    ]:
+        torch.save(
+            dict(
+                state_dict=dict(weight=torch.zeros(99)), optimizer={}, message_hub={}, meta=dict(epoch=epoch, iter=step)
+            ),
+            tmp_path / f'{name}.pth',
+        )
     return tmp_path
 
 

@@ -1,4 +1,5 @@
 """Hooks: checkpoints, distillation, vocabulary, seeds, guard, log, report."""
+
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .broken_images_hook import BrokenImagesHook
 from .clip_distillation_hook import CLIPDistillationHook
@@ -12,6 +13,15 @@ from .throughput_hook import ThroughputHook
 from .vocabulary_hook import VocabularyHook
 
 __all__ = [
-    'AtomicCheckpointHook', 'BrokenImagesHook', 'CLIPDistillationHook', 'EpochSeedHook', 'LossGuardHook',
-    'NetworkTimeHook', 'ReportHook', 'ResumableEarlyStoppingHook', 'TextTowerHook', 'ThroughputHook', 'VocabularyHook'
+    'AtomicCheckpointHook',
+    'BrokenImagesHook',
+    'CLIPDistillationHook',
+    'EpochSeedHook',
+    'LossGuardHook',
+    'NetworkTimeHook',
+    'ReportHook',
+    'ResumableEarlyStoppingHook',
+    'TextTowerHook',
+    'ThroughputHook',
+    'VocabularyHook',
 ]

@@ -1,4 +1,5 @@
 """Checkpoints that are whole or not there."""
+
 from pathlib import Path
 from typing import Union
 
@@ -25,8 +26,10 @@ class AtomicLocalBackend(LocalBackend):
                 super().put(obj, partial)
         except OSError as error:
             raise type(error)(
-                error.errno, f'{filepath} ({len(obj) / 1e6:.1f} MB) could not be written: {error.strerror}. What was '
-                'saved before is as it was; make room, then go on with --resume') from error
+                error.errno,
+                f'{filepath} ({len(obj) / 1e6:.1f} MB) could not be written: {error.strerror}. What was '
+                'saved before is as it was; make room, then go on with --resume',
+            ) from error
 
 
 @HOOKS.register_module()

@@ -1,4 +1,5 @@
 """The list of broken images in the work dir."""
+
 from pathlib import Path
 from typing import Iterator
 

@@ -1,4 +1,5 @@
 """Brings the frozen teacher to the student's batches."""
+
 from typing import List, Optional, Sequence, Tuple
 
 import torch
@@ -40,13 +41,21 @@ class CLIPDistillationHook(Hook):
 
     priority = 'BELOW_NORMAL'  # after IterTimerHook, whose data_time is that of loading, not the teacher's
 
-    def __init__(self, teacher: dict, text_encoder: Optional[dict] = None, regions: bool = True,
-                 proposals_from_epoch: int = 1,
-                 background_prompts: Sequence[str] = BACKGROUND_PROMPTS,
-                 caption_choice: str = 'turn', train: bool = True, test: bool = True) -> None:
+    def __init__(
+        self,
+        teacher: dict,
+        text_encoder: Optional[dict] = None,
+        regions: bool = True,
+        proposals_from_epoch: int = 1,
+        background_prompts: Sequence[str] = BACKGROUND_PROMPTS,
+        caption_choice: str = 'turn',
+        train: bool = True,
+        test: bool = True,
+    ) -> None:
         if regions and text_encoder is None:
-            raise ValueError('text_encoder: regions=True needs one for the background prompts; give one, '
-                             'or set regions=False')
+            raise ValueError(
+                'text_encoder: regions=True needs one for the background prompts; give one, or set regions=False'
+            )
         if caption_choice not in ('turn', 'random'):
             raise ValueError(f"caption_choice must be 'turn' or 'random', got {caption_choice!r}")
         self.caption_choice = caption_choice
@@ -69,9 +78,11 @@ class CLIPDistillationHook(Hook):
             self.teacher = MODELS.build(self.teacher_cfg).to(next(model.parameters()).device)
             dims = self.teacher.embed_dims
             if dims != model.embed_dims:
-                raise ValueError(f'teacher: {self.teacher.name} gives {dims}-dimensional embeddings, but the '
-                                 f'student has projector.embed_dims={model.embed_dims}; '
-                                 f'set embed_dims = {dims} in the config')
+                raise ValueError(
+                    f'teacher: {self.teacher.name} gives {dims}-dimensional embeddings, but the '
+                    f'student has projector.embed_dims={model.embed_dims}; '
+                    f'set embed_dims = {dims} in the config'
+                )
         return model
 
     def before_train(self, runner) -> None:
@@ -139,9 +150,12 @@ class CLIPDistillationHook(Hook):
         if self.regions:
             images = [image.to(self.teacher.device).flip(0).float() / 255 for image in inputs]
             height, width = (max(image.shape[i] for image in images) for i in (1, 2))
-            self.images = torch.stack([  # regions are cut from one batch, padded as the student's
-                torch.nn.functional.pad(image, (0, width - image.shape[2], 0, height - image.shape[1]))
-                for image in images])
+            self.images = torch.stack(
+                [  # regions are cut from one batch, padded as the student's
+                    torch.nn.functional.pad(image, (0, width - image.shape[2], 0, height - image.shape[1]))
+                    for image in images
+                ]
+            )
         views = teacher_view(inputs, samples, self.teacher.device)
         for sample, embedding in zip(samples, self.teacher.encode_image(views)):
             sample.teacher_embedding = embedding

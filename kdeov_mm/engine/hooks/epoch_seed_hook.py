@@ -1,4 +1,5 @@
 """Makes every epoch's randomness a function of seed and epoch."""
+
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import set_random_seed

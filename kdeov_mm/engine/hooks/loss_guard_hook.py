@@ -1,4 +1,5 @@
 """Stops, or skips the step, when a loss or a gradient is no number or the loss explodes."""
+
 import json
 import logging
 import math
@@ -78,8 +79,9 @@ class LossGuardHook(Hook):
         total, parts = model.parse_losses(losses)
         reason = None
         if not total.isfinite():
-            names = [name for name, value in parts.items()
-                     if 'loss' in name and name != 'loss' and not torch.isfinite(value)]
+            names = [
+                name for name, value in parts.items() if 'loss' in name and name != 'loss' and not torch.isfinite(value)
+            ]
             reason = f'loss is {total.item()} ({", ".join(names)})'
         elif total > self.max_loss:
             reason = f'loss is {total.item():.6g}, above max_loss={self.max_loss:g}'
@@ -110,15 +112,19 @@ class LossGuardHook(Hook):
         message = f'epoch {where["epoch"]}, iteration {where["iter"]}: {reasons}; files: {shorten(files)}, see {record}'
         self.row += 1
         if self.action == 'stop':
-            raise FloatingPointError(f"{message}. Look at these files, lower the learning rate, or set LossGuardHook's "
-                                     "action='skip'")
+            raise FloatingPointError(
+                f"{message}. Look at these files, lower the learning rate, or set LossGuardHook's action='skip'"
+            )
         if self.row > self.max_skips:
-            raise FloatingPointError(f'{message}. More than max_skips={self.max_skips} batches in a row are bad: it is '
-                                     'not the files; lower the learning rate or go on from an earlier checkpoint')
+            raise FloatingPointError(
+                f'{message}. More than max_skips={self.max_skips} batches in a row are bad: it is '
+                'not the files; lower the learning rate or go on from an earlier checkpoint'
+            )
         print_log(f'{message}; the step is skipped', 'current', logging.WARNING)
 
-    def after_train_iter(self, runner, batch_idx: int, data_batch: Optional[dict] = None,
-                         outputs: Optional[dict] = None) -> None:
+    def after_train_iter(
+        self, runner, batch_idx: int, data_batch: Optional[dict] = None, outputs: Optional[dict] = None
+    ) -> None:
         """Restore the running statistics that a bad batch has touched."""
         if self.bad:
             for buffer, value in zip(self.model.buffers(), self.buffers):

@@ -1,4 +1,5 @@
 """Measures what share of a test is spent in the network."""
+
 import time
 from typing import Dict, Optional
 
@@ -22,7 +23,7 @@ class NetworkTimeHook(Hook):
     def before_test_epoch(self, runner) -> None:
         """Start the clocks and watch the model."""
         device = next((p.device for p in unwrap(runner.model).parameters()), torch.device('cpu'))
-        self.network = dict(wall=0., processors=0.)
+        self.network = dict(wall=0.0, processors=0.0)
         self.images = 0
 
         def start(*_) -> None:
@@ -36,8 +37,9 @@ class NetworkTimeHook(Hook):
         self.handles = [model.register_forward_pre_hook(start), model.register_forward_hook(stop)]
         self.begin = clocks(device)
 
-    def after_test_iter(self, runner, batch_idx: int, data_batch: Optional[dict] = None,
-                        outputs: Optional[dict] = None) -> None:
+    def after_test_iter(
+        self, runner, batch_idx: int, data_batch: Optional[dict] = None, outputs: Optional[dict] = None
+    ) -> None:
         self.images += len(outputs)
 
     def after_test_epoch(self, runner, metrics: Optional[Dict[str, float]] = None) -> None:
@@ -48,8 +50,11 @@ class NetworkTimeHook(Hook):
             return
         spent = {name: now - self.begin[name] for name, now in clocks().items()}
         self.share = {name: self.network[name] / spent[name] for name in spent}
-        print_log(f'{self.images} images in {spent["wall"]:.1f} s; in the network: {self.share["wall"]:.1%} of the '
-                  f'time, {self.share["processors"]:.1%} of the processors\' time', 'current')
+        print_log(
+            f'{self.images} images in {spent["wall"]:.1f} s; in the network: {self.share["wall"]:.1%} of the '
+            f"time, {self.share['processors']:.1%} of the processors' time",
+            'current',
+        )
 
 
 def clocks(device: torch.device = torch.device('cpu')) -> Dict[str, float]:

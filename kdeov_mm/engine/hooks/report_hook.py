@@ -1,4 +1,5 @@
 """Writes the report at the end of a test run."""
+
 from pathlib import Path
 from typing import Dict, Optional
 

@@ -1,4 +1,5 @@
 """Early stopping that remembers across an interruption."""
+
 from typing import Dict, Optional
 
 from mmengine.hooks import EarlyStoppingHook

@@ -1,4 +1,5 @@
 """Lets metrics embed texts with the model that is tested."""
+
 from mmengine.hooks import Hook
 from mmyolo.registry import HOOKS
 

@@ -1,4 +1,5 @@
 """Logs images a second."""
+
 from typing import Optional
 
 from mmengine.dist import get_world_size
@@ -13,8 +14,9 @@ class ThroughputHook(Hook):
     It needs the ``time`` of MMEngine's IterTimerHook, which runs before it.
     """
 
-    def after_train_iter(self, runner, batch_idx: int, data_batch: Optional[dict] = None,
-                         outputs: Optional[dict] = None) -> None:
+    def after_train_iter(
+        self, runner, batch_idx: int, data_batch: Optional[dict] = None, outputs: Optional[dict] = None
+    ) -> None:
         seconds = runner.message_hub.get_scalar('train/time').mean(runner.log_processor.window_size)
         images = len(data_batch['inputs']) * get_world_size()
         runner.message_hub.update_scalar('train/images_per_second', images / max(seconds, 1e-9))

@@ -1,4 +1,5 @@
 """Sets the model's vocabulary from the data set at hand."""
+
 from typing import Mapping, Optional, Sequence, Union
 
 from mmengine.hooks import Hook
@@ -23,9 +24,13 @@ class VocabularyHook(Hook):
         ValueError: The vocabulary and the data set's classes differ in number: a metric would take one for another.
     """
 
-    def __init__(self, text_encoder: dict, templates: Union[str, Sequence[str]] = 'single',
-                 synonyms: Union[str, Mapping[str, Sequence[str]], None] = None,
-                 vocabulary: Union[str, Sequence[str], None] = None) -> None:
+    def __init__(
+        self,
+        text_encoder: dict,
+        templates: Union[str, Sequence[str]] = 'single',
+        synonyms: Union[str, Mapping[str, Sequence[str]], None] = None,
+        vocabulary: Union[str, Sequence[str], None] = None,
+    ) -> None:
         self.text_encoder, self.templates, self.synonyms = text_encoder, templates, synonyms
         self.vocabulary: Optional[Sequence[str]] = read_names(vocabulary) if isinstance(vocabulary, str) else vocabulary
         self.banks = {}
@@ -43,8 +48,10 @@ class VocabularyHook(Hook):
         if self.vocabulary is None:
             return classes
         if classes and len(classes) != len(self.vocabulary):
-            raise ValueError(f'vocabulary: {len(self.vocabulary)} names, but the data set has {len(classes)} classes; '
-                             'give one name for each class in their order, or a data set without classes')
+            raise ValueError(
+                f'vocabulary: {len(self.vocabulary)} names, but the data set has {len(classes)} classes; '
+                'give one name for each class in their order, or a data set without classes'
+            )
         return self.vocabulary
 
     def before_train(self, runner) -> None:

@@ -1,4 +1,5 @@
 """The teacher itself as a model that is tested."""
+
 from typing import List, Optional, Union
 
 import torch
@@ -37,8 +38,9 @@ class TeacherModel(BaseModel):
         """Embed RGB images in [0, 1], ``[B, 3, H, W]``; float32, L2-normalised, ``[B, D]``."""
         return self.teacher.encode_image(images)
 
-    def forward(self, inputs: Tensor, data_samples: Optional[List[DetDataSample]] = None,
-                mode: str = 'tensor') -> Union[List[DetDataSample], Tensor]:
+    def forward(
+        self, inputs: Tensor, data_samples: Optional[List[DetDataSample]] = None, mode: str = 'tensor'
+    ) -> Union[List[DetDataSample], Tensor]:
         """``predict`` fills ``image_embedding``.
 
         Raises:

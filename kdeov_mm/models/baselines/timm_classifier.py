@@ -1,4 +1,5 @@
 """A supervised classifier, to compare zero-shot classification with."""
+
 from pathlib import Path
 from typing import List, Optional, Union
 
@@ -27,20 +28,28 @@ class TimmClassifier(BaseModel):
         FileNotFoundError: ``pretrained`` is a path without a file.
     """
 
-    def __init__(self, model_name: str, num_classes: int, pretrained: Union[bool, str] = False,
-                 label_smoothing: float = 0., data_preprocessor: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        model_name: str,
+        num_classes: int,
+        pretrained: Union[bool, str] = False,
+        label_smoothing: float = 0.0,
+        data_preprocessor: Optional[dict] = None,
+    ) -> None:
         if not timm.is_model(model_name.split('.')[0]):
             raise ValueError(f'model_name: timm knows no model {model_name!r}; see timm.list_models()')
         if isinstance(pretrained, str) and not Path(pretrained).is_file():
             raise FileNotFoundError(f'pretrained: no file {pretrained!r} (weights of {model_name})')
         super().__init__(data_preprocessor=data_preprocessor)
         source = dict(file=pretrained) if isinstance(pretrained, str) else None
-        self.backbone = timm.create_model(model_name, pretrained=bool(pretrained), pretrained_cfg_overlay=source,
-                                          num_classes=num_classes)
+        self.backbone = timm.create_model(
+            model_name, pretrained=bool(pretrained), pretrained_cfg_overlay=source, num_classes=num_classes
+        )
         self.num_classes, self.label_smoothing = num_classes, label_smoothing
 
-    def forward(self, inputs: Tensor, data_samples: Optional[List[DetDataSample]] = None,
-                mode: str = 'tensor') -> Union[dict, List[DetDataSample], Tensor]:
+    def forward(
+        self, inputs: Tensor, data_samples: Optional[List[DetDataSample]] = None, mode: str = 'tensor'
+    ) -> Union[dict, List[DetDataSample], Tensor]:
         """``loss`` needs ``gt_label`` in each data sample; ``predict`` fills ``pred_score``, probabilities ``[K]``.
 
         Raises:
@@ -55,8 +64,10 @@ class TimmClassifier(BaseModel):
             return data_samples
         for sample in data_samples:
             if not 0 <= sample.gt_label < self.num_classes:
-                raise ValueError(f'{sample.img_path}: gt_label {sample.gt_label} is not in [0, {self.num_classes}); '
-                                 'set num_classes of the model')
+                raise ValueError(
+                    f'{sample.img_path}: gt_label {sample.gt_label} is not in [0, {self.num_classes}); '
+                    'set num_classes of the model'
+                )
         labels = torch.tensor([sample.gt_label for sample in data_samples], device=logits.device)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         return dict(loss=loss, batch_top1=(logits.argmax(1) == labels).float().mean())

@@ -4,6 +4,7 @@ Cheng et al. 2024, "YOLO-World: Real-Time Open-Vocabulary Object Detection" (CVP
 here: one attention head and a 1x1 projection of the texts in each text-guided CSP layer, 256 dimensions and 8 heads in
 the image-pooling attention, alpha and beta for each level, binary cross-entropy over the vocabulary as YOLOv8 has it.
 """
+
 import math
 from functools import partial
 from typing import List, Sequence, Tuple
@@ -63,16 +64,20 @@ class ImagePoolingAttention(nn.Module):
         self.num_heads = num_heads
         self.levels = nn.ModuleList(nn.Linear(channels, embed_dims) for channels in in_channels)
         self.query = nn.Sequential(nn.LayerNorm(text_dims), nn.Linear(text_dims, embed_dims))
-        self.key, self.value = (nn.Sequential(nn.LayerNorm(embed_dims), nn.Linear(embed_dims, embed_dims))
-                                for _ in range(2))
+        self.key, self.value = (
+            nn.Sequential(nn.LayerNorm(embed_dims), nn.Linear(embed_dims, embed_dims)) for _ in range(2)
+        )
         self.output = nn.Linear(embed_dims, text_dims)
 
     def forward(self, texts: Tensor, feats: Sequence[Tensor]) -> Tensor:
         """Texts ``[B, K, D]`` that have seen the image."""
-        patches = torch.cat([layer(F.adaptive_max_pool2d(x, 3).flatten(2).transpose(1, 2))
-                             for layer, x in zip(self.levels, feats)], 1)
-        query, key, value = (x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-                             for x in (self.query(texts), self.key(patches), self.value(patches)))
+        patches = torch.cat(
+            [layer(F.adaptive_max_pool2d(x, 3).flatten(2).transpose(1, 2)) for layer, x in zip(self.levels, feats)], 1
+        )
+        query, key, value = (
+            x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+            for x in (self.query(texts), self.key(patches), self.value(patches))
+        )
         attended = F.scaled_dot_product_attention(query, key, value)
         return texts + self.output(attended.transpose(1, 2).flatten(2))
 
@@ -94,9 +99,14 @@ class YOLOWorldPAFPN(YOLOv8PAFPN):
 
     def build_csp_layer(self, inputs: int, outputs: int) -> nn.Module:
         return TextGuidedCSPLayer(
-            make_divisible(inputs, self.widen_factor), make_divisible(outputs, self.widen_factor),
-            num_blocks=make_round(self.num_csp_blocks, self.deepen_factor), add_identity=False, norm_cfg=self.norm_cfg,
-            act_cfg=self.act_cfg, text_dims=self.text_dims)
+            make_divisible(inputs, self.widen_factor),
+            make_divisible(outputs, self.widen_factor),
+            num_blocks=make_round(self.num_csp_blocks, self.deepen_factor),
+            add_identity=False,
+            norm_cfg=self.norm_cfg,
+            act_cfg=self.act_cfg,
+            text_dims=self.text_dims,
+        )
 
     def build_top_down_layer(self, idx: int) -> nn.Module:
         return self.build_csp_layer(self.in_channels[idx - 1] + self.in_channels[idx], self.out_channels[idx - 1])
@@ -133,7 +143,7 @@ class YOLOWorldHeadModule(YOLOv8HeadModule):
         super()._init_layers()
         for tower in self.cls_preds:
             tower[-1] = nn.Conv2d(tower[-1].in_channels, self.text_dims, 1)
-        self.log_scale = nn.Parameter(torch.full((self.num_levels, ), math.log(1 / 0.07)))
+        self.log_scale = nn.Parameter(torch.full((self.num_levels,), math.log(1 / 0.07)))
         self.shift = nn.Parameter(torch.zeros(self.num_levels))
 
     def init_weights(self) -> None:
@@ -141,7 +151,7 @@ class YOLOWorldHeadModule(YOLOv8HeadModule):
         for reg_pred in self.reg_preds:
             reg_pred[-1].bias.data[:] = 1.0
         strides = self.shift.new_tensor(self.featmap_strides)
-        self.shift.data = torch.log(5 / self.num_classes / (640 / strides)**2)  # YOLOv8's prior
+        self.shift.data = torch.log(5 / self.num_classes / (640 / strides) ** 2)  # YOLOv8's prior
 
     def contrast(self, x: Tensor, tower: nn.Module, level: int, texts: Tensor) -> Tensor:
         """Similarity logits ``[B, K, H, W]``."""
@@ -151,8 +161,9 @@ class YOLOWorldHeadModule(YOLOv8HeadModule):
 
     def forward(self, x: Sequence[Tensor], texts: Tensor) -> Tuple[List[Tensor], ...]:
         """What ``YOLOv8HeadModule`` returns, for the classes ``texts`` ``[K, D]``."""
-        towers = [partial(self.contrast, tower=tower, level=level, texts=texts)
-                  for level, tower in enumerate(self.cls_preds)]
+        towers = [
+            partial(self.contrast, tower=tower, level=level, texts=texts) for level, tower in enumerate(self.cls_preds)
+        ]
         return multi_apply(self.forward_single, x, towers, self.reg_preds)
 
 
@@ -189,8 +200,10 @@ class YOLOWorld(YOLODetector):
             ValueError: The embeddings have another dimension than the model.
         """
         if bank.embeddings.shape[1:] != self.texts.shape[1:]:
-            raise ValueError(f'vocabulary: embeddings have shape {tuple(bank.embeddings.shape)}, but this model needs '
-                             f'(K, {self.texts.shape[1]}); set text_dims of neck and head_module')
+            raise ValueError(
+                f'vocabulary: embeddings have shape {tuple(bank.embeddings.shape)}, but this model needs '
+                f'(K, {self.texts.shape[1]}); set text_dims of neck and head_module'
+            )
         self.texts = bank.embeddings.to(self.texts)
         self.bbox_head.set_num_classes(len(self.texts))
 

@@ -1,4 +1,5 @@
 """The frozen side: image teachers, text encoders, text bank."""
+
 from .ensemble import EnsembleTeacher, EnsembleTextEncoder, identify_teacher
 from .loading import load_open_clip
 from .precomputed_text_encoder import PrecomputedTextEncoder
@@ -11,7 +12,17 @@ from .text_encoder import OpenCLIPTextEncoder
 from .vocabulary import read_names
 
 __all__ = [
-    'EnsembleTeacher', 'EnsembleTextEncoder', 'OpenCLIPTeacher', 'OpenCLIPTextEncoder', 'PrecomputedTextEncoder',
-    'RegionTeacher', 'TEMPLATES', 'TextBank', 'describe_teacher', 'identify_teacher', 'load_open_clip', 'read_names',
-    'teacher_view'
+    'EnsembleTeacher',
+    'EnsembleTextEncoder',
+    'OpenCLIPTeacher',
+    'OpenCLIPTextEncoder',
+    'PrecomputedTextEncoder',
+    'RegionTeacher',
+    'TEMPLATES',
+    'TextBank',
+    'describe_teacher',
+    'identify_teacher',
+    'load_open_clip',
+    'read_names',
+    'teacher_view',
 ]

@@ -1,4 +1,5 @@
 """Several teachers as one."""
+
 from typing import Callable, List, Sequence
 
 import torch
@@ -16,7 +17,7 @@ def combine(embeddings: Sequence[Tensor], mode: str) -> Tensor:
     normalised mean.
     """
     if mode == 'concat':
-        return torch.cat(tuple(embeddings), dim=-1) / len(embeddings)**0.5
+        return torch.cat(tuple(embeddings), dim=-1) / len(embeddings) ** 0.5
     return F.normalize(torch.stack(tuple(embeddings)).mean(0), dim=-1)
 
 
@@ -48,8 +49,9 @@ class EnsembleTeacher:
         self.name = ' + '.join(teacher.name for teacher in self.teachers)
         dims = [teacher.embed_dims for teacher in self.teachers]
         if mode == 'mean' and len(set(dims)) > 1:
-            raise ValueError(f"mode='mean' needs embeddings of one dimension, but {self.name} have {dims}; "
-                             "set mode='concat'")
+            raise ValueError(
+                f"mode='mean' needs embeddings of one dimension, but {self.name} have {dims}; set mode='concat'"
+            )
         self.embed_dims = sum(dims) if mode == 'concat' else dims[0]
         self.image_size = max(teacher.image_size for teacher in self.teachers)
 

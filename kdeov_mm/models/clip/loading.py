@@ -1,4 +1,5 @@
 """Loading of OpenCLIP models, by name and tag or from a local file."""
+
 import difflib
 import hashlib
 from functools import lru_cache
@@ -16,7 +17,7 @@ WEIGHTS = Path(__file__).parent / 'weights'  # shipped as {model name}-{tag}.saf
 
 def shipped_tags(model_name: str) -> List[str]:
     """Tags of the weights that this package ships for a model."""
-    return sorted(path.stem[len(model_name) + 1:] for path in WEIGHTS.glob(f'{model_name}-*.safetensors'))
+    return sorted(path.stem[len(model_name) + 1 :] for path in WEIGHTS.glob(f'{model_name}-*.safetensors'))
 
 
 def find_weights(model_name: str, pretrained: Optional[str]) -> Optional[str]:
@@ -41,22 +42,30 @@ def check_source(model_name: str, pretrained: Optional[str]) -> None:
         return
     if model_name not in open_clip.list_models():
         close = difflib.get_close_matches(model_name, open_clip.list_models(), n=3)
-        raise ValueError(f'model_name: OpenCLIP knows no model {model_name!r}'
-                         + (f'; did you mean {" or ".join(close)}?' if close else '; see open_clip.list_models()'))
+        raise ValueError(
+            f'model_name: OpenCLIP knows no model {model_name!r}'
+            + (f'; did you mean {" or ".join(close)}?' if close else '; see open_clip.list_models()')
+        )
     if pretrained is None or Path(pretrained).is_file():
         return
     if '/' in pretrained or Path(pretrained).suffix:
-        raise FileNotFoundError(f'pretrained: no file {pretrained!r} (weights of {model_name}); '
-                                'give an existing .pt or .safetensors file, or an OpenCLIP tag')
+        raise FileNotFoundError(
+            f'pretrained: no file {pretrained!r} (weights of {model_name}); '
+            'give an existing .pt or .safetensors file, or an OpenCLIP tag'
+        )
     tags = open_clip.list_pretrained_tags_by_model(model_name) + shipped_tags(model_name)
     if pretrained not in tags:
-        raise ValueError(f'pretrained: {model_name} has no tag {pretrained!r}; '
-                         f'known are {", ".join(tags) or "none"}, or give a local file')
+        raise ValueError(
+            f'pretrained: {model_name} has no tag {pretrained!r}; '
+            f'known are {", ".join(tags) or "none"}, or give a local file'
+        )
     # OpenCLIP only warns, and computes other embeddings than these weights were trained to.
     quick = open_clip.get_pretrained_cfg(model_name, pretrained).get('quick_gelu', False)
     if quick and not open_clip.get_model_config(model_name).get('quick_gelu', False):
-        raise ValueError(f'pretrained: the weights {pretrained!r} were trained with QuickGELU, which {model_name} does '
-                         f'not have; set model_name={model_name + "-quickgelu"!r}')
+        raise ValueError(
+            f'pretrained: the weights {pretrained!r} were trained with QuickGELU, which {model_name} does '
+            f'not have; set model_name={model_name + "-quickgelu"!r}'
+        )
 
 
 @lru_cache(maxsize=4)  # the members of an ensemble, too

@@ -1,4 +1,5 @@
 """A text encoder that is a file of ready embeddings."""
+
 from pathlib import Path
 from typing import List, Sequence, Union
 
@@ -28,19 +29,25 @@ def read_embeddings(path: str) -> Tensor:
     if not Path(path).is_file():
         raise FileNotFoundError(f'embeddings: no file {path!r}')
     try:
-        tensors = list(load_file(path).values()) if Path(path).suffix == '.safetensors' \
+        tensors = (
+            list(load_file(path).values())
+            if Path(path).suffix == '.safetensors'
             else [torch.from_numpy(np.load(path, allow_pickle=False))]
+        )
     except Exception as error:  # each format has errors of its own
-        raise ValueError(f'embeddings: {path!r} is neither a .npy file of numbers nor a .safetensors file: '
-                         f'{error}') from error
+        raise ValueError(
+            f'embeddings: {path!r} is neither a .npy file of numbers nor a .safetensors file: {error}'
+        ) from error
     if len(tensors) != 1 or tensors[0].ndim != 2 or not tensors[0].is_floating_point():
         told = [f'{list(tensor.shape)} {str(tensor.dtype).removeprefix("torch.")}' for tensor in tensors]
         raise ValueError(f'embeddings: {path!r} must hold one array [N, D] of floating-point numbers, got {told}')
     table = tensors[0].float()
     bad = ~table.isfinite().all(-1) | (table == 0).all(-1)
     if bad.any():
-        raise ValueError(f'embeddings: rows of {path!r} hold NaN or infinite values, or only zeros; the first is '
-                         f'row {int(bad.nonzero()[0])} (counted from 0)')
+        raise ValueError(
+            f'embeddings: rows of {path!r} hold NaN or infinite values, or only zeros; the first is '
+            f'row {int(bad.nonzero()[0])} (counted from 0)'
+        )
     return F.normalize(table, dim=-1)
 
 
@@ -62,8 +69,10 @@ class PrecomputedTextEncoder:
         names = read_names(names) if isinstance(names, str) else list(names)
         check_names(names)
         if len(self.table) != len(names):
-            raise ValueError(f'embeddings: {embeddings!r} has shape {tuple(self.table.shape)}, but there are '
-                             f'{len(names)} names; give one row for each name')
+            raise ValueError(
+                f'embeddings: {embeddings!r} has shape {tuple(self.table.shape)}, but there are '
+                f'{len(names)} names; give one row for each name'
+            )
         self.rows = {name: row for row, name in enumerate(names)}
 
     @property
@@ -75,6 +84,8 @@ class PrecomputedTextEncoder:
         """Look texts up; float32, L2-normalised, ``[N, D]``."""
         missing: List[str] = [text for text in texts if text not in self.rows]
         if missing:
-            raise ValueError(f'names: no embedding for {missing[:5]!r} ({len(missing)} of {len(texts)}); '
-                             'the file holds names such as ' + ', '.join(list(self.rows)[:3]))
+            raise ValueError(
+                f'names: no embedding for {missing[:5]!r} ({len(missing)} of {len(texts)}); '
+                'the file holds names such as ' + ', '.join(list(self.rows)[:3])
+            )
         return self.table[[self.rows[text] for text in texts]]

@@ -1,4 +1,5 @@
 """OpenCLIP's preprocessing, of tensors."""
+
 import json
 from pathlib import Path
 from typing import Mapping, Optional, Tuple
@@ -13,8 +14,9 @@ CHOICES = dict(interpolation=('bicubic', 'bilinear'), resize_mode=('shortest', '
 FREE = ('mean', 'std', 'fill_color')
 
 
-def find_preprocess(model_name: str, pretrained: Optional[str] = None,
-                    changes: Optional[Mapping] = None) -> PreprocessCfg:
+def find_preprocess(
+    model_name: str, pretrained: Optional[str] = None, changes: Optional[Mapping] = None
+) -> PreprocessCfg:
     """The preprocessing that belongs to an OpenCLIP model's weights; nothing is loaded.
 
     A tag brings its own. A local file does not say how its model was trained: OpenAI's is taken, as OpenCLIP does, and

@@ -1,4 +1,5 @@
 """Prompt templates: the sentences around a class name."""
+
 from pathlib import Path
 from typing import List, Sequence, Union
 
@@ -15,8 +16,19 @@ def vild_templates() -> List[str]:
     Their order has no influence: the class embedding is a mean. The authors' demo code can also put "This is" before
     those that begin with an article; that is left out here.
     """
-    kinds = ('good', 'bad', 'bright', 'dark', 'low resolution', 'cropped', 'close-up', 'jpeg corrupted', 'blurry',
-             'pixelated', 'black and white')
+    kinds = (
+        'good',
+        'bad',
+        'bright',
+        'dark',
+        'low resolution',
+        'cropped',
+        'close-up',
+        'jpeg corrupted',
+        'blurry',
+        'pixelated',
+        'black and white',
+    )
     looks = ('nice', 'cool', 'weird', 'small', 'large', 'clean', 'dirty', 'hard to see')
     return [
         *(f'There is {which} {{}} in the scene.' for which in ('{article}', 'the')),
@@ -57,13 +69,17 @@ def resolve_templates(templates: Union[str, Sequence[str]]) -> List[str]:
         templates = [templates] if '{}' in templates else templates
     if isinstance(templates, str):
         if '/' not in templates and not Path(templates).suffix and not Path(templates).is_file():
-            raise ValueError(f'templates: unknown set {templates!r}; choose one of {", ".join(TEMPLATES)}, '
-                             'or give a list, or a .txt file with one template a line')
+            raise ValueError(
+                f'templates: unknown set {templates!r}; choose one of {", ".join(TEMPLATES)}, '
+                'or give a list, or a .txt file with one template a line'
+            )
         templates = read_lines(templates, 'templates')
     bad = [template for template in templates if not is_template(template)]
     if bad or not templates:
-        raise ValueError(f'templates: each needs exactly one "{{}}" for the name and may have one "{{article}}" '
-                         f'before it, got {bad or templates!r}')
+        raise ValueError(
+            f'templates: each needs exactly one "{{}}" for the name and may have one "{{article}}" '
+            f'before it, got {bad or templates!r}'
+        )
     return list(templates)
 
 

@@ -1,4 +1,5 @@
 """What the frozen teacher says of regions of images."""
+
 from typing import Sequence, Tuple
 
 import torch
@@ -37,4 +38,4 @@ class RegionTeacher:
         """
         embeddings = self.teacher.encode_regions(images, boxes)
         probability = (self.teacher.logit_scale * embeddings @ self.texts.T).softmax(-1)
-        return embeddings, probability[:, :self.num_names].sum(-1)
+        return embeddings, probability[:, : self.num_names].sum(-1)

@@ -1,4 +1,5 @@
 """The frozen image teacher."""
+
 import time
 from dataclasses import asdict
 from functools import cached_property
@@ -36,8 +37,14 @@ class OpenCLIPTeacher:
         FileNotFoundError: ``pretrained`` is a path without a file.
     """
 
-    def __init__(self, model_name: str, pretrained: Optional[str] = None, batch_size: int = 256,
-                 preprocess: Optional[dict] = None, dtype: str = 'fp32') -> None:
+    def __init__(
+        self,
+        model_name: str,
+        pretrained: Optional[str] = None,
+        batch_size: int = 256,
+        preprocess: Optional[dict] = None,
+        dtype: str = 'fp32',
+    ) -> None:
         if dtype not in DTYPES:
             raise ValueError(f'dtype: must be one of {", ".join(DTYPES)}, got {dtype!r}')
         self.model = load_open_clip(model_name, pretrained)
@@ -48,11 +55,19 @@ class OpenCLIPTeacher:
         self.image_size = self.preprocess.size
 
     @staticmethod
-    def identify(model_name: str, pretrained: Optional[str] = None, batch_size: int = 256,
-                 preprocess: Optional[dict] = None, dtype: str = 'fp32') -> dict:
+    def identify(
+        model_name: str,
+        pretrained: Optional[str] = None,
+        batch_size: int = 256,
+        preprocess: Optional[dict] = None,
+        dtype: str = 'fp32',
+    ) -> dict:
         """What the embeddings of a teacher with these arguments depend on; no weights are loaded."""
-        return dict(weights=weights_id(model_name, pretrained), dtype=dtype,
-                    preprocess=asdict(find_preprocess(model_name, pretrained, preprocess)))
+        return dict(
+            weights=weights_id(model_name, pretrained),
+            dtype=dtype,
+            preprocess=asdict(find_preprocess(model_name, pretrained, preprocess)),
+        )
 
     @property
     def parts(self) -> list:
@@ -137,5 +152,7 @@ def describe_teacher(teacher, batch_size: int) -> str:
         start = time.perf_counter()
         teacher.encode_image(images).cpu()  # waits for the device
         seconds = time.perf_counter() - start
-    return (f'Teacher {teacher.name}: {teacher.num_bytes / 2**20:.1f} MiB of weights, {seconds * 1000:.1f} ms for a '
-            f'batch of {batch_size} images on {teacher.device}')
+    return (
+        f'Teacher {teacher.name}: {teacher.num_bytes / 2**20:.1f} MiB of weights, {seconds * 1000:.1f} ms for a '
+        f'batch of {batch_size} images on {teacher.device}'
+    )

@@ -1,4 +1,5 @@
 """What the teacher sees of the student's batch."""
+
 import math
 from typing import List, Sequence, Tuple
 

@@ -1,4 +1,5 @@
 """A vocabulary with its embeddings, cached on disk."""
+
 import hashlib
 import json
 import os
@@ -35,9 +36,13 @@ class TextBank:
     embeddings: Tensor
 
     @classmethod
-    def build(cls, names: Sequence[str], text_encoder: Union[dict, object],
-              templates: Union[str, Sequence[str]] = 'single',
-              synonyms: Union[str, Mapping[str, Sequence[str]], None] = None) -> 'TextBank':
+    def build(
+        cls,
+        names: Sequence[str],
+        text_encoder: Union[dict, object],
+        templates: Union[str, Sequence[str]] = 'single',
+        synonyms: Union[str, Mapping[str, Sequence[str]], None] = None,
+    ) -> 'TextBank':
         """Embed a vocabulary, or load it from the cache without loading the text encoder.
 
         A name's embedding is the normalised mean over its synonyms and the templates (Radford et al. 2021, "Learning
@@ -74,9 +79,11 @@ class TextBank:
         """
         shape = tuple(self.embeddings.shape)
         if shape != (len(self.names), embed_dims):
-            raise ValueError(f'vocabulary: embeddings have shape {shape}, but {len(self.names)} names and this model '
-                             f'need ({len(self.names)}, {embed_dims}); use the text encoder of the model\'s teacher'
-                             ' or set projector.embed_dims and head_module.embed_dims')
+            raise ValueError(
+                f'vocabulary: embeddings have shape {shape}, but {len(self.names)} names and this model '
+                f"need ({len(self.names)}, {embed_dims}); use the text encoder of the model's teacher"
+                ' or set projector.embed_dims and head_module.embed_dims'
+            )
         if not self.embeddings.is_floating_point():
             raise ValueError(f'vocabulary: the embeddings must be floating-point numbers, got {self.embeddings.dtype}')
         if not torch.isfinite(self.embeddings).all():

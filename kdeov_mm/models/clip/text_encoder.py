@@ -1,4 +1,5 @@
 """The frozen text encoder."""
+
 import warnings
 from typing import Optional, Sequence
 
@@ -44,7 +45,7 @@ class OpenCLIPTextEncoder:
         device = next(model.parameters()).device
         tokenizer = open_clip.get_tokenizer(self.model_name)
         warn_of_long(texts, tokenizer)
-        parts = [list(texts[i:i + self.batch_size]) for i in range(0, len(texts), self.batch_size)]
+        parts = [list(texts[i : i + self.batch_size]) for i in range(0, len(texts), self.batch_size)]
         batches = track_iter_progress(parts) if len(parts) > 8 else parts
         embeddings = [model.encode_text(tokenizer(batch).to(device)).float().cpu() for batch in batches]
         return F.normalize(torch.cat(embeddings), dim=-1)
@@ -54,8 +55,14 @@ def warn_of_long(texts: Sequence[str], tokenizer) -> None:
     """Warn of texts that do not fit into the tokenizer's context."""
     context = tokenizer.context_length
     padding = tokenizer([''], context_length=context + 1)[0, -1]
-    long = [text for text in texts if len(text.encode()) + 2 > context  # a token is a byte or more
-            and tokenizer([text], context_length=context + 1)[0, -1] != padding]
+    long = [
+        text
+        for text in texts
+        if len(text.encode()) + 2 > context  # a token is a byte or more
+        and tokenizer([text], context_length=context + 1)[0, -1] != padding
+    ]
     if long:
-        warnings.warn(f'{len(long)} of {len(texts)} texts are longer than the {context} tokens that the text encoder '
-                      f'reads; only their beginning counts. The first: {shorten(long[0])!r}')
+        warnings.warn(
+            f'{len(long)} of {len(texts)} texts are longer than the {context} tokens that the text encoder '
+            f'reads; only their beginning counts. The first: {shorten(long[0])!r}'
+        )

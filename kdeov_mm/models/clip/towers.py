@@ -1,4 +1,5 @@
 """OpenCLIP models from a config of their towers: timm's for images, Hugging Face's or OpenCLIP's for texts."""
+
 import inspect
 from typing import Callable, Mapping, Tuple
 
@@ -44,9 +45,11 @@ def check_model_cfg(model_cfg: Mapping) -> None:
     """Check a model's config before anything is built; see :func:`build_towers`."""
     fields = {*inspect.signature(open_clip.CustomTextCLIP).parameters, 'custom_text'}
     vision, text = CLIPVisionCfg.__dataclass_fields__, CLIPTextCfg.__dataclass_fields__
-    for what, given, known in (('model_cfg', model_cfg, fields),
-                               ('model_cfg.vision_cfg', model_cfg.get('vision_cfg'), vision),
-                               ('model_cfg.text_cfg', model_cfg.get('text_cfg'), text)):
+    for what, given, known in (
+        ('model_cfg', model_cfg, fields),
+        ('model_cfg.vision_cfg', model_cfg.get('vision_cfg'), vision),
+        ('model_cfg.text_cfg', model_cfg.get('text_cfg'), text),
+    ):
         if given is None:
             raise ValueError(f'model_cfg: needs embed_dim, vision_cfg and text_cfg, got {", ".join(model_cfg)}')
         for name in given:
@@ -56,8 +59,9 @@ def check_model_cfg(model_cfg: Mapping) -> None:
         raise ValueError('model_cfg: needs embed_dim, the dimension of the joint space')
     name = model_cfg['vision_cfg'].get('timm_model_name')
     if name and not timm.is_model(name):
-        raise ValueError(f'model_cfg.vision_cfg.timm_model_name: timm has no model {name!r}'
-                         f'{suggest(name, timm.list_models())}')
+        raise ValueError(
+            f'model_cfg.vision_cfg.timm_model_name: timm has no model {name!r}{suggest(name, timm.list_models())}'
+        )
 
 
 def prepare_hugging_face(text_cfg: Mapping) -> Callable:
@@ -70,22 +74,30 @@ def prepare_hugging_face(text_cfg: Mapping) -> Callable:
     try:
         from transformers import MODEL_MAPPING, AutoConfig, AutoModel
     except ImportError as error:
-        raise ImportError(f'model_cfg.text_cfg.hf_model_name={name!r} needs the package transformers: '
-                          'pip install "kdeov_mm[huggingface]"') from error
+        raise ImportError(
+            f'model_cfg.text_cfg.hf_model_name={name!r} needs the package transformers: '
+            'pip install "kdeov_mm[huggingface]"'
+        ) from error
     from open_clip.hf_configs import arch_dict
+
     try:
         config = AutoConfig.from_pretrained(name)
-        tokenizer = HFTokenizer(text_cfg.get('hf_tokenizer_name') or name,
-                                context_length=text_cfg.get('context_length', 77))
+        tokenizer = HFTokenizer(
+            text_cfg.get('hf_tokenizer_name') or name, context_length=text_cfg.get('context_length', 77)
+        )
     except (OSError, ValueError) as error:
-        raise ValueError(f'model_cfg.text_cfg: {name!r} is no model or tokenizer of Hugging Face, nor a local folder '
-                         f'with one: {str(error).splitlines()[0]}') from error
+        raise ValueError(
+            f'model_cfg.text_cfg: {name!r} is no model or tokenizer of Hugging Face, nor a local folder '
+            f'with one: {str(error).splitlines()[0]}'
+        ) from error
     arch_dict.setdefault(config.model_type, dict(config_names=dict(width='hidden_size'), pooler='mean_pooler'))
     model = MODEL_MAPPING[type(config)]
     if 'add_pooling_layer' not in inspect.signature(model.__init__).parameters:
+
         class WithoutPooler(model):
             def __init__(self, config, add_pooling_layer: bool = False) -> None:
                 super().__init__(config)
+
         AutoModel.register(type(config), WithoutPooler, exist_ok=True)
     return tokenizer
 

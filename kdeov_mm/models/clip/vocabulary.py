@@ -1,4 +1,5 @@
 """The names of a vocabulary and their synonyms: reading and checking."""
+
 import json
 from pathlib import Path
 from typing import Dict, List, Mapping, Sequence, Union
@@ -59,8 +60,10 @@ def read_names(path: str) -> List[str]:
     if Path(path).suffix == '.json':
         content = read_json(path, 'names')
         if not isinstance(content, list):
-            raise ValueError(f'names: {str(path)!r} must hold a list of names or of records with a "name", '
-                             f'got a {type(content).__name__}')
+            raise ValueError(
+                f'names: {str(path)!r} must hold a list of names or of records with a "name", '
+                f'got a {type(content).__name__}'
+            )
         names = [item.get('name') if isinstance(item, dict) else item for item in content]
     else:
         names = read_lines(path, 'names')
@@ -84,8 +87,10 @@ def read_synonyms(source: Union[str, Mapping[str, Sequence[str]], None]) -> Dict
     if isinstance(source, list) and all(isinstance(item, dict) and 'name' in item for item in source):
         source = {item['name']: item.get('synonyms', []) for item in source}
     if not isinstance(source or {}, Mapping):
-        raise ValueError(f'synonyms: expected {{name: [synonym, ...]}} or category records with a "name" and '
-                         f'"synonyms", got a {type(source).__name__}')
+        raise ValueError(
+            f'synonyms: expected {{name: [synonym, ...]}} or category records with a "name" and '
+            f'"synonyms", got a {type(source).__name__}'
+        )
     for name, words in (source or {}).items():
         if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) and word.strip() for word in words):
             raise ValueError(f'synonyms: those of {name!r} must be a list of non-empty strings, got {words!r}')

@@ -1,4 +1,5 @@
 """Losses between the student's embeddings and the frozen side's."""
+
 from .contrastive import CrossModalAlignmentLoss, InteractiveContrastiveLoss
 from .distillation import DistillationLoss, SimilarityDistillationLoss, weighted_mean
 from .feature_alignment import FeatureAlignmentLoss
@@ -6,6 +7,13 @@ from .relational import AffinityMimickingLoss, ContrastiveRelationalLoss
 from .sigmoid import SigmoidLoss
 
 __all__ = [
-    'AffinityMimickingLoss', 'ContrastiveRelationalLoss', 'CrossModalAlignmentLoss', 'DistillationLoss',
-    'FeatureAlignmentLoss', 'InteractiveContrastiveLoss', 'SigmoidLoss', 'SimilarityDistillationLoss', 'weighted_mean'
+    'AffinityMimickingLoss',
+    'ContrastiveRelationalLoss',
+    'CrossModalAlignmentLoss',
+    'DistillationLoss',
+    'FeatureAlignmentLoss',
+    'InteractiveContrastiveLoss',
+    'SigmoidLoss',
+    'SimilarityDistillationLoss',
+    'weighted_mean',
 ]

@@ -1,4 +1,5 @@
 """Contrastive losses between images and their captions."""
+
 import torch
 import torch.nn.functional as F
 from mmyolo.registry import MODELS

@@ -1,4 +1,5 @@
 """Losses of one embedding at a time: image or region."""
+
 from typing import Optional, Sequence
 
 import torch

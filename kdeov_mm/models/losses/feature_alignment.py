@@ -1,4 +1,5 @@
 """The sum of any losses of the image embedding."""
+
 from typing import Dict, List, Optional, Sequence, Set
 
 import torch
@@ -36,16 +37,23 @@ class FeatureAlignmentLoss(nn.Module):
         for name, loss in self.losses.items():
             inputs = getattr(loss, 'inputs', ())
             if not inputs or not set(inputs) <= set(INPUTS):
-                raise ValueError(f'losses.{name}: {type(loss).__name__}.inputs is {tuple(inputs)}; '
-                                 f'list what its forward takes, of {", ".join(INPUTS)}')
+                raise ValueError(
+                    f'losses.{name}: {type(loss).__name__}.inputs is {tuple(inputs)}; '
+                    f'list what its forward takes, of {", ".join(INPUTS)}'
+                )
 
     @property
     def inputs(self) -> Set[str]:
         """All that the losses take."""
         return {name for loss in self.losses.values() for name in loss.inputs}
 
-    def forward(self, student: Tensor, vocabulary: Tensor, teacher: Sequence[Optional[Tensor]] = (),
-                captions: Sequence[Optional[Tensor]] = ()) -> Dict[str, Tensor]:
+    def forward(
+        self,
+        student: Tensor,
+        vocabulary: Tensor,
+        teacher: Sequence[Optional[Tensor]] = (),
+        captions: Sequence[Optional[Tensor]] = (),
+    ) -> Dict[str, Tensor]:
         """Compute all losses that can be computed: without teacher embeddings those that need one are left out.
 
         Args:
@@ -66,26 +74,32 @@ class FeatureAlignmentLoss(nn.Module):
         taught = rows_with(teacher)
         if taught:
             if len(taught) < len(student):
-                raise ValueError(f'teacher: {len(taught)} of {len(student)} images have a teacher_embedding; '
-                                 'fill it for all images or for none')
+                raise ValueError(
+                    f'teacher: {len(taught)} of {len(student)} images have a teacher_embedding; '
+                    'fill it for all images or for none'
+                )
             given['teacher'] = torch.stack(tuple(teacher))
             cosine = (student.detach() * given['teacher']).sum(-1)
             results.update(teacher_cosine=cosine.mean(), teacher_cosine_p5=cosine.quantile(0.05))
         captioned = rows_with(captions)
-        given['captions'] = torch.stack([captions[i] for i in captioned]) if captioned else student.new_zeros(
-            0, student.shape[-1])
+        given['captions'] = (
+            torch.stack([captions[i] for i in captioned]) if captioned else student.new_zeros(0, student.shape[-1])
+        )
         # In full precision: bfloat16 cannot tell cosines near 1 apart, which scales of up to 100 then multiply.
         with torch.autocast(student.device.type, enabled=False):
             for name, loss in self.losses.items():
                 if 'teacher' in loss.inputs and not taught:
                     continue
                 if 'vocabulary' in loss.inputs and not len(vocabulary):
-                    raise ValueError(f'losses.{name}: {type(loss).__name__} compares over the training vocabulary, and '
-                                     'none is set; add a VocabularyHook to custom_hooks')
+                    raise ValueError(
+                        f'losses.{name}: {type(loss).__name__} compares over the training vocabulary, and '
+                        'none is set; add a VocabularyHook to custom_hooks'
+                    )
                 inputs = [given[key] for key in loss.inputs]
                 if 'captions' in loss.inputs:  # also where none has one: a loss over all ranks' batch needs every rank
-                    inputs = [given[key][captioned] if key in ('student', 'teacher') else given[key]
-                              for key in loss.inputs]
+                    inputs = [
+                        given[key][captioned] if key in ('student', 'teacher') else given[key] for key in loss.inputs
+                    ]
                 results[f'loss_{name}'] = loss(*inputs)
                 if hasattr(loss, 'temperature'):
                     results[f'{name}_temperature'] = loss.temperature

@@ -1,4 +1,5 @@
 """What the losses over pairs in a batch share: the batch of all ranks, and a learnable temperature."""
+
 import math
 from typing import Sequence, Tuple
 
@@ -29,7 +30,7 @@ def join_ranks(*columns: Tensor) -> Tuple[Tensor, ...]:
 
 def _join(own: Tensor, sizes: Sequence[int]) -> Tensor:
     padded = own.new_zeros(max(sizes), *own.shape[1:])  # a collective takes tensors of one shape
-    padded[:len(own)] = own.detach()
+    padded[: len(own)] = own.detach()
     parts = [part[:size] for part, size in zip(all_gather(padded), sizes)]
     # Each rank computes the whole loss, but sends gradients through its own rows only: their sum over the ranks would
     # be the gradient, and DDP takes the mean. The loss's own parameters have the whole gradient on each rank, for
@@ -58,7 +59,7 @@ class JoinedBatchLoss(nn.Module):
 
     inputs: Sequence[str] = ('student', 'captions')
 
-    def __init__(self, init_scale: float = 1 / 0.07, max_scale: float = 100., loss_weight: float = 1.0) -> None:
+    def __init__(self, init_scale: float = 1 / 0.07, max_scale: float = 100.0, loss_weight: float = 1.0) -> None:
         super().__init__()
         for name, value in (('init_scale', init_scale), ('max_scale', max_scale)):
             if not value > 0:

@@ -1,4 +1,5 @@
 """Losses between the teacher's and the student's image-text similarities in a batch."""
+
 from typing import Iterator, Tuple
 
 import torch.nn.functional as F
@@ -23,8 +24,13 @@ class RelationalLoss(JoinedBatchLoss):
 
     inputs = ('student', 'teacher', 'captions')
 
-    def __init__(self, teacher_scale: float = 100., init_scale: float = 1 / 0.07, max_scale: float = 100.,
-                 loss_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        teacher_scale: float = 100.0,
+        init_scale: float = 1 / 0.07,
+        max_scale: float = 100.0,
+        loss_weight: float = 1.0,
+    ) -> None:
         super().__init__(init_scale, max_scale, loss_weight)
         if teacher_scale <= 0:
             raise ValueError(f'teacher_scale: must be positive, got {teacher_scale}')
@@ -59,8 +65,10 @@ class ContrastiveRelationalLoss(RelationalLoss):
 
     def compare(self, student: Tensor, teacher: Tensor, captions: Tensor) -> Tensor:
         """Normalised ``[N, D]`` embeddings. Scalar, >= 0."""
-        return sum(F.kl_div(q, p, log_target=True, reduction='batchmean')
-                   for q, p in self.log_distributions(student, teacher, captions))
+        return sum(
+            F.kl_div(q, p, log_target=True, reduction='batchmean')
+            for q, p in self.log_distributions(student, teacher, captions)
+        )
 
 
 @MODELS.register_module()

@@ -1,4 +1,5 @@
 """The sigmoid loss between images and captions."""
+
 import torch
 import torch.nn.functional as F
 from mmyolo.registry import MODELS
@@ -22,8 +23,13 @@ class SigmoidLoss(JoinedBatchLoss):
         loss_weight: Factor.
     """
 
-    def __init__(self, init_scale: float = 10., init_bias: float = -10., max_scale: float = float('inf'),
-                 loss_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        init_scale: float = 10.0,
+        init_bias: float = -10.0,
+        max_scale: float = float('inf'),
+        loss_weight: float = 1.0,
+    ) -> None:
         super().__init__(init_scale, max_scale, loss_weight)
         self.bias = nn.Parameter(torch.tensor(float(init_bias)))
 

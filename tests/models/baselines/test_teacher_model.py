@@ -1,4 +1,5 @@
 """The full CLIP in our pipeline against OpenCLIP's own zero-shot classification, and against clip_benchmark's."""
+
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +48,10 @@ def run(config, root, name, weights, templates=TEMPLATE_SET):
     cfg.model.teacher.update(clip)
     loader, metric = cfg.test_dataloader[0], cfg.test_evaluator[0]
     loader.dataset = dict(
-        type='TorchvisionDataset', dataset=dict(type='ImageFolder', root=str(root)),
-        pipeline=[dict(type='OpenCLIPResize', **clip), loader.dataset.pipeline[-1]])
+        type='TorchvisionDataset',
+        dataset=dict(type='ImageFolder', root=str(root)),
+        pipeline=[dict(type='OpenCLIPResize', **clip), loader.dataset.pipeline[-1]],
+    )
     loader.update(num_workers=0, batch_size=4)
     metric.update(prefix='folder', templates=templates, text_encoder=dict(metric.text_encoder, **clip))
     cfg.test_dataloader, cfg.test_evaluator, cfg.log_level = [loader], [metric], 'WARNING'
@@ -56,7 +59,8 @@ def run(config, root, name, weights, templates=TEMPLATE_SET):
     runner = Runner.from_cfg(cfg)
     seen = []
     runner.model.register_forward_hook(
-        lambda module, inputs, outputs: seen.extend(sample.image_embedding for sample in outputs))
+        lambda module, inputs, outputs: seen.extend(sample.image_embedding for sample in outputs)
+    )
     metrics = runner.test()
     return metrics, runner.test_loop.evaluator.metrics[0], torch.stack(seen)
 
@@ -69,8 +73,9 @@ def reference(name, weights, root, classes):
     data = torchvision.datasets.ImageFolder(str(root), transform=preprocess)
     images = torch.stack([image for image, _ in data])
     classifier = open_clip.build_zero_shot_classifier(
-        model, open_clip.get_tokenizer(name), classes, TEMPLATES[TEMPLATE_SET])
-    return 100. * model.encode_image(images, normalize=True) @ classifier, torch.tensor(data.targets), model, data
+        model, open_clip.get_tokenizer(name), classes, TEMPLATES[TEMPLATE_SET]
+    )
+    return 100.0 * model.encode_image(images, normalize=True) @ classifier, torch.tensor(data.targets), model, data
 
 
 @pytest.fixture(params=['kdeov-shapes', pytest.param('ViT-B-32', id='full-size', marks=pytest.mark.slow)])
@@ -86,7 +91,7 @@ def test_logits_are_open_clips(agreement, some_images, monkeypatch):
     classes = ['cat', 'dog', 'ship']
     logits, labels, model, data = reference(name, weights, some_images, classes)
     bank = TextBank.build(classes, OpenCLIPTextEncoder(name, weights), TEMPLATE_SET)
-    ours = 100. * embeddings @ bank.embeddings.T
+    ours = 100.0 * embeddings @ bank.embeddings.T
     assert ours.shape == (15, 3) and ours.std(0).min() > 1e-3, 'images differ'
     assert (ours - logits).abs().max() < 1e-5
     assert metric.predictions['student'].tolist() == logits.argmax(1).tolist()
@@ -96,8 +101,14 @@ def test_logits_are_open_clips(agreement, some_images, monkeypatch):
     monkeypatch.setattr(metric_of, 'float', lambda value: float(np.asarray(value, float).item()), raising=False)
     data.classes = classes
     expected = metric_of.evaluate(
-        model, DataLoader(data, batch_size=4), open_clip.get_tokenizer(name), classes,
-        [template('{c}') for template in open_clip.SIMPLE_IMAGENET_TEMPLATES], 'cpu', amp=False)
+        model,
+        DataLoader(data, batch_size=4),
+        open_clip.get_tokenizer(name),
+        classes,
+        [template('{c}') for template in open_clip.SIMPLE_IMAGENET_TEMPLATES],
+        'cpu',
+        amp=False,
+    )
     assert metrics['folder/all/top1'] == pytest.approx(expected['acc1'], abs=1e-9)
     assert metrics['folder/all/mean_per_class'] == pytest.approx(expected['mean_per_class_recall'], abs=1e-6)
 
@@ -108,8 +119,12 @@ def test_the_demos_teacher_is_tested_as_the_student_is(demo_config):
 
 
 def test_a_teacher_is_not_trained(tiny_teacher, mmyolo_scope):
-    model = MODELS.build(dict(
-        type='TeacherModel', teacher=dict(type='OpenCLIPTeacher', model_name='kdeov-shapes', pretrained=tiny_teacher)))
+    model = MODELS.build(
+        dict(
+            type='TeacherModel',
+            teacher=dict(type='OpenCLIPTeacher', model_name='kdeov-shapes', pretrained=tiny_teacher),
+        )
+    )
     images = torch.rand(2, 3, 64, 64)
     assert model(images).shape == (2, 128) and model.brings_weights
     assert sum(p.requires_grad for p in model.parameters()) == 1
@@ -124,8 +139,13 @@ def test_full_clip_retrieves(coco_mini, tiny_teacher, tmp_path):
     loader, metrics = cfg.test_dataloader[0], cfg.test_evaluator[0]
     loader.update(num_workers=0, batch_size=16)
     loader.dataset.pipeline[1].update(clip)
-    loader.dataset.update(format='coco', split=None, data_root=str(coco_mini), data_prefix=dict(img='val2017/'),
-                          ann_file='annotations/captions_val2017.json')
+    loader.dataset.update(
+        format='coco',
+        split=None,
+        data_root=str(coco_mini),
+        data_prefix=dict(img='val2017/'),
+        ann_file='annotations/captions_val2017.json',
+    )
     metrics[0].text_encoder.update(clip)
     cfg.test_evaluator, cfg.log_level, cfg.experiment_name = [metrics[:1]], 'WARNING', tmp_path.name
     values = Runner.from_cfg(cfg).test()

@@ -19,6 +19,7 @@ def build(**kwargs):
 @pytest.fixture
 def config(tmp_path):
     """Makes the config of a tiny classifier that is trained and tested on an image folder's training split."""
+
     def make(root, epochs):
         cfg = load_config(str(CONFIG), work_dir=str(tmp_path / 'work'))
         cfg.model.update(model_name='test_resnet', pretrained=False)
@@ -35,6 +36,7 @@ def config(tmp_path):
         cfg.param_scheduler[1].end = epochs
         cfg.log_level, cfg.experiment_name = 'WARNING', tmp_path.name
         return cfg
+
     return make
 
 

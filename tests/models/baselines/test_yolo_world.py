@@ -1,4 +1,5 @@
 """YOLO-World: the paper's formulas, its size, and that it trains and predicts."""
+
 import math
 
 import pytest
@@ -53,8 +54,13 @@ def test_image_pooling_attention_equals_pytorchs_attention():
     reference.in_proj_bias.copy_(torch.cat([part.bias for part in parts]))
     reference.out_proj.load_state_dict(layer.output.state_dict())
     texts, feats = torch.randn(2, 5, 32), [torch.randn(2, c, s, s) for c, s in ((4, 12), (8, 6), (16, 3))]
-    patches = torch.cat([linear(F.max_pool2d(x, x.shape[-1] // 3).flatten(2).transpose(1, 2))
-                         for linear, x in zip(layer.levels, feats)], 1)
+    patches = torch.cat(
+        [
+            linear(F.max_pool2d(x, x.shape[-1] // 3).flatten(2).transpose(1, 2))
+            for linear, x in zip(layer.levels, feats)
+        ],
+        1,
+    )
     normed = layer.key[0](patches)  # key and value norms still have the same weights
     expected = texts + reference(layer.query[0](texts), normed, normed)[0]
     assert patches.shape == (2, 27, 32)
@@ -64,7 +70,7 @@ def test_image_pooling_attention_equals_pytorchs_attention():
 @torch.no_grad()
 def test_logits_are_scaled_and_shifted_cosines(model, texts):
     module = model.bbox_head.head_module
-    module.shift.copy_(torch.tensor([1., 2., 3.]))
+    module.shift.copy_(torch.tensor([1.0, 2.0, 3.0]))
     feats = [torch.randn(1, c, s, s) for c, s in ((64, 8), (128, 4), (256, 2))]
     logits = module(feats, 2 * texts)[0]
     for level, (x, logit) in enumerate(zip(feats, logits)):

@@ -1,4 +1,5 @@
 """Vanilla YOLOv8n: MMYOLO's own model, trained and tested as the demo is."""
+
 from pathlib import Path
 
 import pytest

@@ -1,4 +1,5 @@
 """A text encoder that counts and shows what it is asked."""
+
 import hashlib
 
 import pytest

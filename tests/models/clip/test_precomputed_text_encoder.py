@@ -1,4 +1,5 @@
 """Ready embeddings: found by name, and refused when they do not fit."""
+
 import json
 
 import numpy as np
@@ -17,8 +18,14 @@ def save(path, table):
 
 
 @pytest.mark.parametrize('file', ['table.npy', 'table.safetensors'])
-@pytest.mark.parametrize('content', [list('abc'), [dict(id=i, name=n) for i, n in enumerate('abc')],
-                                     dict(images=[], categories=[dict(id=i, name=n) for i, n in enumerate('abc')])])
+@pytest.mark.parametrize(
+    'content',
+    [
+        list('abc'),
+        [dict(id=i, name=n) for i, n in enumerate('abc')],
+        dict(images=[], categories=[dict(id=i, name=n) for i, n in enumerate('abc')]),
+    ],
+)
 def test_ready_embeddings_are_looked_up(content, file, tmp_path):
     table = np.random.default_rng(0).normal(size=(3, 16)).astype(np.float16)
     (tmp_path / 'names.json').write_text(json.dumps(content))
@@ -33,7 +40,7 @@ def test_ready_embeddings_are_looked_up(content, file, tmp_path):
 def test_names_from_a_text_file(tmp_path):
     (tmp_path / 'names.txt').write_text('a\nb\n')
     encoder = PrecomputedTextEncoder(save(tmp_path / 'table.npy', np.eye(2)), str(tmp_path / 'names.txt'))
-    assert torch.equal(encoder.encode_text(['b']), torch.tensor([[0., 1.]]))
+    assert torch.equal(encoder.encode_text(['b']), torch.tensor([[0.0, 1.0]]))
 
 
 def test_half_precision_is_read_as_float32(tmp_path):
@@ -50,18 +57,21 @@ def with_row(value):
     return table
 
 
-@pytest.mark.parametrize('table, message', [
-    (np.ones((2, 4)), r'\(2, 4\), but there are 3 names'),
-    (np.ones((4, 4)), r'\(4, 4\), but there are 3 names'),
-    (np.ones(3), r'\[N, D\]'),
-    (with_row(np.nan), 'NaN or infinite.*row 1 '),
-    (with_row(np.inf), 'NaN or infinite.*row 1 '),
-    (np.array([[1., 0.], [0., 0.], [0., 1.]]), 'zeros.*row 1 '),
-    (np.ones((3, 4), dtype=np.int64), 'floating-point numbers, got.*int64'),
-    (np.ones((3, 4), dtype=bool), 'floating-point'),
-    (np.array([['a'] * 4] * 3), 'npy file of numbers'),
-    (np.array([[None] * 4] * 3), 'npy file of numbers'),
-])
+@pytest.mark.parametrize(
+    'table, message',
+    [
+        (np.ones((2, 4)), r'\(2, 4\), but there are 3 names'),
+        (np.ones((4, 4)), r'\(4, 4\), but there are 3 names'),
+        (np.ones(3), r'\[N, D\]'),
+        (with_row(np.nan), 'NaN or infinite.*row 1 '),
+        (with_row(np.inf), 'NaN or infinite.*row 1 '),
+        (np.array([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]), 'zeros.*row 1 '),
+        (np.ones((3, 4), dtype=np.int64), 'floating-point numbers, got.*int64'),
+        (np.ones((3, 4), dtype=bool), 'floating-point'),
+        (np.array([['a'] * 4] * 3), 'npy file of numbers'),
+        (np.array([[None] * 4] * 3), 'npy file of numbers'),
+    ],
+)
 def test_ready_embeddings_that_do_not_fit_are_refused(table, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         PrecomputedTextEncoder(save(tmp_path / 'table.npy', table), ['a', 'b', 'c'])

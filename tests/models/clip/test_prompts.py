@@ -1,4 +1,5 @@
 """Prompt templates: the known sets, files of one's own, and how they are filled."""
+
 import open_clip
 import pytest
 import torch.nn.functional as F
@@ -16,8 +17,14 @@ def test_the_set_of_80_is_open_clips():
 def test_vild_has_63_different_templates():
     assert len(set(TEMPLATES['vild'])) == len(TEMPLATES['vild']) == 63
     prompts = [fill(template, 'apple') for template in TEMPLATES['vild']]
-    assert {'There is an apple in the scene.', 'itap of my apple.', 'a photo of many apple.', 'a toy apple.',
-            'a black and white photo of an apple.', 'a photo of the hard to see apple.'} <= set(prompts)
+    assert {
+        'There is an apple in the scene.',
+        'itap of my apple.',
+        'a photo of many apple.',
+        'a toy apple.',
+        'a black and white photo of an apple.',
+        'a photo of the hard to see apple.',
+    } <= set(prompts)
     assert 'There is a dog in the scene.' in [fill(template, 'dog') for template in TEMPLATES['vild']]
 
 
@@ -27,9 +34,15 @@ def test_every_set_says_the_name_once(name):
         assert fill(template, 'zzz').count('zzz') == 1 and '{' not in fill(template, 'zzz')
 
 
-@pytest.mark.parametrize('name, prompt', [
-    ('traffic_light', 'a traffic light'), ('Orange', 'an Orange'), ('{}', 'a {}'), (' ear ', 'an ear'),
-])
+@pytest.mark.parametrize(
+    'name, prompt',
+    [
+        ('traffic_light', 'a traffic light'),
+        ('Orange', 'an Orange'),
+        ('{}', 'a {}'),
+        (' ear ', 'an ear'),
+    ],
+)
 def test_a_name_is_written_as_a_reader_would(name, prompt):
     assert fill('{article} {}', name) == prompt
 
@@ -43,9 +56,18 @@ def test_templates_from_a_file(tmp_path, spy, embed):
     assert (bank.embeddings[0] - expected).abs().max() < 1e-6
 
 
-@pytest.mark.parametrize('templates', [
-    'no_such_set', [], ['a photo'], ['{} and {}'], ['a {kind} {}'], ['{'], ['{article} {article} {}'],
-])
+@pytest.mark.parametrize(
+    'templates',
+    [
+        'no_such_set',
+        [],
+        ['a photo'],
+        ['{} and {}'],
+        ['a {kind} {}'],
+        ['{'],
+        ['{article} {article} {}'],
+    ],
+)
 def test_bad_templates_are_named(templates):
     with pytest.raises(ValueError, match='templates'):
         resolve_templates(templates)

@@ -1,4 +1,5 @@
 """The teacher's weights, dtype and what it says of itself."""
+
 import re
 
 import open_clip
@@ -17,11 +18,16 @@ def images():
     return F.interpolate(noise, 64, mode='bicubic').clamp(0, 1)
 
 
-@pytest.mark.parametrize('wrap', [
-    lambda state: state, lambda state: dict(state_dict=state, epoch=3),
-    lambda state: dict(state_dict={f'module.{name}': value for name, value in state.items()}),
-    lambda state: {f'module.{name}': value for name, value in state.items()},
-], ids=['bare', 'state_dict', 'state_dict of DDP', 'DDP'])
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda state: state,
+        lambda state: dict(state_dict=state, epoch=3),
+        lambda state: dict(state_dict={f'module.{name}': value for name, value in state.items()}),
+        lambda state: {f'module.{name}': value for name, value in state.items()},
+    ],
+    ids=['bare', 'state_dict', 'state_dict of DDP', 'DDP'],
+)
 def test_any_local_file(tiny_teacher, images, tmp_path, wrap):
     path = tmp_path / 'weights.pt'
     torch.save(wrap(load_file(tiny_teacher)), path)
@@ -48,7 +54,7 @@ def test_the_students_precision_is_not_the_teachers(tiny_teacher, images):
 
 def test_a_loss_may_use_its_answers(tiny_teacher, images):
     teacher = OpenCLIPTeacher('kdeov-shapes', tiny_teacher)
-    boxes = [torch.tensor([[0., 0., 9., 9.]])] * 5
+    boxes = [torch.tensor([[0.0, 0.0, 9.0, 9.0]])] * 5
     for answer in (teacher.encode_image(images), teacher.encode_regions(images, boxes)):
         assert not answer.is_inference() and not answer.requires_grad
         student = torch.ones_like(answer, requires_grad=True)
@@ -58,8 +64,10 @@ def test_a_loss_may_use_its_answers(tiny_teacher, images):
 
 def test_oblong_images_are_cropped_as_open_clip_crops_them(tiny_teacher):
     image = torch.rand(3, 64, 100, generator=torch.Generator().manual_seed(0))
-    teacher, squash = (OpenCLIPTeacher('kdeov-shapes', tiny_teacher, preprocess=dict(resize_mode=mode))
-                       for mode in ('shortest', 'squash'))
+    teacher, squash = (
+        OpenCLIPTeacher('kdeov-shapes', tiny_teacher, preprocess=dict(resize_mode=mode))
+        for mode in ('shortest', 'squash')
+    )
     middle = image[:, :, 18:82]
     expected = teacher.encode_image(middle[None])
     torch.testing.assert_close(teacher.encode_image(image[None]), expected, atol=1e-5, rtol=0)
@@ -70,7 +78,8 @@ def test_oblong_images_are_cropped_as_open_clip_crops_them(tiny_teacher):
 def test_it_says_its_memory_and_time(tiny_teacher):
     text = describe_teacher(OpenCLIPTeacher('kdeov-shapes', tiny_teacher), 3)
     found = re.fullmatch(
-        r'Teacher kdeov-shapes: ([\d.]+) MiB of weights, ([\d.]+) ms for a batch of 3 images on cpu', text)
+        r'Teacher kdeov-shapes: ([\d.]+) MiB of weights, ([\d.]+) ms for a batch of 3 images on cpu', text
+    )
     model = open_clip.create_model('kdeov-shapes')
     tensors = [*model.parameters(), *model.buffers()]
     assert float(found[1]) == pytest.approx(sum(t.numel() * t.element_size() for t in tensors) / 2**20, abs=0.05)
@@ -84,8 +93,12 @@ def test_an_unknown_dtype_is_refused():
 
 def test_the_identity_changes_with_all_that_changes_the_embeddings(tiny_teacher):
     one = dict(type='OpenCLIPTeacher', model_name='kdeov-shapes', pretrained=tiny_teacher)
-    others = [dict(one, pretrained='shapes'), dict(one, dtype='fp16'), dict(one, preprocess=dict(resize_mode='squash')),
-              dict(one, model_name='ViT-B-32', pretrained=None)]
+    others = [
+        dict(one, pretrained='shapes'),
+        dict(one, dtype='fp16'),
+        dict(one, preprocess=dict(resize_mode='squash')),
+        dict(one, model_name='ViT-B-32', pretrained=None),
+    ]
     identities = [str(identify_teacher(each)) for each in (one, *others)]
     assert len(set(identities)) == 5
     assert str(identify_teacher(dict(one, batch_size=1))) == identities[0]

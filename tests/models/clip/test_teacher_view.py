@@ -1,4 +1,5 @@
 """What the teacher sees of letterboxed, padded and flipped images."""
+
 import mmcv
 import numpy as np
 import open_clip
@@ -23,15 +24,20 @@ def image_file(tmp_path):
         y, x = np.mgrid[:height, :width]
         mmcv.imwrite(np.stack([127 + 100 * np.sin(x / 9), 127 + 100 * np.cos(y / 7), x * y % 97 + 9], -1), str(path))
         return str(path)
+
     return make
 
 
 def letterboxed(path, size, direction=None, keys=('pad_param', 'img_shape', 'flip', 'flip_direction')):
     from mmyolo.registry import TRANSFORMS
-    steps = [dict(type='LoadImageFromFile'), dict(type='YOLOv5KeepRatioResize', scale=(size, size)),
-             dict(type='LetterResize', scale=(size, size), allow_scale_up=False, pad_val=dict(img=114)),
-             dict(type='mmdet.RandomFlip', prob=1. if direction else 0., direction=direction or 'horizontal'),
-             dict(type='mmdet.PackDetInputs', meta_keys=keys)]
+
+    steps = [
+        dict(type='LoadImageFromFile'),
+        dict(type='YOLOv5KeepRatioResize', scale=(size, size)),
+        dict(type='LetterResize', scale=(size, size), allow_scale_up=False, pad_val=dict(img=114)),
+        dict(type='mmdet.RandomFlip', prob=1.0 if direction else 0.0, direction=direction or 'horizontal'),
+        dict(type='mmdet.PackDetInputs', meta_keys=keys),
+    ]
     return Compose([TRANSFORMS.build(step) for step in steps])(dict(img_path=path))
 
 
@@ -41,9 +47,9 @@ def test_a_letterboxed_image_is_seen_without_its_border(image_file, shape, direc
     path = image_file(*shape)  # the longer side has the size already: nothing is resized
     sample = letterboxed(path, 64, direction)
     assert sample['inputs'].shape == (3, 64, 64)
-    view, = teacher_view([sample['inputs']], [sample['data_samples']], CPU)
+    (view,) = teacher_view([sample['inputs']], [sample['data_samples']], CPU)
     expected = np.asarray(Image.open(path))
-    axes = dict(horizontal=(1, ), vertical=(0, ), diagonal=(0, 1)).get(direction, ())
+    axes = dict(horizontal=(1,), vertical=(0,), diagonal=(0, 1)).get(direction, ())
     expected = torch.from_numpy(np.flip(expected, axes).copy()).permute(2, 0, 1) / 255
     assert view.shape == expected.shape and torch.equal(view, expected)
 
@@ -61,7 +67,7 @@ def test_the_teachers_embedding_is_open_clips_of_the_same_picture(image_file, ti
 
 
 def test_without_pad_param_all_is_seen(image_file):
-    sample = letterboxed(image_file(40, 64), 64, keys=('img_shape', ))
+    sample = letterboxed(image_file(40, 64), 64, keys=('img_shape',))
     assert teacher_view([sample['inputs']], [sample['data_samples']], CPU)[0].shape == (3, 64, 64)
 
 

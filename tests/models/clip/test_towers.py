@@ -1,4 +1,5 @@
 """Dual encoders from configs of their towers, against transformers and timm themselves."""
+
 import copy
 import sys
 
@@ -32,6 +33,7 @@ def build(**kwargs):
 
 def test_text_is_the_mean_of_what_hugging_face_gives(folder):
     from transformers import AutoModel, AutoTokenizer
+
     model = build(model_cfg=model_cfg(folder), pretrained=None).eval()
     reference = AutoModel.from_pretrained(folder).eval()
     missing = model.clip.text.transformer.load_state_dict(reference.state_dict(), strict=False)
@@ -47,6 +49,7 @@ def test_text_is_the_mean_of_what_hugging_face_gives(folder):
 
 def test_pretrained_weights_are_those_of_the_folder(folder):
     from transformers import AutoModel
+
     vision = dict(width=16, layers=1, patch_size=16, image_size=32, head_width=8)  # OpenCLIP's own: nothing to download
     clip, _ = build_towers(dict(model_cfg(folder), vision_cfg=vision), pretrained=True)
     for name, value in AutoModel.from_pretrained(folder).state_dict().items():
@@ -80,8 +83,10 @@ def test_frozen_towers_do_not_change(frozen, folder):
     (model.encode_image(images).sum() + model.encode_text([*TEXTS, 'a dog']).sum()).backward()
     optimizer.step()
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
-    for tower, trunk, projection in (('image', 'clip.visual.trunk.', 'clip.visual.head.proj'),
-                                     ('text', 'clip.text.transformer.', 'clip.text.proj')):
+    for tower, trunk, projection in (
+        ('image', 'clip.visual.trunk.', 'clip.visual.head.proj'),
+        ('text', 'clip.text.transformer.', 'clip.text.proj'),
+    ):
         assert any(name.startswith(projection) for name in changed)
         assert any(name.startswith(trunk) for name in changed) == (tower not in frozen)  # batch statistics included
     if frozen == ['image', 'text']:
@@ -89,14 +94,20 @@ def test_frozen_towers_do_not_change(frozen, folder):
         assert model.clip.visual.head.training, "the projection's dropout"
 
 
-@pytest.mark.parametrize('change, message', [
-    (dict(vision_cfg=dict(timm_model_name='legacy_xceptoin')), "no model 'legacy_xceptoin'; did you mean legacy_xc"),
-    (dict(vision_cfg=dict(timm_pol='avg')), "vision_cfg: has no field 'timm_pol'; did you mean timm_pool"),
-    (dict(text_cfg=dict(hf_model='bert')), "text_cfg: has no field 'hf_model'"),
-    (dict(embed_dims=3), "model_cfg: has no field 'embed_dims'; did you mean embed_dim"),
-    (dict(text_cfg=None), 'needs embed_dim, vision_cfg and text_cfg'),
-    (dict(text_cfg=dict(hf_model_name='/no/such/folder')), "'/no/such/folder' is no model or tokenizer"),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (
+            dict(vision_cfg=dict(timm_model_name='legacy_xceptoin')),
+            "no model 'legacy_xceptoin'; did you mean legacy_xc",
+        ),
+        (dict(vision_cfg=dict(timm_pol='avg')), "vision_cfg: has no field 'timm_pol'; did you mean timm_pool"),
+        (dict(text_cfg=dict(hf_model='bert')), "text_cfg: has no field 'hf_model'"),
+        (dict(embed_dims=3), "model_cfg: has no field 'embed_dims'; did you mean embed_dim"),
+        (dict(text_cfg=None), 'needs embed_dim, vision_cfg and text_cfg'),
+        (dict(text_cfg=dict(hf_model_name='/no/such/folder')), "'/no/such/folder' is no model or tokenizer"),
+    ],
+)
 def test_errors_name_the_field(change, message):
     cfg = {**dict(embed_dim=16, vision_cfg=VISION, text_cfg=OWN_TEXT), **change}
     with pytest.raises(ValueError, match=message):
@@ -109,13 +120,16 @@ def test_without_transformers_the_extra_is_named(monkeypatch):
         build_towers(dict(embed_dim=16, vision_cfg=VISION, text_cfg=dict(hf_model_name='bert-base-uncased')))
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(), 'give one of model_name and model_cfg'),
-    (dict(model_name='kdeov-shapes', model_cfg={}), 'give one of model_name and model_cfg'),
-    (dict(model_name='kdeov-shapes', frozen=['image']), 'frozen: must be'),
-    (dict(model_cfg={}, frozen=['images']), r"frozen: must be .* got \['images'\]"),
-    (dict(model_cfg={}, pretrained='laion2b'), "pretrained: with model_cfg True or False, got 'laion2b'"),
-])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(), 'give one of model_name and model_cfg'),
+        (dict(model_name='kdeov-shapes', model_cfg={}), 'give one of model_name and model_cfg'),
+        (dict(model_name='kdeov-shapes', frozen=['image']), 'frozen: must be'),
+        (dict(model_cfg={}, frozen=['images']), r"frozen: must be .* got \['images'\]"),
+        (dict(model_cfg={}, pretrained='laion2b'), "pretrained: with model_cfg True or False, got 'laion2b'"),
+    ],
+)
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         build(**options)

@@ -1,4 +1,5 @@
 """Where names and synonyms come from, what they become, and which are refused."""
+
 import json
 import os
 import warnings
@@ -15,23 +16,36 @@ from kdeov_mm.models.clip.vocabulary import read_synonyms
 REAL = Path(os.environ.get('KDEOV_REAL_DATA', Path(__file__).parents[3] / '../shared/data'))
 
 
-@pytest.mark.parametrize('file, content', [
-    ('names.txt', '\ufeffcat\n\n traffic light \r\nÄpfel\n'),
-    ('names.json', json.dumps(['cat', 'traffic light', 'Äpfel'])),
-    ('names.json', json.dumps([dict(id=i, name=name) for i, name in enumerate(['cat', 'traffic light', 'Äpfel'])])),
-    ('names.json', json.dumps(dict(images=[], categories=[dict(name='cat'), dict(name='traffic light'),
-                                                         dict(name='Äpfel')]))),
-])
+@pytest.mark.parametrize(
+    'file, content',
+    [
+        ('names.txt', '\ufeffcat\n\n traffic light \r\nÄpfel\n'),
+        ('names.json', json.dumps(['cat', 'traffic light', 'Äpfel'])),
+        ('names.json', json.dumps([dict(id=i, name=name) for i, name in enumerate(['cat', 'traffic light', 'Äpfel'])])),
+        (
+            'names.json',
+            json.dumps(dict(images=[], categories=[dict(name='cat'), dict(name='traffic light'), dict(name='Äpfel')])),
+        ),
+    ],
+)
 def test_names_are_read_in_order(tmp_path, file, content):
     (tmp_path / file).write_text(content, encoding='utf-8')
     assert read_names(str(tmp_path / file)) == ['cat', 'traffic light', 'Äpfel']
 
 
-@pytest.mark.parametrize('file, content, message', [
-    ('names.txt', b'', 'empty'), ('names.txt', b'\x93NUMPY\xff', 'UTF-8'), ('names.txt', b'cat\ndog\ncat', "'cat'"),
-    ('names.json', b'{', 'JSON'), ('names.json', b'{"a": 1}', 'list'), ('names.json', b'[1, 2]', 'number 1 is 1'),
-    ('names.json', b'[{"id": 1}]', 'None'), ('names.json', b'[]', 'empty'),
-])
+@pytest.mark.parametrize(
+    'file, content, message',
+    [
+        ('names.txt', b'', 'empty'),
+        ('names.txt', b'\x93NUMPY\xff', 'UTF-8'),
+        ('names.txt', b'cat\ndog\ncat', "'cat'"),
+        ('names.json', b'{', 'JSON'),
+        ('names.json', b'{"a": 1}', 'list'),
+        ('names.json', b'[1, 2]', 'number 1 is 1'),
+        ('names.json', b'[{"id": 1}]', 'None'),
+        ('names.json', b'[]', 'empty'),
+    ],
+)
 def test_a_bad_file_of_names_is_explained(tmp_path, file, content, message):
     (tmp_path / file).write_bytes(content)
     with pytest.raises(ValueError, match=message):
@@ -40,11 +54,19 @@ def test_a_bad_file_of_names_is_explained(tmp_path, file, content, message):
         read_names(str(tmp_path / 'missing.txt'))
 
 
-@pytest.mark.parametrize('names, message', [
-    ([], 'empty'), (['a', ''], "number 2 is ''"), (['a', ' \t'], 'non-empty'), (['a', 3], 'number 2 is 3'),
-    (['a', None], 'None'), (['a', 'b', 'a'], "'a'"), ('cat', 'expected a list'),
-    (['a', 'x' * 10000], '10000 characters'),
-])
+@pytest.mark.parametrize(
+    'names, message',
+    [
+        ([], 'empty'),
+        (['a', ''], "number 2 is ''"),
+        (['a', ' \t'], 'non-empty'),
+        (['a', 3], 'number 2 is 3'),
+        (['a', None], 'None'),
+        (['a', 'b', 'a'], "'a'"),
+        ('cat', 'expected a list'),
+        (['a', 'x' * 10000], '10000 characters'),
+    ],
+)
 def test_bad_names_are_named_shortly(names, message, spy):
     with pytest.raises(ValueError, match=message) as error:
         TextBank.build(names, spy)
@@ -73,9 +95,14 @@ def test_a_class_is_the_mean_over_its_synonyms_and_the_templates(spy, embed):
 
 
 def test_the_cache_knows_names_templates_and_synonyms_apart(spy):
-    calls = [dict(names=['a', 'b']), dict(names=['b', 'a']), dict(names=['a', 'b'], templates=['{}']),
-             dict(names=['a', 'b'], synonyms=dict(a=['c'])), dict(names=['a', 'b'], synonyms=dict(b=['c'])),
-             dict(names=['a', 'b'], synonyms=dict(a=['c', 'd']))]
+    calls = [
+        dict(names=['a', 'b']),
+        dict(names=['b', 'a']),
+        dict(names=['a', 'b'], templates=['{}']),
+        dict(names=['a', 'b'], synonyms=dict(a=['c'])),
+        dict(names=['a', 'b'], synonyms=dict(b=['c'])),
+        dict(names=['a', 'b'], synonyms=dict(a=['c', 'd'])),
+    ]
     banks = [TextBank.build(text_encoder=spy, **call) for call in calls]
     assert len(spy.asked) == len(calls)
     assert len({tuple(bank.embeddings.flatten().tolist()) for bank in banks}) == len(calls)
