@@ -133,6 +133,16 @@ def test_relational_losses_are_divergence_and_cross_entropy(pairs):
     assert same(teacher, teacher, captions).item() == pytest.approx(0, abs=1e-6)
 
 
+def test_relational_losses_have_the_same_gradients(pairs):
+    gradients = []
+    for kind in (ContrastiveRelationalLoss, AffinityMimickingLoss):
+        loss, student = kind(teacher_scale=30.0, init_scale=9.0), pairs[0].clone().requires_grad_()
+        loss(student, *pairs[1:]).backward()
+        gradients.append((student.grad, loss.log_scale.grad))
+    torch.testing.assert_close(*gradients)
+    assert gradients[0][0].abs().max() > 0.01
+
+
 def test_sigmoid_asks_each_pair_alone(pairs):
     student, _, captions = pairs
     expected = 0.0
