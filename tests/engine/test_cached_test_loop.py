@@ -101,7 +101,7 @@ def test_several_data_sets_in_one_run(test, cifar10, cifar100, imagenet_val, tmp
     (root / 'imagenet' / 'val').mkdir()
     for path in wnids:
         (root / 'imagenet' / 'val' / path.name).symlink_to(path)
-    metrics, batches, work_dir = test(root, 'kdeov_yolov8n')
+    metrics, batches, work_dir = test(root, 'kdeov_yolov8n_zero-shot')
     assert batches == 4 + 1, 'the two CIFAR samples hold the same images'
     chance = {name: metrics[f'chance/{name}/all/top1'] for name in ('cifar10', 'cifar100', 'imagenet')}
     assert chance == dict(cifar10=0.1, cifar100=0.01, imagenet=0.05)
