@@ -1,5 +1,5 @@
 # Stage 2 on real COCO with a real CLIP: detection of base and novel classes, see docs/real_coco.md.
-_base_ = ['_base_/default_runtime.py', '_base_/ov_coco.py', '_base_/kdeov_yolov8n_model.py']
+_base_ = ['_base_/default_runtime.py', '_base_/ov_coco.py', '_base_/kdeov_yolov8n_model.py', '_base_/adamw.py']
 
 # Any OpenCLIP model by name and tag, or by name and local file: pretrained='weights/ViT-B-32.safetensors'.
 # OpenAI's own weights need the -quickgelu models. Without any CLIP: kdeov_yolov8n_ov-coco_text-only.py.
@@ -36,12 +36,6 @@ custom_hooks = [
     dict(type='VocabularyHook', text_encoder=text_encoder),
     dict(type='CLIPDistillationHook', teacher=dict(type='OpenCLIPTeacher', **clip_model), text_encoder=text_encoder),
 ]
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
-    clip_grad=dict(max_norm=10.0),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
-)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=1, end=max_epochs, convert_to_iter_based=True),

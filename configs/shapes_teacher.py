@@ -1,6 +1,6 @@
 # The shapes world's teacher: a small OpenCLIP model, trained on all concepts with captions as CLIP was. Here shapes are
 # set against each other; shapes_teacher_stage2 and _stage3 go on with textures. `make teacher` runs all three.
-_base_ = ['_base_/default_runtime.py', '_base_/shapes.py']
+_base_ = ['_base_/default_runtime.py', '_base_/shapes.py', '_base_/adamw.py']
 
 max_epochs = 20
 shapes_world = dict(splits=('teacher', 'test_single'))
@@ -38,12 +38,7 @@ train_dataloader = dict(
     ),
 )
 
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1.5e-3, weight_decay=0.05),
-    clip_grad=dict(max_norm=5.0),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
-)
+optim_wrapper = dict(optimizer=dict(lr=1.5e-3), clip_grad=dict(max_norm=5.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=1, end=max_epochs, convert_to_iter_based=True),

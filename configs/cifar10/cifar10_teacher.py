@@ -1,6 +1,6 @@
 # A small stand-in for CLIP: OpenCLIP's dual encoder, trained on CIFAR-10's training images with their class names as
 # captions. tools/export_weights.py makes weights of its checkpoint.
-_base_ = ['../_base_/default_runtime.py', '../_base_/cifar10_folder.py']
+_base_ = ['../_base_/default_runtime.py', '../_base_/cifar10_folder.py', '../_base_/adamw.py']
 
 max_epochs = 12
 
@@ -21,12 +21,7 @@ train_dataloader = dict(
     dataset=dict(captions='a photo of a {}', **_base_.train_dataset),
 )
 
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1.5e-3, weight_decay=0.05),
-    clip_grad=dict(max_norm=5.0),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
-)
+optim_wrapper = dict(optimizer=dict(lr=1.5e-3), clip_grad=dict(max_norm=5.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=1, end=max_epochs, convert_to_iter_based=True),

@@ -1,5 +1,10 @@
 # YOLOv8n distilled from configs/cifar10/cifar10_teacher.py on the training images, whose labels it never sees.
-_base_ = ['../_base_/default_runtime.py', '../_base_/cifar10_folder.py', '../_base_/kdeov_yolov8n_model.py']
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/cifar10_folder.py',
+    '../_base_/kdeov_yolov8n_model.py',
+    '../_base_/adamw.py',
+]
 
 clip_model = dict(model_name='kdeov-shapes', pretrained='work_dirs/cifar10_teacher.safetensors')
 text_encoder = dict(type='OpenCLIPTextEncoder', **clip_model)
@@ -26,12 +31,7 @@ custom_hooks = [
     dict(type='VocabularyHook', text_encoder=text_encoder, templates='a photo of a {}'),
     dict(type='CLIPDistillationHook', teacher=dict(type='OpenCLIPTeacher', **clip_model), regions=False),
 ]
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
-    clip_grad=dict(max_norm=10.0),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
-)
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=2e-5, by_epoch=True, begin=1, end=max_epochs, convert_to_iter_based=True),

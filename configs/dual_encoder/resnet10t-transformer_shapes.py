@@ -1,6 +1,6 @@
 # A dual encoder on what the demo's student may learn from: the images of the shapes world that have captions, all of
 # base concepts. No teacher, no detection; retrieval and zero-shot classification as the demo's.
-_base_ = ['../_base_/dual_encoder.py', '../_base_/shapes.py']
+_base_ = ['../_base_/dual_encoder.py', '../_base_/shapes.py', '../_base_/adamw.py']
 
 max_epochs, batch_size = 30, 64
 size = 64
@@ -33,12 +33,7 @@ test_dataloader = [
 ]
 test_evaluator = [dict(type='RetrievalMetric'), dict(type='ZeroShotMetric', text_encoder=None)]
 
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
-    clip_grad=dict(max_norm=5.0),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
-)
+optim_wrapper = dict(clip_grad=dict(max_norm=5.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=1, end=max_epochs, convert_to_iter_based=True),

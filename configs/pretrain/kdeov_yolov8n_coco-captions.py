@@ -1,5 +1,10 @@
 # Stage 1 on photographs with a real CLIP, see docs/pretrain.md. Any OpenCLIP model: give its name, tag and dimension.
-_base_ = ['../_base_/default_runtime.py', '../_base_/coco_captions.py', '../_base_/kdeov_yolov8n_model.py']
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/coco_captions.py',
+    '../_base_/kdeov_yolov8n_model.py',
+    '../_base_/adamw.py',
+]
 
 clip_model = dict(model_name='ViT-B-32', pretrained='laion2b_s34b_b79k')
 text_encoder = dict(type='OpenCLIPTextEncoder', **clip_model)
@@ -39,12 +44,6 @@ custom_hooks = [
         regions=False,
     ),
 ]
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
-    clip_grad=dict(max_norm=10.0),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
-)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=1, end=max_epochs, convert_to_iter_based=True),
