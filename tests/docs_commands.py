@@ -1,16 +1,21 @@
 """The commands that the documents show: where they stand, and whether each can be what its program takes."""
 
 import argparse
+import os
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import Iterator, List, NamedTuple
 from unittest import mock
 
+import torch
+from safetensors.torch import load_file
+
 from kdeov.__main__ import TOOLS, parse as parse_kdeov
 from kdeov_mm.utils import load_config
-from kdeov_mm.utils.model_index import read_index
+from kdeov_mm.utils.model_index import find_model, read_index
 from tool_loading import load_tool
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -176,3 +181,27 @@ def check_kdeov(words: List[str]) -> None:
             if args.command in ('test', 'export') and (len(rest) == 1 or rest[1].startswith('-')):
                 rest.insert(1, 'WEIGHTS')
         check_tool(ROOT / 'tools' / TOOLS[args.command][0], rest)
+
+
+def make_checkout(folder: Path) -> Path:
+    """Fill a folder with links to the code, and the shipped student as the last checkpoint of ``make demo``."""
+    for name in ('configs', 'tools', 'kdeov_mm'):
+        (folder / name).symlink_to(ROOT / name)
+    trained = folder / 'work_dirs' / 'kdeov_yolov8n'
+    trained.mkdir(parents=True)
+    checkpoint = dict(state_dict=load_file(find_model('kdeov_yolov8n').weights), meta={}, optimizer={}, message_hub={})
+    torch.save(checkpoint, trained / 'epoch_14.pth')
+    (trained / 'last_checkpoint').write_text(str(trained / 'epoch_14.pth'))
+    return folder
+
+
+def run_python(words: List[str], folder: Path) -> None:
+    """Run a ``python`` command in such a folder; raise an AssertionError unless it succeeds."""
+    done = subprocess.run(
+        [sys.executable, *words[1:]],
+        cwd=folder,
+        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f'{" ".join(words)}: {done.stdout[-1000:]}{done.stderr[-3000:]}'

@@ -172,10 +172,9 @@ def main(args: List[str] = None) -> None:
                     model.texts.numpy() if kind == 'open_detector' else None,
                     runtime=target,
                 )
+            inputs = list(load_inputs(checked[:MOST_CHECKED], runtime))
             for file in files:
-                told = (
-                    check(Runtime(file), model, list(load_inputs(checked[:MOST_CHECKED], runtime))) if checked else ''
-                )
+                told = check(Runtime(file), model, inputs) if checked else ''
                 print(f'{file}: {file.stat().st_size / 2**20:.1f} MiB' + (told and f'; {told}'))
                 if file in kept:
                     print(f'{file}: left in float are')
