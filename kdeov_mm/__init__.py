@@ -11,3 +11,4 @@ if importlib.util.find_spec('mmengine') is not None:
     compat.apply()
 
     from . import datasets, engine, evaluation, models  # noqa: E402, F401
+    from .utils import checkpoint  # noqa: E402, F401  teaches MMEngine to load safetensors

@@ -13,7 +13,8 @@ import pytest
 import torch
 from mmengine.runner import CheckpointLoader
 
-from kdeov_mm.utils import FirstStep, load_config, resolve_checkpoint, user_errors
+from kdeov_mm.engine.hooks import FirstStep
+from kdeov_mm.utils import load_config, resolve_checkpoint, user_errors
 from kdeov_mm.utils.config import leaves
 from tool_loading import load_tool
 

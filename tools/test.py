@@ -4,7 +4,8 @@ import argparse
 from typing import Dict
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
-from kdeov_mm.utils import FirstStep, parse_launched, user_errors
+from kdeov_mm.engine.hooks import FirstStep
+from kdeov_mm.utils import parse_launched, user_errors
 from kdeov_mm.utils.testing import add_test_options, build_test_runner, load_test_config
 
 

@@ -4,8 +4,8 @@ import argparse
 from typing import Dict
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
+from kdeov_mm.engine.hooks import FirstStep
 from kdeov_mm.utils import (
-    FirstStep,
     check_checkpoint,
     check_weights,
     enable_amp,

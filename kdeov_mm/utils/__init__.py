@@ -1,38 +1,36 @@
-"""Checks of what a user gives to the tools, before any long work."""
+"""What every other part may use, and which imports nothing from above.
 
-from .checkpoint import (
-    check_checkpoint,
-    check_weights,
-    export_weights,
-    find_resume,
-    is_finished,
-    load_weights,
-    resolve_checkpoint,
+Names are imported when they are used: ``files``, ``json_files``, ``image_files`` and ``display`` need neither torch nor
+MMEngine, so that the runtime of exported models and the command line can share them with training.
+"""
+
+import importlib
+from typing import Any
+
+MODULES = dict(
+    InputError='errors',
+    check_at_least='launch',
+    check_checkpoint='checkpoint',
+    check_weights='checkpoint',
+    enable_amp='launch',
+    export_weights='checkpoint',
+    find_model='model_index',
+    find_resume='checkpoint',
+    is_finished='checkpoint',
+    load_config='config',
+    load_weights='checkpoint',
+    parse_launched='launch',
+    prepare_data='data',
+    resolve_checkpoint='checkpoint',
+    set_launcher='launch',
+    unwrap='model',
+    user_errors='errors',
 )
-from .config import load_config
-from .data import prepare_data
-from .errors import FirstStep, InputError, user_errors
-from .launch import check_at_least, enable_amp, parse_launched, set_launcher
-from .model import unwrap
-from .model_index import find_model
 
-__all__ = [
-    'FirstStep',
-    'InputError',
-    'check_at_least',
-    'check_checkpoint',
-    'check_weights',
-    'enable_amp',
-    'export_weights',
-    'find_model',
-    'find_resume',
-    'is_finished',
-    'load_config',
-    'load_weights',
-    'parse_launched',
-    'prepare_data',
-    'resolve_checkpoint',
-    'set_launcher',
-    'unwrap',
-    'user_errors',
-]
+__all__ = list(MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in MODULES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(importlib.import_module(f'{__name__}.{MODULES[name]}'), name)

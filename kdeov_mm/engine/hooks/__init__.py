@@ -4,6 +4,7 @@ from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .broken_images_hook import BrokenImagesHook
 from .clip_distillation_hook import CLIPDistillationHook
 from .epoch_seed_hook import EpochSeedHook
+from .first_step import FirstStep
 from .loss_guard_hook import LossGuardHook
 from .network_time_hook import NetworkTimeHook
 from .report_hook import ReportHook
@@ -17,6 +18,7 @@ __all__ = [
     'BrokenImagesHook',
     'CLIPDistillationHook',
     'EpochSeedHook',
+    'FirstStep',
     'LossGuardHook',
     'NetworkTimeHook',
     'ReportHook',

@@ -1,0 +1,26 @@
+"""Text from files, names and other people, made safe to print on a terminal."""
+
+import unicodedata
+
+HIDDEN = ('Cc', 'Cf', 'Cs', 'Zl', 'Zp')  # control, format (right-to-left marks), surrogates, line and paragraph ends
+JOINERS = '\u200c\u200d'  # needed by Persian and by emoji; they change no order and start no sequence
+
+
+def printable(text: str) -> str:
+    r"""Replace characters that a terminal would obey or hide with their escapes, such as ``\x1b`` or ``\u202e``.
+
+    Bytes of a file name that are not UTF-8, which Python holds as surrogates, become ``\udcff``, and can be printed.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return ''.join(escape(c) if unicodedata.category(c) in HIDDEN and c not in JOINERS else c for c in text)
+
+
+def escape(character: str) -> str:
+    """Return the escape sequence that Python's source code would use for a character."""
+    return character.encode('unicode_escape').decode() if not is_surrogate(character) else f'\\u{ord(character):04x}'
+
+
+def is_surrogate(character: str) -> bool:
+    """Return whether a character stands for a byte that is not UTF-8."""
+    return 0xD800 <= ord(character) <= 0xDFFF
