@@ -26,7 +26,7 @@ from kdeov_mm.deploy.peers import DETECTORS, MOBILE, NETWORKS, OURS, VIT_B_16, V
 from kdeov_mm.deploy.quantize import RUNTIMES, quantize
 from kdeov_mm.deploy.timing import machine, time_in_turns
 from kdeov_mm.evaluation.pictures import GROUP_COLOURS, INK, clean, save
-from kdeov_mm.utils import InputError, user_errors
+from kdeov_mm.utils import InputError, interruptible, user_errors
 from kdeov_mm.utils.files import write_atomically
 from kdeov_mm.version import __version__
 from matplotlib.figure import Figure
@@ -334,6 +334,7 @@ def plot(rows: List[dict], title: str, path: Path) -> Optional[Path]:
     return save(fig, path)
 
 
+@interruptible()
 def main(args: List[str] = None) -> None:
     args = parse_args(args)
     with user_errors():

@@ -23,7 +23,15 @@ from kdeov_mm.deploy.cost import count_flops, count_parameters
 from kdeov_mm.deploy.timing import Stages, time_in_turns
 from kdeov_mm.evaluation.pictures import GROUP_COLOURS, clean, save
 from kdeov_mm.evaluation.report import TASKS, show
-from kdeov_mm.utils import InputError, load_config, load_weights, prepare_data, resolve_checkpoint, user_errors
+from kdeov_mm.utils import (
+    InputError,
+    interruptible,
+    load_config,
+    load_weights,
+    prepare_data,
+    resolve_checkpoint,
+    user_errors,
+)
 from kdeov_mm.utils.config import first_test_dataloader
 from kdeov_mm.utils.files import sha256, write_atomically
 from matplotlib.figure import Figure
@@ -269,6 +277,7 @@ def plot(cfg: Config, results: dict, path: Path) -> Path:
     return save(fig, path)
 
 
+@interruptible()
 def main() -> None:
     args = parse_args()
     out_dir = Path(args.out_dir or Path('work_dirs', f'compare_{Path(args.config).stem}'))

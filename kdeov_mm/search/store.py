@@ -1,6 +1,5 @@
 """Where embedded images are kept: LanceDB, an embedded database with transactions, on a disk or an object store."""
 
-import fcntl
 import json
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,6 +14,8 @@ try:
     import pyarrow as pa
 except ImportError as error:
     raise ImportError(f'an index needs LanceDB ({error}); run "pip install kdeov_mm[search]"') from error
+
+from kdeov_mm.utils.lock import lock_folder
 
 FORMAT = 1  # of the tables below; another one is refused
 METADATA = b'kdeov_mm'
@@ -150,16 +151,10 @@ class ImageStore:
         """Keep other writers on this machine out; a killed writer's lock is free at once.
 
         Raises:
-            ValueError: Somebody else is writing.
+            ValueError: Somebody else is writing; names the process.
+            OSError: The folder cannot be written.
         """
-        if '://' in self.folder:
-            yield
-            return
-        with open(Path(self.folder, '.lock'), 'w') as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(f'index: another process is changing {self.folder!r}; wait for its end') from None
+        with lock_folder(self.folder, 'index'):
             self.images.checkout_latest()
             yield
 

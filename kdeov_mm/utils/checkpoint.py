@@ -12,6 +12,7 @@ from mmengine.runner import CheckpointLoader
 from safetensors.torch import load_file, save_file
 
 from .errors import InputError
+from .files import atomic_path, read_file
 
 RESUME_FIELDS = ('meta', 'message_hub', 'optimizer', 'state_dict')
 
@@ -55,9 +56,9 @@ def export_weights(checkpoint: str, output: str, prefix: str = '') -> int:
         name: (value.half() if value.is_floating_point() and value.ndim > 1 else value).contiguous()
         for name, value in weights.items()
     }
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
-    save_file(weights, output)
-    os.chmod(output, 0o644)
+    with atomic_path(Path(output)) as partial:
+        save_file(weights, partial)
+        os.chmod(partial, 0o644)
     return sum(value.numel() for value in weights.values())
 
 
@@ -175,6 +176,16 @@ def find_resume(work_dir: str) -> Optional[str]:
             return found[-1]
     kinds = [[path for path in numbered_checkpoints(work_dir, kind) if path != named] for kind in ('epoch', 'iter')]
     return max(filter(None, map(first_complete, kinds)), default=(None,))[-1]
+
+
+def saved_so_far(work_dir: str) -> str:
+    """Say, after Ctrl-C, what a training has saved and how to go on; no checkpoint is read for it."""
+    last = Path(work_dir, 'last_checkpoint')
+    try:
+        name = read_file(last, 4096, 'file').decode().strip()
+    except (OSError, ValueError):
+        return f'no checkpoint is saved in {work_dir}; run the same command again'
+    return f'the last checkpoint is {name}; run the same command with --resume to go on from there'
 
 
 def resolve_checkpoint(path: str) -> str:
