@@ -4,7 +4,10 @@ import errno
 import logging
 import multiprocessing
 import os
+import random
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -279,3 +282,39 @@ def test_checkpoints_in_another_folder_are_locked_too(tmp_path):
     for folder in (tmp_path / 'out' / 'run', tmp_path / 'run'):
         with pytest.raises(InputError), lock_folder(folder, 'work dir'):
             pass
+
+
+# ------------------------------------------------------------------------------------ kill -9
+KILLS = int(os.environ.get('KDEOV_KILLS', 4))
+
+
+def save_for_ever(folder, done):
+    """Go on from the last checkpoint, and save as fast as possible; each finished save is told."""
+    hook, runner = AtomicCheckpointHook(interval=1, max_keep_ckpts=1), Runner(folder)
+    if last := find_resume(folder):
+        meta = torch.load(last, weights_only=True)['meta']
+        runner.epoch = meta['epoch']
+        runner.message_hub.update_info('keep_ckpt_ids', [runner.epoch])
+    hook.before_train(runner)
+    while True:
+        hook.after_train_epoch(runner)
+        runner.epoch += 1
+        done.value = runner.epoch
+
+
+def test_a_kill_at_any_time_loses_the_unfinished_save_at_most(tmp_path):
+    rng, processes = random.Random(int(os.environ.get('KDEOV_KILL_SEED', 0))), multiprocessing.get_context('fork')
+    done = processes.Value('i', 0)
+    for _ in range(KILLS):
+        before = done.value
+        process = processes.Process(target=save_for_ever, args=(tmp_path, done))
+        process.start()
+        while done.value == before and process.is_alive():
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.1))
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        checkpoint = torch.load(find_resume(tmp_path), weights_only=True)
+        assert done.value <= checkpoint['meta']['epoch'] <= done.value + 1
+        assert (checkpoint['state_dict']['weight'] == checkpoint['meta']['epoch']).all()
