@@ -18,9 +18,9 @@ from kdeov_mm.datasets.broken_images import BrokenImageError
 from kdeov_mm.datasets.coco_file import image_defect
 from kdeov_mm.datasets.load_image import decode_image
 from kdeov_mm.deploy.images import to_rgb
-from kdeov_mm.utils.display import printable
+from kdeov_mm.utils.display import is_surrogate, printable
 from kdeov_mm.utils.errors import InputError, one_line
-from kdeov_mm.utils.files import check_regular
+from kdeov_mm.utils.files import check_regular, open_regular
 from kdeov_mm.utils.image_files import SUFFIXES, check_depth, find_image_files, read_image_file
 
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
@@ -156,7 +156,7 @@ def open_path(path: str) -> Found:
             f'images: {printable(path)} is an address; nothing is downloaded: fetch the file and give its path'
         )
     if Path(path).suffix.lower() in VIDEO_SUFFIXES and Path(path).is_file():
-        with_frames = cv2.VideoCapture(path)
+        with_frames = open_video(path)
         number = int(with_frames.get(cv2.CAP_PROP_FRAME_COUNT))
         with_frames.release()
         return read_video(path, path), number if number > 0 else None
@@ -178,10 +178,20 @@ def read_video(source: Union[str, int], name: str) -> Iterator[InputImage]:
     Raises:
         ValueError: It does not open.
     """
-    capture = cv2.VideoCapture(source)
+    capture = open_video(source)
     if not capture.isOpened():
-        raise ValueError(f'images: {name} does not open as a video; OpenCV must know its format, or the camera be free')
+        raise ValueError(
+            f'images: {printable(name)} does not open as a video; OpenCV must know its format, or the camera be free'
+        )
     return frames(capture, name)
+
+
+def open_video(source: Union[str, int]) -> cv2.VideoCapture:
+    """Open a video or a camera with OpenCV, which crashes at a name that is not UTF-8."""
+    if isinstance(source, int) or not any(map(is_surrogate, source)):
+        return cv2.VideoCapture(source)
+    with open_regular(source, sys.maxsize, 'video') as file:
+        return cv2.VideoCapture(f'/dev/fd/{file.fileno()}')
 
 
 def frames(capture: cv2.VideoCapture, name: str) -> Iterator[InputImage]:
