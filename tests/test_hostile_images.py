@@ -46,7 +46,7 @@ readers = dict(
 )
 used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 2**29, used + 2**29))
-signal.alarm(60)
+signal.alarm(600)
 found = {}
 for path in sys.argv[1:]:
     for name, read in readers.items():
