@@ -8,6 +8,7 @@ from typing import List
 import numpy as np
 
 from kdeov_mm.deploy.images import read_image
+from kdeov_mm.utils.errors import one_line
 from kdeov_mm.utils.files import read_file
 from kdeov_mm.utils.image_files import FORMATS, open_image
 
@@ -44,6 +45,8 @@ def read_upload(path: str, limits: Limits) -> np.ndarray:
     try:
         with open_image(content) as image:
             width, height = image.size
+    except ValueError as error:  # too many pixels, or such as nobody can show
+        raise ValueError(f'The image cannot be taken: {one_line(error)}.') from error
     except Exception as error:  # Pillow raises anything, also for what it takes for a decompression bomb
         raise ValueError(f'This is no image that can be read; {", ".join(FORMATS)} files are taken.') from error
     if width * height > limits.pixels:
