@@ -1,6 +1,7 @@
 """tools/detect.py: own words in own images."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -84,6 +85,16 @@ def test_boxes_pictures_and_a_coco_file(detect, photos, capsys):
         assert found and all(0 < item['score'] <= 1 and item['category_id'] in (0, 1, 2) for item in found)
         for x, y, width, height in (item['bbox'] for item in found):
             assert min(x, y) >= 0 and x + width <= image['width'] + 0.02 and y + height <= image['height'] + 0.02
+
+
+def test_hostile_files_are_skipped_and_reported(detect, photos, hostile, capsys):
+    folder, paths = hostile
+    (photos / 'wide.jpg').rename(photos / os.fsdecode(b'wide\xff.jpg'))
+    content = detect('--names', 'dog', images=[photos, folder])
+    told = capsys.readouterr()
+    skipped = [line for line in told.err.splitlines() if line.startswith('skipped ')]
+    assert len(content['images']) == 3 and len(skipped) == len(paths) + 1
+    assert all(line.isprintable() for line in skipped + told.out.splitlines())
 
 
 def test_the_command_kdeov_finds_the_same(detect, trained, photos):

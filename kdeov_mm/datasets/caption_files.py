@@ -11,12 +11,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Optional, Sequence, Union
 
+from kdeov_mm.utils.image_files import SUFFIXES as IMAGE_SUFFIXES
+from kdeov_mm.utils.image_files import find_image_files
 from .coco_file import load_coco
 from .splits import check_names
 
 Captions = dict[str, list[str]]
 
-IMAGE_SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 COCO_FIELDS = dict(images=('id', 'file_name'), annotations=('image_id', 'caption'))
 
 
@@ -148,12 +149,7 @@ def read_folder(folder: str) -> Captions:
     """
     if not os.path.isdir(folder):
         raise FileNotFoundError(f'image folder "{folder}" does not exist; check data_root and data_prefix')
-    found = [
-        os.path.relpath(os.path.join(parent, name), folder)
-        for parent, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if name.lower().endswith(IMAGE_SUFFIXES)
-    ]
+    found = [os.path.relpath(path, folder) for path in find_image_files(folder)]
     if not found:
         raise ValueError(f'image folder "{folder}" has no images: files that end in {", ".join(IMAGE_SUFFIXES)}')
-    return {path: [] for path in sorted(found)}
+    return {path: [] for path in found}

@@ -6,7 +6,9 @@ import os
 from collections import Counter
 from typing import Iterable, Optional, Union
 
-from PIL import Image
+from kdeov_mm.utils.errors import one_line
+from kdeov_mm.utils.files import open_regular
+from kdeov_mm.utils.image_files import MAX_BYTES, open_image
 
 INSTANCE_FIELDS = dict(
     images=('id', 'file_name', 'width', 'height'),
@@ -77,11 +79,11 @@ def image_defect(image: Union[str, bytes]) -> Optional[str]:
 
     OpenCV silently fills what a truncated JPEG lacks with grey, so decoding alone does not tell. Reading the
     header and the end of the file does, and costs little; only a file without the end that its format demands
-    is decoded in full.
+    is decoded in full. Special files and images beyond the limits of ``kdeov_mm.utils.image_files`` cannot be used.
     """
     try:
-        with io.BytesIO(image) if isinstance(image, bytes) else open(image, 'rb') as file:
-            with Image.open(file) as header:
+        with io.BytesIO(image) if isinstance(image, bytes) else open_regular(image, MAX_BYTES, 'image') as file:
+            with open_image(file) as header:
                 end = dict(JPEG=b'\xff\xd9', PNG=b'IEND').get(header.format)
                 position = file.tell()
                 file.seek(max(0, file.seek(0, os.SEEK_END) - 1024))
@@ -92,5 +94,5 @@ def image_defect(image: Union[str, bytes]) -> Optional[str]:
     except FileNotFoundError:
         return 'does not exist'
     except Exception as error:  # PIL's decoders raise anything from OSError to SyntaxError
-        return f'{type(error).__name__}: {error}'
+        return f'{type(error).__name__}: {one_line(error)}'
     return None

@@ -1,6 +1,5 @@
 """What the demo's tabs do, without the web around it."""
 
-import io
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from kdeov_mm.deploy.runtime import Runtime
+from kdeov_mm.utils.image_files import open_image
 from .drawing import draw_boxes
 from .uploads import Limits, read_query, read_upload, read_words
 
@@ -129,7 +129,7 @@ class Demo:
 
 def thumbnail(row: dict) -> Image.Image:
     """The small picture in a row of the index; where it was built without, a grey one."""
-    return Image.open(io.BytesIO(row['thumbnail'])) if row['thumbnail'] else Image.new('RGB', (160, 120), 'grey')
+    return open_image(row['thumbnail']) if row['thumbnail'] else Image.new('RGB', (160, 120), 'grey')
 
 
 def softmax(similarities: np.ndarray) -> np.ndarray:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import List
 
 import numpy as np
-from PIL import Image
 
 from kdeov_mm.deploy.images import read_image
-
-FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'TIFF', 'WEBP')  # Pillow's others are rare, and some start other programs
+from kdeov_mm.utils.errors import one_line
+from kdeov_mm.utils.files import read_file
+from kdeov_mm.utils.image_files import FORMATS, open_image
 
 
 @dataclass
@@ -41,15 +41,18 @@ def read_upload(path: str, limits: Limits) -> np.ndarray:
     size = Path(path).stat().st_size
     if size > limits.bytes:
         raise ValueError(f'The file has {size / 2**20:.1f} MiB; at most {limits.bytes / 2**20:.1f} are taken.')
+    content = read_file(path, limits.bytes, 'image')
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with open_image(content) as image:
             width, height = image.size
+    except ValueError as error:  # too many pixels, or such as nobody can show
+        raise ValueError(f'The image cannot be taken: {one_line(error)}.') from error
     except Exception as error:  # Pillow raises anything, also for what it takes for a decompression bomb
         raise ValueError(f'This is no image that can be read; {", ".join(FORMATS)} files are taken.') from error
     if width * height > limits.pixels:
         raise ValueError(f'The image has {width} x {height} pixels; at most {limits.pixels / 1e6:g} million are taken.')
     try:
-        return read_image(path)
+        return read_image(content)
     except ValueError as error:
         raise ValueError('The image is damaged, and cannot be read to its end.') from error
 
