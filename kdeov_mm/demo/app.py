@@ -218,8 +218,9 @@ def serve(
         url = server.__enter__()
         atexit.register(server.__exit__, None, None, None)
         return url
-    for number in (signal.SIGTERM, getattr(signal, 'SIGHUP', signal.SIGTERM)):
-        signal.signal(number, stop)
+    if threading.current_thread() is threading.main_thread():  # others cannot
+        for number in (signal.SIGTERM, getattr(signal, 'SIGHUP', signal.SIGTERM)):
+            signal.signal(number, stop)
     with server as url:
         print(f'Ctrl-C stops the demo. It is at {url}', flush=True)
         try:
@@ -284,6 +285,7 @@ def make_server(page: gr.Blocks, folder: UploadFolder, names: OwnNames) -> uvico
         path='/',
         root_path='',
         allowed_paths=[],
+        show_error=False,  # but those of gr.Error
         max_file_size=folder.limits.bytes,
         enable_monitoring=False,
         ssr_mode=False,

@@ -195,8 +195,9 @@ def test_files_of_this_machine_are_no_input(served):
     before = len(served.files())
     for path in (os.path.abspath('secret.png'), 'secret.png', '/etc/passwd', f'{served.folder}/../passwd'):
         given = dict(path=path, meta=dict(_type='gradio.FileData'))
-        assert served.call('classify', given, 'red')[0] == 'error'
-        assert served.call('search', given, None, 12)[0] == 'error'  # where text is expected
+        for name, data in (('classify', [given, 'red']), ('search', [given, None, 12])):  # also where text is expected
+            event, error = served.call(name, *data)
+            assert event == 'error' and os.getcwd() not in str(error)
     assert len(served.files()) == before
 
 
