@@ -15,19 +15,32 @@ from kdeov_mm.utils.image_files import FORMATS, open_image
 
 @dataclass
 class Limits:
-    """What a visitor may give.
+    """What a visitor may give, and what is kept of all visitors.
 
     Attributes:
         bytes: Of an image file.
         pixels: Of an image.
         names: Of a vocabulary.
         characters: Of a name or a query.
+        parts: Files in one upload.
+        uploads: Uploads under way at once, of all visitors.
+        folder_files: Uploads and pictures that are kept.
+        seconds: How long they are kept.
     """
 
     bytes: int = 20 * 2**20
     pixels: int = 50_000_000
     names: int = 500
     characters: int = 300
+    parts: int = 4
+    uploads: int = 8
+    folder_files: int = 2000
+    seconds: float = 3600
+
+    @property
+    def folder_bytes(self) -> int:
+        """Bytes of the uploads and pictures that are kept: those of 50 of the largest uploads."""
+        return 50 * self.bytes
 
 
 def read_upload(path: str, limits: Limits) -> np.ndarray:

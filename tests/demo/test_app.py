@@ -15,13 +15,12 @@ gradio = pytest.importorskip('gradio')
 @pytest.fixture
 def url(demo, monkeypatch, tmp_path):
     """The demo as it is served; files of at most 10 kB are taken."""
-    from kdeov_mm.demo.app import serve
+    from kdeov_mm.demo.app import running
 
-    monkeypatch.setenv('GRADIO_TEMP_DIR', '')  # restored afterwards
     monkeypatch.chdir(tmp_path)
     demo.limits.bytes = 10_000
-    yield serve(demo, wait=False).rstrip('/')
-    gradio.close_all()
+    with running(demo) as url:
+        yield url.rstrip('/')
 
 
 def upload(url, path, name=None):
