@@ -74,15 +74,20 @@ def lifted(monkeypatch):
     monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
 
 
+@pytest.fixture(scope='module')
+def bert(tiny_hugging_face):
+    return tiny_hugging_face('bert', ['a dog'])
+
+
 @pytest.fixture(params=['zip', 'legacy', 'pickle', 'script'])
-def hostile(request, tmp_path, monkeypatch, tiny_hugging_face):
+def hostile(request, tmp_path, monkeypatch, bert):
     """A file and a model's folder of hostile weights in the current folder, which a download gives, too."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'hub'))
     monkeypatch.setattr(
         'torch.hub.download_url_to_file', lambda url, place, *args, **kwargs: shutil.copy('bad.pt', place)
     )
-    shutil.copytree(tiny_hugging_face('bert', ['a dog']), 'folder')
+    shutil.copytree(bert, 'folder')
     Path('folder', 'model.safetensors').unlink()
     Path('folder', 'open_clip_config.json').write_text(json.dumps(dict(model_cfg=open_clip.get_model_config(CLIP))))
     for name in ('bad.pt', 'folder/pytorch_model.bin'):

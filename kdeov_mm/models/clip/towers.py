@@ -83,7 +83,7 @@ def prepare_hugging_face(text_cfg: Mapping) -> Callable:
     from open_clip.hf_configs import arch_dict
 
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         tokenizer = HFTokenizer(
             text_cfg.get('hf_tokenizer_name') or name, context_length=text_cfg.get('context_length', 77)
         )
