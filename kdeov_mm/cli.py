@@ -47,7 +47,7 @@ def run_tool(args: argparse.Namespace, script: str, stdout: TextIO) -> int:
         if not path.is_file():
             raise FileNotFoundError(f'kdeov {args.command}: this installation has no tools/{script}')
         rest = list(args.rest)
-        if rest and rest[0] in (models := read_index()) and not Path(rest[0]).exists():
+        if rest and rest[0] in (models := read_index()):
             model, rest[0] = models[rest[0]], models[rest[0]].config
             if args.command in ('test', 'export') and (len(rest) == 1 or rest[1].startswith('-')) and model.weights:
                 rest.insert(1, model.weights)

@@ -56,6 +56,7 @@ class Runtime:
     Attributes:
         sessions: ONNX Runtime's session of each kind of file.
         metadata: The metadata of each kind of file.
+        paths: The path of each kind of file.
 
     Raises:
         FileNotFoundError: A file is missing.
@@ -71,6 +72,7 @@ class Runtime:
     ) -> None:
         self.sessions: Dict[str, onnxruntime.InferenceSession] = {}
         self.metadata: Dict[str, Dict[str, str]] = {}
+        self.paths: Dict[str, str] = {}
         paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
         if not paths:
             raise ValueError('paths: give at least one ONNX file')
@@ -80,6 +82,7 @@ class Runtime:
             if kind in self.sessions:
                 raise ValueError(f'{path}: a second {kind}; give one file of each kind')
             self.sessions[kind], self.metadata[kind] = session, session.get_modelmeta().custom_metadata_map
+            self.paths[kind] = str(path)
         for key in ('text_space', 'embed_dims', 'checkpoint_sha256'):
             values = {
                 kind: data[key]
@@ -129,6 +132,21 @@ class Runtime:
             )
         return found
 
+    def run(self, kind: str, feeds: Dict[str, np.ndarray], outputs: Optional[Sequence[str]] = None) -> List[np.ndarray]:
+        """Compute the outputs of a kind of file.
+
+        Raises:
+            ValueError: An output holds NaN or infinity.
+        """
+        results = self.sessions[kind].run(outputs, feeds)
+        for result in results:
+            if not np.isfinite(result).all():
+                raise ValueError(
+                    f'{self.paths[kind]}: the {kind} computed NaN or infinity; expected finite numbers; '
+                    'its weights are damaged, so export it again from a good checkpoint'
+                )
+        return results
+
     def preprocess(self, image: Union[np.ndarray, Image.Image]) -> np.ndarray:
         """Turn an image, uint8 RGB ``[H, W, 3]`` or Pillow's in RGB, into the network's input: float32 in [0, 1],
         ``[3, *input_size]``."""
@@ -159,18 +177,20 @@ class Runtime:
 
     def encode_image(self, images: Sequence[np.ndarray], batch_size: int = 32) -> np.ndarray:
         """Embed images, each uint8 RGB ``[H, W, 3]``; float32, L2-normalised, ``[N, D]``."""
-        session = self.need('image_encoder')
+        self.need('image_encoder')
         parts = [
-            session.run(None, {'images': np.stack([self.preprocess(image) for image in images[i : i + batch_size]])})
+            self.run(
+                'image_encoder', {'images': np.stack([self.preprocess(image) for image in images[i : i + batch_size]])}
+            )
             for i in range(0, len(images), batch_size)
         ]
         return np.concatenate([part for (part,) in parts]) if parts else np.zeros((0, self.embed_dims), np.float32)
 
     def encode_text(self, texts: Sequence[str], batch_size: int = 256) -> np.ndarray:
         """Embed texts as they are, without a template; float32, L2-normalised, ``[N, D]``."""
-        session = self.need('text_encoder')
+        self.need('text_encoder')
         parts = [
-            session.run(None, {'tokens': self.tokenizer(texts[i : i + batch_size])})
+            self.run('text_encoder', {'tokens': self.tokenizer(texts[i : i + batch_size])})
             for i in range(0, len(texts), batch_size)
         ]
         return np.concatenate([part for (part,) in parts]) if parts else np.zeros((0, self.embed_dims), np.float32)
@@ -276,14 +296,17 @@ class Runtime:
         """
         feeds = {}
         if names is None:
-            session, names = self.need('detector'), self.names or []
+            kind, names = 'detector', self.names or []
+            self.need(kind)
         else:
-            session, feeds = self.need('open_detector'), {'texts': self.check_texts(names, texts)}
+            kind = 'open_detector'
+            self.need(kind)
+            feeds = {'texts': self.check_texts(names, texts)}
         found = []
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
             inputs, scales, shifts = zip(*map(self.place, batch))
-            results = session.run(['boxes', 'scores', 'labels'], {'images': np.stack(inputs), **feeds})
+            results = self.run(kind, {'images': np.stack(inputs), **feeds}, ['boxes', 'scores', 'labels'])
             for image, scale, shift, boxes, scores, labels in zip(batch, scales, shifts, *results):
                 keep = (scores >= score_threshold) & (labels >= 0)
                 boxes = (boxes[keep] - np.tile(shift, 2)) / np.tile(scale, 2)

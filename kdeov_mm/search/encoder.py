@@ -48,4 +48,4 @@ class ImageEncoder:
 
     def encode(self, ready: List[np.ndarray]) -> np.ndarray:
         """Embed what :meth:`prepare` gave; float32, L2-normalised, ``[N, D]``."""
-        return self.session.run(None, {'images': np.stack(ready)})[0]
+        return self.runtime.run('image_encoder', {'images': np.stack(ready)})[0]
