@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, TextIO
 from kdeov_mm.apis import DetectionResult, KDEOVInferencer, SearchResult
 from kdeov_mm.apis.results import Result, add_to_coco, picture_path
 from kdeov_mm.utils import InputError, user_errors
+from kdeov_mm.utils.display import printable
 from kdeov_mm.utils.files import write_atomically
 from kdeov_mm.utils.model_index import index_root, read_index
 
@@ -178,7 +179,7 @@ def search(args: argparse.Namespace, stdout: TextIO) -> int:
             else make_inferencer(args, []).search(words or Path(args.image), given_images(images), args.top)
         )
     for row in result.rows():
-        print(f'{row["rank"]:3} {row["score"]:.4f} {row["image"]}')
+        print(f'{row["rank"]:3} {row["score"]:.4f} {printable(row["image"])}')
     if args.picture:
         print(result.save(args.picture))
     if args.json:
@@ -187,12 +188,14 @@ def search(args: argparse.Namespace, stdout: TextIO) -> int:
 
 
 def search_index(args: argparse.Namespace, words: Optional[str]) -> SearchResult:
-    """Ask an index, whose own encoders embed the query where it knows them."""
-    from kdeov_mm.search import ImageStore, embed_query
+    """Search an index; without ``--model`` by the encoders that it names, if they are unchanged ONNX files."""
+    from kdeov.__main__ import MODEL
+    from kdeov_mm.search import ImageStore, embed_query, image_encoder_file, text_encoder_file
 
     store = ImageStore.open(args.index)
+    if args.model != MODEL or words is not None and store.model.text is None:
+        return make_inferencer(args, []).search(words or Path(args.image), store, args.top)
     if words is None:
-        return KDEOVInferencer(store.model.path).search(Path(args.image), store, args.top)
-    if store.model.text is None:
-        return make_inferencer(args, []).search(words, store, args.top)
-    return SearchResult.from_index(words, store.search(embed_query(words, store.model.text, store.model), args.top))
+        return KDEOVInferencer([image_encoder_file(store)]).search(Path(args.image), store, args.top)
+    embedding = embed_query(words, text_encoder_file(store), store.model)
+    return SearchResult.from_index(words, store.search(embedding, args.top))
