@@ -190,12 +190,14 @@ def search(args: argparse.Namespace, stdout: TextIO) -> int:
 
 
 def search_index(args: argparse.Namespace, words: Optional[str]) -> SearchResult:
-    """Ask an index, whose own encoders embed the query where it knows them."""
-    from kdeov_mm.search import ImageStore, embed_query
+    """Search an index; without ``--model`` by the encoders that it names, if they are unchanged ONNX files."""
+    from kdeov.__main__ import MODEL
+    from kdeov_mm.search import ImageStore, embed_query, image_encoder_file, text_encoder_file
 
     store = ImageStore.open(args.index)
+    if args.model != MODEL or words is not None and store.model.text is None:
+        return make_inferencer(args, []).search(words or Path(args.image), store, args.top)
     if words is None:
-        return KDEOVInferencer(store.model.path).search(Path(args.image), store, args.top)
-    if store.model.text is None:
-        return make_inferencer(args, []).search(words, store, args.top)
-    return SearchResult.from_index(words, store.search(embed_query(words, store.model.text, store.model), args.top))
+        return KDEOVInferencer([image_encoder_file(store)]).search(Path(args.image), store, args.top)
+    embedding = embed_query(words, text_encoder_file(store), store.model)
+    return SearchResult.from_index(words, store.search(embedding, args.top))
