@@ -10,6 +10,7 @@ torchrun --nproc_per_node=2 tools/cache_teacher.py ... --launcher pytorch. See d
 import argparse
 from itertools import accumulate
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Iterable, List, Optional
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
@@ -18,7 +19,13 @@ import numpy as np
 import torch
 from kdeov_mm.datasets import TeacherStoreWriter
 from kdeov_mm.datasets.cached_teacher import CAPTIONS, IMAGES, data_identity, describe_pipeline, view_seed
-from kdeov_mm.models.clip import describe_teacher, identify_teacher, teacher_view
+from kdeov_mm.models.clip import (
+    build_text_encoder,
+    complete_teacher,
+    describe_teacher,
+    identify_teacher,
+    teacher_view,
+)
 from kdeov_mm.utils import (
     InputError,
     check_at_least,
@@ -162,7 +169,10 @@ def main() -> None:
         cfg = load_config(args.config, args.cfg_options, args.data_root)
         set_launcher(cfg, args.launcher)
         init_default_scope(cfg.get('default_scope', 'mmyolo'))
-        hook = find_hook(cfg, 'CLIPDistillationHook')
+        text_encoder = build_text_encoder(cfg)
+        teacher_cfg = complete_teacher(
+            find_hook(cfg, 'CLIPDistillationHook').get('teacher'), SimpleNamespace(text_encoder=text_encoder)
+        )
         dataset_cfg = training_data(cfg, args.views)
         cfg.train_dataloader.dataset = dataset_cfg  # the store that a cached config names is not there yet
         prepare_data(cfg, 'train')
@@ -176,7 +186,7 @@ def main() -> None:
             dict(
                 identity,
                 content='teacher embeddings of images',
-                teacher=identify_teacher(hook['teacher']),
+                teacher=identify_teacher(teacher_cfg),
                 views=args.views,
                 seed=args.seed,
                 pipeline=describe_pipeline(dataset_cfg['pipeline']),
@@ -186,14 +196,13 @@ def main() -> None:
         )
         missing = images.missing(rank, world_size)
         captions = None
-        if sum(counts) and hook.get('text_encoder'):
-            text_encoder = MODELS.build(hook['text_encoder'])
+        if sum(counts):
             captions = TeacherStoreWriter(
                 Path(args.store, CAPTIONS),
                 dict(identity, content='embeddings of captions', text_encoder=text_encoder.id),
                 num_shards,
             )
-        teacher = MODELS.build(hook['teacher']).to(args.device) if missing else None
+        teacher = MODELS.build(teacher_cfg).to(args.device) if missing else None
     if missing:
         print(describe_teacher(teacher, args.batch_size))
         with tqdm(

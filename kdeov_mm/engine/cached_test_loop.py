@@ -22,6 +22,7 @@ from kdeov_mm.utils import unwrap
 from kdeov_mm.utils.files import atomic_path, fingerprint_files
 from kdeov_mm.version import __version__
 
+from .hooks import CLIPDistillationHook
 from .loops import MultiTestLoop
 
 
@@ -84,9 +85,9 @@ class CachedTestLoop(MultiTestLoop):
         if images is None:
             return None
         teachers = [
-            identify_teacher(hook['teacher'])
-            for hook in self.runner.cfg.get('custom_hooks') or []
-            if isinstance(hook, dict) and hook.get('type') == 'CLIPDistillationHook' and hook.get('test', True)
+            identify_teacher(hook.find_teacher(unwrap(self.runner.model)))
+            for hook in self.runner.hooks
+            if isinstance(hook, CLIPDistillationHook) and hook.test
         ]
         identity = dict(
             version=__version__,

@@ -75,6 +75,8 @@ class PrecomputedTextEncoder:
             )
         self.rows = {name: row for row, name in enumerate(names)}
 
+    teacher = None  # ready embeddings do not name their CLIP
+
     @property
     def id(self) -> None:
         """None: the embeddings are ready, with their own templates and synonyms in them."""
