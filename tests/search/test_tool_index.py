@@ -10,8 +10,8 @@ from PIL import Image
 from search_data import DIMS, write_encoder, write_images
 
 CONFIG = """
-custom_hooks = [dict(type='VocabularyHook', text_encoder=dict(
-    type='PrecomputedTextEncoder', embeddings='texts.npy', names=['a red bus at night', 'wide']))]
+model = dict(text_encoder=dict(
+    type='PrecomputedTextEncoder', embeddings='texts.npy', names=['a red bus at night', 'wide']))
 """
 
 
