@@ -57,14 +57,14 @@ def test_options_change_it_for_teacher_vocabulary_and_metrics(options, demo_file
     assert {len(embedding) for embedding in hook.captions.values()} == {DIMS}
 
     values = runner.test()
-    metrics = [m for e in runner.test_loop.evaluators for m in e.metrics if isinstance(m, EmbeddingMetric)]
+    metrics = [m for _, e in runner.test_loop.parts for m in e.metrics if isinstance(m, EmbeddingMetric)]
     assert len(metrics) == 2 and {metric.text_encoder.id for metric in metrics} == {model.text_encoder.id}
     assert 'teacher/zero_shot/all/top1' in values and 'retrieval/t2i/R@1' in values
 
 
 def test_a_wrong_dimension_is_named(options, demo_file):
     cfg = load_config(demo_file, {**options, 'model.embed_dims': 32})
-    with pytest.raises(ValueError, match=rf'vocabulary: .*\b{DIMS}\b.*'):
+    with pytest.raises(ValueError, match=rf'vocabulary: .*\b{DIMS}\b.*model\.embed_dims'):
         Runner.from_cfg(cfg).train()
     cfg.custom_hooks, cfg.experiment_name = cfg.custom_hooks[1:], cfg.experiment_name + '_teacher'
     with pytest.raises(ValueError, match=rf'model\.embed_dims=32; set model\.embed_dims={DIMS}'):

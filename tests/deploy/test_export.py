@@ -146,6 +146,8 @@ def test_metadata_of_a_config(tmp_path):
     assert data['text_space'].startswith('kdeov-shapes:')
     assert json.loads(data['versions'])['torch'] == torch.__version__.split('+')[0]
     assert json.loads(data['preprocessing']) == dict(size=[128, 128], resize='stretch', channels='RGB', range=[0, 1])
+    ready = export.describe(load_config('configs/kdeov_yolov8n_ov-coco_text-only.py'), str(checkpoint))
+    assert 'text_space' not in ready and ready['embed_dims'] == '512', 'the file of embeddings is not needed'
     coco = export.preprocessing(load_config('configs/kdeov_yolov8n_ov-coco.py'), 320)
     assert coco == dict(size=[320, 320], resize='letterbox', pad_value=114, channels='RGB', range=[0, 1])
     with pytest.raises(ValueError, match='multiple of 32, got 100'):

@@ -61,7 +61,7 @@ def test_a_part_of_another_dimension_is_refused(build_student, part):
 def test_a_model_without_text_encoder_takes_ready_embeddings_only(build_student):
     student = build_student(text_encoder=None)
     with pytest.raises(ValueError, match=r'^model\.text_encoder: KDEOV'):
-        student.text_encoder
+        _ = student.text_encoder
 
 
 def test_a_teacher_of_another_dimension_is_refused(tiny_teacher):

@@ -76,6 +76,7 @@ class PrecomputedTextEncoder:
         self.rows = {name: row for row, name in enumerate(names)}
 
     teacher = None  # ready embeddings do not name their CLIP
+    templates, synonyms = 'none', None  # both are in the embeddings already
 
     @property
     def id(self) -> None:

@@ -84,8 +84,8 @@ class TextBank:
         if shape != (len(self.names), embed_dims):
             raise ValueError(
                 f'vocabulary: embeddings have shape {shape}, but {len(self.names)} names and this model '
-                f"need ({len(self.names)}, {embed_dims}); use the text encoder of the model's teacher"
-                ' or set projector.embed_dims and head_module.embed_dims'
+                f'need ({len(self.names)}, {embed_dims}); use the text encoder that the model was trained with, or '
+                'set model.embed_dims to the dimension of the text encoder and train'
             )
         if not self.embeddings.is_floating_point():
             raise ValueError(f'vocabulary: the embeddings must be floating-point numbers, got {self.embeddings.dtype}')
