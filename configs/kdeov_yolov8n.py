@@ -1,10 +1,16 @@
 # The demo: YOLOv8n distilled from the shapes world's teacher, for all three tasks.
-_base_ = ['_base_/default_runtime.py', '_base_/shapes.py', '_base_/kdeov_yolov8n_model.py', '_base_/adamw.py']
+_base_ = [
+    '_base_/default_runtime.py',
+    '_base_/shapes.py',
+    '_base_/kdeov_yolov8n_model.py',
+    '_base_/clip_kdeov-shapes.py',
+    '_base_/adamw.py',
+]
 
 max_epochs = 14
 batch_size = 32
-clip_model = dict(model_name='kdeov-shapes', pretrained='shapes')
-text_encoder = dict(type='OpenCLIPTextEncoder', **clip_model)
+
+model = dict(**_base_.clip_space)
 
 train_dataloader = dict(
     batch_size=batch_size,
@@ -22,15 +28,12 @@ test_dataloader = [
 test_evaluator = [
     [
         dict(type='OVCocoMetric', ann_file=_base_.data_root + 'annotations/instances_test.json'),
-        dict(type='RetrievalMetric', text_encoder=text_encoder),
+        dict(type='RetrievalMetric'),
     ],
-    dict(type='ZeroShotMetric', text_encoder=text_encoder),
+    dict(type='ZeroShotMetric'),
 ]
 
-custom_hooks = [
-    dict(type='VocabularyHook', text_encoder=text_encoder),
-    dict(type='CLIPDistillationHook', teacher=dict(type='OpenCLIPTeacher', **clip_model), text_encoder=text_encoder),
-]
+custom_hooks = [dict(type='VocabularyHook'), dict(type='CLIPDistillationHook')]
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),

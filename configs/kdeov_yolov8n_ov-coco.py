@@ -1,19 +1,20 @@
 # Stage 2 on real COCO with a real CLIP: detection of base and novel classes, see docs/real_coco.md.
-_base_ = ['_base_/default_runtime.py', '_base_/ov_coco.py', '_base_/kdeov_yolov8n_model.py', '_base_/adamw.py']
+_base_ = [
+    '_base_/default_runtime.py',
+    '_base_/ov_coco.py',
+    '_base_/kdeov_yolov8n_model.py',
+    '_base_/clip_vit-b-32_openai.py',
+    '_base_/adamw.py',
+]
 
-# Any OpenCLIP model by name and tag, or by name and local file: pretrained='weights/ViT-B-32.safetensors'.
-# OpenAI's own weights need the -quickgelu models. Without any CLIP: kdeov_yolov8n_ov-coco_text-only.py.
-clip_model = dict(model_name='ViT-B-32-quickgelu', pretrained='openai')
-text_encoder = dict(type='OpenCLIPTextEncoder', **clip_model)
-embed_dims = 512  # of clip_model
+# Another CLIP is another file _base_/clip_*.py. Without any CLIP: kdeov_yolov8n_ov-coco_text-only.py.
 logit_scale = 100.0  # CLIP's own
 
 max_epochs = 80
 
 model = dict(
-    fusion=dict(text_dims=embed_dims),
-    projector=dict(embed_dims=embed_dims),
-    bbox_head=dict(head_module=dict(embed_dims=embed_dims), init_scale=50.0, loss_similarity=dict(scale=logit_scale)),
+    **_base_.clip_space,
+    bbox_head=dict(init_scale=50.0, loss_similarity=dict(scale=logit_scale)),
     loss_image=dict(losses=dict(similarity=dict(scale=logit_scale), align=None)),
 )  # there are no captions
 
@@ -32,10 +33,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(chance=False, **_base_.val_metric)
 test_evaluator = _base_.val_metric
 
-custom_hooks = [
-    dict(type='VocabularyHook', text_encoder=text_encoder),
-    dict(type='CLIPDistillationHook', teacher=dict(type='OpenCLIPTeacher', **clip_model), text_encoder=text_encoder),
-]
+custom_hooks = [dict(type='VocabularyHook'), dict(type='CLIPDistillationHook')]
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=1, end=max_epochs, convert_to_iter_based=True),

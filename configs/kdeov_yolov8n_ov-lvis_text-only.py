@@ -1,14 +1,14 @@
 # OV-LVIS without CLIP weights: ready text embeddings of LVIS's 1,203 names, no image teacher, no distillation.
 _base_ = './kdeov_yolov8n_ov-lvis.py'
 
-model = dict(loss_image=None, bbox_head=dict(loss_region=None, loss_similarity=None))
-custom_hooks = [
-    dict(
-        type='VocabularyHook',
-        text_encoder=dict(
-            type='PrecomputedTextEncoder',
-            embeddings='data/clip_text/lvis_clip_hand_craft.npy',
-            names='data/clip_text/lvis_v1_categories.json',
-        ),
-    ),  # one record for each row
-]
+model = dict(
+    text_encoder=dict(
+        _delete_=True,
+        type='PrecomputedTextEncoder',
+        embeddings='data/clip_text/lvis_clip_hand_craft.npy',
+        names='data/clip_text/lvis_v1_categories.json',  # one record for each row
+    ),
+    loss_image=None,
+    bbox_head=dict(loss_region=None, loss_similarity=None),
+)
+custom_hooks = [dict(type='VocabularyHook')]

@@ -6,9 +6,9 @@ model = dict(bbox_head=None, text_dropout=1.0)
 
 # A probe after every epoch: one image of each concept. It is watched, nothing is chosen by it.
 val_dataloader = dict(dataset=dict(indices=480, **_base_.single_dataset), **_base_.test_loader)
-val_evaluator = dict(type='ZeroShotMetric', text_encoder=_base_.text_encoder, topk=(1,))
+val_evaluator = dict(type='ZeroShotMetric', topk=(1,))
 val_cfg = dict(type='ValLoop')
 test_evaluator = [
-    dict(type='RetrievalMetric', text_encoder=_base_.text_encoder),
-    dict(type='ZeroShotMetric', text_encoder=_base_.text_encoder),
+    dict(type='RetrievalMetric'),
+    dict(type='ZeroShotMetric'),
 ]

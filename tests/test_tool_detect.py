@@ -131,7 +131,7 @@ def test_every_source_of_the_names_finds_the_same(detect, demo_config, photos, t
     expected = detect('--names', *NAMES)
     (tmp_path / 'names.txt').write_text('\n'.join(NAMES))
     assert detect('--names-file', 'names.txt') == expected
-    encoder = demo_config().custom_hooks[0].text_encoder
+    encoder = demo_config().model.text_encoder
     np.save('table.npy', TextBank.build(NAMES, encoder).embeddings.numpy())
     ready = detect('--names-file', 'names.txt', '--embeddings', 'table.npy')
     assert detect('--names', *NAMES, '--templates', 'single') == expected

@@ -132,7 +132,7 @@ def make_candidates(image_size: int, sizes: List[int], device: torch.device, riv
     found = {(OURS, k): our_stages(model, images, texts[k], meta) for k in sizes}
     if rivals:
         cfg = Config.fromfile(CONFIGS / 'baselines' / 'yolo-world-n.py')
-        cfg.model.neck.text_dims = cfg.model.bbox_head.head_module.text_dims = ours.embed_dims
+        cfg.model.embed_dims = ours.embed_dims
         model = build(cfg, device)
         found.update({(YOLO_WORLD, k): yolo_stages(model, images, texts[k], meta) for k in sizes})
         model = build(get_config('mmyolo::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py'), device)

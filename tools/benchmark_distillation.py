@@ -57,8 +57,8 @@ def main() -> None:
         hook = HOOKS.build(dict(find_hook(cfg, 'CLIPDistillationHook'), regions=False))
         names = cached_loader.dataset.metainfo.get('classes')
         if names:
-            model.set_vocabulary(TextBank.build(names, hook.text_encoder))
-        hook.teacher = MODELS.build(hook.teacher_cfg)
+            model.set_vocabulary(TextBank.build(names, model.text_encoder))
+        hook.teacher = MODELS.build(hook.find_teacher(model))
     cached, plain = endless(cached_loader), endless(plain_loader)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     cosine = torch.nn.CosineSimilarity()

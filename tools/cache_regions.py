@@ -16,7 +16,7 @@ import torch
 from kdeov_mm.apis import build_vocabulary, load_model
 from kdeov_mm.datasets import TeacherStoreWriter
 from kdeov_mm.models.boxes import to_input, to_original
-from kdeov_mm.models.clip import RegionTeacher, TextBank, identify_teacher
+from kdeov_mm.models.clip import RegionTeacher, TextBank, complete_teacher, identify_teacher
 from kdeov_mm.models.clip.region_teacher import BACKGROUND_PROMPTS
 from kdeov_mm.utils import (
     check_at_least,
@@ -107,8 +107,8 @@ def write_store(cfg: Config, args: argparse.Namespace) -> None:
         if args.proposals is not None:
             model.bbox_head.proposals = args.proposals
         prompts = distillation.get('background_prompts', BACKGROUND_PROMPTS)
-        background = TextBank.build(prompts, distillation['text_encoder'], 'none')
-        source = distillation['teacher']
+        background = TextBank.build(prompts, model.text_encoder, 'none')
+        source = complete_teacher(distillation.get('teacher'), model)
         identity = dict(
             content='regions',
             teacher=identify_teacher(source),

@@ -12,6 +12,7 @@ import time
 from contextlib import ExitStack
 from itertools import accumulate
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Iterable, List, Optional
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
@@ -20,7 +21,13 @@ import numpy as np
 import torch
 from kdeov_mm.datasets import TeacherStoreWriter
 from kdeov_mm.datasets.cached_teacher import CAPTIONS, IMAGES, data_identity, describe_pipeline, view_seed
-from kdeov_mm.models.clip import describe_teacher, identify_teacher, teacher_view
+from kdeov_mm.models.clip import (
+    build_text_encoder,
+    complete_teacher,
+    describe_teacher,
+    identify_teacher,
+    teacher_view,
+)
 from kdeov_mm.utils import (
     InputError,
     check_at_least,
@@ -175,7 +182,10 @@ def write_store(cfg: Config, args: argparse.Namespace) -> None:
     """Write the store, or what of it is missing."""
     with user_errors():
         init_default_scope(cfg.get('default_scope', 'mmyolo'))
-        hook = find_hook(cfg, 'CLIPDistillationHook')
+        text_encoder = build_text_encoder(cfg)
+        teacher_cfg = complete_teacher(
+            find_hook(cfg, 'CLIPDistillationHook').get('teacher'), SimpleNamespace(text_encoder=text_encoder)
+        )
         dataset_cfg = training_data(cfg, args.views)
         cfg.train_dataloader.dataset = dataset_cfg  # the store that a cached config names is not there yet
         prepare_data(cfg, 'train')
@@ -189,7 +199,7 @@ def write_store(cfg: Config, args: argparse.Namespace) -> None:
             dict(
                 identity,
                 content='teacher embeddings of images',
-                teacher=identify_teacher(hook['teacher']),
+                teacher=identify_teacher(teacher_cfg),
                 views=args.views,
                 seed=args.seed,
                 pipeline=describe_pipeline(dataset_cfg['pipeline']),
@@ -199,14 +209,13 @@ def write_store(cfg: Config, args: argparse.Namespace) -> None:
         )
         missing = images.missing(rank, world_size)
         captions = None
-        if sum(counts) and hook.get('text_encoder'):
-            text_encoder = MODELS.build(hook['text_encoder'])
+        if sum(counts):
             captions = TeacherStoreWriter(
                 Path(args.store, CAPTIONS),
                 dict(identity, content='embeddings of captions', text_encoder=text_encoder.id),
                 num_shards,
             )
-        teacher = MODELS.build(hook['teacher']).to(args.device) if missing else None
+        teacher = MODELS.build(teacher_cfg).to(args.device) if missing else None
     if missing:
         print(describe_teacher(teacher, args.batch_size))
         with tqdm(

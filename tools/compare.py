@@ -14,7 +14,6 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import median, quantiles
-from types import SimpleNamespace
 from typing import Dict, List, Optional
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
@@ -158,7 +157,7 @@ def first_batch(pair: Pair, model: torch.nn.Module) -> dict:
     for hook in pair.cfg.get('custom_hooks') or []:
         if hook['type'] == 'VocabularyHook':
             hook = HOOKS.build(hook)
-            hook.set_vocabulary(SimpleNamespace(model=model), hook.test_names(dataset))
+            hook.set_vocabulary(model, hook.test_names(dataset))
     return model.data_preprocessor(pseudo_collate([dataset[0]]), False)
 
 

@@ -23,11 +23,10 @@ from kdeov_mm.deploy.export import (
     export_image_encoder,
     export_open_detector,
     export_text_encoder,
-    templates_of,
-    text_encoder_of,
 )
 from kdeov_mm.deploy.quantize import RUNTIMES, quantize
 from kdeov_mm.deploy.runtime import KINDS
+from kdeov_mm.models import build_text_encoder
 from kdeov_mm.models.clip import read_names
 from kdeov_mm.models.clip.prompts import resolve_templates
 from kdeov_mm.utils import InputError, check_checkpoint, interruptible, load_config, resolve_checkpoint, user_errors
@@ -82,7 +81,7 @@ def choose_kinds(args: argparse.Namespace, cfg) -> List[str]:
         image_encoder=None,
         detector=None if args.vocabulary else 'give --vocabulary',
         open_detector=None,
-        text_encoder=None if text_encoder_of(cfg) else 'the config has no VocabularyHook',
+        text_encoder=None if cfg.model.get('text_encoder') else 'the config has no model.text_encoder',
     )
     if not cfg.model.get('bbox_head'):
         possible.update(dict.fromkeys(('detector', 'open_detector'), 'the model has no bbox_head'))
@@ -156,8 +155,9 @@ def main(args: List[str] = None) -> None:
             path = out_dir / f'{kind}.onnx'
             print(f'writing {path}', file=sys.stderr)
             if kind == 'text_encoder':
-                templates = resolve_templates(args.templates) if args.templates else templates_of(cfg)
-                export_text_encoder(text_encoder_of(cfg), templates, path, metadata)
+                encoder = build_text_encoder(cfg)
+                templates = resolve_templates(args.templates or encoder.templates)
+                export_text_encoder(encoder, templates, path, metadata)
                 print(f'{path}: {path.stat().st_size / 2**20:.1f} MiB')
                 continue
             WRITERS[kind](model, path, metadata)

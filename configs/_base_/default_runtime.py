@@ -11,6 +11,7 @@ default_hooks = dict(
     broken_images=dict(type='BrokenImagesHook'),
     throughput=dict(type='ThroughputHook'),
     loss_guard=dict(type='LossGuardHook'),
+    text_encoder=dict(type='TextEncoderHook'),
     report=dict(type='ReportHook'),
 )
 env_cfg = dict(

@@ -30,7 +30,6 @@ test_loader = dict(num_workers=4, sampler=dict(type='DefaultSampler', shuffle=Fa
 
 # In validation the metric of the best checkpoint, of the learning rate and of early stopping.
 monitor = 'retrieval/t2i/mAP@10'
-custom_hooks = [dict(type='TextTowerHook')]
 default_hooks = dict(checkpoint=dict(save_best=monitor, rule='greater'))
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='MultiTestLoop')

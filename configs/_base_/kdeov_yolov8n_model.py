@@ -1,5 +1,5 @@
-# YOLOv8n with text-guided fusion, projector and open-vocabulary head.
-embed_dims = 128  # the teacher's
+# YOLOv8n with text-guided fusion, projector and open-vocabulary head. A config adds the CLIP that it learns from:
+# model = dict(**_base_.clip_space), where _base_/clip_*.py has the dimension and the text encoder.
 deepen_factor, widen_factor = 0.33, 0.25
 channels = [256, 512, 1024]
 strides = [8, 16, 32]
@@ -26,7 +26,7 @@ model = dict(
         norm_cfg=norm_cfg,
         act_cfg=act_cfg,
     ),
-    fusion=dict(type='FiLMFusion', in_channels=channels, text_dims=embed_dims, widen_factor=widen_factor),
+    fusion=dict(type='FiLMFusion', in_channels=channels, widen_factor=widen_factor),
     neck=dict(
         type='YOLOv8PAFPN',
         in_channels=channels,
@@ -37,13 +37,12 @@ model = dict(
         norm_cfg=norm_cfg,
         act_cfg=act_cfg,
     ),
-    projector=dict(type='Projector', in_channels=channels, embed_dims=embed_dims, widen_factor=widen_factor),
+    projector=dict(type='Projector', in_channels=channels, widen_factor=widen_factor),
     bbox_head=dict(
         type='OpenVocabHead',
         head_module=dict(
             type='OpenVocabHeadModule',
             in_channels=channels,
-            embed_dims=embed_dims,
             widen_factor=widen_factor,
             reg_max=16,
             featmap_strides=strides,

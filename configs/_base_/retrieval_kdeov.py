@@ -6,6 +6,4 @@ retrieval_pipeline = [
     *_base_.letterbox,
     dict(type='mmdet.PackDetInputs', meta_keys=(*_base_.meta_keys, 'captions')),
 ]
-custom_hooks = [
-    dict(type='CLIPDistillationHook', teacher=dict(type='OpenCLIPTeacher', **_base_.clip_model), regions=False),
-]
+custom_hooks = [dict(type='CLIPDistillationHook', regions=False)]

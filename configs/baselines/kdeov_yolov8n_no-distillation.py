@@ -4,12 +4,4 @@ _base_ = '../kdeov_yolov8n.py'
 model = dict(
     loss_image=dict(losses=dict(distill=None, similarity=None)), bbox_head=dict(loss_region=None, loss_similarity=None)
 )
-custom_hooks = [
-    dict(type='VocabularyHook', text_encoder=_base_.text_encoder),
-    dict(
-        type='CLIPDistillationHook',
-        teacher=dict(type='OpenCLIPTeacher', **_base_.clip_model),
-        text_encoder=_base_.text_encoder,
-        regions=False,
-    ),
-]
+custom_hooks = [dict(type='VocabularyHook'), dict(type='CLIPDistillationHook', regions=False)]

@@ -4,7 +4,7 @@ _base_ = '../kdeov_yolov8n.py'
 model = dict(
     _delete_=True,
     type='TeacherModel',
-    teacher=dict(type='OpenCLIPTeacher', **_base_.clip_model),
+    **_base_.clip_space,
     data_preprocessor=dict(
         type='mmdet.DetDataPreprocessor', mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0], bgr_to_rgb=True
     ),
@@ -12,16 +12,13 @@ model = dict(
 
 pipeline = [
     dict(type='LoadImageFromFile', backend_args=None),
-    dict(type='OpenCLIPResize', **_base_.clip_model),
+    dict(type='OpenCLIPResize', **_base_.clip),
     dict(type='mmdet.PackDetInputs', meta_keys=_base_.meta_keys),
 ]
 test_dataloader = [
     dict(dataset=dict(dataset, pipeline=pipeline), **_base_.test_loader)
     for dataset in (_base_.test_dataset, _base_.single_dataset)
 ]
-test_evaluator = [
-    dict(type='RetrievalMetric', text_encoder=_base_.text_encoder),
-    dict(type='ZeroShotMetric', text_encoder=_base_.text_encoder),
-]
+test_evaluator = [dict(type='RetrievalMetric'), dict(type='ZeroShotMetric')]
 test_cfg = dict(type='CachedTestLoop')
 custom_hooks = []

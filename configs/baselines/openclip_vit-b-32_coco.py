@@ -8,4 +8,4 @@ pipeline = [
     dict(type='mmdet.PackDetInputs', meta_keys=(*_base_.zero_shot_pack.meta_keys, 'captions')),
 ]
 test_dataloader = [dict(dataset=dict(pipeline=pipeline, **_base_.retrieval_dataset), **_base_.zero_shot_loader)]
-test_evaluator = [[dict(text_encoder=_base_.text_encoder, **metric) for metric in _base_.retrieval_metrics]]
+test_evaluator = [_base_.retrieval_metrics]

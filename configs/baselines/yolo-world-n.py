@@ -2,20 +2,19 @@
 # and text embeddings; no image teacher.
 _base_ = '../kdeov_yolov8n.py'
 
-embed_dims = _base_.embed_dims
 model = dict(
     _delete_=True,
     type='YOLOWorld',
+    **_base_.clip_space,
     data_preprocessor=_base_.model.data_preprocessor,
     backbone=_base_.model.backbone,
-    neck=dict(_base_.model.neck, type='YOLOWorldPAFPN', text_dims=embed_dims),
+    neck=dict(_base_.model.neck, type='YOLOWorldPAFPN'),
     bbox_head=dict(
         type='YOLOWorldHead',
         head_module=dict(
             type='YOLOWorldHeadModule',
             num_classes=80,
             in_channels=_base_.channels,
-            text_dims=embed_dims,
             widen_factor=_base_.widen_factor,
             reg_max=16,
             featmap_strides=_base_.strides,
@@ -34,6 +33,6 @@ model = dict(
     ),
 )
 
-custom_hooks = [dict(type='VocabularyHook', text_encoder=_base_.text_encoder)]
+custom_hooks = [dict(type='VocabularyHook')]
 test_dataloader = dict(_delete_=True, dataset=_base_.test_dataset, **_base_.test_loader)
 test_evaluator = dict(_delete_=True, type='OVCocoMetric', ann_file=_base_.data_root + 'annotations/instances_test.json')

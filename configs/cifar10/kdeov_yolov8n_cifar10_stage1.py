@@ -3,14 +3,23 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/cifar10_folder.py',
     '../_base_/kdeov_yolov8n_model.py',
+    '../_base_/clip_kdeov-shapes.py',
     '../_base_/adamw.py',
 ]
 
-clip_model = dict(model_name='kdeov-shapes', pretrained='work_dirs/cifar10_teacher.safetensors')
-text_encoder = dict(type='OpenCLIPTextEncoder', **clip_model)
 max_epochs = 20
 
-model = dict(bbox_head=None, fusion=None, loss_image=dict(losses=dict(align=None)))
+model = dict(
+    embed_dims=_base_.clip_space.embed_dims,
+    text_encoder=dict(
+        _base_.clip_space.text_encoder,
+        pretrained='work_dirs/cifar10_teacher.safetensors',
+        templates='a photo of a {}',
+    ),
+    bbox_head=None,
+    fusion=None,
+    loss_image=dict(losses=dict(align=None)),
+)
 
 train_dataloader = dict(
     batch_size=64,
@@ -23,14 +32,9 @@ train_dataloader = dict(
 test_dataloader = dict(
     batch_size=100, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False), dataset=_base_.test_dataset
 )
-test_evaluator = dict(
-    type='ZeroShotMetric', prefix='cifar10', text_encoder=text_encoder, templates='a photo of a {}', per_class=True
-)
+test_evaluator = dict(type='ZeroShotMetric', prefix='cifar10', per_class=True)
 
-custom_hooks = [
-    dict(type='VocabularyHook', text_encoder=text_encoder, templates='a photo of a {}'),
-    dict(type='CLIPDistillationHook', teacher=dict(type='OpenCLIPTeacher', **clip_model), regions=False),
-]
+custom_hooks = [dict(type='VocabularyHook'), dict(type='CLIPDistillationHook', regions=False)]
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),

@@ -31,7 +31,7 @@ test_dataloader = [
     dict(batch_size=batch_size, dataset=dataset, **dict(_base_.test_loader, num_workers=0))
     for dataset in (_base_.test_dataset, _base_.single_dataset)
 ]
-test_evaluator = [dict(type='RetrievalMetric'), dict(type='ZeroShotMetric', text_encoder=None)]
+test_evaluator = [dict(type='RetrievalMetric'), dict(type='ZeroShotMetric')]
 
 optim_wrapper = dict(clip_grad=dict(max_norm=5.0))
 param_scheduler = [

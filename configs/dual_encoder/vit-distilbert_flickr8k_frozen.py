@@ -38,7 +38,7 @@ optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, 
 param_scheduler = [
     dict(type='ReduceOnPlateauLR', monitor=_base_.monitor, rule='greater', factor=0.5, patience=2, threshold=1e-3),
 ]
-custom_hooks = _base_.custom_hooks + [
+custom_hooks = [
     dict(type='ResumableEarlyStoppingHook', monitor=_base_.monitor, rule='greater', min_delta=1e-3, patience=5)
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)

@@ -8,4 +8,4 @@ test_dataloader = [
     dict(dataset=dict(pipeline=zero_shot_pipeline, **dataset), **_base_.zero_shot_loader)
     for dataset in _base_.zero_shot_datasets.values()
 ]
-test_evaluator = [dict(prefix=name, text_encoder=None, **_base_.zero_shot_metric) for name in _base_.zero_shot_datasets]
+test_evaluator = [dict(prefix=name, **_base_.zero_shot_metric) for name in _base_.zero_shot_datasets]

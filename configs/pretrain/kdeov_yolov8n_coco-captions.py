@@ -1,21 +1,18 @@
-# Stage 1 on photographs with a real CLIP, see docs/pretrain.md. Any OpenCLIP model: give its name, tag and dimension.
+# Stage 1 on photographs with a real CLIP, see docs/pretrain.md. Another CLIP is another file _base_/clip_*.py.
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/coco_captions.py',
     '../_base_/kdeov_yolov8n_model.py',
+    '../_base_/clip_vit-b-32_laion2b.py',
     '../_base_/adamw.py',
 ]
 
-clip_model = dict(model_name='ViT-B-32', pretrained='laion2b_s34b_b79k')
-text_encoder = dict(type='OpenCLIPTextEncoder', **clip_model)
-embed_dims = 512  # of clip_model
 max_epochs = 32
 
 model = dict(
+    **_base_.clip_space,
     bbox_head=None,
     text_dropout=1.0,
-    fusion=dict(text_dims=embed_dims),
-    projector=dict(embed_dims=embed_dims),
     loss_image=dict(losses=dict(similarity=None)),
 )  # captions have no list of class names
 
@@ -32,18 +29,10 @@ val_dataloader = dict(
     batch_size=128, num_workers=4, sampler=dict(type='DefaultSampler', shuffle=False), dataset=_base_.val_dataset
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='RetrievalMetric', text_encoder=text_encoder)
+val_evaluator = dict(type='RetrievalMetric')
 test_evaluator = val_evaluator
 
-custom_hooks = [
-    dict(
-        type='CLIPDistillationHook',
-        teacher=dict(type='OpenCLIPTeacher', **clip_model),
-        text_encoder=text_encoder,
-        caption_choice='random',
-        regions=False,
-    ),
-]
+custom_hooks = [dict(type='CLIPDistillationHook', caption_choice='random', regions=False)]
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=1, end=max_epochs, convert_to_iter_based=True),

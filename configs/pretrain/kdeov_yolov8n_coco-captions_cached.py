@@ -3,17 +3,14 @@
 #       --views 8 --workers 8
 _base_ = './kdeov_yolov8n_coco-captions.py'
 
-teacher = dict(type='OpenCLIPTeacher', **_base_.clip_model)
 train_dataloader = dict(
     dataset=dict(
         _delete_=True,
         type='CachedTeacherDataset',
         dataset=_base_.train_dataset,
         store=_base_.data_root + 'teacher_store',
-        teacher=teacher,
-        text_encoder=_base_.text_encoder,
+        teacher=dict(type='OpenCLIPTeacher', **_base_.clip),
+        text_encoder=_base_.model.text_encoder,
     )
 )
-custom_hooks = [
-    dict(type='CLIPDistillationHook', teacher=teacher, text_encoder=_base_.text_encoder, regions=False, train=False),
-]
+custom_hooks = [dict(type='CLIPDistillationHook', regions=False, train=False)]

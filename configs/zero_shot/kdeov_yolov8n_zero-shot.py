@@ -11,7 +11,5 @@ test_dataloader = [
     dict(dataset=dict(pipeline=pipeline, **dataset), **_base_.zero_shot_loader)
     for dataset in _base_.zero_shot_datasets.values()
 ]
-test_evaluator = [
-    dict(prefix=name, text_encoder=_base_.text_encoder, **_base_.zero_shot_metric) for name in _base_.zero_shot_datasets
-]
+test_evaluator = [dict(prefix=name, **_base_.zero_shot_metric) for name in _base_.zero_shot_datasets]
 test_cfg = dict(type='CachedTestLoop')

@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from mmcv.transforms import Compose
 from mmengine.registry import init_default_scope
-from mmyolo.registry import MODELS, TRANSFORMS
+from mmyolo.registry import TRANSFORMS
 
-from kdeov_mm.models import TextBank
+from kdeov_mm.models import TextBank, build_text_encoder
 from kdeov_mm.utils import InputError, load_config, resolve_checkpoint
-from kdeov_mm.utils.config import find_hook
 from .detection import build_vocabulary, inference_transforms, load_model
 
 Found = Tuple[np.ndarray, np.ndarray, np.ndarray]  # boxes [M, 4], scores [M], labels [M]
@@ -51,8 +50,8 @@ class TorchBackend:
 
     @cached_property
     def text_encoder(self):
-        """The text encoder of the config's VocabularyHook, which loads its weights at the first text."""
-        return MODELS.build(find_hook(self.cfg, 'VocabularyHook')['text_encoder'])
+        """The model's text encoder, which loads its weights at the first text."""
+        return build_text_encoder(self.cfg)
 
     def embed_names(
         self, names: Sequence[str], templates: Union[str, Sequence[str], None] = None, embeddings: Optional[str] = None

@@ -201,7 +201,7 @@ def student_config(backbone: str, fusion: Optional[str], embed_dims: int) -> Con
         model.backbone.pop('last_stage_out_channels')
     else:
         model.backbone.last_stage_out_channels = last
-    model.projector.embed_dims = model.fusion.text_dims = embed_dims
+    model.embed_dims = embed_dims
     if fusion is None:
         model.fusion = None
     else:

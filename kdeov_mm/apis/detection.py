@@ -10,9 +10,9 @@ from mmengine.registry import init_default_scope
 from mmyolo.registry import MODELS, TRANSFORMS
 from torch import nn
 
-from kdeov_mm.models import PrecomputedTextEncoder, TextBank
+from kdeov_mm.models import PrecomputedTextEncoder, TextBank, build_text_encoder
 from kdeov_mm.utils import load_weights
-from kdeov_mm.utils.config import find_hook, first_test_dataloader
+from kdeov_mm.utils.config import first_test_dataloader
 
 
 def build_vocabulary(
@@ -24,25 +24,23 @@ def build_vocabulary(
     """Embed names for the model of a config.
 
     Args:
-        cfg: A training's config, whose VocabularyHook has the text encoder.
+        cfg: A training's config, whose model has the text encoder.
         names: Distinct texts.
         templates: See ``TextBank.build``; None: those of the config.
         embeddings: A file of ready embeddings, one row for each name, in place of the text encoder.
 
     Raises:
         ValueError: Bad names, templates or embeddings.
-        InputError: The config has no VocabularyHook, and no embeddings are given.
+        InputError: The model's config has no text encoder, and no embeddings are given.
         FileNotFoundError: A file is missing.
     """
     init_default_scope(cfg.get('default_scope', 'mmyolo'))
     if embeddings is not None:
         bank = TextBank.build(names, PrecomputedTextEncoder(embeddings, names))
     else:
-        hook = find_hook(cfg, 'VocabularyHook')
-        bank = TextBank.build(
-            names, hook['text_encoder'], templates or hook.get('templates', 'single'), hook.get('synonyms')
-        )
-    bank.check(cfg.model.projector.embed_dims)
+        encoder = build_text_encoder(cfg)
+        bank = TextBank.build(names, encoder, templates, encoder.synonyms if templates else None)
+    bank.check(cfg.model.embed_dims)
     return bank
 
 

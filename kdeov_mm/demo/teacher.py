@@ -5,34 +5,35 @@ import torch
 from mmengine.registry import init_default_scope
 from mmyolo.registry import MODELS
 
-from kdeov_mm.models.clip.loading import weights_id
+from kdeov_mm.models import build_text_encoder
 from kdeov_mm.utils import InputError, load_config
-from kdeov_mm.utils.config import find_hook
 
 
 class Teacher:
     """Names images and regions as the teacher of a config does, zero-shot.
 
     Args:
-        config: A training's config, whose CLIPDistillationHook has the teacher.
+        config: A training's config; the teacher is the image tower of its model's CLIP.
         text_space: The space of the text embeddings that it will be given; None: not known.
 
     Raises:
-        ValueError: The config has no such hook, or its teacher belongs to another space.
+        ValueError: If the config's model has no CLIP, or one of another space.
         FileNotFoundError: A file is missing.
     """
 
     def __init__(self, config: str, text_space: str = None) -> None:
         cfg = load_config(config)
         init_default_scope(cfg.get('default_scope', 'mmyolo'))
-        teacher = find_hook(cfg, 'CLIPDistillationHook')['teacher']
-        space = weights_id(teacher['model_name'], teacher.get('pretrained')) if 'model_name' in teacher else None
-        if text_space and space and space != text_space:
+        encoder = build_text_encoder(cfg)
+        space = encoder.id
+        if encoder.teacher is None:
+            raise InputError(f'--teacher {config}: its model has ready embeddings only, and no CLIP to show')
+        if text_space and space != text_space:
             raise InputError(
                 f'--teacher {config}: its teacher is of the space {space}, but the exported text encoder '
                 f'of {text_space}; give the config that the files were exported with'
             )
-        self.model = MODELS.build(teacher)
+        self.model = MODELS.build(encoder.teacher)
 
     @torch.no_grad()
     def encode_image(self, image: np.ndarray) -> np.ndarray:

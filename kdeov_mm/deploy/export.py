@@ -5,7 +5,7 @@ import importlib.metadata
 import json
 import warnings
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, Optional, Sequence, Tuple
 
 import onnx_ir
 import open_clip
@@ -15,10 +15,8 @@ from mmengine.config import Config
 from open_clip.tokenizer import SimpleTokenizer, default_bpe
 from torch import Tensor, nn
 
-from kdeov_mm.models.clip import load_open_clip
-from kdeov_mm.models.clip.loading import weights_id
-from kdeov_mm.models.clip.prompts import resolve_templates
-from kdeov_mm.utils.config import find_hook, first_test_dataloader
+from kdeov_mm.models.clip import OpenCLIPTextEncoder, build_text_encoder, load_open_clip
+from kdeov_mm.utils.config import first_test_dataloader
 from kdeov_mm.utils.files import atomic_path, sha256
 from kdeov_mm.version import __version__
 from .graphs import Detector, ImageEncoder, OpenDetector
@@ -84,27 +82,32 @@ def export_open_detector(model: nn.Module, path: Path, metadata: Dict[str, str])
     )
 
 
-def export_text_encoder(text_encoder: dict, templates: Sequence[str], path: Path, metadata: Dict[str, str]) -> Path:
+def export_text_encoder(
+    text_encoder: OpenCLIPTextEncoder, templates: Sequence[str], path: Path, metadata: Dict[str, str]
+) -> Path:
     """Write ``tokens [texts, context_length] -> embeddings [texts, D]``, with tokenizer and templates in the metadata.
 
     Args:
-        text_encoder: Config of an OpenCLIPTextEncoder.
+        text_encoder: The model's text encoder.
         templates: What the runtime puts names into.
         path, metadata: See :func:`write`.
 
     Raises:
         ValueError: It is another encoder, or its tokenizer is not CLIP's.
     """
-    if text_encoder.get('type') != 'OpenCLIPTextEncoder':
-        raise ValueError(f'text_encoder: only OpenCLIPTextEncoder can be exported, got {text_encoder.get("type")}')
-    name = text_encoder['model_name']
+    if not isinstance(text_encoder, OpenCLIPTextEncoder):
+        raise ValueError(
+            f'text_encoder: only OpenCLIPTextEncoder can be exported, got {type(text_encoder).__name__}; embed the '
+            'names with PyTorch and give the runtime their embeddings'
+        )
+    name = text_encoder.model_name
     tokenizer = open_clip.get_tokenizer(name)
     if type(tokenizer) is not SimpleTokenizer:
         raise ValueError(
             f"text_encoder: the tokenizer of {name} is {type(tokenizer).__name__}; only CLIP's byte pair "
             'encoding can be exported; embed the names with PyTorch and give the runtime their embeddings'
         )
-    model = load_open_clip(name, text_encoder.get('pretrained'))
+    model = load_open_clip(name, text_encoder.pretrained)
     described = dict(
         type='clip_bpe',
         lower_case=True,
@@ -207,32 +210,19 @@ def describe(cfg: Config, checkpoint: str, size: Optional[int] = None) -> Dict[s
         ValueError: The config prepares images in a way that the runtime does not know.
     """
     versions = {name: importlib.metadata.version(name) for name in ('torch', 'mmengine', 'mmdet', 'mmyolo', 'onnx')}
-    encoder = text_encoder_of(cfg)
     data = dict(
         kdeov_format=FORMAT,
         licence=LICENCE,
-        embed_dims=str(cfg.model.projector.embed_dims),
+        embed_dims=str(cfg.model.embed_dims),
         config=Path(cfg.filename).name,
         checkpoint_sha256=sha256(checkpoint),
         preprocessing=json.dumps(preprocessing(cfg, size)),
         versions=json.dumps(dict(versions, kdeov_mm=__version__)),
     )
-    if encoder is not None and 'model_name' in encoder:
-        data['text_space'] = weights_id(encoder['model_name'], encoder.get('pretrained'))
+    source = cfg.model.get('text_encoder')
+    if source and source.type != 'PrecomputedTextEncoder':  # ready embeddings do not name their space
+        data['text_space'] = build_text_encoder(cfg).id
     return data
-
-
-def text_encoder_of(cfg: Config) -> Optional[dict]:
-    """The config of the text encoder of a training, or None."""
-    try:
-        return find_hook(cfg, 'VocabularyHook')['text_encoder']
-    except ValueError:
-        return None
-
-
-def templates_of(cfg: Config) -> List[str]:
-    """The templates of a training's vocabulary."""
-    return resolve_templates(find_hook(cfg, 'VocabularyHook').get('templates', 'single'))
 
 
 def preprocessing(cfg: Config, size: Optional[int] = None) -> dict:

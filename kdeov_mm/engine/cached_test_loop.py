@@ -22,6 +22,7 @@ from kdeov_mm.utils import unwrap
 from kdeov_mm.utils.files import atomic_path, fingerprint_files
 from kdeov_mm.version import __version__
 
+from .hooks import CLIPDistillationHook
 from .loops import MultiTestLoop
 
 
@@ -84,16 +85,16 @@ class CachedTestLoop(MultiTestLoop):
         if images is None:
             return None
         teachers = [
-            identify_teacher(hook['teacher'])
-            for hook in self.runner.cfg.get('custom_hooks') or []
-            if isinstance(hook, dict) and hook.get('type') == 'CLIPDistillationHook' and hook.get('test', True)
+            identify_teacher(hook.find_teacher(unwrap(self.runner.model)))
+            for hook in self.runner.hooks
+            if isinstance(hook, CLIPDistillationHook) and hook.test
         ]
         identity = dict(
             version=__version__,
             images=images,
             pipeline=self.dataset_cfg.get('pipeline', self.dataset_cfg),
             weights=weights_digest(unwrap(self.runner.model)),
-            model=model_cfg,
+            model=without_prompts(model_cfg),
             fp16=self.fp16,
             teachers=teachers,
             fields=self.fields(),
@@ -158,6 +159,13 @@ class EmbeddingRecorder(BaseMetric):
     def compute_metrics(self, results: list) -> dict:
         """None."""
         return {}
+
+
+def without_prompts(model_cfg: dict) -> dict:
+    """Leave the prompts of the text encoder out of a model's config: embeddings of images do not depend on them."""
+    text_encoder = model_cfg.get('text_encoder') or {}
+    kept = {name: value for name, value in text_encoder.items() if name not in ('templates', 'synonyms')}
+    return {**model_cfg, 'text_encoder': kept}
 
 
 def fingerprint(dataset: Dataset) -> Optional[str]:

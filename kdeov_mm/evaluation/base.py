@@ -94,17 +94,17 @@ class EmbeddingMetric(RoleMetric):
     """A metric that compares image embeddings, of the student and if present the teacher, with texts.
 
     Args:
-        text_encoder: Config of the text encoder, see :class:`~kdeov_mm.models.clip.TextBank`; None where
-            ``TextTowerHook`` lends the tested model's own.
-        templates: Prompt templates, a set's name or a list.
+        text_encoder: Config of the text encoder, see :class:`~kdeov_mm.models.clip.TextBank`; None: that of the
+            tested model, which ``TextEncoderHook`` gives.
+        templates: Prompt templates, a set's name or a list; None: the text encoder's own.
         fields: Role to data sample field; ``student`` is required in each sample, other roles may be absent.
         **kwargs: See :class:`RoleMetric`.
     """
 
     def __init__(
         self,
-        text_encoder: Optional[dict],
-        templates: Union[str, Sequence[str]] = 'single',
+        text_encoder: Optional[dict] = None,
+        templates: Union[str, Sequence[str], None] = None,
         fields: Optional[Dict[str, str]] = None,
         **kwargs,
     ) -> None:
@@ -120,10 +120,14 @@ class EmbeddingMetric(RoleMetric):
         """
         if self.text_encoder is None:
             raise ValueError(
-                f'{type(self).__name__}: text_encoder is None; give one, or add '
-                "dict(type='TextTowerHook') to custom_hooks where the model has its own"
+                f'{type(self).__name__}.text_encoder: there is none; set model.text_encoder in the config, and keep '
+                "dict(type='TextEncoderHook') among the hooks"
             )
         return TextBank.build(list(texts), self.text_encoder, self.templates).embeddings
+
+    def use_text_encoder(self, text_encoder: object) -> None:
+        """Embed texts with this encoder from now on."""
+        self.text_encoder = text_encoder
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep what is needed of one batch of data samples (as dicts)."""

@@ -9,6 +9,7 @@ from .clip import (
     OpenCLIPTextEncoder,
     PrecomputedTextEncoder,
     TextBank,
+    build_text_encoder,
 )
 from .dual_encoder import OpenCLIPDualEncoder
 from .fusion import CrossAttentionFusion, FiLMFusion
@@ -53,4 +54,5 @@ __all__ = [
     'TextBank',
     'TimmClassifier',
     'YOLOWorld',
+    'build_text_encoder',
 ]

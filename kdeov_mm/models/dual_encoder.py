@@ -15,11 +15,12 @@ from torch import Tensor
 from .clip.loading import create_open_clip
 from .clip.preprocess import Preprocess, find_preprocess, make_preprocess
 from .clip.towers import build_towers, freeze, keep_frozen
+from .embedding_space import EmbeddingSpaceMixin
 from .losses.joined_batch import join_ranks
 
 
 @MODELS.register_module()
-class OpenCLIPDualEncoder(BaseModel):
+class OpenCLIPDualEncoder(EmbeddingSpaceMixin, BaseModel):
     """Any OpenCLIP model, trained with the symmetric contrastive loss of Radford et al. 2021, where equal captions
     in a batch, and captions of one image, are no negatives. The batch is that of all ranks.
 
@@ -80,6 +81,11 @@ class OpenCLIPDualEncoder(BaseModel):
             keep_frozen(getattr(self.clip, name))
         return self
 
+    @property
+    def text_encoder(self) -> 'TextTower':
+        """The model's own text tower, for metrics."""
+        return TextTower(self)
+
     def encode_image(self, images: Tensor) -> Tensor:
         """Embed RGB images in [0, 1], ``[B, 3, H, W]``; float32, L2-normalised, ``[B, D]``."""
         return F.normalize(self.clip.encode_image(self.preprocess(images)).float(), dim=-1)
@@ -119,6 +125,7 @@ class TextTower:
     """
 
     id = 'the text tower of the model in memory'
+    templates, synonyms = 'single', None
     cached = False  # its weights change
 
     def __init__(self, model: OpenCLIPDualEncoder, batch_size: int = 256) -> None:

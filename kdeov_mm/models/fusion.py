@@ -18,7 +18,7 @@ class TextGuidedFusion(BaseModule):
 
     Args:
         in_channels: Channels of the backbone's levels, before ``widen_factor``.
-        text_dims: Dimension D of the text embeddings.
+        embed_dims: Dimension D of the text embeddings; the model fills it in.
         widen_factor: The backbone's width multiplier.
         levels: Indices of the levels that are guided; None means all.
 
@@ -29,7 +29,7 @@ class TextGuidedFusion(BaseModule):
     def __init__(
         self,
         in_channels: Sequence[int],
-        text_dims: int,
+        embed_dims: int,
         widen_factor: float = 1.0,
         levels: Optional[Sequence[int]] = None,
         init_cfg: Optional[dict] = None,
@@ -42,7 +42,7 @@ class TextGuidedFusion(BaseModule):
                 f'levels: expected different indices from 0 to {number - 1}, one for each of in_channels, got {levels}'
             )
         self.in_channels = [make_divisible(in_channels[level], widen_factor) for level in self.levels]
-        self.text_dims = text_dims
+        self.embed_dims = self.text_dims = embed_dims  # text_dims: its name before 0.2
 
     def forward(
         self, feats: Sequence[Tensor], texts: Optional[Tensor] = None, mask: Optional[Tensor] = None
@@ -81,9 +81,9 @@ class TextGuidedFusion(BaseModule):
     def check(self, feats: Sequence[Tensor], texts: Tensor, mask: Optional[Tensor]) -> None:
         """Raise ValueError for shapes that do not fit each other; see ``forward``."""
         batch, shape = len(feats[0]), tuple(texts.shape)
-        if len(shape) < 2 or shape[-1] != self.text_dims or not shape[-2] or shape[:-2] not in ((), (batch,)):
+        if len(shape) < 2 or shape[-1] != self.embed_dims or not shape[-2] or shape[:-2] not in ((), (batch,)):
             raise ValueError(
-                f'texts: expected [K, {self.text_dims}] or [{batch}, K, {self.text_dims}] with K > 0, got {list(shape)}'
+                f'texts: expected [K, D] or [{batch}, K, D] with K > 0 and D = {self.embed_dims}, got {list(shape)}'
             )
         if mask is not None and (tuple(mask.shape) != (batch, shape[-2]) or mask.dtype != torch.bool):
             raise ValueError(f'mask: expected [{batch}, {shape[-2]}] of bool, got {list(mask.shape)} of {mask.dtype}')
@@ -97,21 +97,21 @@ class FiLMFusion(TextGuidedFusion):
     identity; for a fixed vocabulary they are constants, which fold into the neck's first convolutions.
 
     Args:
-        in_channels, text_dims, widen_factor, levels: See :class:`TextGuidedFusion`.
+        in_channels, embed_dims, widen_factor, levels: See :class:`TextGuidedFusion`.
         hidden_dims: Width of the hidden layer between text and gamma, beta.
     """
 
     def __init__(
         self,
         in_channels: Sequence[int],
-        text_dims: int,
+        embed_dims: int,
         widen_factor: float = 1.0,
         hidden_dims: int = 128,
         levels: Optional[Sequence[int]] = None,
         init_cfg: Optional[dict] = None,
     ) -> None:
-        super().__init__(in_channels, text_dims, widen_factor, levels, init_cfg)
-        self.hidden = nn.Sequential(nn.Linear(text_dims, hidden_dims), nn.SiLU())
+        super().__init__(in_channels, embed_dims, widen_factor, levels, init_cfg)
+        self.hidden = nn.Sequential(nn.Linear(embed_dims, hidden_dims), nn.SiLU())
         self.modulation = nn.Linear(hidden_dims, 2 * sum(self.in_channels))
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
@@ -139,26 +139,26 @@ class CrossAttentionFusion(TextGuidedFusion):
     The result is added to the features through a projection that starts at zero: identity at initialisation.
 
     Args:
-        in_channels, text_dims, widen_factor, levels: See :class:`TextGuidedFusion`.
-        embed_dims: Width of queries, keys and values.
-        num_heads: Attention heads; divides ``embed_dims``.
+        in_channels, embed_dims, widen_factor, levels: See :class:`TextGuidedFusion`.
+        attn_dims: Width of queries, keys and values.
+        num_heads: Attention heads; divides ``attn_dims``.
     """
 
     def __init__(
         self,
         in_channels: Sequence[int],
-        text_dims: int,
+        embed_dims: int,
         widen_factor: float = 1.0,
-        embed_dims: int = 64,
+        attn_dims: int = 64,
         num_heads: int = 4,
         levels: Optional[Sequence[int]] = None,
         init_cfg: Optional[dict] = None,
     ) -> None:
-        super().__init__(in_channels, text_dims, widen_factor, levels, init_cfg)
-        self.query = nn.ModuleList(nn.Linear(channels, embed_dims) for channels in self.in_channels)
-        self.output = nn.ModuleList(nn.Linear(embed_dims, channels) for channels in self.in_channels)
-        self.text = nn.Linear(text_dims, embed_dims)
-        self.attention = nn.MultiheadAttention(embed_dims, num_heads, batch_first=True)
+        super().__init__(in_channels, embed_dims, widen_factor, levels, init_cfg)
+        self.query = nn.ModuleList(nn.Linear(channels, attn_dims) for channels in self.in_channels)
+        self.output = nn.ModuleList(nn.Linear(attn_dims, channels) for channels in self.in_channels)
+        self.text = nn.Linear(embed_dims, attn_dims)
+        self.attention = nn.MultiheadAttention(attn_dims, num_heads, batch_first=True)
         for layer in self.output:
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)

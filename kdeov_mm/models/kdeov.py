@@ -10,11 +10,12 @@ from mmyolo.registry import MODELS
 from torch import Tensor
 
 from .clip import TextBank
+from .embedding_space import EmbeddingSpaceMixin, with_dims
 from .text_sampling import SampledTexts, sample_texts
 
 
 @MODELS.register_module()
-class KDEOV(YOLODetector):
+class KDEOV(EmbeddingSpaceMixin, YOLODetector):
     """Knowledge-distilled efficient open-vocabulary YOLO.
 
     ::
@@ -23,13 +24,17 @@ class KDEOV(YOLODetector):
                                ^             +-> bbox_head -> boxes, region embeddings    detect
         vocabulary [K, D] -----+
 
-    The teacher is no part of the model: ``CLIPDistillationHook`` fills ``teacher_embedding`` and ``caption_embedding``
-    in the data samples and sets ``region_teacher``.
+    The text encoder is frozen and in no checkpoint, optimizer or DDP graph. The teacher is no part of the model:
+    ``CLIPDistillationHook`` fills ``teacher_embedding`` and ``caption_embedding`` in the data samples and sets
+    ``region_teacher``.
 
     Args:
         backbone, neck: MMYOLO's own.
-        fusion: Config of a text-guided fusion between them, or None.
-        projector: Config of the projector; its ``embed_dims`` is the dimension D of the whole model.
+        projector: Config of the projector.
+        embed_dims: Dimension D of image, region and text embeddings; the CLIP's. All parts get it from here.
+        text_encoder: Config of the text encoder whose space the model has learnt, with its prompt templates; None for
+            a model that is given ready class embeddings only.
+        fusion: Config of a text-guided fusion between backbone and neck, or None.
         bbox_head: Config of the open-vocabulary head; None makes an image encoder only (stage 1).
         loss_image: Config of the losses of the image embedding (FeatureAlignmentLoss), or None.
         text_dropout: Share of the training steps without text guidance, in [0, 1].
@@ -43,6 +48,8 @@ class KDEOV(YOLODetector):
         backbone: dict,
         neck: dict,
         projector: dict,
+        embed_dims: int,
+        text_encoder: Optional[dict] = None,
         fusion: Optional[dict] = None,
         bbox_head: Optional[dict] = None,
         loss_image: Optional[dict] = None,
@@ -64,20 +71,20 @@ class KDEOV(YOLODetector):
         self.backbone, self.neck = MODELS.build(backbone), MODELS.build(neck)
         self.train_cfg, self.test_cfg = train_cfg, test_cfg
         settings = dict(train_cfg=train_cfg, test_cfg=test_cfg)
-        self.bbox_head = MODELS.build({**bbox_head, **settings}) if bbox_head else None
-        self.fusion = MODELS.build(fusion) if fusion else None
-        self.projector = MODELS.build(projector)
+        if bbox_head:
+            head_module = with_dims(bbox_head['head_module'], embed_dims, 'model.bbox_head.head_module')
+            bbox_head = {**bbox_head, 'head_module': head_module, **settings}
+        self.bbox_head = MODELS.build(bbox_head) if bbox_head else None
+        self.fusion = MODELS.build(with_dims(fusion, embed_dims, 'model.fusion')) if fusion else None
+        self.projector = MODELS.build(with_dims(projector, embed_dims, 'model.projector'))
+        self.embed_dims = embed_dims
+        self.text_encoder_cfg = text_encoder
         self.loss_image = MODELS.build(loss_image) if loss_image else None
         self.text_dropout, self.num_negatives = text_dropout, num_negatives
         self.vocabulary: Optional[List[str]] = None
         self.texts = torch.zeros(0, self.embed_dims)
         self.region_teacher: Optional[Callable] = None
         self.embed_images = True  # prediction of boxes alone can do without the second, unguided pass of the neck
-
-    @property
-    def embed_dims(self) -> int:
-        """The dimension D of image, region and text embeddings."""
-        return self.projector.embed_dims
 
     def _apply(self, fn: Callable, recurse: bool = True) -> 'KDEOV':
         """Move the vocabulary with the parameters. It is no buffer: its size changes, which averaging of weights

@@ -18,8 +18,8 @@ def embed_query(text: str, source: str, model: Model) -> np.ndarray:
 
     Args:
         text: The query, as a whole sentence or as single words.
-        source: An exported text encoder (``.onnx``), or a config (``.py``), the text encoder of whose VocabularyHook
-            is taken. A config is code that is executed: give what the user names, or what
+        source: An exported text encoder (``.onnx``), or a config (``.py``), whose model's text encoder is
+            taken. A config is code that is executed: give what the user names, or what
             ``kdeov_mm.search.text_encoder_file`` returns, never ``store.model.text``.
         model: The image encoder of the index.
 
@@ -44,12 +44,10 @@ def embed_query(text: str, source: str, model: Model) -> np.ndarray:
             raise ValueError(f'text encoder: {source} is of the space {space}, but the images of {model.text_space}')
         embedding = encoder.encode_text([text])[0]
     else:
-        from mmyolo.registry import MODELS
+        from kdeov_mm.models import build_text_encoder
+        from kdeov_mm.utils import load_config
 
-        from kdeov_mm.utils.config import find_hook, read_config
-
-        embedding = MODELS.build(find_hook(read_config(source), 'VocabularyHook')['text_encoder']).encode_text([text])
-        embedding = embedding[0].numpy()
+        embedding = build_text_encoder(load_config(source)).encode_text([text])[0].numpy()
     if embedding.shape != (model.dims,):
         raise ValueError(f'text encoder: {source} gives {len(embedding)} dimensions, but {model.path} has {model.dims}')
     return embedding

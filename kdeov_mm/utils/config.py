@@ -13,6 +13,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
 from .errors import InputError
+from .old_configs import upgrade_config
 
 RUNNER_FIELDS = {
     'activation_checkpointing',
@@ -46,6 +47,7 @@ def load_config(
         InputError: if the file is absent or cannot be read, or an option names a field that does not exist.
     """
     cfg = read_config(path)
+    upgrade_config(cfg)
     drop_collate_scope(cfg)
     options = dict(cfg_options or {})
     data_root = data_root or options.pop('data_root', None)

@@ -14,8 +14,8 @@ from kdeov_mm.search import ImageStore, check_index
 from search_data import DIMS, write_encoder, write_images, write_text_encoder
 
 CONFIG = """
-custom_hooks = [dict(type='VocabularyHook', text_encoder=dict(
-    type='PrecomputedTextEncoder', embeddings='texts.npy', names=['a red bus at night', 'wide']))]
+model = dict(text_encoder=dict(
+    type='PrecomputedTextEncoder', embeddings='texts.npy', names=['a red bus at night', 'wide']))
 """
 
 

@@ -9,7 +9,7 @@ from .loss_guard_hook import LossGuardHook
 from .network_time_hook import NetworkTimeHook
 from .report_hook import ReportHook
 from .resumable_early_stopping_hook import ResumableEarlyStoppingHook
-from .text_tower_hook import TextTowerHook
+from .text_encoder_hook import TextEncoderHook
 from .throughput_hook import ThroughputHook
 from .vocabulary_hook import VocabularyHook
 
@@ -23,7 +23,7 @@ __all__ = [
     'NetworkTimeHook',
     'ReportHook',
     'ResumableEarlyStoppingHook',
-    'TextTowerHook',
+    'TextEncoderHook',
     'ThroughputHook',
     'VocabularyHook',
 ]

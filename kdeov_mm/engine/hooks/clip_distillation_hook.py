@@ -9,7 +9,7 @@ from mmyolo.registry import HOOKS, MODELS
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from kdeov_mm.models.clip import RegionTeacher, TextBank, describe_teacher, teacher_view
+from kdeov_mm.models.clip import RegionTeacher, TextBank, complete_teacher, describe_teacher, teacher_view
 from kdeov_mm.models.clip.region_teacher import BACKGROUND_PROMPTS
 from kdeov_mm.utils import unwrap
 from kdeov_mm.utils.seeds import choose_caption
@@ -23,9 +23,9 @@ class CLIPDistillationHook(Hook):
     preprocessing. It lives in this hook, so it is in no checkpoint, no optimizer and no distributed graph.
 
     Args:
-        teacher: Config of an image teacher (``OpenCLIPTeacher``, ``EnsembleTeacher``).
-        text_encoder: Config of the text encoder for captions and background prompts; None: no captions.
-        regions: Whether the head may ask the teacher about regions; needs a text encoder.
+        teacher: Config of an image teacher (``OpenCLIPTeacher``, ``EnsembleTeacher``). What it leaves out is that of
+            the model's text encoder, so that None is the image tower of the same CLIP.
+        regions: Whether the head may ask the teacher about regions.
         proposals_from_epoch: First epoch (from 0) in which unlabelled proposals are shown to the teacher.
         background_prompts: Texts that describe a region without an object.
         caption_choice: Which of an image's captions an epoch takes: ``turn``, one after the other, or ``random``, a
@@ -36,15 +36,14 @@ class CLIPDistillationHook(Hook):
             the student.
 
     Raises:
-        ValueError: ``regions`` without a text encoder, or an unknown ``caption_choice``.
+        ValueError: If ``caption_choice`` is unknown.
     """
 
     priority = 'BELOW_NORMAL'  # after IterTimerHook, whose data_time is that of loading, not the teacher's
 
     def __init__(
         self,
-        teacher: dict,
-        text_encoder: Optional[dict] = None,
+        teacher: Optional[dict] = None,
         regions: bool = True,
         proposals_from_epoch: int = 1,
         background_prompts: Sequence[str] = BACKGROUND_PROMPTS,
@@ -52,14 +51,10 @@ class CLIPDistillationHook(Hook):
         train: bool = True,
         test: bool = True,
     ) -> None:
-        if regions and text_encoder is None:
-            raise ValueError(
-                'text_encoder: regions=True needs one for the background prompts; give one, or set regions=False'
-            )
         if caption_choice not in ('turn', 'random'):
             raise ValueError(f"caption_choice must be 'turn' or 'random', got {caption_choice!r}")
         self.caption_choice = caption_choice
-        self.teacher_cfg, self.text_encoder = teacher, text_encoder
+        self.teacher_cfg = teacher
         self.regions, self.proposals_from_epoch = regions, proposals_from_epoch
         self.background_prompts = list(background_prompts)
         self.train, self.test = train, test
@@ -75,36 +70,40 @@ class CLIPDistillationHook(Hook):
         """
         model = self.student = unwrap(runner.model)
         if self.teacher is None:
-            self.teacher = MODELS.build(self.teacher_cfg).to(next(model.parameters()).device)
+            self.teacher = MODELS.build(self.find_teacher(model)).to(next(model.parameters()).device)
             dims = self.teacher.embed_dims
             if dims != model.embed_dims:
                 raise ValueError(
                     f'teacher: {self.teacher.name} gives {dims}-dimensional embeddings, but the '
-                    f'student has projector.embed_dims={model.embed_dims}; '
-                    f'set embed_dims = {dims} in the config'
+                    f'student has model.embed_dims={model.embed_dims}; '
+                    f'set model.embed_dims={dims} in the config'
                 )
         return model
+
+    def find_teacher(self, model) -> dict:
+        """The teacher's config, completed by the model's text encoder."""
+        return complete_teacher(self.teacher_cfg, model)
 
     def before_train(self, runner) -> None:
         if not self.train:
             return
         model = self.build(runner)
         self.described = False
-        if self.text_encoder is not None and model.loss_image is not None and 'captions' in model.loss_image.inputs:
+        if model.loss_image is not None and 'captions' in model.loss_image.inputs:
             self.read_captions(runner.train_dataloader.dataset)
         if self.regions and model.with_bbox:
-            self.background = TextBank.build(self.background_prompts, self.text_encoder, templates='none')
+            self.background = TextBank.build(self.background_prompts, model.text_encoder, templates='none')
             model.region_teacher = self.embed_regions
 
     def read_captions(self, dataset) -> None:
         """Embed all captions of a data set beforehand; those of a stream only as they come."""
         if isinstance(dataset, IterableDataset):
-            self.caption_encoder = MODELS.build(self.text_encoder)
+            self.caption_encoder = self.student.text_encoder
             return
         infos = map(dataset.get_data_info, range(len(dataset)))
         texts = sorted({caption for info in infos for caption in info.get('captions') or []})
         if texts:
-            bank = TextBank.build(texts, self.text_encoder, templates='none')
+            bank = TextBank.build(texts, self.student.text_encoder, templates='none')
             self.captions = dict(zip(bank.names, bank.embeddings))
 
     def before_train_epoch(self, runner) -> None:

@@ -8,24 +8,43 @@ from mmengine.model import BaseModel
 from mmyolo.registry import MODELS
 from torch import Tensor, nn
 
+from kdeov_mm.models.embedding_space import EmbeddingSpaceMixin
+
 
 @MODELS.register_module()
-class TeacherModel(BaseModel):
+class TeacherModel(EmbeddingSpaceMixin, BaseModel):
     """A frozen image teacher, such as the full CLIP, for the metrics that the student is tested with.
 
     It has its weights from its config, so that ``tools/test.py`` needs no checkpoint. With ``OpenCLIPResize`` in the
     pipeline its embeddings are OpenCLIP's to rounding.
 
     Args:
-        teacher: Config of an image teacher (``OpenCLIPTeacher``, ``EnsembleTeacher``).
+        text_encoder: Config of the text encoder that shares the teacher's space.
+        teacher: Config of an image teacher (``OpenCLIPTeacher``, ``EnsembleTeacher``); None: that of the text encoder.
+        embed_dims: Dimension D that the embeddings must have; None: any.
         data_preprocessor: Gives RGB in [0, 1]; the teacher's own preprocessing follows.
+
+    Raises:
+        ValueError: If the teacher's dimension is another than ``embed_dims``.
     """
 
     brings_weights = True
 
-    def __init__(self, teacher: dict, data_preprocessor: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        text_encoder: Optional[dict] = None,
+        teacher: Optional[dict] = None,
+        embed_dims: Optional[int] = None,
+        data_preprocessor: Optional[dict] = None,
+    ) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
-        self.teacher = MODELS.build(teacher)
+        self.text_encoder_cfg = text_encoder
+        self.teacher = MODELS.build(teacher or self.text_encoder.teacher)
+        if embed_dims not in (None, self.teacher.embed_dims):
+            raise ValueError(
+                f'model.embed_dims: {embed_dims}, but {self.teacher.name} gives {self.teacher.embed_dims} dimensions; '
+                'set the dimension of the CLIP in the config'
+            )
         self.parts = nn.ModuleList(self.teacher.parts)  # to be moved between devices
         self.scale = nn.Parameter(torch.tensor(self.teacher.logit_scale))  # distributed, torch wants one that can learn
 

@@ -7,7 +7,7 @@ the image-pooling attention, alpha and beta for each level, binary cross-entropy
 
 import math
 from functools import partial
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from mmyolo.registry import MODELS
 from torch import Tensor, nn
 
 from kdeov_mm.models.clip import TextBank
+from kdeov_mm.models.embedding_space import EmbeddingSpaceMixin, with_dims
 
 
 class TextGuidedCSPLayer(CSPLayerWithTwoConv):
@@ -29,14 +30,14 @@ class TextGuidedCSPLayer(CSPLayerWithTwoConv):
     ``X' = X * sigmoid(max_j(X w_j))``, concatenated with the other branches.
 
     Args:
-        text_dims: Dimension D of the texts.
+        embed_dims: Dimension D of the texts.
         *args, **kwargs: Of ``CSPLayerWithTwoConv``.
     """
 
-    def __init__(self, *args, text_dims: int, num_blocks: int = 1, **kwargs) -> None:
+    def __init__(self, *args, embed_dims: int, num_blocks: int = 1, **kwargs) -> None:
         super().__init__(*args, num_blocks=num_blocks + 1, **kwargs)  # one more branch to concatenate
         self.blocks = self.blocks[:-1]
-        self.guide = nn.Linear(text_dims, self.mid_channels)
+        self.guide = nn.Linear(embed_dims, self.mid_channels)
 
     def forward(self, x: Tensor, texts: Tensor) -> Tensor:
         """Features ``[B, C, H, W]`` guided by texts ``[B, K, D]``."""
@@ -54,20 +55,20 @@ class ImagePoolingAttention(nn.Module):
 
     Args:
         in_channels: Channels of the levels.
-        text_dims: Dimension D of the texts.
-        embed_dims: Width of queries, keys and values.
+        embed_dims: Dimension D of the texts.
+        attn_dims: Width of queries, keys and values.
         num_heads: Attention heads.
     """
 
-    def __init__(self, in_channels: Sequence[int], text_dims: int, embed_dims: int = 256, num_heads: int = 8) -> None:
+    def __init__(self, in_channels: Sequence[int], embed_dims: int, attn_dims: int = 256, num_heads: int = 8) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.levels = nn.ModuleList(nn.Linear(channels, embed_dims) for channels in in_channels)
-        self.query = nn.Sequential(nn.LayerNorm(text_dims), nn.Linear(text_dims, embed_dims))
+        self.levels = nn.ModuleList(nn.Linear(channels, attn_dims) for channels in in_channels)
+        self.query = nn.Sequential(nn.LayerNorm(embed_dims), nn.Linear(embed_dims, attn_dims))
         self.key, self.value = (
-            nn.Sequential(nn.LayerNorm(embed_dims), nn.Linear(embed_dims, embed_dims)) for _ in range(2)
+            nn.Sequential(nn.LayerNorm(attn_dims), nn.Linear(attn_dims, attn_dims)) for _ in range(2)
         )
-        self.output = nn.Linear(embed_dims, text_dims)
+        self.output = nn.Linear(attn_dims, embed_dims)
 
     def forward(self, texts: Tensor, feats: Sequence[Tensor]) -> Tensor:
         """Texts ``[B, K, D]`` that have seen the image."""
@@ -87,15 +88,15 @@ class YOLOWorldPAFPN(YOLOv8PAFPN):
     """RepVL-PAN: YOLOv8's neck of text-guided CSP layers, with image-pooling attention after the top-down path.
 
     Args:
-        text_dims: Dimension D of the texts.
+        embed_dims: Dimension D of the texts.
         *args, **kwargs: Of ``YOLOv8PAFPN``, with three levels.
     """
 
-    def __init__(self, *args, text_dims: int, **kwargs) -> None:
-        self.text_dims = text_dims
+    def __init__(self, *args, embed_dims: int, **kwargs) -> None:
+        self.embed_dims = embed_dims
         super().__init__(*args, **kwargs)
         pooled = [*self.out_channels[:2], self.in_channels[2]]  # the top-down path leaves its topmost level as it is
-        self.text_enhancer = ImagePoolingAttention([make_divisible(c, self.widen_factor) for c in pooled], text_dims)
+        self.text_enhancer = ImagePoolingAttention([make_divisible(c, self.widen_factor) for c in pooled], embed_dims)
 
     def build_csp_layer(self, inputs: int, outputs: int) -> nn.Module:
         return TextGuidedCSPLayer(
@@ -105,7 +106,7 @@ class YOLOWorldPAFPN(YOLOv8PAFPN):
             add_identity=False,
             norm_cfg=self.norm_cfg,
             act_cfg=self.act_cfg,
-            text_dims=self.text_dims,
+            embed_dims=self.embed_dims,
         )
 
     def build_top_down_layer(self, idx: int) -> nn.Module:
@@ -131,18 +132,18 @@ class YOLOWorldHeadModule(YOLOv8HeadModule):
     """YOLOv8's towers with the text contrastive head: logit = alpha * cosine(object embedding, text) + beta.
 
     Args:
-        text_dims: Dimension D of the texts.
+        embed_dims: Dimension D of the texts.
         *args, **kwargs: Of ``YOLOv8HeadModule``; ``num_classes`` only sets the towers' width.
     """
 
-    def __init__(self, *args, text_dims: int, **kwargs) -> None:
-        self.text_dims = text_dims
+    def __init__(self, *args, embed_dims: int, **kwargs) -> None:
+        self.embed_dims = embed_dims
         super().__init__(*args, **kwargs)
 
     def _init_layers(self) -> None:
         super()._init_layers()
         for tower in self.cls_preds:
-            tower[-1] = nn.Conv2d(tower[-1].in_channels, self.text_dims, 1)
+            tower[-1] = nn.Conv2d(tower[-1].in_channels, self.embed_dims, 1)
         self.log_scale = nn.Parameter(torch.full((self.num_levels,), math.log(1 / 0.07)))
         self.shift = nn.Parameter(torch.zeros(self.num_levels))
 
@@ -182,16 +183,25 @@ class YOLOWorldHead(YOLOv8Head):
 
 
 @MODELS.register_module()
-class YOLOWorld(YOLODetector):
+class YOLOWorld(EmbeddingSpaceMixin, YOLODetector):
     """The detector; takes its vocabulary as ``KDEOV`` does.
 
     Args:
-        *args, **kwargs: Of ``YOLODetector``, with a YOLOWorldPAFPN and a YOLOWorldHead.
+        neck: Config of a YOLOWorldPAFPN.
+        bbox_head: Config of a YOLOWorldHead.
+        embed_dims: Dimension D of the class embeddings.
+        text_encoder: Config of the text encoder, see ``KDEOV``.
+        **kwargs: Of ``YOLODetector``.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        self.register_buffer('texts', torch.zeros(0, self.neck.text_dims), persistent=False)
+    def __init__(
+        self, neck: dict, bbox_head: dict, embed_dims: int, text_encoder: Optional[dict] = None, **kwargs
+    ) -> None:
+        head_module = with_dims(bbox_head['head_module'], embed_dims, 'model.bbox_head.head_module')
+        neck, bbox_head = with_dims(neck, embed_dims, 'model.neck'), {**bbox_head, 'head_module': head_module}
+        super().__init__(neck=neck, bbox_head=bbox_head, **kwargs)
+        self.text_encoder_cfg = text_encoder
+        self.register_buffer('texts', torch.zeros(0, embed_dims), persistent=False)
 
     def set_vocabulary(self, bank: TextBank) -> None:
         """Choose the names to detect or, in training, to learn.
@@ -202,7 +212,7 @@ class YOLOWorld(YOLODetector):
         if bank.embeddings.shape[1:] != self.texts.shape[1:]:
             raise ValueError(
                 f'vocabulary: embeddings have shape {tuple(bank.embeddings.shape)}, but this model needs '
-                f'(K, {self.texts.shape[1]}); set text_dims of neck and head_module'
+                f'(K, {self.texts.shape[1]}); set model.embed_dims'
             )
         self.texts = bank.embeddings.to(self.texts)
         self.bbox_head.set_num_classes(len(self.texts))

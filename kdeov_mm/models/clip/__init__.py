@@ -1,6 +1,6 @@
 """The frozen side: image teachers, text encoders, text bank."""
 
-from .ensemble import EnsembleTeacher, EnsembleTextEncoder, identify_teacher
+from .ensemble import EnsembleTeacher, EnsembleTextEncoder, complete_teacher, identify_teacher
 from .loading import load_open_clip
 from .precomputed_text_encoder import PrecomputedTextEncoder
 from .prompts import TEMPLATES
@@ -8,7 +8,7 @@ from .region_teacher import RegionTeacher
 from .teacher import OpenCLIPTeacher, describe_teacher
 from .teacher_view import teacher_view
 from .text_bank import TextBank
-from .text_encoder import OpenCLIPTextEncoder
+from .text_encoder import OpenCLIPTextEncoder, build_text_encoder
 from .vocabulary import read_names
 
 __all__ = [
@@ -20,6 +20,8 @@ __all__ = [
     'RegionTeacher',
     'TEMPLATES',
     'TextBank',
+    'build_text_encoder',
+    'complete_teacher',
     'describe_teacher',
     'identify_teacher',
     'load_open_clip',

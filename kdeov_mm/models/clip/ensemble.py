@@ -1,11 +1,15 @@
 """Several teachers as one."""
 
-from typing import Callable, List, Sequence
+from typing import Callable, List, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
 from mmyolo.registry import MODELS
 from torch import Tensor
+
+from .prompts import resolve_templates
+from .text_encoder import Synonyms, Templates
+from .vocabulary import read_synonyms
 
 
 def combine(embeddings: Sequence[Tensor], mode: str) -> Tensor:
@@ -102,16 +106,29 @@ class EnsembleTextEncoder:
     """Text encoders as one, to go with an :class:`EnsembleTeacher` of the same models in the same order.
 
     Args:
-        encoders: Configs of text encoders.
+        encoders: Configs of text encoders; their own templates and synonyms do not count.
         mode: That of the EnsembleTeacher.
+        templates, synonyms: See :class:`OpenCLIPTextEncoder`.
 
     Raises:
-        ValueError: No encoder, or an unknown mode.
+        ValueError: If there is no encoder, or the mode is unknown.
     """
 
-    def __init__(self, encoders: Sequence[dict], mode: str = 'concat') -> None:
+    def __init__(
+        self,
+        encoders: Sequence[dict],
+        mode: str = 'concat',
+        templates: Templates = 'single',
+        synonyms: Synonyms = None,
+    ) -> None:
         check_ensemble('encoders', encoders, mode)
         self.encoders, self.mode = [MODELS.build(encoder) for encoder in encoders], mode
+        self.templates, self.synonyms = resolve_templates(templates), read_synonyms(synonyms)
+
+    @property
+    def teacher(self) -> dict:
+        """Config of the image teacher that shares this encoder's space."""
+        return dict(type='EnsembleTeacher', teachers=[encoder.teacher for encoder in self.encoders], mode=self.mode)
 
     @property
     def id(self) -> str:
@@ -121,6 +138,27 @@ class EnsembleTextEncoder:
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Embed texts; float32, L2-normalised, ``[N, D]``."""
         return combine([encoder.encode_text(texts) for encoder in self.encoders], self.mode)
+
+
+def complete_teacher(cfg: Optional[dict], model: object) -> dict:
+    """Fill what the config of an image teacher leaves out from the text encoder of the same CLIP.
+
+    Args:
+        cfg: Config of an image teacher; None for the image tower of the text encoder's CLIP.
+        model: Has the text encoder as ``text_encoder``; it is looked at only where something is left out.
+
+    Raises:
+        ValueError: If there is nothing to fill it from: ready embeddings do not name their CLIP.
+    """
+    if cfg is not None and (cfg['type'] != 'OpenCLIPTeacher' or 'model_name' in cfg):
+        return dict(cfg)
+    own = model.text_encoder.teacher
+    if own is None or cfg is not None and own['type'] != cfg['type']:
+        raise ValueError(
+            f'teacher: {type(model.text_encoder).__name__} does not name the CLIP of an OpenCLIPTeacher; set '
+            'model_name and pretrained in the teacher of the CLIPDistillationHook, or leave the hook out'
+        )
+    return {**own, **(cfg or {})}
 
 
 def identify_teacher(cfg: dict) -> dict:

@@ -75,6 +75,9 @@ class PrecomputedTextEncoder:
             )
         self.rows = {name: row for row, name in enumerate(names)}
 
+    teacher = None  # ready embeddings do not name their CLIP
+    templates, synonyms = 'none', None  # both are in the embeddings already
+
     @property
     def id(self) -> None:
         """None: the embeddings are ready, with their own templates and synonyms in them."""

@@ -40,7 +40,7 @@ class TextBank:
         cls,
         names: Sequence[str],
         text_encoder: Union[dict, object],
-        templates: Union[str, Sequence[str]] = 'single',
+        templates: Union[str, Sequence[str], None] = None,
         synonyms: Union[str, Mapping[str, Sequence[str]], None] = None,
     ) -> 'TextBank':
         """Embed a vocabulary, or load it from the cache without loading the text encoder.
@@ -53,19 +53,22 @@ class TextBank:
             names: Distinct texts.
             text_encoder: A text encoder or its config.
             templates: ``none``, ``single``, ``openai_imagenet_80``, ``vild``, a file with one template a line, or a
-                list of templates with one ``{}`` each.
+                list of templates with one ``{}`` each; None: the encoder's own, and its synonyms with them.
             synonyms: ``{name: [synonym, ...]}`` or a file with them, see :func:`read_synonyms`; a name always counts
-                itself, and names without synonyms may be missing.
+                itself, and names without synonyms may be missing. None: with templates, there are none.
 
         Raises:
             ValueError: Bad names, templates or synonyms.
             FileNotFoundError: A file of templates or synonyms is missing.
         """
         check_names(names)
-        names, templates, synonyms = list(names), resolve_templates(templates), read_synonyms(synonyms)
         encoder = MODELS.build(text_encoder) if isinstance(text_encoder, dict) else text_encoder
         if encoder.id is None:
-            return cls(names, encoder.encode_text(names))
+            return cls(list(names), encoder.encode_text(names))
+        if synonyms is None and templates is None:
+            synonyms = encoder.synonyms
+        names, synonyms = list(names), read_synonyms(synonyms)
+        templates = resolve_templates(encoder.templates if templates is None else templates)
         words = [dict.fromkeys([name, *synonyms.get(name, ())]) for name in names]  # an ordered set each
         prompts = [[fill(template, word) for word in each for template in templates] for each in words]
         embed = cached_embeddings if getattr(encoder, 'cached', True) else mean_embeddings
@@ -81,8 +84,8 @@ class TextBank:
         if shape != (len(self.names), embed_dims):
             raise ValueError(
                 f'vocabulary: embeddings have shape {shape}, but {len(self.names)} names and this model '
-                f"need ({len(self.names)}, {embed_dims}); use the text encoder of the model's teacher"
-                ' or set projector.embed_dims and head_module.embed_dims'
+                f'need ({len(self.names)}, {embed_dims}); use the text encoder that the model was trained with, or '
+                'set model.embed_dims to the dimension of the text encoder and train'
             )
         if not self.embeddings.is_floating_point():
             raise ValueError(f'vocabulary: the embeddings must be floating-point numbers, got {self.embeddings.dtype}')

@@ -1,17 +1,23 @@
 """The frozen text encoder."""
 
 import warnings
-from typing import Optional, Sequence
+from typing import Mapping, Optional, Sequence, Union
 
 import open_clip
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
 from mmengine.utils import track_iter_progress
 from mmyolo.registry import MODELS
 from torch import Tensor
 
+from kdeov_mm.utils import InputError
 from .loading import check_source, load_open_clip, weights_id
-from .vocabulary import shorten
+from .prompts import resolve_templates
+from .vocabulary import read_synonyms, shorten
+
+Templates = Union[str, Sequence[str]]
+Synonyms = Union[str, Mapping[str, Sequence[str]], None]
 
 
 @MODELS.register_module()
@@ -21,12 +27,31 @@ class OpenCLIPTextEncoder:
     Args:
         model_name: An OpenCLIP model name, such as ``ViT-B-32``.
         pretrained: An OpenCLIP tag or a local weights file; None gives random weights.
+        templates: Prompt templates of class names, see ``TextBank.build``.
+        synonyms: Of any class names, see ``TextBank.build``.
         batch_size: Texts in one forward pass.
+
+    Raises:
+        ValueError: If the model, its tag, a template or a synonym is none.
+        FileNotFoundError: If a file of weights, templates or synonyms does not exist.
     """
 
-    def __init__(self, model_name: str, pretrained: Optional[str] = None, batch_size: int = 256) -> None:
+    def __init__(
+        self,
+        model_name: str,
+        pretrained: Optional[str] = None,
+        templates: Templates = 'single',
+        synonyms: Synonyms = None,
+        batch_size: int = 256,
+    ) -> None:
         check_source(model_name, pretrained)
         self.model_name, self.pretrained, self.batch_size = model_name, pretrained, batch_size
+        self.templates, self.synonyms = resolve_templates(templates), read_synonyms(synonyms)
+
+    @property
+    def teacher(self) -> dict:
+        """Config of the image teacher that shares this encoder's space."""
+        return dict(type='OpenCLIPTeacher', model_name=self.model_name, pretrained=self.pretrained)
 
     @property
     def id(self) -> str:
@@ -49,6 +74,20 @@ class OpenCLIPTextEncoder:
         batches = track_iter_progress(parts) if len(parts) > 8 else parts
         embeddings = [model.encode_text(tokenizer(batch).to(device)).float().cpu() for batch in batches]
         return F.normalize(torch.cat(embeddings), dim=-1)
+
+
+def build_text_encoder(cfg: Config) -> object:
+    """Build the text encoder of a config's model.
+
+    Raises:
+        InputError: If the model has none.
+    """
+    if not cfg.model.get('text_encoder'):
+        raise InputError(
+            f'model.text_encoder: {cfg.filename or "the config"} has none, and class names must be embedded; set '
+            "model.text_encoder=dict(type='OpenCLIPTextEncoder', ...), or give ready embeddings"
+        )
+    return MODELS.build(cfg.model.text_encoder)
 
 
 def warn_of_long(texts: Sequence[str], tokenizer) -> None:

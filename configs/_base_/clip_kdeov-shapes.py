@@ -1,0 +1,3 @@
+# The CLIP of the shapes dataset: a small OpenCLIP model whose weights come with this package.
+clip = dict(model_name='kdeov-shapes', pretrained='shapes')
+clip_space = dict(embed_dims=128, text_encoder=dict(type='OpenCLIPTextEncoder', **clip))

@@ -1,0 +1,4 @@
+# OpenAI's CLIP ViT-B/32. Its weights need the -quickgelu model. A local file works too:
+# pretrained='weights/ViT-B-32.safetensors'.
+clip = dict(model_name='ViT-B-32-quickgelu', pretrained='openai')
+clip_space = dict(embed_dims=512, text_encoder=dict(type='OpenCLIPTextEncoder', **clip))
