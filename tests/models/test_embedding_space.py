@@ -18,12 +18,12 @@ READERS = [
 ]
 
 
-@pytest.mark.parametrize('path', READERS, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_no_code_asks_a_hooks_config_what_the_model_is(path):
-    nodes = list(ast.walk(ast.parse(path.read_text())))
-    strings = {node.value for node in nodes if isinstance(node, ast.Constant)}
-    names = {getattr(node, 'id', None) or getattr(node, 'name', None) for node in nodes}
-    assert not strings & {'VocabularyHook', 'CLIPDistillationHook'} and 'find_hook' not in names
+def test_no_code_asks_a_hooks_config_what_the_model_is():
+    for path in READERS:
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        strings = {node.value for node in nodes if isinstance(node, ast.Constant)}
+        names = {getattr(node, 'id', None) or getattr(node, 'name', None) for node in nodes}
+        assert not strings & {'VocabularyHook', 'CLIPDistillationHook'} and 'find_hook' not in names, path
 
 
 def test_the_text_encoder_is_in_no_checkpoint_and_no_optimizer(build_student, tiny_teacher):
