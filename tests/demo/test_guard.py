@@ -146,7 +146,7 @@ def test_behind_a_proxy():
     from kdeov_mm.demo.guard import OwnNames
 
     def refusal(names, host, address='127.0.0.1', origin=None):
-        headers = [(b'host', host.encode())] + [(b'origin', origin.encode())] * bool(origin)
+        headers = [(b'host', host.encode())] + ([(b'origin', origin.encode())] if origin else [])
         scope = dict(type='http', method='POST', path='/', headers=headers, server=(address, 7860))
         return (names.refusal(scope) or [None])[0]
 
