@@ -144,7 +144,8 @@ class TeacherStore:
                 got = 'none' if tensor is None else f'{tensor.dtype} of {tensor.ndim} dimensions'
                 numbers = 'floating-point numbers' if floating else 'integers'
                 raise InputError(
-                    f'teacher store "{self.root}": column "{name}" must hold {numbers} of {ndim} dimensions, got {got}; is it a store of another kind?'
+                    f'teacher store "{self.root}": column "{name}" must hold {numbers} of {ndim} dimensions, '
+                    f'got {got}; is it a store of another kind?'
                 )
 
     def check(self, identity: Mapping) -> None:

@@ -11,13 +11,15 @@ from typing import Iterator, Optional, Sequence
 
 import numpy as np
 
+from kdeov_mm.utils.display import printable
+from kdeov_mm.utils.json_files import MAX_METADATA_BYTES, read_json
+
 from .runtime import Runtime
 
 PAGE = ('index.html', 'style.css', 'app.js', 'preprocess.js')
 PACKAGE, VERSION = 'onnxruntime-web', '1.30.0'  # what the page is tested with
 # The page's own build of ONNX Runtime Web (MIT licence): on the processor, without WebGPU
 ONNXRUNTIME = ('ort.wasm.min.mjs', 'ort-wasm-simd-threaded.mjs', 'ort-wasm-simd-threaded.wasm')
-RESIZES = ('letterbox', 'stretch')
 
 
 def write_web(
@@ -57,8 +59,6 @@ def write_web(
     strange = [name for name in examples if name not in names]
     if strange:
         raise ValueError(f'examples: {strange} are not among the {len(names)} names of the vocabulary')
-    if runtime.preprocessing['resize'] not in RESIZES:
-        raise ValueError(f'{detector}: the page cannot resize by {runtime.preprocessing["resize"]!r}')
     check_package(onnxruntime)
     sources = [page / name for name in PAGE]
     libraries = [onnxruntime / 'dist' / name for name in ONNXRUNTIME]
@@ -103,10 +103,11 @@ def check_package(folder: Path) -> None:
             f'{PACKAGE}: no file {str(folder / "package.json")!r}; run "npm install '
             f'{PACKAGE}@{VERSION}" and give node_modules/{PACKAGE}'
         )
-    about = json.loads((folder / 'package.json').read_text(encoding='utf-8'))
+    about = read_json(folder / 'package.json', max_bytes=MAX_METADATA_BYTES, what=f'{PACKAGE}:')
+    found = printable(f'{about.get("name")} {about.get("version")}')
     if (about.get('name'), about.get('version')) != (PACKAGE, VERSION):
         raise ValueError(
-            f'{PACKAGE}: {folder} holds {about.get("name")} {about.get("version")}, but the page needs '
+            f'{PACKAGE}: {folder} holds {found[:100]}, but the page needs '
             f'version {VERSION}; run "npm install {PACKAGE}@{VERSION}"'
         )
 

@@ -22,7 +22,7 @@ def normalize_rows(rows: Tensor, where: Callable[[int], str]) -> Tensor:
     bad = find_bad_row(rows.detach().cpu().double().numpy())
     if bad >= 0:
         raise InputError(
-            f'{where(bad)}: the embedding holds NaN or infinite values, or only zeros, or its norm is out of range; '
-            'make the file again'
+            f'an embedding holds NaN or infinite values, only zeros, or numbers too large or small to normalise: '
+            f'{where(bad)}; make the file again'
         )
     return F.normalize(rows.float(), dim=-1)
