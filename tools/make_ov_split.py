@@ -10,11 +10,13 @@ ids stay as they are, images without an annotation left included; each category 
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 from kdeov_mm.datasets.coco_file import INSTANCE_FIELDS, LVIS_FIELDS, load_coco
 from kdeov_mm.datasets.splits import VOCABULARIES, class_groups
-from kdeov_mm.utils import interruptible, user_errors
+from kdeov_mm.utils import InputError, interruptible, user_errors
+from kdeov_mm.utils.display import brief
 from kdeov_mm.utils.files import write_atomically
 from kdeov_mm.utils.json_files import MAX_METADATA_BYTES, read_json
 
@@ -65,6 +67,12 @@ def split_file(path: Path, vocabulary: str | dict, folder: Path) -> None:
     content = load_coco(str(path), LVIS_FIELDS if vocabulary == 'ov_lvis' else INSTANCE_FIELDS)
     groups = class_groups(vocabulary, content['categories'])
     names = sorted(set(groups.values()))
+    unfit = [name for name in names if not re.fullmatch(r'[\w-]+', name)]
+    if unfit:  # such as ../x
+        raise InputError(
+            f'--vocabulary: the group {brief(unfit[0])} cannot be part of a file name; '
+            'expected letters, digits, _ and -'
+        )
     for name, kept in [(name, {name}) for name in names] + [('all', set(names))]:
         split = split_annotations(content, groups, kept)
         out = write_atomically(folder / f'{path.stem}_{name}.json', json.dumps(split))
