@@ -250,9 +250,13 @@ class ImageStore:
     @property
     def skipped(self):
         """The table of duplicates and broken images."""
+        name = f'index "{printable(self.folder)}"'
         with storage_errors(self.folder):
-            table = self._connection.create_table('skipped', schema=SKIPPED_SCHEMA, exist_ok=True)
-            check_schema(table.schema, SKIPPED_SCHEMA, f'index "{printable(self.folder)}"')
+            try:
+                table = self._connection.create_table('skipped', schema=SKIPPED_SCHEMA, exist_ok=True)
+            except ValueError as error:  # another schema
+                raise InputError(f'{name} is damaged: its table "skipped": {error}; build it anew') from error
+            check_schema(table.schema, SKIPPED_SCHEMA, name)
         return table
 
     @contextmanager

@@ -6,6 +6,7 @@ import os
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
+from unittest import mock
 
 import lancedb
 import numpy as np
@@ -40,8 +41,11 @@ def forge(model, folder='index', rows=(), metadata=None, change=None):
     schema = schema.with_metadata(schema.metadata if metadata is None else metadata)
     schema = change(schema) if change else schema
     rows = [dict(ROW, embedding=np.eye(DIMS)[0].tolist()) | row for row in rows]
-    connection = lancedb.connect(folder)
-    connection.create_table('images', pa.Table.from_pylist(rows, schema=schema), schema=schema)
+    images = lancedb.connect(folder).create_table('images', schema=schema)
+    if rows:
+        rows = pa.Table.from_pylist(rows, schema=schema)
+        with mock.patch('lancedb.table._handle_bad_vector_column', lambda batch, *args, **kwargs: batch):
+            images.merge_insert('path').when_not_matched_insert_all().execute(rows)
     return folder
 
 
@@ -118,12 +122,14 @@ def test_models_that_lancedb_would_load_are_refused(model, encoder):
     bad = {b'embedding_functions': json.dumps(functions).encode()}
     forge(model, metadata={**image_schema(model).metadata, **bad})
     paths = write_images(Path('photos'), 1)
+    made.clear()
     with pytest.raises(ValueError, match='index'):
         update_index(paths, ImageStore.open('index'), encoder)
     assert made == []
     forge(model, 'other')
     lancedb.connect('other').create_table('skipped', schema=SKIPPED_SCHEMA.with_metadata(bad))
     Path('broken.jpg').touch()
+    made.clear()
     with pytest.raises(ValueError, match='other'):
         update_index(['broken.jpg'], ImageStore.open('other'), encoder)
     assert made == []
@@ -185,7 +191,6 @@ def about(**changes):
     'content',
     [
         b'',
-        b'\xff\xfe',
         'null',
         '[]',
         '{"format": 1}',
@@ -281,7 +286,7 @@ def test_names_in_an_index_do_not_reach_the_terminal_as_they_are(tool, model, ca
             tool(*args, '--index', 'index')
     told = ''.join(capsys.readouterr())
     assert 'gnp.exe' in told and not set('\x1b\x07\u202e') & set(told)
-    encoder_file = write_encoder('encoder.onnx')
+    encoder_file = write_encoder(Path('encoder.onnx').absolute())
     forge(replace(model, path=encoder_file, sha256=digest(encoder_file)), 'fill')
     lancedb.connect('fill').create_table(
         'skipped', pa.Table.from_pylist([dict(path=bad, reason=bad)], schema=SKIPPED_SCHEMA)
