@@ -339,7 +339,8 @@ def test_the_folder_is_deleted(demo, monkeypatch, tmp_path):
 
 
 SERVER = """
-import sys, os, threading, time
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
 sys.path.insert(0, {tests!r})
 from conftest import Colours
 from kdeov_mm.demo import Demo
@@ -360,20 +361,23 @@ def test_the_folder_is_deleted_when_the_program_ends(end, tmp_path):
     env.update(TMPDIR=str(tmp_path), PYTHONPATH=str(ROOT))
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     process = subprocess.Popen([sys.executable, '-c', program], cwd=tmp_path, env=env, **pipes)
-    url = next(line for line in process.stdout if 'http://' in line).split()[-1]
-    upload = httpx.post(f'{url}gradio_api/upload', files=dict(files=('a.png', b'x')))
-    assert Path(upload.json()[0]).is_file() and list(tmp_path.glob('kdeov-demo-*'))
-    stream = threading.Thread(target=httpx.get, args=(f'{url}gradio_api/heartbeat/x',), daemon=True)
-    stream.start()  # a page that stays open
-    if end == 'exception':
-        process.stdin.close()
-    elif end == 'interpreter':
-        process.communicate('\n')
-    else:
-        process.send_signal(end)
-    assert process.wait(timeout=120) == {'interpreter': 0, 'exception': 1, signal.SIGINT: 0}.get(
-        end, 128 + end if not isinstance(end, str) else None
-    )
+    try:
+        url = next(line for line in process.stdout if 'http://' in line).split()[-1]
+        upload = httpx.post(f'{url}gradio_api/upload', files=dict(files=('a.png', b'x')), timeout=60)
+        assert Path(upload.json()[0]).is_file() and list(tmp_path.glob('kdeov-demo-*'))
+        stream = threading.Thread(target=httpx.get, args=(f'{url}gradio_api/heartbeat/x',), daemon=True)
+        stream.start()  # a page that stays open
+        if end == 'exception':
+            process.stdin.close()  # input() raises
+        elif end == 'interpreter':
+            process.stdin.write('\n')
+            process.stdin.flush()
+        else:
+            process.send_signal(end)
+        status = dict(interpreter=0, exception=1).get(end, 0 if end == signal.SIGINT else None)
+        assert process.wait(timeout=120) == (128 + end if status is None else status)
+    finally:
+        process.kill()
     assert not list(tmp_path.glob('kdeov-demo-*'))
 
 
