@@ -89,22 +89,24 @@ def create_open_clip(model_name: str, pretrained: Optional[str]) -> nn.Module:
     """
     check_source(model_name, pretrained)
     pretrained = find_weights(model_name, pretrained)
-    local = pretrained is not None and Path(pretrained).is_file()
+    source = model_name if ':' in model_name else pretrained  # hf-hub:..., local-dir:...
+    local = model_name.startswith('local-dir:') or pretrained is not None and Path(pretrained).is_file()
     try:
         with restricted_loading():
             model = open_clip.create_model(model_name, pretrained=pretrained)
     except Exception as error:  # OpenCLIP raises many types for one cause: the weights do not fit
         if local or isinstance(error, pickle.UnpicklingError):
+            fix = (
+                'give weights of this model, best as .safetensors' if local else 'run "pip install -U open_clip_torch"'
+            )
             raise ValueError(
-                f'pretrained: {pretrained!r} does not hold weights of {model_name} that can be read without running '
-                f'code ({error}); give a .safetensors file'
-                + ('' if local else ', or run "pip install -U open_clip_torch"')
+                f'pretrained: {source!r} does not hold weights of {model_name} as tensors alone: {error}; {fix}'
             ) from error
         raise
     name = find_not_finite(model.state_dict())
     if name is not None:
         raise ValueError(
-            f'pretrained: {name} of {model_name} has NaN or infinity in {pretrained!r}; '
+            f'pretrained: {name} of {model_name} has NaN or infinity in {source!r}; '
             'expected finite numbers; give other weights'
         )
     return model
