@@ -18,6 +18,7 @@ import pytest
 import torch
 from tool_loading import load_tool
 
+from kdeov_mm.utils import lock_run
 from kdeov_mm.utils.lock import LOCK, lock_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,6 +100,7 @@ def work(config, work_dir, log, moment, max_bytes=None):
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     if moment:
         wait_for_the_kill(f'{log}.stopped', *moment)
     if max_bytes:
@@ -246,3 +248,13 @@ def test_a_second_writer_is_refused_before_it_writes(tmp_path, monkeypatch, caps
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert stop.value.code == 2 and str(process.pid) in error and str(tmp_path) in error
     assert [path.name for path in tmp_path.iterdir()] == [LOCK]
+
+
+def test_the_next_writer_of_a_store_removes_what_a_killed_one_left(tmp_path):
+    finished = tmp_path / 'images' / 'shard-00000.safetensors'
+    unfinished = tmp_path / 'images' / '.shard-00001.12ab.safetensors'
+    finished.parent.mkdir()
+    for path in (finished, unfinished):
+        path.write_bytes(b'shard')
+    with lock_run(tmp_path, 'store', ['**/.shard-*.safetensors']):
+        assert list(finished.parent.iterdir()) == [finished]

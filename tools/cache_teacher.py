@@ -174,7 +174,7 @@ def main() -> None:
         with user_errors():
             cfg = load_config(args.config, args.cfg_options, args.data_root)
             set_launcher(cfg, args.launcher)
-            stack.enter_context(lock_run(args.store, 'teacher store'))
+            stack.enter_context(lock_run(args.store, 'teacher store', ['**/.shard-*.safetensors']))
         write_store(cfg, args)
 
 

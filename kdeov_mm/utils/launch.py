@@ -5,7 +5,7 @@ import os
 import warnings
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Iterator, Union
+from typing import Iterator, Sequence, Union
 
 import torch
 from mmengine.config import Config
@@ -91,12 +91,13 @@ def set_launcher(cfg: Config, launcher: str) -> None:
 
 
 @contextmanager
-def lock_run(folder: Union[str, Path], what: str) -> Iterator[None]:
-    """Lock a folder for all processes of a job; nothing happens if this job has locked it already.
+def lock_run(folder: Union[str, Path], what: str, leftovers: Sequence[str] = ()) -> Iterator[None]:
+    """Lock a folder for all processes of a job, if this job has not locked it already.
 
     Args:
         folder: The folder, or the URI of an object store.
         what: What the folder is, for messages.
+        leftovers: Patterns of the unfinished files that a killed writer leaves; they are removed.
 
     Raises:
         InputError: In all processes, if another job is writing there.
@@ -104,9 +105,13 @@ def lock_run(folder: Union[str, Path], what: str) -> Iterator[None]:
     """
     with ExitStack() as stack:
         refusal = [None]
-        if is_main_process() and not holds(folder):
+        if is_main_process():
             try:
-                stack.enter_context(lock_folder(folder, what))
+                if not holds(folder):
+                    stack.enter_context(lock_folder(folder, what))
+                for pattern in leftovers:
+                    for path in Path(folder).glob(pattern):
+                        path.unlink()
             except (InputError, OSError) as error:
                 refusal = [error]
         broadcast_object_list(refusal)

@@ -10,7 +10,7 @@ from kdeov_mm.utils import interruptible, saved_so_far
 
 @pytest.fixture(autouse=True)
 def handler():
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     yield
     signal.signal(signal.SIGINT, before)
 

@@ -59,10 +59,7 @@ class AtomicCheckpointHook(CheckpointHook):
         super().before_train(runner)
         self.locks = ExitStack()
         for folder in dict.fromkeys((str(runner.work_dir), str(self.out_dir))):
-            self.locks.enter_context(lock_run(folder, 'work dir'))
-        if is_main_process() and isinstance(self.file_backend, AtomicLocalBackend):
-            for partial in Path(self.out_dir).glob('.*.pth'):
-                partial.unlink()
+            self.locks.enter_context(lock_run(folder, 'work dir', ('.*.pth', '.last_checkpoint.*')))
 
     def after_run(self, runner) -> None:
         """Let others write."""
