@@ -83,7 +83,8 @@ class TextGuidedFusion(BaseModule):
         batch, shape = len(feats[0]), tuple(texts.shape)
         if len(shape) < 2 or shape[-1] != self.embed_dims or not shape[-2] or shape[:-2] not in ((), (batch,)):
             raise ValueError(
-                f'texts: expected [K, D] or [{batch}, K, D] with K > 0 and D = {self.embed_dims}, got {list(shape)}'
+                f'texts: expected [K, {self.embed_dims}] or [{batch}, K, {self.embed_dims}] with K > 0, '
+                f'got {list(shape)}'
             )
         if mask is not None and (tuple(mask.shape) != (batch, shape[-2]) or mask.dtype != torch.bool):
             raise ValueError(f'mask: expected [{batch}, {shape[-2]}] of bool, got {list(mask.shape)} of {mask.dtype}')
