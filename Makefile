@@ -4,12 +4,17 @@ VENV = .venv
 CONFIG = configs/kdeov_yolov8n.py
 WORK_DIR = work_dirs/kdeov_yolov8n
 PYTEST_OPTIONS =
+REQUIREMENTS = requirements/lock.txt
+LOCK_OPTIONS = --upgrade
 
 PY = $(VENV)/bin/python
 STAMP = $(VENV)/kdeov_mm.installed
 INCOMPLETE = $(VENV)/kdeov_mm.incomplete
+PIP_INSTALL = '$(PY)' -m pip install --disable-pip-version-check
+# From a lock file pip takes wheels alone, so that no package runs code of its own while it is installed.
+LOCKED = $(if $(filter %lock.txt,$(REQUIREMENTS)),--require-hashes --only-binary :all:)
 
-.PHONY: help install demo teacher no-distillation test test-fork coverage docs clean
+.PHONY: help install demo teacher no-distillation test test-fork test-newest coverage docs lock licences audit clean
 
 help:
 	@echo 'make install    all that is needed, into $(VENV); the other targets do this first'
@@ -19,16 +24,22 @@ help:
 	@echo 'make teacher    train the teacher of the embedded data anew, in place of the shipped weights'
 	@echo 'make test       install, then run the tests (PYTEST_OPTIONS="-m slow" for those that train)'
 	@echo 'make test-fork  the tests on the maintained fork of OpenMMLab, in .venv-fork'
+	@echo 'make test-newest  the tests with the newest versions of all dependencies, in .venv-newest'
 	@echo 'make coverage   the tests, with the lines that they do not reach'
 	@echo 'make docs       the documentation as a site, in site/'
+	@echo 'make lock       renew requirements/lock.txt: the newest versions that fit, with their hashes'
+	@echo '                (LOCK_OPTIONS= keeps the locked versions and adds what the requirements newly name)'
+	@echo 'make licences   renew the table in docs/licences.md from what is installed'
+	@echo 'make audit      look the locked versions up in the advisories of the Python package index'
 	@echo 'make clean      remove caches and builds; virtual environments, data and work dirs stay'
 	@echo 'VENV=DIR        another virtual environment than .venv;  PYTHON=python3.11 the Python that makes it'
+	@echo 'REQUIREMENTS=requirements.txt  install the newest versions, not the locked ones'
 
 # The stamp holds the checksum of what is to be installed and is written last. An environment that this recipe began
 # and did not finish is begun anew; another one that exists is only added to.
 install:
 	@set -eu; \
-	sum=`cat setup.py requirements/*.txt | cksum`; \
+	sum=`{ echo '$(REQUIREMENTS)'; cat setup.py requirements/*.txt; } | cksum`; \
 	if [ -f '$(STAMP)' ] && [ "`cat '$(STAMP)'`" = "$$sum" ]; then exit 0; fi; \
 	python='$(PYTHON)'; \
 	if [ -z "$$python" ]; then \
@@ -49,18 +60,21 @@ install:
 	        'apt install python3-venv' >&2; exit 2; }; \
 	fi; \
 	echo 'Installing into $(VENV); the first time takes minutes'; \
-	'$(PY)' -m pip install --disable-pip-version-check -r $(REQUIREMENTS); \
-	'$(PY)' -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	$(PIP_INSTALL) $(LOCKED) -r '$(REQUIREMENTS)'; \
+	$(PIP_INSTALL) --no-deps --no-build-isolation -e .; \
 	if ! '$(PY)' -c 'import cv2' 2>/dev/null; then \
 	    echo 'OpenCV lacks a library of a desktop: taking its headless build'; \
-	    version=`'$(PY)' -c 'from importlib.metadata import version; print(version("opencv-python"))'`; \
-	    '$(PY)' -m pip install --disable-pip-version-check --no-deps --force-reinstall "opencv-python-headless==$$version"; \
+	    if [ -n '$(LOCKED)' ]; then \
+	        set -- -r requirements/headless-lock.txt; \
+	    else \
+	        version=`'$(PY)' -c 'from importlib.metadata import version; print(version("opencv-python"))'`; \
+	        set -- "opencv-python-headless==$$version"; \
+	    fi; \
+	    $(PIP_INSTALL) $(LOCKED) --no-deps --force-reinstall "$$@"; \
 	fi; \
 	'$(PY)' -c 'import kdeov_mm'; \
 	rm -f '$(INCOMPLETE)'; \
 	echo "$$sum" > '$(STAMP)'
-
-REQUIREMENTS = requirements.txt
 
 demo: install
 	$(PY) tools/train.py $(CONFIG) --work-dir $(WORK_DIR) --resume
@@ -88,14 +102,43 @@ test: install
 test-fork:
 	$(MAKE) test VENV=.venv-fork REQUIREMENTS=requirements/fork.txt
 
+# Made anew each time: what is installed would count as new enough.
+test-newest:
+	rm -rf .venv-newest
+	$(MAKE) test VENV=.venv-newest REQUIREMENTS=requirements.txt
+
 coverage: install
 	$(PY) -m coverage run -m pytest $(PYTEST_OPTIONS)
 	$(PY) -m coverage combine
 	$(PY) -m coverage report
 
 docs: install
-	$(PY) -m pip install --disable-pip-version-check -r requirements/docs.txt
 	$(PY) -m mkdocs build --strict
+
+# The tools of the three targets below have an environment of their own.
+SUPPLY = .venv-supply
+COMPILE = $(SUPPLY)/bin/uv pip compile --quiet --no-config --python $(SUPPLY)/bin/python --universal --python-version 3.10 \
+	--only-binary :all: --generate-hashes --custom-compile-command 'make lock'
+
+$(SUPPLY)/installed: requirements/supply.txt
+	$(or $(PYTHON),python3) -m venv --clear $(SUPPLY)
+	$(SUPPLY)/bin/python -m pip install --disable-pip-version-check -r requirements/supply.txt
+	touch $@
+
+lock: $(SUPPLY)/installed
+	$(COMPILE) $(LOCK_OPTIONS) requirements.txt --output-file requirements/lock.txt
+	sed -n 's/^opencv-python\(==[^\\]*\).*/opencv-python-headless\1/p' requirements/lock.txt | \
+	    $(COMPILE) --upgrade --no-deps --no-annotate - --output-file requirements/headless-lock.txt
+
+licences: install $(SUPPLY)/installed
+	{ sed '/^<!-- make licences -->$$/q' docs/licences.md && echo && \
+	    $(SUPPLY)/bin/pip-licenses --python $(PY) --from mixed --with-system --ignore-packages pip kdeov_mm --format markdown; \
+	} > docs/licences.md.new
+	mv docs/licences.md.new docs/licences.md
+
+# A package that the advisories do not know counts as a failure, not as safe.
+audit: $(SUPPLY)/installed
+	$(SUPPLY)/bin/pip-audit --strict --disable-pip --requirement requirements/lock.txt
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .coverage*

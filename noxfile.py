@@ -9,8 +9,18 @@ nox.options.error_on_missing_interpreters = False
 
 @nox.session(python=['3.10', '3.11', '3.12'])
 def tests(session: nox.Session) -> None:
-    """Run the tests; what follows ``--`` goes to pytest."""
-    session.install('-r', 'requirements.txt')
+    """Run the tests with the locked versions; what follows ``--`` goes to pytest."""
+    install_and_test(session, '--require-hashes', '--only-binary', ':all:', '-r', 'requirements/lock.txt')
+
+
+@nox.session(python=['3.10', '3.11', '3.12'], reuse_venv=False, default=False)
+def newest(session: nox.Session) -> None:
+    """Run the tests with the newest versions of all dependencies: ``nox -s newest``."""
+    install_and_test(session, '-r', 'requirements.txt')
+
+
+def install_and_test(session: nox.Session, *requirements: str) -> None:
+    session.install(*requirements)
     session.install('--no-deps', '--no-build-isolation', '-e', '.')
     session.run('python', '-m', 'pytest', *session.posargs, env=dict(OMP_NUM_THREADS='1'))
 

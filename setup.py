@@ -10,7 +10,7 @@ from setuptools.command.egg_info import egg_info
 
 ROOT = Path(__file__).resolve().parent
 # Each is requirements/{name}.txt.
-EXTRAS = ('tests', 'webdataset', 'huggingface', 'deploy', 'search', 'distributed', 'api', 'demo')
+EXTRAS = ('tests', 'webdataset', 'huggingface', 'deploy', 'search', 'distributed', 'api', 'demo', 'heif')
 MIM_FILES = ('configs', 'tools', 'model-index.yml', 'docs/web')  # for OpenMIM and for tools/, in kdeov_mm/.mim
 
 

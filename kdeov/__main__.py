@@ -47,7 +47,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         default=MODEL,
         metavar='MODEL',
         help='a name of the model index, a config (.py), a '
-        f'work dir, an ONNX file or the folder that "kdeov export" wrote; default: {MODEL}',
+        f'work dir (with a separator: ./mine), an ONNX file or the folder that "kdeov export" wrote; default: {MODEL}',
     )
     parser.add_argument('--checkpoint', metavar='FILE', help="weights; default: the model's own")
     parser.add_argument('--device', help='such as cpu or cuda:0; default: the GPU where there is one')

@@ -10,5 +10,9 @@ if importlib.util.find_spec('mmengine') is not None:
 
     compat.apply()
 
+    from .utils.safe_load import secure_mmengine  # noqa: E402  needs torch, which apply() looks for
+
+    secure_mmengine()
+
     from . import datasets, engine, evaluation, models  # noqa: E402, F401
     from .utils import checkpoint  # noqa: E402, F401  teaches MMEngine to load safetensors

@@ -12,6 +12,8 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, TextIO
 from kdeov_mm.apis import DetectionResult, KDEOVInferencer, SearchResult
 from kdeov_mm.apis.results import Result, add_to_coco, picture_path
 from kdeov_mm.utils import InputError, user_errors
+from kdeov_mm.utils.display import printable
+from kdeov_mm.utils.errors import one_line
 from kdeov_mm.utils.files import write_atomically
 from kdeov_mm.utils.model_index import index_root, read_index
 
@@ -45,7 +47,7 @@ def run_tool(args: argparse.Namespace, script: str, stdout: TextIO) -> int:
         if not path.is_file():
             raise FileNotFoundError(f'kdeov {args.command}: this installation has no tools/{script}')
         rest = list(args.rest)
-        if rest and rest[0] in (models := read_index()) and not Path(rest[0]).exists():
+        if rest and rest[0] in (models := read_index()):
             model, rest[0] = models[rest[0]], models[rest[0]].config
             if args.command in ('test', 'export') and (len(rest) == 1 or rest[1].startswith('-')) and model.weights:
                 rest.insert(1, model.weights)
@@ -85,7 +87,7 @@ def make_inferencer(args: argparse.Namespace, skipped: List[str]) -> KDEOVInfere
 
     def skip(error: Exception) -> None:
         skipped.append(str(error))
-        print(f'skipped {error}', file=sys.stderr)
+        print(f'skipped {one_line(error)}', file=sys.stderr)
 
     return KDEOVInferencer(
         args.model,
@@ -99,7 +101,7 @@ def make_inferencer(args: argparse.Namespace, skipped: List[str]) -> KDEOVInfere
 
 def given_images(paths: List[str]) -> List[Any]:
     """Paths as they are, and numbers of cameras as numbers."""
-    return [int(path) if path.isdigit() and not Path(path).exists() else path for path in paths]
+    return [int(path) if path.isdecimal() and not Path(path).exists() else path for path in paths]
 
 
 def each_image(
@@ -135,7 +137,7 @@ def detect(args: argparse.Namespace, stdout: TextIO) -> int:
             add_to_coco(content, result)
         told = ', '.join(f'{name} {score:.2f}' for name, score in zip(result.names, result.scores)) or 'nothing found'
         drawn = f' -> {result.save(picture_path(out_dir, number, DIGITS, result.image.name))}' if out_dir else ''
-        print(f'{result.image.name}: {told}{drawn}')
+        print(printable(f'{result.image.name}: {told}{drawn}'))
 
     status = each_image(
         args,
@@ -144,7 +146,8 @@ def detect(args: argparse.Namespace, stdout: TextIO) -> int:
         stdout,
     )
     if args.coco:
-        print(f'{len(content["annotations"])} objects: {write_atomically(Path(args.coco), json.dumps(content))}')
+        written = write_atomically(Path(args.coco), json.dumps(content))
+        print(printable(f'{len(content["annotations"])} objects: {written}'))
     return status
 
 
@@ -156,7 +159,7 @@ def classify(args: argparse.Namespace, stdout: TextIO) -> int:
         drawn = ''
         if args.out_dir:
             drawn = f' -> {result.save(picture_path(args.out_dir, number, DIGITS, result.image.name))}'
-        print(f'{result.image.name}: {told}{drawn}')
+        print(printable(f'{result.image.name}: {told}{drawn}'))
 
     return each_image(
         args, lambda inferencer: inferencer.classify(given_images(args.images), top=args.top, stream=True), tell, stdout
@@ -178,21 +181,23 @@ def search(args: argparse.Namespace, stdout: TextIO) -> int:
             else make_inferencer(args, []).search(words or Path(args.image), given_images(images), args.top)
         )
     for row in result.rows():
-        print(f'{row["rank"]:3} {row["score"]:.4f} {row["image"]}')
+        print(f'{row["rank"]:3} {row["score"]:.4f} {printable(row["image"])}')
     if args.picture:
-        print(result.save(args.picture))
+        print(printable(str(result.save(args.picture))))
     if args.json:
         print(json.dumps(result.to_dict()), file=stdout)
     return 0
 
 
 def search_index(args: argparse.Namespace, words: Optional[str]) -> SearchResult:
-    """Ask an index, whose own encoders embed the query where it knows them."""
-    from kdeov_mm.search import ImageStore, embed_query
+    """Search an index; without ``--model`` by the encoders that it names, if they are unchanged ONNX files."""
+    from kdeov.__main__ import MODEL
+    from kdeov_mm.search import ImageStore, embed_query, image_encoder_file, text_encoder_file
 
     store = ImageStore.open(args.index)
+    if args.model != MODEL or words is not None and store.model.text is None:
+        return make_inferencer(args, []).search(words or Path(args.image), store, args.top)
     if words is None:
-        return KDEOVInferencer(store.model.path).search(Path(args.image), store, args.top)
-    if store.model.text is None:
-        return make_inferencer(args, []).search(words, store, args.top)
-    return SearchResult.from_index(words, store.search(embed_query(words, store.model.text, store.model), args.top))
+        return KDEOVInferencer([image_encoder_file(store)]).search(Path(args.image), store, args.top)
+    embedding = embed_query(words, text_encoder_file(store), store.model)
+    return SearchResult.from_index(words, store.search(embedding, args.top))

@@ -4,19 +4,15 @@ Works on torch 2.1 or newer with mmcv-lite or a real mmcv 2.0.1 to 2.1.0 and Ope
 and on their maintained fork (``onedl-mmengine``, ``onedl-mmcv``, ``onedl-mmdetection``).
 """
 
-import _compat_pickle
-import codecs
 import importlib
 import importlib.machinery
 import importlib.util
-import inspect
-import pickle
 import sys
 import types
 import warnings
 from functools import partial
 from importlib import metadata
-from typing import Any, Callable, Dict
+from typing import Any
 
 REQUIRED = dict(  # import name: what to install
     torch='torch',
@@ -160,82 +156,6 @@ def overlay(module: types.ModuleType, **names: Any) -> types.ModuleType:
     return view
 
 
-def checkpoint_globals() -> Dict[str, Any]:
-    """What a checkpoint of MMEngine's runner may name besides tensors: NumPy arrays and ``HistoryBuffer``.
-
-    ``HistoryBuffer`` pickles its statistics as ``getattr(HistoryBuffer, 'mean')``; the ``getattr`` given here
-    returns this class's public methods and nothing else.
-    """
-    import numpy as np
-    from mmengine.logging import HistoryBuffer
-
-    def history_method(owner: type, name: str) -> Callable:
-        method = vars(HistoryBuffer).get(name) if owner is HistoryBuffer else None
-        if name.startswith('_') or not inspect.isfunction(method):
-            raise pickle.UnpicklingError(f'a checkpoint may not ask for attribute {name!r} of {owner!r}')
-        return method
-
-    reconstruct, scalar = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
-    allowed = {
-        'builtins.getattr': history_method,
-        '_codecs.encode': codecs.encode,  # encode: bytes in protocol 2
-        'numpy.ndarray': np.ndarray,
-        'numpy.dtype': np.dtype,
-        'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
-    }
-    for core in ('numpy.core', 'numpy._core'):  # the module's name before and after NumPy 2
-        allowed[f'{core}.multiarray._reconstruct'] = reconstruct
-        allowed[f'{core}.multiarray.scalar'] = scalar
-    for name in ('bool', 'int32', 'int64', 'float32', 'float64'):
-        dtype = type(np.dtype(name))
-        allowed[f'{dtype.__module__}.{dtype.__qualname__}'] = dtype
-    return allowed
-
-
-def restricted_pickle(allowed: Dict[str, Any]) -> types.ModuleType:
-    """A ``pickle_module`` for ``torch.load`` that finds nothing outside ``allowed`` (full name: object)."""
-
-    class Unpickler(pickle.Unpickler):
-        def find_class(self, module, name):
-            module = _compat_pickle.IMPORT_MAPPING.get(module, module)
-            module, name = _compat_pickle.NAME_MAPPING.get((module, name), (module, name))
-            try:
-                return allowed[f'{module}.{name}']
-            except KeyError:
-                raise pickle.UnpicklingError(f'a checkpoint may not use {module}.{name}') from None
-
-    return overlay(pickle, Unpickler=Unpickler, load=lambda file, **kwargs: Unpickler(file, **kwargs).load())
-
-
-def secure_checkpoints() -> None:
-    """Let MMEngine load its own checkpoints, and only what :func:`checkpoint_globals` allows, on every torch.
-
-    torch >= 2.6 loads with ``weights_only=True``, which refuses ``HistoryBuffer``: it is added to the
-    allow-list. The weights-only loader of an older torch cannot be extended by name: there a restricted
-    pickle module takes its place.
-    The fork's loader, which falls back to ``weights_only=False``, is replaced.
-    """
-    import torch
-    from mmengine.runner import checkpoint
-
-    allowed = checkpoint_globals()
-    if tuple(int(part) for part in torch.__version__.split('.')[:2]) >= (2, 6):
-        torch.serialization.add_safe_globals([(value, name) for name, value in allowed.items()])
-        how = dict(weights_only=True)
-    else:
-        allowed.update(torch._weights_only_unpickler._get_allowed_globals())
-        how = dict(weights_only=False, pickle_module=restricted_pickle(allowed))
-
-    def load(file, map_location=None, **kwargs):
-        return torch.load(file, map_location=map_location, **how)
-
-    checkpoint.torch = overlay(torch, load=load)
-    if hasattr(checkpoint, '_safe_torch_load'):
-        checkpoint._safe_torch_load = load
-    if 'weights_only' in inspect.signature(checkpoint.load_url).parameters:
-        checkpoint.load_url = partial(checkpoint.load_url, weights_only=True)
-
-
 def restore_lvis_float() -> None:
     """Give lvis 0.5.3 the ``np.float`` that NumPy 1.24 removed, in its own module only."""
     import lvis.eval  # noqa: F401
@@ -284,7 +204,6 @@ def apply() -> None:
     check_mmcv()
     provide_mmcv_ops()
     import_mmyolo()
-    secure_checkpoints()
     restore_lvis_float()
     skip_albu()
     quiet_meshgrid()

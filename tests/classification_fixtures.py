@@ -96,7 +96,8 @@ def zero_shot_config(tiny_teacher, tmp_path_factory, monkeypatch):
         for loader, metric in zip(cfg.test_dataloader, cfg.test_evaluator):
             loader.update(num_workers=0, batch_size=32)
             loader.dataset.pipeline[0].scale = (32, 32)
-            metric.update(templates='single', text_encoder=dict(metric.text_encoder, pretrained=tiny_teacher))
+            metric.update(templates='single')
+        cfg.model.text_encoder.pretrained = tiny_teacher
         cfg.log_level = 'WARNING'
         cfg.experiment_name = work_dir.name
         return cfg

@@ -19,6 +19,7 @@ from kdeov_mm.utils import load_config
 pytest_plugins = [
     'browser_fixtures',
     'classification_fixtures',
+    'hostile_image_fixtures',
     'hugging_face_fixtures',
     'image_text_fixtures',
     'inference_fixtures',

@@ -34,9 +34,8 @@ def exported(trained, tmp_path_factory):
     metadata = export.describe(cfg, trained[1], None)
     export.export_image_encoder(model, folder / 'image_encoder.onnx', metadata)
     export.export_open_detector(model, folder / 'open_detector.onnx', metadata)
-    export.export_text_encoder(
-        export.text_encoder_of(cfg), export.templates_of(cfg), folder / 'text_encoder.onnx', metadata
-    )
+    encoder = model.text_encoder
+    export.export_text_encoder(encoder, encoder.templates, folder / 'text_encoder.onnx', metadata)
     return folder
 
 

@@ -1,6 +1,7 @@
 """The command ``kdeov``: its help, its answers as text and JSON, and its exit status."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,34 @@ def test_search(kdeov, model, trained, photos):
     assert status == 0 and json.loads(said) == expected.to_dict() and Path('found.png').is_file()
     status, said, _ = kdeov('search', '--image', 'photos/b.png', 'photos', *model)
     assert status == 0 and said.splitlines()[0].endswith('photos/b.png') and len(said.splitlines()) == 3
+
+
+@pytest.mark.parametrize('command', ['detect', 'classify', 'search'])
+def test_hostile_files_in_a_folder_are_skipped_and_reported(kdeov, model, hostile, photos, command):
+    folder, paths = hostile
+    folder.rename(photos / 'hostile')
+    odd = photos / os.fsdecode(b'odd\xff\x1b[31m.jpg')
+    (photos / 'a.jpg').rename(odd)
+    (photos / 'b.png').rename(photos / f'{"b" * 250}.png')
+    options = ['--names', *NAMES, '--out-dir', 'out'] if command != 'search' else ['--picture', 'found.png']
+    options += ['--score-thr', '0', '--coco', 'found.json'] if command == 'detect' else []
+    given = ['a dog', 'photos'] if command == 'search' else ['photos']
+    status, out, err = kdeov(command, *given, *options, *model)
+    assert status == 0
+    skipped = [line for line in err.splitlines() if line.startswith('skipped ')]
+    assert len(skipped) == len(paths) and all(line.isprintable() for line in skipped + out.splitlines())
+    assert sum('odd' in line for line in out.splitlines()) == 1
+    if command == 'detect':
+        content = json.loads(Path('found.json').read_text(encoding='utf-8'))
+        assert len(content['images']) == 3 and len(list(Path('out').iterdir())) == 3
+        json.dumps(content, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize('command', ['detect', 'classify'])
+def test_a_special_file_given_by_itself_exits_with_2(kdeov, model, hostile, command):
+    for kind in ('fifo', 'zero'):
+        status, out, err = kdeov(command, hostile[1][kind], '--names', 'dog', *model)
+        assert status == 2 and out == '' and Path(hostile[1][kind]).name in err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

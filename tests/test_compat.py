@@ -25,6 +25,7 @@ from mmengine.runner import CheckpointLoader, Runner
 from mmengine.utils import get_installed_path
 
 from kdeov_mm import compat
+from kdeov_mm.utils import safe_load
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -247,9 +248,9 @@ def load(loader: str, file: Path):
     """Load as MMEngine does on this torch, or as on a torch before 2.6."""
     if loader == 'torch':
         return CheckpointLoader.load_checkpoint(str(file), map_location='cpu')
-    allowed = compat.checkpoint_globals()
+    allowed = safe_load.checkpoint_globals()
     allowed.update(torch._weights_only_unpickler._get_allowed_globals())
-    return torch.load(file, map_location='cpu', weights_only=False, pickle_module=compat.restricted_pickle(allowed))
+    return torch.load(file, map_location='cpu', weights_only=False, pickle_module=safe_load.restricted_pickle(allowed))
 
 
 def test_restricted_loader_reads_checkpoints(tmp_path):
@@ -275,7 +276,7 @@ def test_forks_loader_cannot_fall_back(tmp_path, monkeypatch):
         return torch.load(file, map_location=map_location, weights_only=False)
 
     monkeypatch.setattr(checkpoint, '_safe_torch_load', fall_back, raising=False)
-    compat.secure_checkpoints()
+    safe_load.secure_mmengine()
     with pytest.raises((pickle.UnpicklingError, RuntimeError)):
         checkpoint._safe_torch_load(str(bad))
     assert not (tmp_path / 'ran').exists()

@@ -62,7 +62,7 @@ def test_every_guide_is_tested():
 def test_fusion(run):
     _, _, trained = run('fusion')
     assert type(trained.fusion).__name__ == 'GateFusion' and any(gate.weight.any() for gate in trained.fusion.gates)
-    fusion = MODELS.build(dict(type='GateFusion', in_channels=[8, 16], text_dims=4))
+    fusion = MODELS.build(dict(type='GateFusion', in_channels=[8, 16], embed_dims=4))
     feats, texts = [torch.rand(2, 8, 4, 4), torch.rand(2, 16, 2, 2)], torch.rand(2, 3, 4)
     assert all(torch.equal(a, b) for a, b in zip(fusion(feats, texts), feats))
     torch.nn.init.normal_(fusion.gates[0].weight)

@@ -132,8 +132,8 @@ def test_zero_shot_with_confusion_matrix(tiny_config, cifar_folder, tmp_path):
 
 def test_a_metric_without_text_encoder_says_so(tiny_config):
     cfg = tiny_config('xception-bert_coco')
-    cfg.custom_hooks = []
-    with pytest.raises(ValueError, match='text_encoder is None; give one, or add'):
+    cfg.default_hooks.pop('text_encoder')
+    with pytest.raises(ValueError, match='text_encoder: there is none'):
         Runner.from_cfg(cfg).test()
 
 

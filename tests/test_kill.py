@@ -1,12 +1,15 @@
-"""A training that is killed again and again ends with the weights of an undisturbed one, bit by bit.
+"""What befalls a training: kill -9, Ctrl-C, a full disk, a read-only folder, a second one in the same folder.
 
+A training that is killed again and again ends with the weights of an undisturbed one, bit by bit.
 ``KDEOV_KILLS`` in the environment is the number of kills, ``KDEOV_KILL_SEED`` chooses their moments.
 """
 
 import multiprocessing
 import os
 import random
+import resource
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +17,8 @@ from pathlib import Path
 import pytest
 import torch
 from tool_loading import load_tool
+
+from kdeov_mm.utils.lock import LOCK, lock_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 EPOCHS, STEPS = 2, 4
@@ -88,14 +93,16 @@ def wait_for_the_kill(mark, kind, number):
         ValLoop.run_iter = validate_one
 
 
-def work(config, work_dir, log, moment):
-    """Run tools/train.py, as far as the moment if there is one."""
+def work(config, work_dir, log, moment, max_bytes=None):
+    """Run tools/train.py, as far as the moment if there is one, with files of a limited size if there is a limit."""
     with open(log, 'w') as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     torch.set_num_threads(1)
     if moment:
         wait_for_the_kill(f'{log}.stopped', *moment)
+    if max_bytes:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, max_bytes))
     tool = load_tool('train')
     sys.argv = ['train.py', str(config), '--work-dir', str(work_dir), '--resume']
     tool.main()
@@ -112,17 +119,23 @@ def train(demo_config, tmp_path):
     )
     cfg.dump(str(tmp_path / 'config.py'))
 
-    def run(name, moment=None):
-        log = tmp_path / f'{name} {moment}.txt'
-        process = processes.Process(target=work, args=(tmp_path / 'config.py', tmp_path / name, log, moment))
+    def start(name, moment=None, max_bytes=None):
+        log = tmp_path / f'{name} {moment} {max_bytes}.txt'
+        arguments = (tmp_path / 'config.py', tmp_path / name, log, moment, max_bytes)
+        process = processes.Process(target=work, args=arguments)
         process.start()
         while process.is_alive() and not Path(f'{log}.stopped').exists():
             time.sleep(0.02)
+        return process, log
+
+    def run(name, moment=None):
+        process, log = start(name, moment)
         process.kill()
         process.join()
         assert process.exitcode == (-signal.SIGKILL if moment else 0), log.read_text()[-3000:]
         return tmp_path / name
 
+    run.start = start
     return run
 
 
@@ -141,3 +154,95 @@ def test_a_training_killed_at_any_moment_gives_the_weights_of_an_undisturbed_one
         assert first[part].keys() == second[part].keys()
         assert [name for name in second[part] if not torch.equal(first[part][name], second[part][name])] == []
     assert not list(cut.glob('.*.pth'))
+
+
+def said(log):
+    """The last line of a training that ended without a traceback."""
+    text = log.read_text()
+    assert 'Traceback' not in text, text[-3000:]
+    return text.strip().splitlines()[-1]
+
+
+def files(folder):
+    return {path.name: path.stat().st_mtime_ns for path in folder.rglob('*')}
+
+
+@pytest.mark.slow
+def test_a_second_training_in_a_work_dir_is_refused_and_changes_nothing(train, tmp_path):
+    first, _ = train.start('shared', ('write', 3))
+    before = files(tmp_path / 'shared')
+    second, log = train.start('shared')
+    second.join()
+    assert second.exitcode == 2 and str(first.pid) in said(log)
+    assert files(tmp_path / 'shared') == before and [name for name in before if name.startswith('.iter_3.')]
+    first.kill()
+    first.join()
+    train('shared')  # free at once
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_what_is_saved(train, tmp_path):
+    process, log = train.start('stopped', ('update', 4))
+    os.kill(process.pid, signal.SIGINT)
+    process.join()
+    assert process.exitcode == 130
+    assert str(tmp_path / 'stopped' / 'iter_3.pth') in said(log) and '--resume' in said(log)
+    assert (tmp_path / 'stopped' / 'iter_3.pth').is_file() and not list((tmp_path / 'stopped').glob('.*.pth'))
+
+
+@pytest.mark.slow
+def test_a_full_disk_in_training_ends_with_one_line_and_loses_nothing(train, tmp_path):
+    work_dir = train('full', ('saved', 2))
+    (work_dir / 'last_checkpoint').write_text(str(work_dir / 'iter_2.pth'))
+    before = (work_dir / 'iter_2.pth').read_bytes()
+    process, log = train.start('full', max_bytes=len(before) // 2)
+    process.join()
+    assert process.exitcode == 2 and 'iter_3.pth' in said(log)
+    assert sorted(path.name for path in work_dir.glob('**/*.pth')) == ['iter_2.pth']
+    assert (work_dir / 'iter_2.pth').read_bytes() == before
+    train('full')
+
+
+@pytest.mark.slow
+def test_a_read_only_work_dir_ends_with_one_line_before_training(train, tmp_path):
+    (tmp_path / 'locked').mkdir()
+    mount = ['mount', '-t', 'tmpfs', '-o', 'ro', 'none', str(tmp_path / 'locked')]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip('no file system can be mounted')
+    try:
+        process, log = train.start('locked')
+        process.join()
+    finally:
+        subprocess.run(['umount', str(tmp_path / 'locked')], check=True)
+    assert process.exitcode == 2 and str(tmp_path / 'locked') in said(log)
+
+
+# ------------------------------------------------------------------------------------ without training
+@pytest.mark.parametrize(
+    'tool, arguments',
+    [
+        ('train', ['configs/kdeov_yolov8n.py', '--work-dir', '{folder}']),
+        ('cache_teacher', ['configs/kdeov_yolov8n_pretrain.py', '{folder}']),
+        ('cache_regions', ['configs/kdeov_yolov8n.py', 'absent.pth', '{folder}']),
+    ],
+)
+def test_a_second_writer_is_refused_before_it_writes(tmp_path, monkeypatch, capsys, tool, arguments):
+    ready, end = multiprocessing.Event(), multiprocessing.Event()
+
+    def hold():
+        with lock_folder(tmp_path, 'folder'):
+            ready.set()
+            end.wait()
+
+    process = multiprocessing.get_context('fork').Process(target=hold)
+    process.start()
+    ready.wait()
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *(each.format(folder=tmp_path) for each in arguments)])
+    with pytest.raises(SystemExit) as stop:
+        load_tool(tool).main()
+    end.set()
+    process.join()
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert stop.value.code == 2 and str(process.pid) in error and str(tmp_path) in error
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK]

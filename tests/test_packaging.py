@@ -6,9 +6,14 @@ import shutil
 import stat
 import subprocess
 import sys
+import tarfile
 import zipfile
 
 import pytest
+from packaging.markers import default_environment
+from packaging.metadata import parse_email
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from packaging_fixtures import PROBES, ROOT, pack
 
@@ -45,6 +50,15 @@ def test_wheel_metadata(wheel):
         assert field in metadata
     for needed in ('mmyolo==0.6.0', 'mmdet==3.3.0', 'mmengine==0.10.7', 'mmcv-lite==2.1.0', 'torch>=2.1'):
         assert f'Requires-Dist: {needed}\n' in metadata
+    needed = [Requirement(line) for line in parse_email(metadata)[0]['requires_dist']]
+    pinned = {each.name for each in needed if any(bound.operator == '==' for bound in each.specifier)}
+    assert pinned == {'mmcv-lite', 'mmdet', 'mmengine', 'mmyolo'}  # the rest is for those who install it to choose
+
+
+def test_the_source_distribution_has_requirements_and_no_lock(wheel):
+    (archive,) = wheel.parent.glob('*.tar.gz')
+    names = {name.partition('/')[2] for name in tarfile.open(archive).getnames()}
+    assert 'requirements/runtime.txt' in names and not [name for name in names if name.endswith('lock.txt')]
 
 
 def test_tools_of_the_wheel(wheel, tmp_path):
@@ -77,6 +91,7 @@ def test_make_help_names_every_target():
     assert len(targets) > 8 and [name for name in targets if not re.search(rf'^make {name} ', said, re.M)] == ['help']
 
 
+LOCKED = '--require-hashes --only-binary :all:'
 PYTHON = """#!/bin/sh
 echo "$*" >> calls
 case "$*" in *"${FAIL_ON:-nothing}"*) exit 1 ;; esac
@@ -96,10 +111,10 @@ def make(source, tmp_path):
     # a make that runs the tests hands its variables on in MAKEFLAGS
     environment = {name: value for name, value in os.environ.items() if not name.startswith('MAKE')}
 
-    def make(fail_on=''):
+    def make(fail_on='', *variables):
         (tmp_path / 'calls').unlink(missing_ok=True)
         done = subprocess.run(
-            ['make', 'install', 'VENV=venv', 'PYTHON=./fake'],
+            ['make', 'install', 'VENV=venv', 'PYTHON=./fake', *variables],
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -114,16 +129,16 @@ def make(source, tmp_path):
 
 def test_make_installs_once(make):
     status, calls, _ = make()
-    assert status == 0 and '-m venv venv' in calls and '-r requirements.txt' in calls and '-e .' in calls
+    assert status == 0 and '-m venv venv' in calls and f'{LOCKED} -r requirements/lock.txt' in calls and '-e .' in calls
     assert make()[:2] == (0, '')
     with open(make.folder / 'requirements/runtime.txt', 'a') as file:
         file.write('new\n')
     status, calls, _ = make()
-    assert status == 0 and '-r requirements.txt' in calls and '-m venv' not in calls
+    assert status == 0 and '-r requirements/lock.txt' in calls and '-m venv' not in calls
     assert make()[:2] == (0, '')
 
 
-@pytest.mark.parametrize('where', ['-m venv', '-r requirements.txt', '-e .', 'import kdeov_mm'])
+@pytest.mark.parametrize('where', ['-m venv', '-r requirements/lock.txt', '-e .', 'import kdeov_mm'])
 def test_make_repairs_a_cut_installation(make, where):
     """Nothing counts as installed until all is; what was begun is begun anew."""
     assert make(fail_on=where)[0] != 0
@@ -138,11 +153,77 @@ def test_make_keeps_a_given_environment(make):
     (make.folder / 'venv/bin').mkdir(parents=True)
     shutil.copy(make.folder / 'fake', make.folder / 'venv/bin/python')
     (make.folder / 'venv/mine').touch()
-    assert make(fail_on='-r requirements.txt')[0] != 0
+    assert make(fail_on='-r requirements/lock.txt')[0] != 0
     status, calls, _ = make()
     assert status == 0 and '-m venv' not in calls and (make.folder / 'venv/mine').exists()
+
+
+def test_make_takes_the_headless_opencv_by_its_checksum(make):
+    status, calls, _ = make('import cv2')
+    (line,) = (line for line in calls.splitlines() if 'headless' in line)
+    assert status == 0 and LOCKED in line and line.endswith('-r requirements/headless-lock.txt')
+
+
+def test_make_installs_the_newest_versions_on_demand(make):
+    make()
+    status, calls, _ = make('', 'REQUIREMENTS=requirements.txt')
+    assert status == 0 and '-r requirements.txt' in calls and '--require-hashes' not in calls
 
 
 def test_make_refuses_another_python(make):
     status, _, said = make(fail_on='import sys')
     assert status != 0 and 'is not Python 3.10 to 3.12' in said and not (make.folder / 'venv').exists()
+
+
+LINUX = dict(
+    implementation_name='cpython',
+    os_name='posix',
+    platform_machine='x86_64',
+    platform_python_implementation='CPython',
+    platform_system='Linux',
+    sys_platform='linux',
+)
+
+
+def read_lock(python, name='lock.txt'):
+    """The locked version of each package, by canonical name, for a Python on Linux; each line has checksums."""
+    environment = dict(default_environment(), **LINUX, python_version=python, python_full_version=f'{python}.9')
+    lines = [
+        line for line in (ROOT / 'requirements' / name).read_text().splitlines() if not line.strip().startswith('#')
+    ]
+    versions = {}
+    for entry in re.split(r'(?<!\\)\n', '\n'.join(lines)):
+        first, *hashes = entry.split(' \\\n')
+        assert hashes and all(re.fullmatch(r'    --hash=sha256:[0-9a-f]{64}', line) for line in hashes), entry
+        package = Requirement(first)
+        assert package.url is None and [bound.operator for bound in package.specifier] == ['=='], first
+        if package.marker is None or package.marker.evaluate(environment):
+            assert canonicalize_name(package.name) not in versions, f'{first}: twice'
+            versions[canonicalize_name(package.name)] = next(iter(package.specifier)).version
+    return versions
+
+
+@pytest.mark.parametrize('python', ['3.10', '3.11', '3.12'])
+def test_the_lock_has_what_the_requirements_name(python):
+    """Otherwise run ``make lock LOCK_OPTIONS=``."""
+    locked = read_lock(python)
+    for name in re.findall(r'^-r (.*)', (ROOT / 'requirements.txt').read_text(), re.MULTILINE):
+        for line in (ROOT / name).read_text().splitlines():
+            if line and not line.startswith('#'):
+                needed = Requirement(line)
+                version = locked.get(canonicalize_name(needed.name))
+                assert version and needed.specifier.contains(version), f'{name}: {line}, locked: {version}'
+    assert read_lock(python, 'headless-lock.txt') == {'opencv-python-headless': locked['opencv-python']}
+
+
+def test_licences_of_all_locked_packages_are_listed():
+    """Otherwise run ``make licences``."""
+    words, table = (ROOT / 'docs' / 'licences.md').read_text().split('<!-- make licences -->')
+    rows = [
+        [cell.strip() for cell in line.strip('|').split('|')] for line in table.splitlines() if line.startswith('| ')
+    ]
+    listed = {canonicalize_name(name): version for name, version, _ in rows[1:]}
+    assert listed == read_lock('3.11') and all(licence for _, _, licence in rows)
+    unknown = {name for name, _, licence in rows if licence == 'UNKNOWN'}
+    elsewhere = (read_lock('3.10').keys() | read_lock('3.12').keys()) - listed.keys()
+    assert [name for name in sorted({*unknown, *elsewhere}) if f'`{name}`' not in words] == []

@@ -28,7 +28,7 @@ def small(coco_mini, tiny_teacher, tmp_path):
                 node.update(model_name='kdeov-shapes', pretrained=tiny_teacher)
             if node.get('type') == 'mmdet.Resize':
                 node.scale = (64, 64)
-        cfg.model.projector.embed_dims = cfg.model.fusion.text_dims = 128
+        cfg.model.embed_dims = 128
         cfg.train_dataloader.update(batch_size=16, num_workers=1)
         cfg.val_dataloader.num_workers = cfg.test_dataloader.num_workers = 0
         cfg.train_cfg.max_epochs = 1

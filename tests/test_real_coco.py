@@ -40,7 +40,7 @@ LVIS_CONFIGS = {
     name: ROOT / 'configs' / f'kdeov_yolov8n_{name}.py' for name in ('ov-lvis', 'ov-lvis_text-only', 'lvis-minival')
 }
 LVIS_TEXTS = tuple(
-    f'custom_hooks.0.text_encoder.{field}={REAL / "clip_text" / file}'
+    f'model.text_encoder.{field}={REAL / "clip_text" / file}'
     for field, file in (('embeddings', 'lvis_clip_hand_craft.npy'), ('names', 'lvis_v1_categories.json'))
 )
 LOG_EACH_STEP = ('default_hooks.logger.interval=1', 'log_processor.window_size=1')
@@ -84,7 +84,7 @@ def test_data_root_reaches_every_field(name):
     old, new = load_config(str(CONFIGS[name])), load_config(str(CONFIGS[name]), data_root='/somewhere/else')
     paths = [path for path in leaves(old._cfg_dict) if str(value_at(old, path)).startswith('data/coco')]
     assert {path.split('.')[0] for path in paths} > {'train_dataloader', 'test_dataloader', 'test_evaluator'}
-    assert ('custom_hooks.0.text_encoder.names' in paths) == bool(name)
+    assert ('model.text_encoder.names' in paths) == bool(name)
     for path in paths:
         assert value_at(new, path) == value_at(old, path).replace('data/coco', '/somewhere/else'), path
 
@@ -142,7 +142,7 @@ def test_boxes_come_back_to_the_original_image(wide, mmyolo_scope):
 @needs_real_data
 @pytest.mark.slow
 def test_training_on_real_images_lowers_the_loss_and_testing_reports_groups(tmp_path, monkeypatch):
-    embeddings = f'custom_hooks.0.text_encoder.embeddings={EMBEDDINGS}'
+    embeddings = f'model.text_encoder.embeddings={EMBEDDINGS}'
     run(
         monkeypatch,
         'train',
@@ -181,14 +181,13 @@ def test_training_on_real_images_lowers_the_loss_and_testing_reports_groups(tmp_
 @pytest.mark.slow
 def test_a_full_size_teacher_from_a_local_file(vit_file, tmp_path, monkeypatch):
     """Through the fields of the config that otherwise name OpenAI's weights."""
-    fields = ('0.text_encoder', '1.text_encoder', '1.teacher')
     run(
         monkeypatch,
         'train',
         CONFIGS[''],
         work_dir=tmp_path,
         options=(
-            *(f'custom_hooks.{field}.pretrained={vit_file}' for field in fields),
+            f'model.text_encoder.pretrained={vit_file}',
             'custom_hooks.1.proposals_from_epoch=0',
             'model.bbox_head.proposal_score=0.',
             'train_dataloader.dataset.indices=4',

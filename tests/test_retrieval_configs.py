@@ -30,11 +30,8 @@ def coco_config(caption_roots, tiny_teacher, tmp_path):
     cfg = load_config(
         str(CONFIGS / 'kdeov_yolov8n_coco.py'), data_root=str(caption_roots / 'coco'), work_dir=str(tmp_path)
     )
-    clip = dict(model_name='kdeov-shapes', pretrained=tiny_teacher)
-    cfg.custom_hooks[0].teacher.update(clip)
-    for metric in cfg.test_evaluator:
-        metric.text_encoder.update(clip)
-    cfg.model.fusion.text_dims = cfg.model.projector.embed_dims = cfg.model.bbox_head.head_module.embed_dims = 128
+    cfg.model.text_encoder.update(model_name='kdeov-shapes', pretrained=tiny_teacher)
+    cfg.model.embed_dims = 128
     for transform in cfg.test_dataloader.dataset.pipeline[1:3]:
         transform.scale = (128, 128)
     cfg.test_evaluator[1].fold_size = 3

@@ -1,6 +1,7 @@
 """tools/detect.py: own words in own images."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -86,6 +87,16 @@ def test_boxes_pictures_and_a_coco_file(detect, photos, capsys):
             assert min(x, y) >= 0 and x + width <= image['width'] + 0.02 and y + height <= image['height'] + 0.02
 
 
+def test_hostile_files_are_skipped_and_reported(detect, photos, hostile, capsys):
+    folder, paths = hostile
+    (photos / 'wide.jpg').rename(photos / os.fsdecode(b'wide\xff.jpg'))
+    content = detect('--names', 'dog', images=[photos, folder])
+    told = capsys.readouterr()
+    skipped = [line for line in told.err.splitlines() if line.startswith('skipped ')]
+    assert len(content['images']) == 3 and len(skipped) == len(paths) + 1
+    assert all(line.isprintable() for line in skipped + told.out.splitlines())
+
+
 def test_the_command_kdeov_finds_the_same(detect, trained, photos):
     """In the same images, in the same order, without the one that is broken."""
     config, checkpoint = map(str, trained)
@@ -120,7 +131,7 @@ def test_every_source_of_the_names_finds_the_same(detect, demo_config, photos, t
     expected = detect('--names', *NAMES)
     (tmp_path / 'names.txt').write_text('\n'.join(NAMES))
     assert detect('--names-file', 'names.txt') == expected
-    encoder = demo_config().custom_hooks[0].text_encoder
+    encoder = demo_config().model.text_encoder
     np.save('table.npy', TextBank.build(NAMES, encoder).embeddings.numpy())
     ready = detect('--names-file', 'names.txt', '--embeddings', 'table.npy')
     assert detect('--names', *NAMES, '--templates', 'single') == expected

@@ -228,16 +228,14 @@ def test_a_teacher_of_another_dimension_stops_training_at_once(
 ):
     cfg = demo_config()
     cfg.custom_hooks = cfg.custom_hooks[first_hook:]
-    cfg.merge_from_dict(
-        {'model.projector.embed_dims': 64, 'model.fusion.text_dims': 64, 'model.bbox_head.head_module.embed_dims': 64}
-    )
+    cfg.model.embed_dims = 64
     cfg.dump(str(tmp_path / 'config.py'))
     tool = load_tool('train')
     monkeypatch.setattr(sys, 'argv', ['train.py', str(tmp_path / 'config.py')])
     with pytest.raises(SystemExit) as stop:
         tool.main()
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert stop.value.code == 2 and error.startswith(says) and 'embed_dims' in error and '128' in error
+    assert stop.value.code == 2 and error.startswith(says) and 'model.embed_dims' in error and '128' in error
     assert not list(Path(cfg.work_dir).glob('*.pth'))
 
 

@@ -122,7 +122,7 @@ def test_own_teacher(run, folder):
     (folder / 'weights').mkdir()
     save_file(open_clip.create_model('kdeov-shapes').state_dict(), 'weights/clip.safetensors')
     (config,) = blocks('tutorials/own_teacher.md')
-    config = config.replace('ViT-B-32-quickgelu', 'kdeov-shapes').replace('embed_dims = 512', 'embed_dims = 128')
+    config = config.replace('ViT-B-32-quickgelu', 'kdeov-shapes').replace('embed_dims=512', 'embed_dims=128')
     config += '\nshapes_world = dict(sizes=dict(train=16, val=4, test=8, test_single=8))\n'
     (folder / 'teacher_config.py').write_text(config)
     small = [

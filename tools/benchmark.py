@@ -26,8 +26,9 @@ from kdeov_mm.deploy.peers import DETECTORS, MOBILE, NETWORKS, OURS, VIT_B_16, V
 from kdeov_mm.deploy.quantize import RUNTIMES, quantize
 from kdeov_mm.deploy.timing import machine, time_in_turns
 from kdeov_mm.evaluation.pictures import GROUP_COLOURS, INK, clean, save
-from kdeov_mm.utils import InputError, user_errors
+from kdeov_mm.utils import InputError, interruptible, user_errors
 from kdeov_mm.utils.files import write_atomically
+from kdeov_mm.utils.json_files import read_json
 from kdeov_mm.version import __version__
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -125,7 +126,7 @@ def prepare(name: str, network: Network, folder: Path, engines: Sequence[str], t
     """Write a network's files, unless they are there; its row of constants."""
     files = paths_of(name, folder)
     made = dict(torch=torch.__version__, onnxruntime=onnxruntime.__version__, kdeov_mm=__version__)
-    row = json.loads(files['row'].read_text()) if files['row'].is_file() else {}
+    row = read_json(files['row']) if files['row'].is_file() else {}
     if row.get('made') != made:
         tell(f'{name}: writing {files["fp32"]}')
         module = network.make()
@@ -210,8 +211,8 @@ def measure(names: Sequence[str], batch: int, args: argparse.Namespace, title: s
     path = Path(args.out_dir) / 'measured' / f'{which}_{batch}.json'
     asked = {(name, engine) for name in names for engine in args.engines}
     if path.is_file() and not args.again:
-        found = json.loads(path.read_text())
-        if found['machine'] == title and asked <= {(model, engine) for model, engine, *_ in found['rounds']}:
+        found = read_json(path)
+        if found.get('machine') == title and asked <= {tuple(row[:2]) for row in found.get('rounds', ())}:
             tell(f'{", ".join(names)}, batch {batch}: taken from {path}')
             return found
     candidates, failed, seconds = {}, {}, 0.0
@@ -334,6 +335,7 @@ def plot(rows: List[dict], title: str, path: Path) -> Optional[Path]:
     return save(fig, path)
 
 
+@interruptible()
 def main(args: List[str] = None) -> None:
     args = parse_args(args)
     with user_errors():

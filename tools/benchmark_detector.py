@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from kdeov_mm.deploy.timing import Stages, machine, time_in_turns
 from kdeov_mm.evaluation.pictures import BLUE, INK, ORANGE, clean, save
 from kdeov_mm.models import TextBank
-from kdeov_mm.utils import InputError, user_errors
+from kdeov_mm.utils import InputError, interruptible, user_errors
 from kdeov_mm.utils.files import write_atomically
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
@@ -228,6 +228,7 @@ def plot(rows: List[dict], title: str, path: Path) -> Path:
     return save(fig, path)
 
 
+@interruptible()
 def main(args: List[str] = None) -> None:
     args = parse_args(args)
     with user_errors():

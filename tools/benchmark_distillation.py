@@ -15,7 +15,7 @@ from typing import Iterator
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import torch
 from kdeov_mm.models.clip import TextBank
-from kdeov_mm.utils import load_config, user_errors
+from kdeov_mm.utils import interruptible, load_config, user_errors
 from kdeov_mm.utils.config import find_hook
 from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
@@ -42,6 +42,7 @@ def endless(loader: DataLoader) -> Iterator[dict]:
         yield from loader
 
 
+@interruptible()
 def main() -> None:
     args = parse_args()
     with user_errors():

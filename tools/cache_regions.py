@@ -7,6 +7,8 @@ was. Several processes share the work: torchrun --nproc_per_node=2 tools/cache_r
 """
 
 import argparse
+import time
+from contextlib import ExitStack
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import mmcv
@@ -18,7 +20,9 @@ from kdeov_mm.models.clip import RegionTeacher, TextBank, complete_teacher, iden
 from kdeov_mm.models.clip.region_teacher import BACKGROUND_PROMPTS
 from kdeov_mm.utils import (
     check_at_least,
+    interruptible,
     load_config,
+    lock_run,
     parse_launched,
     prepare_data,
     resolve_checkpoint,
@@ -27,9 +31,9 @@ from kdeov_mm.utils import (
 )
 from kdeov_mm.utils.config import find_hook, first_test_dataloader
 from kdeov_mm.utils.files import sha256
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 from mmengine.dataset import pseudo_collate
-from mmengine.dist import barrier, get_dist_info
+from mmengine.dist import get_dist_info
 from mmengine.registry import init_default_scope
 from mmyolo.registry import DATASETS, MODELS
 from tqdm import tqdm
@@ -78,11 +82,20 @@ def embed_batch(model, region_teacher: RegionTeacher, data: dict, device: str) -
     return {name: torch.cat(values).cpu() for name, values in rows.items()}
 
 
+@interruptible(lambda: 'finished shards are saved; run the same command again to go on')
 def main() -> None:
     args = parse_args()
+    with ExitStack() as stack:
+        with user_errors():
+            cfg = load_config(args.config, args.cfg_options, args.data_root)
+            set_launcher(cfg, args.launcher)
+            stack.enter_context(lock_run(args.store, 'region store'))
+        write_store(cfg, args)
+
+
+def write_store(cfg: Config, args: argparse.Namespace) -> None:
+    """Write the store, or what of it is missing."""
     with user_errors():
-        cfg = load_config(args.config, args.cfg_options, args.data_root)
-        set_launcher(cfg, args.launcher)
         init_default_scope(cfg.get('default_scope', 'mmyolo'))
         checkpoint = resolve_checkpoint(args.checkpoint)
         distillation = find_hook(cfg, 'CLIPDistillationHook')
@@ -120,10 +133,11 @@ def main() -> None:
                 parts.append(embed_batch(model, region_teacher, data, args.device))
                 progress.update(len(data['inputs']))
             writer.write(number, {name: torch.cat([part[name] for part in parts]) for name in parts[0]})
-    barrier()
-    if rank == 0:
-        writer.finish()
-        print(f'{args.store}: regions of {len(dataset)} images')
+    if rank > 0:
+        return
+    while not writer.finish():
+        time.sleep(1)  # the others write under this process's lock
+    print(f'{args.store}: regions of {len(dataset)} images')
 
 
 if __name__ == '__main__':

@@ -8,6 +8,8 @@ torchrun --nproc_per_node=2 tools/cache_teacher.py ... --launcher pytorch. See d
 """
 
 import argparse
+import time
+from contextlib import ExitStack
 from itertools import accumulate
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,7 +31,9 @@ from kdeov_mm.models.clip import (
 from kdeov_mm.utils import (
     InputError,
     check_at_least,
+    interruptible,
     load_config,
+    lock_run,
     parse_launched,
     prepare_data,
     set_launcher,
@@ -163,11 +167,20 @@ def chunks(numbers: range, size: int) -> Iterable[range]:
     return (numbers[start : start + size] for start in range(0, len(numbers), size))
 
 
+@interruptible(lambda: 'finished shards are saved; run the same command again to go on')
 def main() -> None:
     args = parse_args()
+    with ExitStack() as stack:
+        with user_errors():
+            cfg = load_config(args.config, args.cfg_options, args.data_root)
+            set_launcher(cfg, args.launcher)
+            stack.enter_context(lock_run(args.store, 'teacher store'))
+        write_store(cfg, args)
+
+
+def write_store(cfg: Config, args: argparse.Namespace) -> None:
+    """Write the store, or what of it is missing."""
     with user_errors():
-        cfg = load_config(args.config, args.cfg_options, args.data_root)
-        set_launcher(cfg, args.launcher)
         init_default_scope(cfg.get('default_scope', 'mmyolo'))
         text_encoder = build_text_encoder(cfg)
         teacher_cfg = complete_teacher(
@@ -213,12 +226,14 @@ def main() -> None:
             cache_images(images, missing, dataset, teacher, [0, *accumulate(counts)][:-1], args, progress)
     if captions is not None:
         cache_captions(captions, captions.missing(rank, world_size), dataset, text_encoder, args.shard_size)
-        captions.finish()  # whoever comes last writes the index
-    if images.finish():
-        print(
-            f'{args.store}: {len(dataset)} images, {args.views or "no augmented"} views, '
-            f'{sum(counts) if captions else 0} captions'
-        )
+    if rank > 0:
+        return
+    while not all(store.finish() for store in (images, captions) if store is not None):
+        time.sleep(1)  # the others write under this process's lock
+    print(
+        f'{args.store}: {len(dataset)} images, {args.views or "no augmented"} views, '
+        f'{sum(counts) if captions else 0} captions'
+    )
 
 
 if __name__ == '__main__':

@@ -22,9 +22,18 @@ from kdeov_mm.deploy.cost import count_flops, count_parameters
 from kdeov_mm.deploy.timing import Stages, time_in_turns
 from kdeov_mm.evaluation.pictures import GROUP_COLOURS, clean, save
 from kdeov_mm.evaluation.report import TASKS, show
-from kdeov_mm.utils import InputError, load_config, load_weights, prepare_data, resolve_checkpoint, user_errors
+from kdeov_mm.utils import (
+    InputError,
+    interruptible,
+    load_config,
+    load_weights,
+    prepare_data,
+    resolve_checkpoint,
+    user_errors,
+)
 from kdeov_mm.utils.config import first_test_dataloader
 from kdeov_mm.utils.files import sha256, write_atomically
+from kdeov_mm.utils.json_files import read_json
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
@@ -91,10 +100,10 @@ class Pair:
     def metrics(self) -> Optional[dict]:
         """The metrics, if they have been measured."""
         if self.report:
-            return json.loads(Path(self.report).read_text())
+            return read_json(self.report, what=f'models: {self.name}: report')
         found, source = self.work_dir / 'report' / 'metrics.json', self.work_dir / 'source.json'
-        if found.is_file() and source.is_file() and json.loads(source.read_text()) == self.source():
-            return json.loads(found.read_text())
+        if found.is_file() and source.is_file() and read_json(source) == self.source():
+            return read_json(found, what='report')
         return None
 
     def test(self) -> bool:
@@ -268,6 +277,7 @@ def plot(cfg: Config, results: dict, path: Path) -> Path:
     return save(fig, path)
 
 
+@interruptible()
 def main() -> None:
     args = parse_args()
     out_dir = Path(args.out_dir or Path('work_dirs', f'compare_{Path(args.config).stem}'))
@@ -287,7 +297,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     key = json.dumps([[pair.name, pair.source()] for pair in pairs] + [args.device, args.threads])
     kept = out_dir / 'cost.json'
-    timed = json.loads(kept.read_text()) if kept.is_file() and not args.time_again else {}
+    timed = read_json(kept) if kept.is_file() and not args.time_again else {}
     if timed.get('key') != key:
         timed = dict(key=key, costs=measure_costs(pairs, models, torch.device(args.device), args.repeats))
         write_atomically(kept, json.dumps(timed) + '\n')

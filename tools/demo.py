@@ -13,8 +13,10 @@ import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 from kdeov_mm.apis import find_images
 from kdeov_mm.demo import Demo, Limits
 from kdeov_mm.demo.app import serve
+from kdeov_mm.demo.guard import split_host
 from kdeov_mm.deploy import Runtime
 from kdeov_mm.utils import check_at_least, user_errors
+from kdeov_mm.utils.display import printable
 
 KINDS = ('image_encoder', 'open_detector', 'text_encoder')
 
@@ -38,11 +40,22 @@ def parse_args(args: List[str] = None) -> argparse.Namespace:
     )
     parser.add_argument('--host', default='127.0.0.1', help='address to listen at; 0.0.0.0: all; default: this machine')
     parser.add_argument('--port', type=int, help='default: the first free one from 7860 on')
+    parser.add_argument(
+        '--allow-host',
+        metavar='NAME',
+        action='append',
+        default=[],
+        help="another name by which browsers may call the server, such as a proxy's; may be given more than once",
+    )
     parser.add_argument('--threads', type=int, help="threads of the network; default: ONNX Runtime's choice")
     parser.add_argument('--max-megabytes', type=int, default=20, help='of an uploaded file; default: 20')
     parser.add_argument('--max-megapixels', type=int, default=50, help='of an uploaded image; default: 50')
     args = parser.parse_args(args)
     check_at_least(parser, args, max_megabytes=1, max_megapixels=1, threads=1, port=1)
+    for name in args.allow_host:
+        if split_host(name)[0] != name.lower().strip('[]') or split_host(name)[1] is not None:
+            parser.error(f'--allow-host: "{printable(name)}" is not a host name; give one without scheme and port')
+    args.allow_host = [split_host(name)[0] for name in args.allow_host]
     return args
 
 
@@ -76,7 +89,7 @@ def main(args: List[str] = None) -> None:
             teacher = Teacher(args.teacher, runtime.metadata['text_encoder'].get('text_space'))
         limits = Limits(bytes=args.max_megabytes * 2**20, pixels=args.max_megapixels * 10**6)
         demo = Demo(runtime, open_index(args), teacher, limits)
-        serve(demo, args.host, args.port, args.examples)
+        serve(demo, args.host, args.port, args.examples, allow_hosts=args.allow_host)
 
 
 if __name__ == '__main__':

@@ -27,6 +27,7 @@ from kdeov_mm.apis.results import picture_path
 from kdeov_mm.datasets.coco_file import image_defect
 from kdeov_mm.models.clip import read_names
 from kdeov_mm.utils import InputError, check_checkpoint, load_config, resolve_checkpoint, user_errors
+from kdeov_mm.utils.display import printable
 from kdeov_mm.utils.files import write_atomically
 from mmengine.config import DictAction
 
@@ -67,7 +68,7 @@ def readable(paths: List[str]) -> List[str]:
 
 
 def report(path: str, reason: object) -> None:
-    print(f'skipped {path}: {reason}', file=sys.stderr)
+    print(f'skipped {printable(path)}: {printable(" ".join(str(reason).split()))}', file=sys.stderr)
 
 
 def main() -> None:
@@ -102,10 +103,10 @@ def main() -> None:
         picture = result.save(picture_path(args.out_dir, len(results), digits, path))
         results.append(result)
         told = ', '.join(f'{name} {score:.2f}' for name, score in zip(result.names, result.scores)) or 'nothing found'
-        print(f'{path}: {told} -> {picture}')
+        print(printable(f'{path}: {told} -> {picture}'))
     content = results.to_coco()
     written = write_atomically(Path(args.out_dir, 'detections.json'), json.dumps(content))
-    print(f'{len(content["annotations"])} objects: {written}')
+    print(printable(f'{len(content["annotations"])} objects: {written}'))
 
 
 if __name__ == '__main__':

@@ -29,7 +29,7 @@ from kdeov_mm.deploy.runtime import KINDS
 from kdeov_mm.models import build_text_encoder
 from kdeov_mm.models.clip import read_names
 from kdeov_mm.models.clip.prompts import resolve_templates
-from kdeov_mm.utils import InputError, check_checkpoint, load_config, resolve_checkpoint, user_errors
+from kdeov_mm.utils import InputError, check_checkpoint, interruptible, load_config, resolve_checkpoint, user_errors
 from mmdet.structures import DetDataSample
 from mmengine.config import DictAction
 
@@ -135,6 +135,7 @@ def check(runtime: Runtime, model: torch.nn.Module, inputs: List[np.ndarray]) ->
     )
 
 
+@interruptible()
 def main(args: List[str] = None) -> None:
     args = parse_args(args)
     with user_errors():

@@ -19,13 +19,28 @@ from typing import Optional
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import numpy as np
 from kdeov_mm.apis import find_images
-from kdeov_mm.search import ImageEncoder, ImageStore, Report, check_index, check_text_source, embed_query, update_index
+from kdeov_mm.search import (
+    ImageEncoder,
+    ImageStore,
+    Report,
+    check_index,
+    embed_query,
+    image_encoder_file,
+    remember_text,
+    text_encoder_file,
+    update_index,
+)
 from kdeov_mm.utils import InputError, user_errors
+from kdeov_mm.utils.display import printable
+from kdeov_mm.utils.errors import one_line
 from kdeov_mm.utils.files import write_atomically
+from kdeov_mm.utils.image_files import open_image, read_image_file
+from PIL import ImageOps
 from tqdm import tqdm
 
 DEFAULT_INDEX = 'work_dirs/index'
 COLUMNS = 8  # of the picture
+CELL = 400  # pixels of an image in the picture, at most
 
 
 def parse_args() -> argparse.Namespace:
@@ -66,7 +81,9 @@ def parse_args() -> argparse.Namespace:
 
     build = commands.add_parser('build', parents=[common, filling], help='make an index, or go on with one')
     build.add_argument('--model', required=True, metavar='FILE', help='image encoder (.onnx) of tools/export.py')
-    build.add_argument('--text', metavar='FILE', help='what embeds queries: a text encoder (.onnx) or a config (.py)')
+    build.add_argument(
+        '--text', metavar='FILE', help='text encoder (.onnx) that embeds queries; the index remembers it'
+    )
     add = commands.add_parser('add', parents=[common, filling], help='add images to an index')
     add.add_argument('--model', metavar='FILE', help='where the image encoder is now, if it was moved')
 
@@ -93,10 +110,11 @@ def parse_args() -> argparse.Namespace:
 
 def find_model(given: Optional[str], store: ImageStore) -> str:
     """The file of an index's image encoder."""
-    path = given or store.model.path
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'model: no file {path!r}; give --model')
-    return path
+    if given is None:
+        return image_encoder_file(store)
+    if not Path(given).is_file():
+        raise FileNotFoundError(f'--model: no file {given!r}')
+    return given
 
 
 def fill(args: argparse.Namespace) -> None:
@@ -106,9 +124,11 @@ def fill(args: argparse.Namespace) -> None:
     encoder = ImageEncoder(model_file, args.threads, args.decode_size)
     model = encoder.describe()
     if args.command == 'build' and args.text:
-        check_text_source(args.text)
-        model.text = os.path.abspath(args.text)
+        model = remember_text(model, args.text)
     store = ImageStore.create(args.index, model)
+    if args.command == 'build' and args.text and store.model.text_sha256 != (model.text_sha256 or 'a config'):
+        reason = 'it was built with another' if model.text else 'a config is code; export the text encoder as .onnx'
+        print(f'--text: the index does not remember {args.text} ({reason}); give --text to "query", too')
     options = dict(batch_size=args.batch_size, commit_size=args.commit_size, thumbnail=args.thumbnail)
     with tqdm(total=len(paths), unit=' files') as bar:
         if args.distributed:
@@ -128,10 +148,11 @@ def tell(report: Report, store: ImageStore, broken_list: Optional[str]) -> None:
         f'{report.files} files: {report.added} images added, {report.unchanged} unchanged, {report.duplicates} '
         f'duplicates, {len(report.broken)} that cannot be read'
     )
-    broken = store.broken()
+    broken = {printable(row['path']): row['reason'] or 'no reason' for row in store.broken()} | report.broken
     if broken and (broken_list or '://' not in store.folder):
         path = Path(broken_list or Path(store.folder, 'broken.tsv'))
-        write_atomically(path, ''.join(f'{row["path"]}\t{" ".join(row["reason"].split())}\n' for row in broken))
+        lines = [f'{printable(name)}\t{printable(" ".join(reason.split()))}\n' for name, reason in broken.items()]
+        write_atomically(path, ''.join(lines))
         print(f'{len(broken)} files in all cannot be read: {path}')
     print(f'{store.folder}: {len(store)} images')
 
@@ -157,12 +178,9 @@ def embed(args: argparse.Namespace, store: ImageStore) -> np.ndarray:
     if sum(value is not None for value in (args.query, args.image, args.embedding)) != 1:
         raise InputError('query: give one of words, --image and --embedding')
     if args.query is not None:
-        source = args.text or store.model.text
-        if source is None:
-            raise InputError(
-                f'--text: {args.index} does not know what embeds words; give a text encoder (.onnx) or a config (.py)'
-            )
-        return embed_query(args.query, source, store.model)
+        if not args.query.strip():
+            raise InputError(f'query: words are needed, got {args.query!r}')
+        return embed_query(args.query, args.text or text_encoder_file(store), store.model)
     if args.image is not None:
         from kdeov_mm.deploy.images import read_image
 
@@ -174,26 +192,41 @@ def embed(args: argparse.Namespace, store: ImageStore) -> np.ndarray:
         raise InputError(f'--embedding: {args.embedding} is no .npy file of numbers: {error}') from error
 
 
+def thumbnail(row: dict) -> io.BytesIO:
+    """Return a row's thumbnail, or its file where there is none, as a small PNG. Either may be anything at all.
+
+    Raises:
+        FileNotFoundError: If there is neither.
+        InputError: If it is no image that is read.
+    """
+    content = row['thumbnail'] or read_image_file(row['path'])
+    try:
+        with open_image(content) as image:
+            image.draft('RGB', (CELL, CELL))
+            small = ImageOps.exif_transpose(image).convert('RGB')
+    except Exception as error:  # Pillow's decoders raise anything from OSError to SyntaxError
+        what = 'thumbnail of' if row['thumbnail'] else 'image'
+        raise InputError(f'--picture: the {what} "{row["path"]}" cannot be drawn: {one_line(error)}') from error
+    small.thumbnail((CELL, CELL))
+    file = io.BytesIO()
+    small.save(file, 'PNG')
+    file.seek(0)
+    return file
+
+
 def query(args: argparse.Namespace) -> None:
     """Command ``query``."""
     store = ImageStore.open(args.index, args.version)
     found = store.search(embed(args, store), args.top)
     for rank, row in enumerate(found, 1):
-        print(f'{rank:3} {row["score"]:.4f} {row["path"]}')
+        print(f'{rank:3} {row["score"]:.4f} {printable(row["path"])}')
     if args.json:
         rows = [{name: row[name] for name in ('path', 'score', 'width', 'height', 'sha256')} for row in found]
         write_atomically(Path(args.json), json.dumps(rows, indent=1))
     if args.picture:
         from kdeov_mm.evaluation.pictures import retrieval_grid
 
-        answers = [
-            dict(
-                img_path=io.BytesIO(row['thumbnail']) if row['thumbnail'] else row['path'],
-                score=row['score'],
-                hit=False,
-            )
-            for row in found
-        ]
+        answers = [dict(img_path=thumbnail(row), score=row['score'], hit=False) for row in found]
         asked = args.query or args.image or args.embedding
         lines = [
             dict(query=f'number {start + 1} and on' if start else asked, answers=answers[start : start + COLUMNS])
@@ -208,8 +241,8 @@ def info(args: argparse.Namespace) -> None:
     versions = store.versions()
     print(
         f'{args.index}: {len(store)} images; {store.skipped.count_rows()} duplicates and files that cannot be read\n'
-        f'model: {store.model.path} (SHA-256 {store.model.sha256[:12]}), {store.model.dims} dimensions\n'
-        f'text encoder: {store.model.text or "not told"}\n'
+        f'model: {printable(store.model.path)} (SHA-256 {store.model.sha256[:12]}), {store.model.dims} dimensions\n'
+        f'text encoder: {printable(store.model.text or "not told")}\n'
         f'vector index: {store.vector_index() or "none, images are compared one by one"}\n'
         f'versions: {versions[0]["version"]} to {versions[-1]["version"]}, of {versions[-1]["timestamp"]:%Y-%m-%d}'
     )

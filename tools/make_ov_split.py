@@ -10,11 +10,15 @@ ids stay as they are, images without an annotation left included; each category 
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 from kdeov_mm.datasets.coco_file import INSTANCE_FIELDS, LVIS_FIELDS, load_coco
 from kdeov_mm.datasets.splits import VOCABULARIES, class_groups
+from kdeov_mm.utils import InputError, interruptible, user_errors
+from kdeov_mm.utils.display import brief
 from kdeov_mm.utils.files import write_atomically
+from kdeov_mm.utils.json_files import MAX_METADATA_BYTES, read_json
 
 
 def split_annotations(content: dict, groups: dict[str, str], kept: set[str]) -> dict:
@@ -47,25 +51,36 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@interruptible()
 def main() -> None:
     args = parse_args()
-    vocabulary = args.vocabulary
-    if vocabulary.endswith('.json'):
-        vocabulary = json.loads(Path(vocabulary).read_text(encoding='utf-8'))
-    for path in map(Path, args.ann_files):
-        content = load_coco(str(path), LVIS_FIELDS if vocabulary == 'ov_lvis' else INSTANCE_FIELDS)
-        groups = class_groups(vocabulary, content['categories'])
-        folder = Path(args.out_dir) if args.out_dir else path.parent
-        names = sorted(set(groups.values()))
-        for name, kept in [(name, {name}) for name in names] + [('all', set(names))]:
-            split = split_annotations(content, groups, kept)
-            out = folder / f'{path.stem}_{name}.json'
-            write_atomically(out, json.dumps(split))
-            images = len({item['image_id'] for item in split['annotations']})
-            print(
-                f'{out}: {len(split["categories"])} classes, {len(split["annotations"])} annotations '
-                f'in {images} of {len(split["images"])} images'
-            )
+    with user_errors():
+        vocabulary = args.vocabulary
+        if vocabulary.endswith('.json'):
+            vocabulary = read_json(vocabulary, max_bytes=MAX_METADATA_BYTES, what='--vocabulary')
+        for path in map(Path, args.ann_files):
+            split_file(path, vocabulary, Path(args.out_dir) if args.out_dir else path.parent)
+
+
+def split_file(path: Path, vocabulary: str | dict, folder: Path) -> None:
+    """Write the annotation files of each group and of all, and print what is in them."""
+    content = load_coco(str(path), LVIS_FIELDS if vocabulary == 'ov_lvis' else INSTANCE_FIELDS)
+    groups = class_groups(vocabulary, content['categories'])
+    names = sorted(set(groups.values()))
+    unfit = [name for name in names if not re.fullmatch(r'[\w-]+', name)]
+    if unfit:  # such as ../x
+        raise InputError(
+            f'--vocabulary: the group {brief(unfit[0])} cannot be part of a file name; '
+            'expected letters, digits, _ and -'
+        )
+    for name, kept in [(name, {name}) for name in names] + [('all', set(names))]:
+        split = split_annotations(content, groups, kept)
+        out = write_atomically(folder / f'{path.stem}_{name}.json', json.dumps(split))
+        images = len({item['image_id'] for item in split['annotations']})
+        print(
+            f'{out}: {len(split["categories"])} classes, {len(split["annotations"])} annotations '
+            f'in {images} of {len(split["images"])} images'
+        )
 
 
 if __name__ == '__main__':

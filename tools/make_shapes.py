@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 
 from kdeov_mm.datasets.shapes import SHARES, SIZES, SPLITS, ensure_world
+from kdeov_mm.utils import interruptible, user_errors
+from kdeov_mm.utils.files import atomic_path
 
 
 def parse_args() -> argparse.Namespace:
@@ -58,14 +60,16 @@ def preview(root: Path, split: str, rows: int = 4, columns: int = 6, side: int =
     )
 
 
+@interruptible()
 def main() -> None:
     args = parse_args()
-    ensure_world(
-        args.root, args.seed, args.image_size, parse_pairs(args.size, int), parse_pairs(args.share, float), args.splits
-    )
-    if args.preview:
-        if not cv2.imwrite(args.preview, preview(Path(args.root), args.splits[0])):
-            raise SystemExit(f'cannot write {args.preview}')
+    sizes, shares = parse_pairs(args.size, int), parse_pairs(args.share, float)
+    with user_errors():
+        ensure_world(args.root, args.seed, args.image_size, sizes, shares, args.splits)
+        if args.preview:
+            with atomic_path(Path(args.preview)) as partial:
+                if not cv2.imwrite(str(partial), preview(Path(args.root), args.splits[0])):
+                    raise OSError(f'cannot write {args.preview}')
 
 
 if __name__ == '__main__':

@@ -16,6 +16,7 @@ from kdeov_mm.deploy.runtime import Runtime
 from kdeov_mm.deploy.web import PACKAGE, VERSION, npm_package, write_web
 from kdeov_mm.models.clip import read_names
 from kdeov_mm.utils import InputError, user_errors
+from kdeov_mm.utils.arrays import read_npy
 
 PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'web'
 
@@ -57,10 +58,7 @@ def embed(args: argparse.Namespace, names: List[str]) -> np.ndarray:
     """The names' embeddings ``[K, D]``."""
     if args.embeddings is None:
         return Runtime(args.export / 'text_encoder.onnx').embed_names(names)
-    try:
-        return np.load(args.embeddings, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise InputError(f'--embeddings: {args.embeddings} is no .npy file of numbers: {error}') from error
+    return read_npy(args.embeddings, '--embeddings')
 
 
 def main(args: List[str] = None) -> None:

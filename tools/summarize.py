@@ -7,10 +7,14 @@ A metric divided by the teacher's is named METRIC:teacher, as in zero_shot/novel
 """
 
 import argparse
-import json
 from pathlib import Path
 from statistics import mean
 from typing import Dict, List
+
+from kdeov_mm.utils.display import brief
+from kdeov_mm.utils.errors import InputError, user_errors
+from kdeov_mm.utils.json_files import MAX_METADATA_BYTES, read_json
+from kdeov_mm.utils.records import are_numbers
 
 METRICS = [
     'ov/base/AP50',
@@ -33,7 +37,7 @@ def read_runs(text: str) -> tuple:
         path = Path(folder, 'report', 'metrics.json')
         if not path.is_file():
             raise SystemExit(f'rows: {folder!r} has no report/metrics.json; run tools/test.py with this work dir first')
-        runs.append(json.loads(path.read_text()))
+        runs.append(read_json(path, max_bytes=MAX_METADATA_BYTES, what='rows:'))
     return name, runs
 
 
@@ -43,6 +47,10 @@ def value(metrics: Dict[str, float], key: str) -> float:
     for needed in [name] + ([f'{of}/{name}'] if of else []):
         if needed not in metrics:
             raise SystemExit(f'--metrics: {needed!r} is in no report; there are {", ".join(sorted(metrics))}')
+        if not are_numbers([metrics[needed]]):
+            raise InputError(f'--metrics: {needed!r} of a report is {brief(metrics[needed])}; expected a number')
+    if of and not metrics[f'{of}/{name}']:
+        raise InputError(f'--metrics: {key!r} divides by "{of}/{name}", which is 0 in a report; leave it out')
     return metrics[name] / metrics[f'{of}/{name}'] if of else metrics[name]
 
 
@@ -64,7 +72,8 @@ def main() -> None:
     parser.add_argument('rows', nargs='+', help='NAME=FOLDER[,FOLDER...]: a row and the work dirs of its runs')
     parser.add_argument('--metrics', nargs='+', default=METRICS, help='keys of metrics.json; default: %(default)s')
     args = parser.parse_args()
-    print(table([read_runs(row) for row in args.rows], args.metrics))
+    with user_errors():
+        print(table([read_runs(row) for row in args.rows], args.metrics))
 
 
 if __name__ == '__main__':

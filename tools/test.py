@@ -5,10 +5,11 @@ from typing import Dict
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 from kdeov_mm.engine.hooks import FirstStep
-from kdeov_mm.utils import parse_launched, user_errors
+from kdeov_mm.utils import interruptible, parse_launched, user_errors
 from kdeov_mm.utils.testing import add_test_options, build_test_runner, load_test_config
 
 
+@interruptible()
 def main() -> Dict[str, float]:
     parser = argparse.ArgumentParser(description=__doc__)
     add_test_options(parser)

@@ -1,7 +1,8 @@
 """Train a model from a config."""
 
 import argparse
-from typing import Dict
+from contextlib import ExitStack
+from typing import Dict, Optional
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 from kdeov_mm.engine.hooks import FirstStep
@@ -10,14 +11,17 @@ from kdeov_mm.utils import (
     check_weights,
     enable_amp,
     find_resume,
+    interruptible,
     is_finished,
     load_config,
+    lock_run,
     parse_launched,
     prepare_data,
+    saved_so_far,
     set_launcher,
     user_errors,
 )
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 from mmyolo.registry import RUNNERS
 
@@ -51,6 +55,7 @@ def parse_args() -> argparse.Namespace:
     return parse_launched(parser)
 
 
+@interruptible()
 def main() -> Dict[str, str]:
     args = parse_args()
     with user_errors():
@@ -58,23 +63,43 @@ def main() -> Dict[str, str]:
         set_launcher(cfg, args.launcher)
         if args.amp:
             enable_amp(cfg, args.amp)
-        if args.resume:
-            path = find_resume(cfg.work_dir) if args.resume == 'auto' else args.resume
-            if path:
-                if is_finished(cfg, check_checkpoint(path, resume=True)):
-                    print(f'{path} is the end of this training: nothing to do')
-                    return dict(work_dir=cfg.work_dir)
-                cfg.load_from = path
-                cfg.resume = True
-        prepare_data(cfg, 'train', 'val')
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-        if cfg.get('load_from') and not cfg.get('resume'):
-            check_weights(runner.model, cfg.load_from, partial=True)
-        _ = runner.train_loop, runner.val_loop  # builds the data sets: they too complain before training
-        runner.register_hook(first := FirstStep())
-    with user_errors(until=first):
-        runner.train()
+    with interruptible(lambda: saved_so_far(cfg.work_dir)), ExitStack() as stack:
+        with user_errors():
+            stack.enter_context(lock_run(cfg.work_dir, 'work dir'))  # before the runner writes anything there
+            runner = build_runner(cfg, args.resume)
+        if runner is not None:
+            runner.register_hook(first := FirstStep())
+            with user_errors(until=first):
+                runner.train()
     return dict(work_dir=cfg.work_dir)
+
+
+def build_runner(cfg: Config, resume: Optional[str]) -> Optional[Runner]:
+    """Build the runner and its data sets.
+
+    Args:
+        cfg: The config.
+        resume: The checkpoint to go on from, ``auto`` for the work dir's own, None to begin.
+
+    Returns:
+        Runner: None if the checkpoint is the end of this training.
+
+    Raises:
+        InputError: If the checkpoint or the data cannot be used.
+    """
+    path = find_resume(cfg.work_dir) if resume == 'auto' else resume
+    if path:
+        if is_finished(cfg, check_checkpoint(path, resume=True)):
+            print(f'{path} is the end of this training: nothing to do')
+            return None
+        cfg.load_from = path
+        cfg.resume = True
+    prepare_data(cfg, 'train', 'val')
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if cfg.get('load_from') and not cfg.get('resume'):
+        check_weights(runner.model, cfg.load_from, partial=True)
+    _ = runner.train_loop, runner.val_loop  # builds the data sets: they too complain before training
+    return runner
 
 
 if __name__ == '__main__':

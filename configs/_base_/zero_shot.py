@@ -1,5 +1,5 @@
 # Zero-shot classification: data sets of torchvision with OpenCLIP's class names and templates. A config that inherits
-# this gives each a pipeline, and the metric a text encoder.
+# this gives each a pipeline.
 zero_shot_root = 'data/'
 zero_shot_datasets = dict(
     cifar10=dict(type='TorchvisionDataset', dataset=dict(type='CIFAR10', root=zero_shot_root + 'cifar10', train=False)),

@@ -31,7 +31,8 @@ class TorchBackend:
     def __init__(self, config: str, checkpoint: str, device: Optional[str] = None) -> None:
         self.cfg = load_config(config)
         device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-        self.model = load_model(self.cfg, resolve_checkpoint(checkpoint), None, device)
+        self.checkpoint = resolve_checkpoint(checkpoint)
+        self.model = load_model(self.cfg, self.checkpoint, None, device)
         init_default_scope(self.cfg.get('default_scope', 'mmyolo'))
         load, *others = inference_transforms(self.cfg)
         if 'Load' not in load['type']:
@@ -73,9 +74,19 @@ class TorchBackend:
 
     @torch.inference_mode()
     def embed(self, prepared: List[dict]) -> np.ndarray:
-        """Embed images as :meth:`prepare` made them ready; float32, L2-normalised, ``[N, D]``."""
+        """Embed images as :meth:`prepare` made them ready; float32, L2-normalised, ``[N, D]``.
+
+        Raises:
+            InputError: The weights are so large that NaN or infinity comes out.
+        """
         inputs = self.model.data_preprocessor(self.collate(prepared), False)['inputs']
-        return self.model.encode_image(inputs).cpu().numpy()
+        embeddings = self.model.encode_image(inputs)
+        if not torch.isfinite(embeddings).all():
+            raise InputError(
+                f'{self.checkpoint}: the image encoder computed NaN or infinity; expected finite embeddings; '
+                'give another checkpoint'
+            )
+        return embeddings.cpu().numpy()
 
     @torch.inference_mode()
     def detect(

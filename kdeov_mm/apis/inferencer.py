@@ -14,7 +14,7 @@ from rich.progress import track
 from kdeov_mm.datasets.broken_images import BrokenImageError
 from kdeov_mm.models.clip.vocabulary import check_names, read_names
 from .backends import OnnxBackend, TorchBackend
-from .resolve import resolve_model
+from .resolve import is_path, resolve_model
 from .results import ClassificationResult, DetectionResult, EmbeddingResult, Match, Results, SearchResult
 from .sources import CHANNEL_ORDERS, ENDLESS, InputImage, open_images
 
@@ -45,7 +45,8 @@ class KDEOVInferencer:
 
     Args:
         model: A name of the model index, such as ``kdeov_yolov8n``; a config file with ``checkpoint``; a work dir; or
-            what ``kdeov export`` wrote: an ONNX file, a list of them or their folder.
+            what ``kdeov export`` wrote: an ONNX file, a list of them or their folder. A folder needs a separator, such
+            as ``./mine``, or is a ``pathlib.Path``. A config is code: give your own only.
         checkpoint: A ``.pth`` or ``.safetensors`` file, or a work dir; default: the model's own.
         device: Such as ``cpu`` or ``cuda:0``; default: the GPU where there is one. ONNX files run on the CPU.
         batch_size: Images in one run of the network.
@@ -86,7 +87,7 @@ class KDEOVInferencer:
                     raise ValueError(f'checkpoint: {model} has its own weights; leave {checkpoint} out')
                 self.backend: Union[TorchBackend, OnnxBackend] = OnnxBackend(model)
             else:
-                self.backend = TorchBackend(*resolve_model(str(model), checkpoint), device)
+                self.backend = TorchBackend(*resolve_model(model, checkpoint), device)
         self.batch_size, self.channel_order = batch_size, channel_order
         self.on_error, self.show_progress = on_error, show_progress
         self._lock = threading.RLock()
@@ -357,6 +358,8 @@ def is_exported(model: Any) -> bool:
     """Whether a model is given by ONNX files or a folder of them."""
     if not isinstance(model, (str, Path)):
         return True
+    if not is_path(model):
+        return False
     return Path(model).suffix == '.onnx' or Path(model).is_dir() and any(Path(model).glob('*.onnx'))
 
 

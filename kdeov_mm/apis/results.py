@@ -11,7 +11,10 @@ import numpy as np
 from PIL import Image
 
 from kdeov_mm.evaluation import pictures
+from kdeov_mm.utils.display import printable
 from .sources import InputImage
+
+MAX_STEM = 200  # bytes of a picture's name; file systems take 255 with number and suffix
 
 
 def need(package: str) -> Any:
@@ -308,8 +311,10 @@ class Results(List[R], Generic[R]):
 
 
 def picture_path(folder: Union[str, Path], number: int, digits: int, name: str) -> Path:
-    """Where the picture of an image goes: its number makes it unique."""
-    return Path(folder, f'{number:0{digits}}_{Path(name).stem.replace(" ", "_")}.png')
+    """Where the picture of an image goes: its number makes it unique, and every file system takes it."""
+    stem = printable(Path(name).stem).replace(' ', '_').replace('\\', '_')
+    stem = stem.encode()[:MAX_STEM].decode(errors='ignore')
+    return Path(folder, f'{number:0{digits}}_{stem}.png')
 
 
 def add_to_coco(content: Dict[str, list], result: DetectionResult) -> None:

@@ -2,6 +2,8 @@
 
 import glob
 import math
+import os
+import sys
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -10,12 +12,16 @@ from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple, Uni
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from kdeov_mm.datasets.broken_images import BrokenImageError
-from kdeov_mm.datasets.caption_files import IMAGE_SUFFIXES
 from kdeov_mm.datasets.coco_file import image_defect
 from kdeov_mm.datasets.load_image import decode_image
+from kdeov_mm.deploy.images import to_rgb
+from kdeov_mm.utils.display import is_surrogate, printable
+from kdeov_mm.utils.errors import InputError, one_line
+from kdeov_mm.utils.files import check_regular, open_regular
+from kdeov_mm.utils.image_files import SUFFIXES, check_depth, find_image_files, read_image_file
 
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
 CHANNEL_ORDERS = ('rgb', 'bgr')
@@ -24,10 +30,11 @@ ENDLESS = math.inf  # the length of a camera's stream
 
 @dataclass(eq=False)
 class InputImage:
-    """One image, by its file or its pixels.
+    r"""One image, by its file or its pixels.
 
     Attributes:
-        name: The file's path, ``clip.mp4#12`` for frame 12 (from 0) of a video, ``image 3`` for pixels.
+        name: The file's path, ``clip.mp4#12`` for frame 12 (from 0) of a video, ``image 3`` for pixels. Bytes that are
+            not UTF-8 become escapes such as ``\udcff``, so that the name fits into JSON.
         path: The file, or None.
         pixels: uint8 RGB ``[H, W, 3]``, or None for a file, which is read when its pixels are asked for.
     """
@@ -36,22 +43,29 @@ class InputImage:
     path: Optional[str] = None
     pixels: Optional[np.ndarray] = None
 
+    def __post_init__(self) -> None:
+        self.name = self.name.encode(errors='backslashreplace').decode()
+
     def read(self) -> np.ndarray:
         """The pixels, turned as the file's EXIF data say; uint8 RGB ``[H, W, 3]``.
 
         Raises:
-            BrokenImageError: The file is damaged, incomplete or no image; a ValueError that names it.
+            BrokenImageError: The file is damaged, too large, special or no image; a ValueError that names it.
         """
         if self.pixels is not None:
             return self.pixels
-        path = str(self.path)
-        defect = image_defect(path)
-        if defect:
-            raise BrokenImageError(f'image {path}: {defect}')
+        name = printable(str(self.path))
         try:
-            return np.ascontiguousarray(decode_image(Path(path).read_bytes())[0][..., ::-1])
+            content = read_image_file(str(self.path))
+        except (OSError, InputError) as error:
+            raise BrokenImageError(f'image {name}: {one_line(error)}') from error
+        defect = image_defect(content)
+        if defect:
+            raise BrokenImageError(f'image {name}: {defect}')
+        try:
+            return np.ascontiguousarray(decode_image(content)[0][..., ::-1])
         except BrokenImageError as error:
-            raise BrokenImageError(f'image {path}: {error}') from error
+            raise BrokenImageError(f'image {name}: {error}') from error
 
 
 Found = Tuple[Iterator[InputImage], Optional[float]]
@@ -62,19 +76,21 @@ def find_images(paths: Sequence[str]) -> List[str]:
 
     Raises:
         FileNotFoundError: One does not exist.
-        ValueError: A folder has no image, judged by the suffix.
+        InputError: One is a special file, such as a FIFO or a device, or a folder has no image, judged by the suffix.
     """
     found: List[str] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            inside = sorted(str(file) for file in path.rglob('*') if file.suffix.lower() in IMAGE_SUFFIXES)
+    for path in map(str, map(Path, paths)):
+        name = printable(path)
+        if os.path.isdir(path):
+            inside = find_image_files(path)
             if not inside:
-                raise ValueError(f'images: no file below {str(path)!r} ends with {", ".join(IMAGE_SUFFIXES)}')
+                raise InputError(f'images: no file below "{name}" ends with {", ".join(SUFFIXES)}')
             found += inside
-        elif path.is_file():
-            found.append(str(path))
+        elif os.path.exists(path):
+            check_regular(os.stat(path), name, sys.maxsize, 'image')
+            found.append(path)
         else:
-            raise FileNotFoundError(f'images: no file or folder {str(path)!r}')
+            raise FileNotFoundError(f'images: no file or folder "{name}"')
     return list(dict.fromkeys(found))
 
 
@@ -136,9 +152,11 @@ def open_part(images: Any, channel_order: str) -> Found:
 def open_path(path: str) -> Found:
     """A file, a folder, a glob or a video."""
     if '://' in path:
-        raise ValueError(f'images: {path} is an address; nothing is downloaded: fetch the file and give its path')
+        raise ValueError(
+            f'images: {printable(path)} is an address; nothing is downloaded: fetch the file and give its path'
+        )
     if Path(path).suffix.lower() in VIDEO_SUFFIXES and Path(path).is_file():
-        with_frames = cv2.VideoCapture(path)
+        with_frames = open_video(path)
         number = int(with_frames.get(cv2.CAP_PROP_FRAME_COUNT))
         with_frames.release()
         return read_video(path, path), number if number > 0 else None
@@ -160,10 +178,20 @@ def read_video(source: Union[str, int], name: str) -> Iterator[InputImage]:
     Raises:
         ValueError: It does not open.
     """
-    capture = cv2.VideoCapture(source)
+    capture = open_video(source)
     if not capture.isOpened():
-        raise ValueError(f'images: {name} does not open as a video; OpenCV must know its format, or the camera be free')
+        raise ValueError(
+            f'images: {printable(name)} does not open as a video; OpenCV must know its format, or the camera be free'
+        )
     return frames(capture, name)
+
+
+def open_video(source: Union[str, int]) -> cv2.VideoCapture:
+    """Open a video or a camera with OpenCV, which crashes at a name that is not UTF-8."""
+    if isinstance(source, int) or not any(map(is_surrogate, source)):
+        return cv2.VideoCapture(source)
+    with open_regular(source, sys.maxsize, 'video') as file:
+        return cv2.VideoCapture(f'/dev/fd/{file.fileno()}')
 
 
 def frames(capture: cv2.VideoCapture, name: str) -> Iterator[InputImage]:
@@ -187,7 +215,8 @@ def to_pixels(image: Union[Image.Image, np.ndarray, torch.Tensor], channel_order
         ValueError: Another shape, type or range.
     """
     if isinstance(image, Image.Image):
-        return [np.asarray(ImageOps.exif_transpose(image).convert('RGB'))]
+        check_depth(image)
+        return [np.asarray(to_rgb(image))]
     shape = list(image.shape)
     if isinstance(image, torch.Tensor):
         if len(shape) not in (3, 4) or shape[-3] != 3 or not image.numel():

@@ -7,6 +7,7 @@ from typing import Any, Mapping
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
+from kdeov_mm.utils.display import printable
 from .coco_file import image_defect
 
 
@@ -18,7 +19,7 @@ class BrokenImages:
     """What data sets know of their broken images.
 
     Attributes:
-        broken: The reason for each broken image, by path.
+        broken: The reason for each broken image, by path as ``printable`` shows it.
         max_broken: The largest share of images that may be broken. One image is always forgiven, unless this is 0.
         source: What the images belong to, for messages and the list.
     """
@@ -54,10 +55,11 @@ class BrokenImages:
             return {}
         with open(self._broken_list, encoding='utf-8') as file:
             lines = [line.rstrip('\n').split('\t') for line in file]
-        return {line[1]: line[2] for line in lines if len(line) == 3 and line[0] == self.source}
+        return {line[1]: line[2] for line in lines if len(line) == 3 and line[0] == printable(self.source)}
 
     def _append_list(self, broken: Mapping[str, str]) -> None:
-        lines = ''.join(f'{self.source}\t{image}\t{" ".join(reason.split())}\n' for image, reason in broken.items())
+        source = printable(self.source)
+        lines = ''.join(f'{source}\t{image}\t{reason}\n' for image, reason in broken.items())
         if lines:
             file = os.open(self._broken_list, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             os.write(file, lines.encode())  # in one piece: other processes write too
@@ -69,7 +71,8 @@ class BrokenImages:
         Raises:
             RuntimeError: More than ``max_broken`` are, over all processes that share the list.
         """
-        new = {image: reason for image, reason in broken.items() if image not in self.broken}
+        shown = {printable(image): printable(' '.join(reason.split())) for image, reason in broken.items()}
+        new = {image: reason for image, reason in shown.items() if image not in self.broken}
         if not new:
             return
         self.broken.update(new)
@@ -77,7 +80,7 @@ class BrokenImages:
             self._append_list(new)
             self.broken.update(self._read_list())
         told = '; '.join(f'{image}: {reason}' for image, reason in list({**new, **self.broken}.items())[:5])
-        message = f'{len(self.broken)} of {number} images of "{self.source}" cannot be read ({told})'
+        message = f'{len(self.broken)} of {number} images of "{printable(self.source)}" cannot be read ({told})'
         allowed = max(1, int(self.max_broken * number)) if self.max_broken else 0
         if len(self.broken) > allowed or len(self.broken) >= number:
             listed = f' and delete {self._broken_list}' if self._broken_list else ''
@@ -114,18 +117,24 @@ class SkipBrokenImages(BrokenImages):
         if self.check_images == 'start' and self._local:
             defects = {info['img_path']: image_defect(info['img_path']) for info in data_list}
             self.report_broken({path: defect for path, defect in defects.items() if defect}, self._number)
-        return [info for info in data_list if info['img_path'] not in self.broken]
+        return [info for info in data_list if printable(info['img_path']) not in self.broken]
 
     @property
     def _local(self) -> bool:
         return getattr(self, 'backend_args', None) is None
 
     def prepare_data(self, idx: int) -> Any:
-        """As the base class's; None for a training image that cannot be read."""
+        """As the base class's; None for a training image that cannot be read.
+
+        Raises:
+            BrokenImageError: It is an image of a test, where none may be missing.
+        """
         path = self.get_data_info(idx)['img_path']
         defect = None
-        if self.check_images == 'read' and not self.test_mode and self._local:
-            defect = self.broken.get(path) or image_defect(path)
+        if self.check_images == 'read' and self._local:
+            defect = self.broken.get(printable(path)) or image_defect(path)
+            if defect and self.test_mode:
+                raise BrokenImageError(f'image {printable(path)}: {defect}')
         if defect is None:
             try:
                 return super().prepare_data(idx)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Optional, Sequence
 
 import numpy as np
-import torch.nn.functional as F
 from mmcv.transforms import BaseTransform, Compose
 from mmyolo.registry import DATASETS, MODELS, TRANSFORMS
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from kdeov_mm.models.clip import identify_teacher
+from kdeov_mm.utils.embeddings import normalize_rows
+from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.files import sha256
 from kdeov_mm.utils.seeds import mix_seed, seeded_sample
 from .teacher_store import TeacherStore
@@ -64,12 +64,18 @@ class LoadTeacherEmbedding(BaseTransform):
     def __init__(self, store: str, transforms: Sequence[dict], verify: bool = True) -> None:
         self.images = open_store(str(Path(store, IMAGES)), verify=verify)
         folder = Path(store, CAPTIONS)
+        self.images.require(embedding=(3, True), first_caption=(1, False))
+        if 'seed' in self.images.shards[0]:
+            self.images.require(seed=(2, False))
         self.captions = open_store(str(folder), verify=verify) if folder.is_dir() else None
+        if self.captions is not None:
+            self.captions.require(embedding=(2, True))
         self.transforms = Compose(transforms)
 
     def transform(self, results: dict) -> Optional[dict]:
         """Pack the sample; None where the pipeline refuses it or the teacher could not read the image."""
-        row = {name: value[0] for name, value in self.images.rows([results['sample_idx']]).items()}
+        index = results['sample_idx']
+        row = {name: value[0] for name, value in self.images.rows([index]).items()}
         view = np.random.randint(len(row['embedding']))
         caption = None
         if self.captions is not None and results.get('captions'):
@@ -77,20 +83,24 @@ class LoadTeacherEmbedding(BaseTransform):
         if not row['embedding'][view].any():
             return None
         if 'seed' in row:
-            with seeded_sample(int(row['seed'][view])):
+            seed = int(row['seed'][view])
+            if seed < 0:
+                raise InputError(
+                    f'{self.images.where(index)}: seed is {seed}; expected 0 or more; make the store again'
+                )
+            with seeded_sample(seed):
                 packed = self.transforms(results)
         else:
             packed = self.transforms(results)
         if packed is not None:
-            packed['data_samples'].teacher_embedding = unpack(row['embedding'][view])
+            packed['data_samples'].teacher_embedding = normalize_rows(
+                row['embedding'][view][None], lambda _: self.images.where(index)
+            )[0]
             if caption is not None:
-                packed['data_samples'].caption_embedding = unpack(self.captions.rows([caption])['embedding'][0])
+                packed['data_samples'].caption_embedding = normalize_rows(
+                    self.captions.rows([caption])['embedding'], lambda _: self.captions.where(caption)
+                )[0]
         return packed
-
-
-def unpack(embedding: Tensor) -> Tensor:
-    """A stored embedding as the teacher gives it: float32, L2-normalised."""
-    return F.normalize(embedding.float(), dim=-1)
 
 
 @DATASETS.register_module()
@@ -124,7 +134,7 @@ class CachedTeacherDataset(Dataset):
         self.dataset = DATASETS.build({**dataset, 'pipeline': [load]})
         data = data_identity(self.dataset)
         wanted, images = dict(data), open_store(str(Path(store, IMAGES)), verify=verify)
-        if images.identity['views']:
+        if images.identity.get('views'):
             wanted['pipeline'] = describe_pipeline(pipeline)
         if teacher is not None:
             wanted['teacher'] = identify_teacher(teacher)

@@ -5,24 +5,31 @@ none. Images are in the file's order.
 """
 
 import csv
-import json
+import io
 import os
 from collections import Counter
-from pathlib import Path
 from typing import Optional, Sequence, Union
+
+from kdeov_mm.utils.display import brief, printable
+from kdeov_mm.utils.errors import InputError
+from kdeov_mm.utils.files import open_regular, read_file
+from kdeov_mm.utils.image_files import SUFFIXES as IMAGE_SUFFIXES
+from kdeov_mm.utils.image_files import find_image_files
+from kdeov_mm.utils.json_files import MAX_BYTES, MAX_METADATA_BYTES, read_json
+from kdeov_mm.utils.records import LIST, NAMES, PATHS, TEXTS, check_records
 
 from .coco_file import load_coco
 from .splits import check_names
 
 Captions = dict[str, list[str]]
 
-IMAGE_SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
+KARPATHY_FIELDS = dict(filename=PATHS, filepath=TEXTS, split=NAMES, sentences=LIST)
 COCO_FIELDS = dict(images=('id', 'file_name'), annotations=('image_id', 'caption'))
 
 
 def check_file(path: str, what: str) -> None:
-    """Raise FileNotFoundError unless ``path`` is a file."""
-    if not os.path.isfile(path):
+    """Raise FileNotFoundError unless there is something at ``path``."""
+    if not os.path.exists(path):
         raise FileNotFoundError(f'{what} "{path}" does not exist; check data_root and the file\'s name')
 
 
@@ -36,10 +43,11 @@ def read_coco(path: str) -> Captions:
     content = load_coco(path, COCO_FIELDS)
     names = {image['id']: image['file_name'] for image in content['images']}
     captions: Captions = {name: [] for name in names.values()}
-    for record in content['annotations']:
+    for row, record in enumerate(content['annotations']):
         if record['image_id'] not in names:
-            raise ValueError(
-                f'annotation file "{path}": a caption is of image {record["image_id"]}, which "images" does not list'
+            raise InputError(
+                f'annotation file "{printable(path)}": annotations[{row}] is of image {brief(record["image_id"])}, '
+                'which "images" does not list'
             )
         captions[names[record['image_id']]].append(record['caption'])
     return captions
@@ -57,19 +65,21 @@ def read_karpathy(path: str, split: Union[str, Sequence[str], None] = None) -> C
         ValueError: It is not JSON, is not of this layout, or has no such split.
     """
     check_file(path, 'annotation file')
-    try:
-        with open(path, encoding='utf-8') as file:
-            images = json.load(file)['images']
-        splits = list(dict.fromkeys(image['split'] for image in images))
-        names = ['/'.join(filter(None, (image.get('filepath'), image['filename']))) for image in images]
-        texts = [[sentence['raw'] for sentence in image['sentences']] for image in images]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f'annotation file "{path}" is not in Karpathy\'s layout, images[] with filename, split and '
-            f'sentences[].raw: {type(error).__name__} {error}'
-        ) from error
-    except ValueError as error:
-        raise ValueError(f'annotation file "{path}" is not JSON: {error}') from error
+    source = f'annotation file "{printable(path)}"'
+    content = read_json(path, object, what='annotation file')
+    if not isinstance(content, dict) or not isinstance(content.get('images'), list):
+        raise InputError(
+            f"{source} is not in Karpathy's layout, images[] with filename, split and sentences[].raw; it has no list "
+            '"images"'
+        )
+    images = content['images']
+    source = f"{source}, in Karpathy's layout"
+    check_records(images, KARPATHY_FIELDS, ('filename', 'split', 'sentences'), source, 'images')
+    for row, image in enumerate(images):
+        check_records(image['sentences'], dict(raw=TEXTS), ('raw',), source, f'images[{row}].sentences')
+    splits = list(dict.fromkeys(image['split'] for image in images))
+    names = ['/'.join(filter(None, (image.get('filepath'), image['filename']))) for image in images]
+    texts = [[sentence['raw'] for sentence in image['sentences']] for image in images]
     wanted = splits if split is None else [split] if isinstance(split, str) else list(split)
     check_names(wanted, splits, f'split of "{path}"')
     return {name: text for name, text, image in zip(names, texts, images) if image['split'] in wanted}
@@ -94,7 +104,8 @@ def read_table(
         raise ValueError(f'columns must be two names or two numbers, of image and caption, got {columns!r}')
     delimiter = delimiter or ('\t' if path.endswith('.tsv') else ',')
     captions: Captions = {}
-    with open(path, encoding='utf-8-sig', newline='') as file:
+    with open_regular(path, MAX_BYTES, 'annotation file') as opened:
+        file = io.TextIOWrapper(opened, encoding='utf-8-sig', newline='')
         rows = csv.reader(file, delimiter=delimiter, strict=True)
         try:
             image, text = columns
@@ -131,7 +142,12 @@ def read_flickr8k(path: str, split_file: Optional[str] = None) -> Captions:
     if split_file is None:
         return captions
     check_file(split_file, 'split file')
-    names = [line.strip() for line in Path(split_file).read_text(encoding='utf-8').splitlines() if line.strip()]
+    content = read_file(split_file, MAX_METADATA_BYTES, 'split file')
+    try:
+        lines = content.decode('utf-8').splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f'split file "{printable(split_file)}" is not UTF-8 text: {error}') from error
+    names = [line.strip() for line in lines if line.strip()]
     check_names(names, list(captions), f'split file "{split_file}"')
     repeated = [name for name, times in Counter(names).items() if times > 1]
     if repeated:
@@ -148,12 +164,7 @@ def read_folder(folder: str) -> Captions:
     """
     if not os.path.isdir(folder):
         raise FileNotFoundError(f'image folder "{folder}" does not exist; check data_root and data_prefix')
-    found = [
-        os.path.relpath(os.path.join(parent, name), folder)
-        for parent, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if name.lower().endswith(IMAGE_SUFFIXES)
-    ]
+    found = [os.path.relpath(path, folder) for path in find_image_files(folder)]
     if not found:
         raise ValueError(f'image folder "{folder}" has no images: files that end in {", ".join(IMAGE_SUFFIXES)}')
-    return {path: [] for path in sorted(found)}
+    return {path: [] for path in found}

@@ -1,12 +1,46 @@
 """Reading what users hand in: annotation files in COCO's format, and images that may be broken."""
 
 import io
-import json
 import os
 from collections import Counter
 from typing import Iterable, Optional, Union
 
-from PIL import Image
+from kdeov_mm.utils.errors import one_line
+from kdeov_mm.utils.files import open_regular
+from kdeov_mm.utils.image_files import MAX_BYTES, open_image
+
+from kdeov_mm.utils.display import brief, printable
+from kdeov_mm.utils.errors import InputError
+from kdeov_mm.utils.json_files import read_json
+from kdeov_mm.utils.records import (
+    BOXES,
+    FLAGS,
+    ID_LISTS,
+    IDS,
+    NAMES,
+    NUMBERS,
+    PATHS,
+    POSITIVE,
+    TEXTS,
+    check_records,
+)
+
+# What the fields must be, where they are there; others are not read.
+KINDS = dict(
+    images=dict(
+        id=IDS,
+        file_name=PATHS,
+        coco_url=TEXTS,
+        width=POSITIVE,
+        height=POSITIVE,
+        neg_category_ids=ID_LISTS,
+        not_exhaustive_category_ids=ID_LISTS,
+    ),
+    categories=dict(id=IDS, name=NAMES, supercategory=TEXTS, group=TEXTS, frequency=TEXTS),
+    annotations=dict(
+        id=IDS, image_id=IDS, category_id=IDS, bbox=BOXES, area=NUMBERS, iscrowd=FLAGS, ignore=FLAGS, caption=TEXTS
+    ),
+)
 
 INSTANCE_FIELDS = dict(
     images=('id', 'file_name', 'width', 'height'),
@@ -30,45 +64,46 @@ def load_coco(path: str, fields: dict[str, tuple] = INSTANCE_FIELDS) -> dict:
     """Read a JSON file in COCO's format.
 
     Args:
-        path: the file.
-        fields: the lists it must hold, and the fields that each of their records must have.
+        path: The file.
+        fields: The lists that it must hold, and the fields that each of their records must have.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: when it is not JSON, lacks a list or a field, has an id twice, or an annotation of a
-            category that it does not list.
+        FileNotFoundError: If there is no such file.
+        InputError: If it is not JSON, lacks a list or a field, a field holds what :data:`KINDS` does not allow, an id
+            is there twice, or an annotation is of a category that it does not list.
     """
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f'annotation file "{path}" does not exist; check data_root and ann_file')
-    try:
-        with open(path, encoding='utf-8') as file:
-            content = json.load(file)
-    except ValueError as error:  # both of JSONDecodeError and UnicodeDecodeError
-        raise ValueError(f'annotation file "{path}" is not JSON: {error}') from error
+    if not os.path.exists(path):
+        raise FileNotFoundError(f'annotation file "{printable(path)}" does not exist; check data_root and ann_file')
+    source = f'annotation file "{printable(path)}"'
+    content = read_json(path, object, what='annotation file')
     if not isinstance(content, dict):
-        raise ValueError(f'annotation file "{path}" must hold an object as COCO\'s do, got a {type(content).__name__}')
+        raise InputError(f"{source} must hold an object as COCO's do, got a {type(content).__name__}")
     for key, names in fields.items():
         if not isinstance(content.get(key), list):
-            raise ValueError(f'annotation file "{path}" lacks the list "{key}"; it has {sorted(content)}')
-        for index, record in enumerate(content[key]):
-            missing = [name for name in names if name not in record]
-            if missing:
-                raise ValueError(f'annotation file "{path}": {key}[{index}] lacks {missing}: {str(record)[:200]}')
+            raise InputError(f'{source} lacks the list "{key}"; it has {brief(sorted(content))}')
+        check_records(content[key], KINDS[key], names, source, key)
         if 'id' in names:
             repeated = _repeated(record['id'] for record in content[key])
             if repeated:
-                raise ValueError(f'annotation file "{path}": ids appear twice in "{key}": {repeated[:5]}')
+                raise InputError(f'{source}: ids appear twice in "{key}": {brief(repeated[:5])}')
     if 'categories' in fields:
         repeated = _repeated(category['name'] for category in content['categories'])
         if repeated:
-            raise ValueError(f'annotation file "{path}": categories share a name: {repeated[:5]}')
+            raise InputError(f'{source}: categories share a name: {brief(repeated[:5])}')
         known = {category['id'] for category in content['categories']}
-        for record in content['annotations']:
+        for row, record in enumerate(content['annotations']):
             if record['category_id'] not in known:
-                raise ValueError(
-                    f'annotation file "{path}": annotation {record["id"]} is of category '
-                    f'{record["category_id"]}, which "categories" does not list'
+                raise InputError(
+                    f'{source}: annotations[{row}] is of category {brief(record["category_id"])}, which "categories" '
+                    'does not list; add the category or remove the annotation'
                 )
+    if 'images' in fields and content['images'] and content['annotations']:
+        kinds = type(content['images'][0]['id']), type(content['annotations'][0]['image_id'])
+        if kinds[0] is not kinds[1]:  # no annotation would belong to any image
+            raise InputError(
+                f'{source}: images[0].id is {brief(content["images"][0]["id"])}, but annotations[0].image_id is '
+                f'{brief(content["annotations"][0]["image_id"])}; both must be integers or both strings'
+            )
     return content
 
 
@@ -77,11 +112,11 @@ def image_defect(image: Union[str, bytes]) -> Optional[str]:
 
     OpenCV silently fills what a truncated JPEG lacks with grey, so decoding alone does not tell. Reading the
     header and the end of the file does, and costs little; only a file without the end that its format demands
-    is decoded in full.
+    is decoded in full. Special files and images beyond the limits of ``kdeov_mm.utils.image_files`` cannot be used.
     """
     try:
-        with io.BytesIO(image) if isinstance(image, bytes) else open(image, 'rb') as file:
-            with Image.open(file) as header:
+        with io.BytesIO(image) if isinstance(image, bytes) else open_regular(image, MAX_BYTES, 'image') as file:
+            with open_image(file) as header:
                 end = dict(JPEG=b'\xff\xd9', PNG=b'IEND').get(header.format)
                 position = file.tell()
                 file.seek(max(0, file.seek(0, os.SEEK_END) - 1024))
@@ -92,5 +127,5 @@ def image_defect(image: Union[str, bytes]) -> Optional[str]:
     except FileNotFoundError:
         return 'does not exist'
     except Exception as error:  # PIL's decoders raise anything from OSError to SyntaxError
-        return f'{type(error).__name__}: {error}'
+        return f'{type(error).__name__}: {one_line(error)}'
     return None

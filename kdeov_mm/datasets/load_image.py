@@ -1,6 +1,5 @@
 """Loading of images of any kind, JPEG at reduced scale where the target is small."""
 
-import io
 from typing import Optional, Tuple
 
 import cv2
@@ -8,25 +7,33 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from mmyolo.registry import TRANSFORMS
-from PIL import Image, ImageOps
-
+from kdeov_mm.deploy.images import ORIENTATION, to_rgb, upright_size
+from kdeov_mm.utils.errors import one_line
+from kdeov_mm.utils.image_files import open_image, read_image_file
 from .broken_images import BrokenImageError
 
-ORIENTATION = 0x0112  # EXIF's tag; its values from 5 on exchange height and width
 REDUCED = {
     1: cv2.IMREAD_COLOR,
     2: cv2.IMREAD_REDUCED_COLOR_2,
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
+TURNED = {  # by EXIF's orientation, as Pillow reads it: OpenCV does not know the one in XMP
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: np.rot90(pixels),
+}
 
 
 def decode_image(content: bytes, min_size: int = 0) -> Tuple[np.ndarray, Tuple[int, int]]:
     """Decode an image file to three channels.
 
-    Grey and colour JPEG is decoded by OpenCV as mmcv does. CMYK, palettes, transparency (dropped), bilevel images and
-    animations (the first frame) are what PIL's ``convert('RGB')`` makes of them, as in CLIP's own preprocessing; 16-bit
-    grey is scaled to 8 bits. EXIF's rotation is applied.
+    Grey and colour JPEG is decoded by OpenCV as mmcv does, all else as ``kdeov_mm.deploy.read_image`` does, so that
+    training and the exported runtime see the same pixels (of JPEG nearly the same).
 
     Args:
         content: The file.
@@ -40,21 +47,26 @@ def decode_image(content: bytes, min_size: int = 0) -> Tuple[np.ndarray, Tuple[i
         BrokenImageError: It cannot be decoded.
     """
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            size = image.size[::-1] if image.getexif().get(ORIENTATION, 1) < 5 else image.size
-            if image.mode == 'F':
-                raise ValueError('32-bit float pixels of unknown range')
-            if (image.format == 'JPEG' and image.mode in ('L', 'RGB')) or image.mode.startswith('I'):
-                factors = [1] if image.format != 'JPEG' or not min_size else [8, 4, 2, 1]
-                factor = next(factor for factor in factors if factor == 1 or min(size) // factor >= min_size)
-                decoded = cv2.imdecode(np.frombuffer(content, np.uint8), REDUCED[factor])
-                if decoded is None:
-                    raise ValueError('OpenCV cannot decode it')
-                return decoded, size
-            rgb = np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
-            return np.ascontiguousarray(rgb[..., ::-1]), size
+        with open_image(content) as image:
+            if image.format != 'JPEG' or image.mode not in ('L', 'RGB'):
+                rgb = np.asarray(to_rgb(image))
+                return np.ascontiguousarray(rgb[..., ::-1]), rgb.shape[:2]
+            orientation, size = image.getexif().get(ORIENTATION, 1), upright_size(image)[::-1]
+            factors = (8, 4, 2, 1) if min_size else (1,)
+            factor = next(factor for factor in factors if factor == 1 or min(size) // factor >= min_size)
+            decoded = cv2.imdecode(np.frombuffer(content, np.uint8), REDUCED[factor] | cv2.IMREAD_IGNORE_ORIENTATION)
+            if decoded is None:
+                raise ValueError('OpenCV cannot decode it')
+            return np.ascontiguousarray(TURNED[orientation](decoded) if orientation in TURNED else decoded), size
     except Exception as error:  # decoders raise anything from OSError to SyntaxError
-        raise BrokenImageError(f'{type(error).__name__}: {error}') from error
+        raise BrokenImageError(f'{type(error).__name__}: {one_line(error)}') from error
+
+
+def read_content(path: str, backend_args: Optional[dict] = None) -> bytes:
+    """Read an image file, or what one of mmengine's file backends stores."""
+    if backend_args is None and '://' not in path:
+        return read_image_file(path)
+    return fileio.get(path, backend_args=backend_args)
 
 
 @TRANSFORMS.register_module()
@@ -86,7 +98,7 @@ class LoadImageReduced(BaseTransform):
             )
         content = results.pop('img_bytes', None)
         if content is None:
-            content = fileio.get(results['img_path'], backend_args=self.backend_args)
+            content = read_content(results['img_path'], self.backend_args)
         results['img'], results['ori_shape'] = decode_image(content, self.min_size)
         results['img_shape'] = results['img'].shape[:2]
         return results

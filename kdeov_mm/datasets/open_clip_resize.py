@@ -5,9 +5,9 @@ from typing import Optional
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmyolo.registry import TRANSFORMS
-from open_clip.transform import MaybeToTensor, image_transform_v2
+from open_clip.transform import image_transform_v2
 from PIL import Image
-from torchvision.transforms import Compose, Normalize
+from torchvision.transforms import Compose, Normalize, ToTensor
 
 from kdeov_mm.models.clip.preprocess import find_preprocess
 
@@ -24,7 +24,7 @@ class OpenCLIPResize(BaseTransform):
 
     def __init__(self, model_name: str, pretrained: Optional[str] = None, preprocess: Optional[dict] = None) -> None:
         steps = image_transform_v2(find_preprocess(model_name, pretrained, preprocess), is_train=False).transforms
-        self.resize = Compose([step for step in steps if not isinstance(step, (MaybeToTensor, Normalize))])
+        self.resize = Compose([step for step in steps if not isinstance(step, (ToTensor, Normalize))])
 
     def transform(self, results: dict) -> dict:
         """Resize BGR uint8 ``[H, W, 3]``."""

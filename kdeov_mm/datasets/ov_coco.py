@@ -1,7 +1,6 @@
 """COCO annotations of which only some groups of classes are seen."""
 
 import logging
-import math
 import os
 from collections import Counter, defaultdict
 from typing import Mapping, Optional, Sequence, Union
@@ -25,7 +24,7 @@ class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
     ``metainfo['groups']`` and ``metainfo['supercategories']`` hold each class's name, group and supercategory; labels
     index them.
 
-    Of the boxes, those without a positive, finite area of at least one by one pixel inside the image are
+    Of the boxes, those without a positive area of at least one by one pixel inside the image are
     dropped, and those that reach out of the image are clipped; both are counted in a warning. Images that are
     missing, truncated or otherwise unreadable are left out, and listed in ``broken``.
 
@@ -44,8 +43,8 @@ class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
 
     Raises:
         FileNotFoundError: when the data root, the image folder or a file is missing or empty.
-        ValueError: when a file is not JSON or lacks a field, a name or group is unknown, no class or no image
-            is left, or ``gt_label`` is asked for and an image has not exactly one instance.
+        ValueError: when a file is not JSON, lacks a field or has a wrong value, a name or group is unknown, no class or
+            no image is left, or ``gt_label`` is asked for and an image has not exactly one instance.
         RuntimeError: when more images than ``max_broken`` are unreadable.
     """
 
@@ -76,7 +75,8 @@ class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
         content = load_coco(self.ann_file, self.fields)
         kept = self._kept_classes(content['categories'])
         kinds = {
-            category['name']: category.get('supercategory', category['name']) for category in content['categories']
+            category['name']: category['name'] if category.get('supercategory') is None else category['supercategory']
+            for category in content['categories']
         }
         self._metainfo.update(
             classes=tuple(kept), groups=tuple(kept.values()), supercategories=tuple(kinds[name] for name in kept)
@@ -119,15 +119,9 @@ class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
         return super().parse_data_info({**raw_data_info, 'raw_ann_info': [item for item in cleaned if item]})
 
     def _clean(self, annotation: dict, image: dict) -> Optional[dict]:
-        try:
-            x, y, w, h = (float(value) for value in annotation['bbox'])
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f'annotation file "{self.ann_file}": annotation {annotation["id"]} needs a bbox of four '
-                f'numbers (x, y, width, height), got {annotation["bbox"]!r}'
-            ) from error
-        if not all(map(math.isfinite, (x, y, w, h))) or w <= 0 or h <= 0:
-            self._defects['dropped without a positive, finite size'] += 1
+        x, y, w, h = map(float, annotation['bbox'])
+        if w <= 0 or h <= 0:
+            self._defects['dropped without a positive size'] += 1
             return None
         x1, y1 = max(x, 0), max(y, 0)
         w1, h1 = min(x + w, image['width']) - x1, min(y + h, image['height']) - y1
@@ -164,7 +158,7 @@ class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
         """The group of each kept class, in the file's order."""
         names = [category['name'] for category in categories]
         if self.vocabulary is None:
-            groups = {category['name']: category.get('group', 'base') for category in categories}
+            groups = {category['name']: category.get('group') or 'base' for category in categories}
         else:
             groups = class_groups(self.vocabulary, categories)
         if self.groups is not None:

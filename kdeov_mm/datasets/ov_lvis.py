@@ -32,7 +32,7 @@ class OVLVISDataset(OVCocoDataset):
     def parse_data_info(self, raw_data_info: dict) -> dict:
         """As the base class's."""
         image = raw_data_info['raw_img_info']
-        name = '/'.join(image.get('coco_url', '').split('/')[-2:]) or image.get('file_name')
+        name = '/'.join((image.get('coco_url') or '').split('/')[-2:]) or image.get('file_name')
         if not name:
             raise ValueError(
                 f'annotation file "{self.ann_file}": image {image["id"]} has neither coco_url nor '

@@ -11,6 +11,9 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmyolo.registry import TRANSFORMS
 from torch import Tensor
 
+from kdeov_mm.utils.embeddings import normalize_rows
+from kdeov_mm.utils.errors import InputError
+
 from .teacher_store import TeacherStore
 
 
@@ -27,14 +30,18 @@ class RegionStore:
 
     def __init__(self, root: str) -> None:
         self.store = TeacherStore(root)
+        self.store.require(image=(1, False), box=(2, True), label=(1, False), embedding=(2, True))
         self.boxes, self.labels = self.store.column('box'), self.store.column('label')
+        if self.boxes.shape[1] != 4:
+            raise InputError(f'region store "{root}": column "box" must be [n, 4], got {list(self.boxes.shape)}')
         self.rows: Dict[int, List[int]] = {}
         for row, image in enumerate(self.store.column('image').tolist()):
             self.rows.setdefault(image, []).append(row)
 
     def embeddings(self, rows: torch.Tensor) -> torch.Tensor:
-        """float32, L2-normalised, ``[n, D]``."""
-        return torch.nn.functional.normalize(self.store.rows(rows.tolist())['embedding'].float(), dim=-1)
+        """float32, L2-normalised, ``[n, D]``; InputError names one that cannot be normalised."""
+        asked = rows.tolist()
+        return normalize_rows(self.store.rows(asked)['embedding'], lambda row: self.store.where(asked[row]))
 
 
 open_store = lru_cache(maxsize=4)(RegionStore)

@@ -4,7 +4,6 @@
 so splits may be generated one at a time, in any order and by any number of processes.
 """
 
-import contextlib
 import json
 import os
 import shutil
@@ -15,10 +14,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: concurrent generation is then the caller's affair
-    fcntl = None
+from kdeov_mm.utils.files import write_atomically
+from kdeov_mm.utils.lock import lock_folder
 
 VERSION = 2
 TEXTURES = ('solid', 'striped', 'dotted')
@@ -402,12 +399,6 @@ def split_samples(
         yield image, objects, captions
 
 
-def _write_json(path: Path, content: dict) -> None:
-    part = path.with_name(f'.{path.name}.part')
-    part.write_text(json.dumps(content))
-    os.replace(part, path)
-
-
 def _write_split(root: Path, split: str, config: dict, concepts: list[dict]) -> None:
     """Write one split; its image folder is renamed into place last, and so tells that all of it is there."""
     part = root / f'.{split}.part'
@@ -441,10 +432,11 @@ def _write_split(root: Path, split: str, config: dict, concepts: list[dict]) -> 
     info = dict(description=f'shapes world, {split}', version=str(VERSION))
     folder = root / 'annotations'
     folder.mkdir(exist_ok=True)
-    _write_json(
-        folder / f'instances_{split}.json', dict(info=info, images=images, annotations=annotations, categories=concepts)
+    instances = dict(info=info, images=images, annotations=annotations, categories=concepts)
+    write_atomically(folder / f'instances_{split}.json', json.dumps(instances))
+    write_atomically(
+        folder / f'captions_{split}.json', json.dumps(dict(info=info, images=images, annotations=captions))
     )
-    _write_json(folder / f'captions_{split}.json', dict(info=info, images=images, annotations=captions))
     os.replace(part, root / split)
 
 
@@ -452,15 +444,6 @@ def _is_complete(root: Path, split: str) -> bool:
     return (root / split).is_dir() and all(
         (root / 'annotations' / f'{kind}_{split}.json').is_file() for kind in ('instances', 'captions')
     )
-
-
-@contextlib.contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """One process at a time writes into root: the ranks of a distributed run then wait for the first."""
-    with open(root / '.lock', 'w') as lock:
-        if fcntl is not None:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _check_world(root: Path, config: dict) -> None:
@@ -524,9 +507,9 @@ def ensure_world(
         if (root / 'world.json').is_file() and all(_is_complete(root, split) for split in splits):
             return
     root.mkdir(parents=True, exist_ok=True)
-    with _locked(root):
+    with lock_folder(root, 'shapes world', wait=True):  # another run may be writing the same one
         _check_world(root, config)
-        _write_json(root / 'world.json', config)
+        write_atomically(root / 'world.json', json.dumps(config))
         for split in splits:
             if not _is_complete(root, split):
                 _write_split(root, split, config, concepts)

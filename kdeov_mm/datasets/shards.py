@@ -1,7 +1,6 @@
 """Image-text pairs from WebDataset shards, for collections that are too large for an index in memory."""
 
 import glob
-import json
 import os
 import random
 import re
@@ -15,12 +14,17 @@ from mmyolo.registry import DATASETS
 from torch import Tensor, zeros
 from torch.utils.data import IterableDataset, get_worker_info
 
+from kdeov_mm.utils.display import brief, printable
+from kdeov_mm.utils.errors import InputError
+from kdeov_mm.utils.json_files import MAX_METADATA_BYTES, parse_json, read_json
+from kdeov_mm.utils.records import TEXTS, check_values
 from kdeov_mm.utils.seeds import mix_seed, seed_sample
 from .broken_images import BrokenImageError, BrokenImages
 from .caption_files import IMAGE_SUFFIXES
 from .coco_file import image_defect
 from .load_image import LoadImageReduced
 
+MAX_SAMPLES = 10**12  # of a shard, which is a file
 IMAGE_KEYS = tuple(suffix[1:] for suffix in IMAGE_SUFFIXES)
 
 
@@ -91,15 +95,22 @@ def count_samples(shards: Sequence[str], sizes: Union[str, Mapping[str, int], No
         if remote:
             raise ValueError(f'sizes: give the number of samples of each shard; "{remote[0]}" is not a local file')
         return [count_local(shard) for shard in shards]
+    source = f'sizes: "{printable(sizes)}"' if isinstance(sizes, str) else 'sizes'
     if isinstance(sizes, str):
-        with open(sizes, encoding='utf-8') as file:
-            sizes = json.load(file)
+        sizes = read_json(sizes, max_bytes=MAX_METADATA_BYTES, what='sizes:')
     unknown = [shard for shard in shards if os.path.basename(shard) not in sizes]
     if unknown:
         raise ValueError(
             f'sizes: there is no number for "{os.path.basename(unknown[0])}" and {len(unknown) - 1} others'
         )
-    return [int(sizes[os.path.basename(shard)]) for shard in shards]
+    for shard in shards:
+        size = sizes[os.path.basename(shard)]
+        if type(size) is not int or not 0 <= size <= MAX_SAMPLES:
+            raise InputError(
+                f'{source}: that of "{printable(os.path.basename(shard))}" is {brief(size)}; expected a number of '
+                f'samples from 0 to {MAX_SAMPLES}; correct or delete the file'
+            )
+    return [sizes[os.path.basename(shard)] for shard in shards]
 
 
 def count_local(shard: str) -> int:
@@ -327,9 +338,13 @@ class ImageTextShards(BrokenImages, IterableDataset):
         content = raw.get(extension)
         if content is None:
             return []
-        try:
-            texts = json.loads(content).get(field) or [] if field else content.decode()
-        except (ValueError, AttributeError) as error:
-            raise ValueError(f'{path}: captions={self.captions!r} cannot be read: {error}') from error
+        if field:  # a collection's other fields are often NaN
+            texts = parse_json(content, printable(f'{path}.{extension}'), finite=False).get(field) or []
+        else:
+            try:
+                texts = content.decode()
+            except UnicodeDecodeError as error:
+                raise InputError(f'{printable(path)}.{extension} is not UTF-8 text: {error}') from error
         texts = [texts] if isinstance(texts, str) else texts
+        check_values(texts, TEXTS, printable(f'{path}.{extension}'), field or 'text')
         return [text.strip() for text in texts if text.strip()]

@@ -1,7 +1,10 @@
 """Named vocabularies: which classes of a data set are base and which novel."""
 
 import difflib
-from typing import Callable, Dict, Iterable, List, Mapping, Sequence, Union
+from typing import Callable, Collection, Dict, Iterable, List, Mapping, Sequence, Union
+
+from kdeov_mm.utils.display import brief
+from kdeov_mm.utils.errors import InputError
 
 # OV-COCO as in OVR-CNN (Zareian et al., CVPR 2021): 48 base and 17 novel of COCO's 80 classes, 15 unused.
 OV_COCO = dict(
@@ -89,7 +92,7 @@ def groups_by_frequency(categories: List[dict]) -> Dict[str, List[str]]:
     """
     groups: Dict[str, List[str]] = {group: [] for group in dict.fromkeys(OV_LVIS.values())}
     for category in categories:
-        if category.get('frequency') not in OV_LVIS:
+        if category.get('frequency') not in tuple(OV_LVIS):
             raise ValueError(
                 f'LVIS: frequency of {category["name"]!r} must be one of {", ".join(map(repr, OV_LVIS))}, '
                 f'got {category.get("frequency")!r}; is this an annotation file of LVIS v1?'
@@ -138,11 +141,13 @@ def class_groups(vocabulary: Union[str, Mapping[str, Sequence[str]]], categories
         vocabulary = VOCABULARIES[vocabulary]
     if callable(vocabulary):
         vocabulary = vocabulary(categories)
+    if not isinstance(vocabulary, Mapping):
+        raise InputError(f'vocabulary must be {{group: class names}}, got {brief(vocabulary)}')
     known = [category['name'] for category in categories]
     groups: dict[str, str] = {}
     for group, names in vocabulary.items():
-        if isinstance(names, str):
-            raise ValueError(f'vocabulary[{group!r}] must be a list of class names, got the string {names!r}')
+        if isinstance(names, str) or not isinstance(names, Collection) or not all(isinstance(n, str) for n in names):
+            raise InputError(f'vocabulary[{group!r}] must be a list of class names, got {brief(names)}')
         check_names(names, known, f'vocabulary[{group!r}]')
         for name in names:
             if groups.setdefault(name, group) != group:

@@ -2,18 +2,28 @@
 
 import json
 import os
+import re
 from bisect import bisect_right
 from itertools import accumulate
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Sequence, Union
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from kdeov_mm.utils.display import brief
+from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.files import atomic_path, sha256, write_atomically
+from kdeov_mm.utils.json_files import MAX_METADATA_BYTES, read_json
+from kdeov_mm.utils.records import OBJECTS, TEXTS, Kind, check_records, check_values
 
+# A shard's file is in the store's folder: no path leads out of it.
+SHARD_NAMES = Kind(
+    lambda names: all(isinstance(name, str) and re.fullmatch(r'shard-[0-9]{5,9}\.safetensors', name) for name in names),
+    'a name such as "shard-00000.safetensors"',
+)
 IDENTITY, INDEX = 'identity.json', 'index.json'
 
 
@@ -81,7 +91,7 @@ class TeacherStore:
 
     Raises:
         FileNotFoundError: There is no finished store in the folder.
-        ValueError: The identity differs, or a shard is damaged.
+        ValueError: The identity differs, or a shard or one of the JSON files is damaged.
     """
 
     def __init__(self, root: Union[str, Path], identity: Optional[Mapping] = None, verify: bool = True) -> None:
@@ -95,11 +105,16 @@ class TeacherStore:
             raise FileNotFoundError(f'teacher store "{self.root}" {state}')
         if identity is not None:
             self.check(identity)
-        self.identity = json.loads((self.root / IDENTITY).read_text())
-        index = json.loads((self.root / INDEX).read_text())
-        self.shards = []
-        for shard in index['shards']:
-            path = self.root / shard['file']
+        self.identity = read_metadata(self.root / IDENTITY)
+        source = f'teacher store: "{self.root / INDEX}"'
+        listed = read_metadata(self.root / INDEX).get('shards')
+        check_values(listed, OBJECTS, source, 'shards')
+        check_records(listed, dict(file=SHARD_NAMES, sha256=TEXTS), ('file', 'sha256'), source, 'shards')
+        if not listed:
+            raise InputError(f'{source} lists no shards; delete the folder and run the command that made it again')
+        self.files = [self.root / shard['file'] for shard in listed]
+        self.shards: List[Dict[str, Tensor]] = []
+        for path, shard in zip(self.files, listed):
             if not path.is_file() or verify and sha256(path) != shard['sha256']:
                 raise ValueError(
                     f'teacher store: "{path}" is missing or damaged; delete it and {INDEX}, '
@@ -110,8 +125,28 @@ class TeacherStore:
                 self.shards.append({name: file.get_tensor(name) for name in file.keys()})  # mapped, not read
             except SafetensorError as error:
                 raise ValueError(f'teacher store: "{path}" cannot be read: {error}') from error
+            check_shard(path, self.shards[-1], self.shards[0])
         lengths = [len(next(iter(shard.values()))) for shard in self.shards]
         self.ends = list(accumulate(lengths))
+
+    def require(self, **columns: Tuple[int, bool]) -> None:
+        """Check the columns that a reader needs, without reading their rows.
+
+        Args:
+            **columns: Number of dimensions, and whether the numbers are floating-point ones or else integers.
+
+        Raises:
+            InputError: If one is missing or is another one.
+        """
+        for name, (ndim, floating) in columns.items():
+            tensor = self.shards[0].get(name)
+            if tensor is None or tensor.ndim != ndim or tensor.is_floating_point() != floating or not is_plain(tensor):
+                got = 'none' if tensor is None else f'{tensor.dtype} of {tensor.ndim} dimensions'
+                numbers = 'floating-point numbers' if floating else 'integers'
+                raise InputError(
+                    f'teacher store "{self.root}": column "{name}" must hold {numbers} of {ndim} dimensions, '
+                    f'got {got}; is it a store of another kind?'
+                )
 
     def check(self, identity: Mapping) -> None:
         """Raise ValueError where the store was made by something else, in the fields that are named here."""
@@ -121,8 +156,25 @@ class TeacherStore:
         return self.ends[-1] if self.ends else 0
 
     def column(self, name: str) -> Tensor:
-        """All rows of one tensor, in memory."""
-        return torch.cat([shard[name] for shard in self.shards])
+        """All rows of one tensor, in memory.
+
+        Raises:
+            InputError: If a number is NaN or infinite.
+        """
+        values = torch.cat([shard[name] for shard in self.shards])
+        self.check_finite(name, values, range(len(values)))
+        return values
+
+    def where(self, row: int) -> str:
+        """Say where a row is, for messages."""
+        shard = bisect_right(self.ends, row)
+        return f'teacher store: "{self.files[shard]}", row {row - (self.ends[shard - 1] if shard else 0)}'
+
+    def check_finite(self, name: str, values: Tensor, rows: Sequence[int]) -> None:
+        """Raise InputError where the values of some rows are NaN or infinite."""
+        if values.is_floating_point() and not (finite := values.isfinite()).all():
+            row = int((~finite).reshape(len(values), -1).any(1).nonzero()[0])
+            raise InputError(f'{self.where(int(rows[row]))}: "{name}" is NaN or infinite; make the store again')
 
     def rows(self, rows: Sequence[int]) -> Dict[str, Tensor]:
         """Some rows of every tensor, in the order asked for."""
@@ -132,16 +184,42 @@ class TeacherStore:
             if row < 0 or shard == len(self.ends):
                 raise IndexError(f'teacher store "{self.root}" has no row {row}; it has {len(self)}')
             found.append((self.shards[shard], row - (self.ends[shard - 1] if shard else 0)))
-        return {
+        values = {
             name: torch.stack([shard[name][row] for shard, row in found]) if found else tensor[:0].clone()
             for name, tensor in self.shards[0].items()
         }
+        for name, tensor in values.items():
+            self.check_finite(name, tensor, rows)
+        return values
+
+
+def read_metadata(path: Path) -> dict:
+    """Read one of a store's JSON files."""
+    return read_json(path, max_bytes=MAX_METADATA_BYTES, what='teacher store:')
+
+
+def check_shard(path: Path, tensors: Mapping[str, Tensor], first: Mapping[str, Tensor]) -> None:
+    """Raise InputError unless a shard's tensors have one number of rows and are otherwise as the first shard's."""
+    lengths = {name: len(tensor) if tensor.ndim else None for name, tensor in tensors.items()}
+    if len(set(lengths.values())) != 1 or None in lengths.values():
+        raise InputError(f'teacher store: "{path}": its tensors must have one number of rows, got {brief(lengths)}')
+    kinds = [{name: (each.dtype, each.shape[1:]) for name, each in shard.items()} for shard in (tensors, first)]
+    if kinds[0] != kinds[1]:
+        raise InputError(
+            f'teacher store: "{path}": its tensors must be of the names, types and shapes of the first shard, got '
+            f'{brief(kinds[0])}, not {brief(kinds[1])}; make the store again'
+        )
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Return whether a tensor holds integers or floating-point numbers, not booleans or complex numbers."""
+    return tensor.dtype != torch.bool and not tensor.is_complex()
 
 
 def check_identity(root: Path, wanted: Mapping) -> None:
     """Raise ValueError where a store's identity differs from the wanted one, in the fields that this names."""
-    found = json.loads((root / IDENTITY).read_text())
+    found = read_metadata(root / IDENTITY)
     differing = sorted(key for key in wanted if found.get(key) != wanted[key])
     if differing:
-        told = '; '.join(f'{key} is {found.get(key)!r}, not {wanted[key]!r}' for key in differing)
+        told = '; '.join(f'{key} is {brief(found.get(key))}, not {brief(wanted[key])}' for key in differing)
         raise ValueError(f'teacher store "{root}" was made by something else: {told}. Use another folder, or delete it')

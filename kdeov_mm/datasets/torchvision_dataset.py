@@ -69,8 +69,10 @@ class TorchvisionDataset(Dataset):
         names = self.name_classes(classes)
         if max(self.labels) >= len(names):
             raise ValueError(f'{self.where}: classes has {len(names)} names, but a label is {max(self.labels)}')
-        if captions is not None and '{}' not in captions:
-            raise ValueError(f'captions: {captions!r} has no "{{}}" for the name of the class')
+        if captions is not None and not (captions.count('{}') == captions.count('{') == captions.count('}') == 1):
+            raise ValueError(
+                f'captions: {captions!r} has no "{{}}" for the name of the class, or other braces beside it'
+            )
         self.captions = captions
         self.metainfo = dict(classes=tuple(names))
         self.pipeline = Compose(list(pipeline))
@@ -114,7 +116,7 @@ class TorchvisionDataset(Dataset):
         """What is known of an image without reading it."""
         info = dict(img_path=self.paths[index], img_id=index, gt_label=self.labels[index])
         if self.captions is not None:
-            info['captions'] = [self.captions.format(self.metainfo['classes'][self.labels[index]])]
+            info['captions'] = [self.captions.replace('{}', self.metainfo['classes'][self.labels[index]])]
         return info
 
     def __getitem__(self, index: int) -> dict:

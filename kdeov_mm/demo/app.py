@@ -1,9 +1,16 @@
 """The demo's page, with Gradio, and its server: it reads no file but what visitors upload, and calls nobody."""
 
+import atexit
+import errno
+import html
 import os
-import tempfile
+import signal
+import socket
+import threading
+import time
+from contextlib import contextmanager
 from functools import wraps
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Iterator, Optional, Sequence
 
 os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')  # Gradio reads it when it is imported
 
@@ -11,46 +18,22 @@ try:
     import gradio as gr
 except ImportError as error:
     raise ImportError(f'the demo needs Gradio ({error}); run "pip install kdeov_mm[demo]"') from error
-from starlette.middleware import Middleware
+import uvicorn
+from fastapi import FastAPI
 
+from .guard import Guard, OwnNames, RequestLimit, TimedProtocol, UploadFolder, upload_folder
 from .service import Demo
+
+__all__ = ['RequestLimit', 'build_app', 'running', 'serve']
 
 EXAMPLES = 'red circle, blue star, green square'
 BOXES = ['name', 'score', 'x1, y1, x2, y2']
 TEACHER = ['teacher', 'probability']
 BUTTONS = ['download', 'fullscreen']  # Gradio's others would share pictures with its makers' site
-KEPT = 3600  # seconds that uploads and pictures are kept
+PORTS = range(7860, 7960)
+START_SECONDS = 30
 WAITING = 32  # visitors; others are told to come again
 ONE_AT_A_TIME = dict(concurrency_limit=1, concurrency_id='model')
-
-
-class RequestLimit:
-    """ASGI middleware that refuses requests whose body is larger than so many bytes, without reading them to the end.
-
-    Args:
-        app: What is behind it.
-        bytes: The most that a body may have.
-    """
-
-    def __init__(self, app: Callable, bytes: int) -> None:
-        self.app, self.bytes = app, bytes
-
-    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
-        if scope['type'] != 'http':
-            return await self.app(scope, receive, send)
-        told = dict(scope['headers']).get(b'content-length', b'0')
-        if not told.isdigit() or int(told) > self.bytes:
-            await send(dict(type='http.response.start', status=413, headers=[(b'content-type', b'text/plain')]))
-            return await send(dict(type='http.response.body', body=b'The request is too large.'))
-        received = 0
-
-        async def limited() -> dict:
-            nonlocal received
-            message = await receive()
-            received += len(message.get('body', b''))
-            return message if received <= self.bytes else dict(type='http.disconnect')
-
-        await self.app(scope, limited, send)
 
 
 def build_app(demo: Demo, examples: str = EXAMPLES) -> gr.Blocks:
@@ -60,7 +43,7 @@ def build_app(demo: Demo, examples: str = EXAMPLES) -> gr.Blocks:
         demo: What it shows.
         examples: Names that stand there when it opens, separated by commas.
     """
-    with gr.Blocks(title='KDEOV', analytics_enabled=False, delete_cache=(KEPT, KEPT)) as page:
+    with gr.Blocks(title='KDEOV', analytics_enabled=False) as page:
         gr.Markdown('# One small network, any words\nDetection, search and classification with the names you give.')
         with gr.Tab('Detect'):
             detect_tab(demo, examples)
@@ -172,7 +155,10 @@ def upload(elem_id: str, label: str = 'Image') -> gr.Image:
     async def only_uploads(path: Optional[str]) -> Optional[str]:
         if path and '://' in str(path):
             raise gr.Error('Upload the image: this demo downloads nothing.', print_exception=False)
-        return await keep(path)
+        try:
+            return await keep(path)
+        except FileNotFoundError as error:
+            raise gr.Error('The upload was deleted; upload it again.', print_exception=False) from error
 
     field.async_move_resource_to_block_cache = only_uploads
     return field
@@ -201,44 +187,146 @@ def told(function: Callable) -> Callable:
     def wrapper(*args: Any) -> Any:
         try:
             return function(*args)
-        except ValueError as error:
-            raise gr.Error(str(error), print_exception=False, duration=None) from error
+        except ValueError as error:  # Gradio shows HTML
+            raise gr.Error(html.escape(str(error), quote=False), print_exception=False, duration=None) from error
 
     return wrapper
 
 
 def serve(
-    demo: Demo, host: str = '127.0.0.1', port: Optional[int] = None, examples: str = EXAMPLES, wait: bool = True
+    demo: Demo,
+    host: str = '127.0.0.1',
+    port: Optional[int] = None,
+    examples: str = EXAMPLES,
+    wait: bool = True,
+    allow_hosts: Sequence[str] = (),
 ) -> str:
     """Serve the page.
 
     Args:
-        demo, examples: See :func:`build_app`.
-        host: Address to listen at; ``0.0.0.0``: all of this machine's.
-        port: Default: the first free one from 7860 on.
-        wait: Return only when the server is stopped.
+        demo, host, port, examples, allow_hosts: See :func:`running`.
+        wait: Return only when the server is stopped, by Ctrl-C, SIGTERM or SIGHUP. Otherwise it runs until the
+            interpreter ends.
 
     Returns:
         str: Its URL.
 
     Raises:
-        OSError: The port is not free.
+        OSError: If the port is not free.
     """
-    os.environ['GRADIO_TEMP_DIR'] = tempfile.mkdtemp(prefix='kdeov-demo-')  # the usual one is other demos', too
-    page = build_app(demo, examples)
-    limit = Middleware(RequestLimit, bytes=demo.limits.bytes + 2**20)
-    _, url, _ = page.launch(
-        server_name=host,
-        server_port=port,
-        share=False,
+    server = running(demo, host, port, examples, allow_hosts)
+    if not wait:
+        url = server.__enter__()
+        atexit.register(server.__exit__, None, None, None)
+        return url
+    if threading.current_thread() is threading.main_thread():  # others cannot
+        for number in (signal.SIGTERM, getattr(signal, 'SIGHUP', signal.SIGTERM)):
+            signal.signal(number, stop)
+    with server as url:
+        print(f'Ctrl-C stops the demo. It is at {url}', flush=True)
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            pass
+    return url
+
+
+def stop(number: int, frame: Any) -> None:
+    """End the program in order when a signal says so, such that the uploads are deleted."""
+    raise SystemExit(128 + number)
+
+
+@contextmanager
+def running(
+    demo: Demo,
+    host: str = '127.0.0.1',
+    port: Optional[int] = None,
+    examples: str = EXAMPLES,
+    allow_hosts: Sequence[str] = (),
+) -> Iterator[str]:
+    """Serve the page in a thread, and give its URL; at the end stop it and delete the uploads.
+
+    Gradio's own ``launch`` puts its middleware before any other, and starts servers that the environment asks for.
+
+    Args:
+        demo, examples: See :func:`build_app`.
+        host: Address to listen at; ``0.0.0.0``: all of this machine's.
+        port: Default: the first free one from 7860 on.
+        allow_hosts: Further names that browsers may call the server by, such as a proxy's.
+
+    Raises:
+        OSError: If the port is not free.
+    """
+    host = host.strip('[]')
+    with listen(host, port) as listening, upload_folder(demo.limits) as folder:
+        page = build_app(demo, examples)
+        server = make_server(page, folder, OwnNames(host, allow_hosts))
+        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+        thread.start()
+        try:
+            begin = time.monotonic()
+            while not server.started:
+                if not thread.is_alive() or time.monotonic() - begin > START_SECONDS:
+                    raise RuntimeError('the server did not start')
+                time.sleep(0.01)
+            shown = {'0.0.0.0': 'localhost', '::': 'localhost'}.get(host, f'[{host}]' if ':' in host else host)
+            yield f'http://{shown}:{listening.getsockname()[1]}/'
+        finally:
+            page.close(verbose=False)  # ends its streams
+            server.should_exit = True
+            thread.join(timeout=START_SECONDS)
+
+
+def make_server(page: gr.Blocks, folder: UploadFolder, names: OwnNames) -> uvicorn.Server:
+    """Build the server of a page, behind the guard."""
+    app = FastAPI(openapi_url=None)
+    gr.mount_gradio_app(
+        app,
+        page,
+        path='/',
+        root_path='',
         allowed_paths=[],
-        max_file_size=demo.limits.bytes,
+        show_error=False,  # but those of gr.Error
+        max_file_size=folder.limits.bytes,
         enable_monitoring=False,
         ssr_mode=False,
         mcp_server=False,
         footer_links=[],
-        prevent_thread_lock=not wait,
-        app_kwargs=dict(middleware=[limit]),
-        quiet=not wait,
     )
-    return url
+    # As "launch" does. Without them Gradio takes any file of this machine as a visitor's input.
+    page.has_launched = page.is_running = True
+
+    async def trim() -> None:
+        folder.trim()
+
+    return uvicorn.Server(
+        uvicorn.Config(
+            Guard(app, names, folder),
+            http=TimedProtocol,
+            ws='none',
+            lifespan='on',
+            log_level='warning',
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+            callback_notify=trim,
+            timeout_notify=30,
+        )
+    )
+
+
+def listen(host: str, port: Optional[int]) -> socket.socket:
+    """Listen at an address and a port, or at the first free one.
+
+    Raises:
+        OSError: If there is none.
+    """
+    family = socket.AF_INET6 if ':' in host else socket.AF_INET
+    for candidate in PORTS if port is None else [port]:
+        try:
+            return socket.create_server((host, candidate), family=family)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise OSError(error.errno, f'cannot listen at {host}, port {candidate}: {error.strerror}') from None
+    wanted = f'port {port} is' if port else f'ports {PORTS[0]} to {PORTS[-1]} are'
+    raise OSError(errno.EADDRINUSE, f'{wanted} in use at {host}; give another --port')

@@ -1,6 +1,5 @@
 """What the demo's tabs do, without the web around it."""
 
-import io
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +9,12 @@ import numpy as np
 from PIL import Image
 
 from kdeov_mm.deploy.runtime import Runtime
+from kdeov_mm.utils.display import printable
+from kdeov_mm.utils.image_files import open_image
 from .drawing import draw_boxes
 from .uploads import Limits, read_query, read_upload, read_words
 
+THUMBNAIL_PIXELS = 2**20  # those of an index have less
 SCALE = 100.0  # from cosine similarity to logit, as in CLIP; for student and teacher
 
 
@@ -124,12 +126,23 @@ class Demo:
             (query,) = self.runtime.encode_text([words])
         found = self.store.search(query, top)
         summary = f'{len(found)} of {len(self.store)} images: {milliseconds(start)}'
-        return Found([(thumbnail(row), f'{row["score"]:.3f} {Path(row["path"]).name}') for row in found], summary)
+        return Found([(thumbnail(row), caption(row)) for row in found], summary)
 
 
 def thumbnail(row: dict) -> Image.Image:
-    """The small picture in a row of the index; where it was built without, a grey one."""
-    return Image.open(io.BytesIO(row['thumbnail'])) if row['thumbnail'] else Image.new('RGB', (160, 120), 'grey')
+    """Return the small picture in a row of the index, or a grey one if there is none that can be read."""
+    try:
+        image = open_image(row['thumbnail'])
+        if image.width * image.height <= THUMBNAIL_PIXELS:
+            return image.convert('RGB')  # reads it
+    except Exception:  # Pillow raises anything
+        pass
+    return Image.new('RGB', (160, 120), 'grey')
+
+
+def caption(row: dict) -> str:
+    """Return what stands below an image of the folder: its score and its name, not where the folder is."""
+    return f'{row["score"]:.3f} {printable(Path(row["path"]).name)}'
 
 
 def softmax(similarities: np.ndarray) -> np.ndarray:

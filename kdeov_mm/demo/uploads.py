@@ -6,28 +6,41 @@ from pathlib import Path
 from typing import List
 
 import numpy as np
-from PIL import Image
 
 from kdeov_mm.deploy.images import read_image
-
-FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'TIFF', 'WEBP')  # Pillow's others are rare, and some start other programs
+from kdeov_mm.utils.errors import one_line
+from kdeov_mm.utils.files import read_file
+from kdeov_mm.utils.image_files import FORMATS, open_image
 
 
 @dataclass
 class Limits:
-    """What a visitor may give.
+    """What a visitor may give, and what is kept of all visitors.
 
     Attributes:
         bytes: Of an image file.
         pixels: Of an image.
         names: Of a vocabulary.
         characters: Of a name or a query.
+        parts: Files in one upload.
+        uploads: Uploads under way at once, of all visitors.
+        folder_files: Uploads and pictures that are kept.
+        seconds: How long they are kept.
     """
 
     bytes: int = 20 * 2**20
     pixels: int = 50_000_000
     names: int = 500
     characters: int = 300
+    parts: int = 4
+    uploads: int = 8
+    folder_files: int = 2000
+    seconds: float = 3600
+
+    @property
+    def folder_bytes(self) -> int:
+        """Bytes of the uploads and pictures that are kept: those of 50 of the largest uploads."""
+        return 50 * self.bytes
 
 
 def read_upload(path: str, limits: Limits) -> np.ndarray:
@@ -41,15 +54,18 @@ def read_upload(path: str, limits: Limits) -> np.ndarray:
     size = Path(path).stat().st_size
     if size > limits.bytes:
         raise ValueError(f'The file has {size / 2**20:.1f} MiB; at most {limits.bytes / 2**20:.1f} are taken.')
+    content = read_file(path, limits.bytes, 'image')
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with open_image(content) as image:
             width, height = image.size
+    except ValueError as error:  # too many pixels, or such as nobody can show
+        raise ValueError(f'The image cannot be taken: {one_line(error)}.') from error
     except Exception as error:  # Pillow raises anything, also for what it takes for a decompression bomb
         raise ValueError(f'This is no image that can be read; {", ".join(FORMATS)} files are taken.') from error
     if width * height > limits.pixels:
         raise ValueError(f'The image has {width} x {height} pixels; at most {limits.pixels / 1e6:g} million are taken.')
     try:
-        return read_image(path)
+        return read_image(content)
     except ValueError as error:
         raise ValueError('The image is damaged, and cannot be read to its end.') from error
 

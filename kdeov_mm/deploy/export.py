@@ -210,7 +210,6 @@ def describe(cfg: Config, checkpoint: str, size: Optional[int] = None) -> Dict[s
         ValueError: The config prepares images in a way that the runtime does not know.
     """
     versions = {name: importlib.metadata.version(name) for name in ('torch', 'mmengine', 'mmdet', 'mmyolo', 'onnx')}
-    encoder = build_text_encoder(cfg) if cfg.model.get('text_encoder') else None
     data = dict(
         kdeov_format=FORMAT,
         licence=LICENCE,
@@ -220,8 +219,9 @@ def describe(cfg: Config, checkpoint: str, size: Optional[int] = None) -> Dict[s
         preprocessing=json.dumps(preprocessing(cfg, size)),
         versions=json.dumps(dict(versions, kdeov_mm=__version__)),
     )
-    if encoder is not None and encoder.id is not None:
-        data['text_space'] = encoder.id
+    source = cfg.model.get('text_encoder')
+    if source and source.type != 'PrecomputedTextEncoder':  # ready embeddings do not name their space
+        data['text_space'] = build_text_encoder(cfg).id
     return data
 
 

@@ -1,14 +1,16 @@
 """Image files of any kind as pixels, with Pillow alone."""
 
-import io
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple, Union
 
 import numpy as np
 from PIL import Image, ImageOps
 
-ORIENTATION = 0x0112  # EXIF's tag; 1 is upright
-MAX_PIXELS = 256 * 1024 * 1024  # 768 MiB of RGB: what is larger is most likely made to fill the memory
+from kdeov_mm.utils.display import printable
+from kdeov_mm.utils.errors import InputError, one_line
+from kdeov_mm.utils.image_files import open_image, read_image_file
+
+ORIENTATION = 0x0112  # EXIF's tag; 1 is upright, from 5 on height and width are exchanged
 
 
 class ImageError(ValueError):
@@ -24,7 +26,8 @@ def read_picture(source: Union[str, Path, bytes], min_size: int = 0) -> Image.Im
     """Read one image.
 
     The format is judged by the content, whatever the file is called. EXIF's rotation is applied. CMYK, palettes and
-    grey become RGB, 16 bits become 8, transparency is dropped, and an animation is its first frame.
+    grey become RGB, 16 bits become 8, transparency is dropped, and an animation is its first frame. Which formats and
+    sizes are read, ``kdeov_mm.utils.image_files`` says.
 
     Args:
         source: A file's path, or its content.
@@ -36,28 +39,25 @@ def read_picture(source: Union[str, Path, bytes], min_size: int = 0) -> Image.Im
 
     Raises:
         FileNotFoundError: There is no such file.
-        ImageError: It is empty, no image, truncated, of more than 256 Mi pixels, or of float pixels.
+        ImageError: It is empty, no regular file, no image, truncated, too large, or has pixels of 32 bits.
     """
-    name = f'<{len(source)} bytes>' if isinstance(source, bytes) else str(source)
+    name = f'<{len(source)} bytes>' if isinstance(source, bytes) else printable(str(source))
     if not isinstance(source, bytes):
-        if not Path(source).is_file():
-            raise FileNotFoundError(f'image: no file {name!r}')
-        source = Path(source).read_bytes()
+        try:
+            source = read_image_file(source)
+        except InputError as error:
+            raise ImageError(str(error)) from error
     if not source:
         raise ImageError(f'image {name}: it is empty (0 bytes)')
     try:
-        with Image.open(io.BytesIO(source)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f'{image.width} x {image.height} pixels are more than {MAX_PIXELS}')
+        with open_image(source) as image:
             return to_rgb(image, min_size)
     except Exception as error:  # Pillow's decoders raise anything from OSError to SyntaxError
-        raise ImageError(f'image {name}: {type(error).__name__}: {error}') from error
+        raise ImageError(f'image {name}: {type(error).__name__}: {one_line(error)}') from error
 
 
 def to_rgb(image: Image.Image, min_size: int = 0) -> Image.Image:
     """Decode an opened image; see :func:`read_picture`."""
-    if image.mode == 'F':
-        raise ValueError('float pixels of unknown range; scale them to 8 bits')
     if min_size and image.format == 'JPEG':
         factor = next(factor for factor in (8, 4, 2, 1) if factor == 1 or min(image.size) // factor >= min_size)
         image.draft('RGB', (image.width // factor, image.height // factor))
@@ -67,6 +67,13 @@ def to_rgb(image: Image.Image, min_size: int = 0) -> Image.Image:
     if image.mode.startswith('I'):  # 16 bits of grey, which Pillow would cut off at 255
         image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
     return image if image.mode == 'RGB' else image.convert('RGB')
+
+
+def upright_size(image: Image.Image) -> Tuple[int, int]:
+    """Return width and height of an opened image as one sees it, turned as its EXIF data say."""
+    if image.format != 'TIFF' and image.getexif().get(ORIENTATION, 1) >= 5:  # Pillow turns TIFF by itself
+        return image.height, image.width
+    return image.width, image.height
 
 
 def read_images(

@@ -1,6 +1,6 @@
 """Classify, search and detect with exported models: NumPy, Pillow and ONNX Runtime only."""
 
-import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
@@ -9,10 +9,18 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from .text import Tokenizer, check_names, fill
+from kdeov_mm.utils.arrays import find_bad_row
+from kdeov_mm.utils.display import brief, printable
+from kdeov_mm.utils.errors import InputError
+from kdeov_mm.utils.json_files import parse_json
+
+from .text import Tokenizer, check_names, check_templates, fill
 
 FORMAT = '1'  # of the files' metadata and of the graphs' inputs and outputs
 KINDS = ('image_encoder', 'detector', 'open_detector', 'text_encoder')
+RESIZES = ('letterbox', 'stretch')
+MAX_SIDE = 4096  # pixels of the input that a file may ask for
+MAX_EMBED_DIMS, MAX_CONTEXT, MAX_TEMPLATES = 65536, 1000, 1000
 
 
 @dataclass
@@ -56,6 +64,8 @@ class Runtime:
     Attributes:
         sessions: ONNX Runtime's session of each kind of file.
         metadata: The metadata of each kind of file.
+        paths: The path of each kind of file.
+        described: What of it the runtime uses, parsed and checked, see :func:`parse_metadata`.
 
     Raises:
         FileNotFoundError: A file is missing.
@@ -71,6 +81,8 @@ class Runtime:
     ) -> None:
         self.sessions: Dict[str, onnxruntime.InferenceSession] = {}
         self.metadata: Dict[str, Dict[str, str]] = {}
+        self.paths: Dict[str, str] = {}
+        self.described: Dict[str, Dict[str, Any]] = {}
         paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
         if not paths:
             raise ValueError('paths: give at least one ONNX file')
@@ -80,6 +92,8 @@ class Runtime:
             if kind in self.sessions:
                 raise ValueError(f'{path}: a second {kind}; give one file of each kind')
             self.sessions[kind], self.metadata[kind] = session, session.get_modelmeta().custom_metadata_map
+            self.paths[kind] = str(path)
+            self.described[kind] = parse_metadata(path, kind, self.metadata[kind])
         for key in ('text_space', 'embed_dims', 'checkpoint_sha256'):
             values = {
                 kind: data[key]
@@ -89,7 +103,7 @@ class Runtime:
             if len(set(values.values())) > 1:
                 raise ValueError(f'the files belong to different models: their {key} are {values}')
         self.preprocessing: Dict[str, Any] = next(
-            (json.loads(data['preprocessing']) for data in self.metadata.values() if 'preprocessing' in data), {}
+            (data['preprocessing'] for data in self.described.values() if 'preprocessing' in data), {}
         )
         self._embedded: Dict[Tuple[str, ...], np.ndarray] = {}
 
@@ -101,17 +115,19 @@ class Runtime:
     @property
     def names(self) -> Optional[List[str]]:
         """The vocabulary that is folded into the detector, or None."""
-        return json.loads(self.metadata['detector']['names']) if 'detector' in self.metadata else None
+        return list(self.described['detector']['names']) if 'detector' in self.described else None
 
     @property
     def input_size(self) -> Tuple[int, int]:
-        """Height and width, in pixels, that images are brought to; any multiples of 32 may be set."""
+        """Height and width in pixels of the network's input; any multiples of 32 up to ``MAX_SIDE`` may be set."""
         return tuple(self.need('image_encoder', 'detector', 'open_detector', given=self.preprocessing)['size'])
 
     @input_size.setter
     def input_size(self, size: Tuple[int, int]) -> None:
-        if len(size) != 2 or any(side < 32 or side % 32 for side in size):
-            raise ValueError(f'input_size: expected height and width, positive multiples of 32, got {size}')
+        if len(size) != 2 or any(side < 32 or side % 32 or side > MAX_SIDE for side in size):
+            raise ValueError(
+                f'input_size: expected height and width, positive multiples of 32 of at most {MAX_SIDE}, got {size}'
+            )
         self.need('image_encoder', 'detector', 'open_detector')
         self.preprocessing['size'] = list(size)
 
@@ -128,6 +144,21 @@ class Runtime:
                 f'{", ".join(self.sessions)}; write it with tools/export.py and give it too'
             )
         return found
+
+    def run(self, kind: str, feeds: Dict[str, np.ndarray], outputs: Optional[Sequence[str]] = None) -> List[np.ndarray]:
+        """Compute the outputs of a kind of file.
+
+        Raises:
+            ValueError: An output holds NaN or infinity.
+        """
+        results = self.sessions[kind].run(outputs, feeds)
+        for result in results:
+            if not np.isfinite(result).all():
+                raise ValueError(
+                    f'{self.paths[kind]}: the {kind} computed NaN or infinity; expected finite numbers; '
+                    'its weights are damaged, so export it again from a good checkpoint'
+                )
+        return results
 
     def preprocess(self, image: Union[np.ndarray, Image.Image]) -> np.ndarray:
         """Turn an image, uint8 RGB ``[H, W, 3]`` or Pillow's in RGB, into the network's input: float32 in [0, 1],
@@ -159,18 +190,20 @@ class Runtime:
 
     def encode_image(self, images: Sequence[np.ndarray], batch_size: int = 32) -> np.ndarray:
         """Embed images, each uint8 RGB ``[H, W, 3]``; float32, L2-normalised, ``[N, D]``."""
-        session = self.need('image_encoder')
+        self.need('image_encoder')
         parts = [
-            session.run(None, {'images': np.stack([self.preprocess(image) for image in images[i : i + batch_size]])})
+            self.run(
+                'image_encoder', {'images': np.stack([self.preprocess(image) for image in images[i : i + batch_size]])}
+            )
             for i in range(0, len(images), batch_size)
         ]
         return np.concatenate([part for (part,) in parts]) if parts else np.zeros((0, self.embed_dims), np.float32)
 
     def encode_text(self, texts: Sequence[str], batch_size: int = 256) -> np.ndarray:
         """Embed texts as they are, without a template; float32, L2-normalised, ``[N, D]``."""
-        session = self.need('text_encoder')
+        self.need('text_encoder')
         parts = [
-            session.run(None, {'tokens': self.tokenizer(texts[i : i + batch_size])})
+            self.run('text_encoder', {'tokens': self.tokenizer(texts[i : i + batch_size])})
             for i in range(0, len(texts), batch_size)
         ]
         return np.concatenate([part for (part,) in parts]) if parts else np.zeros((0, self.embed_dims), np.float32)
@@ -178,14 +211,14 @@ class Runtime:
     @property
     def embed_dims(self) -> int:
         """The dimension D of image and text embeddings."""
-        return int(next(data['embed_dims'] for data in self.metadata.values()))
+        return next(data['embed_dims'] for data in self.described.values())
 
     @property
     def tokenizer(self) -> Tokenizer:
         """The text encoder's."""
         if not hasattr(self, '_tokenizer'):
             self.need('text_encoder')
-            described = json.loads(self.metadata['text_encoder']['tokenizer'])
+            described = self.described['text_encoder']['tokenizer']
             self._tokenizer = Tokenizer(described['merges'].split('\n'), described['context_length'])
         return self._tokenizer
 
@@ -199,7 +232,7 @@ class Runtime:
         found = self._embedded.get(tuple(names))
         if found is None:
             self.need('text_encoder')
-            templates = json.loads(self.metadata['text_encoder']['templates'])
+            templates = self.described['text_encoder']['templates']
             texts = self.encode_text([fill(template, name) for name in names for template in templates])
             means = texts.reshape(len(names), len(templates), -1).mean(axis=1)
             found = means / np.linalg.norm(means, axis=1, keepdims=True)
@@ -276,14 +309,17 @@ class Runtime:
         """
         feeds = {}
         if names is None:
-            session, names = self.need('detector'), self.names or []
+            kind, names = 'detector', self.names or []
+            self.need(kind)
         else:
-            session, feeds = self.need('open_detector'), {'texts': self.check_texts(names, texts)}
+            kind = 'open_detector'
+            self.need(kind)
+            feeds = {'texts': self.check_texts(names, texts)}
         found = []
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
             inputs, scales, shifts = zip(*map(self.place, batch))
-            results = session.run(['boxes', 'scores', 'labels'], {'images': np.stack(inputs), **feeds})
+            results = self.run(kind, {'images': np.stack(inputs), **feeds}, ['boxes', 'scores', 'labels'])
             for image, scale, shift, boxes, scores, labels in zip(batch, scales, shifts, *results):
                 keep = (scores >= score_threshold) & (labels >= 0)
                 boxes = (boxes[keep] - np.tile(shift, 2)) / np.tile(scale, 2)
@@ -300,9 +336,15 @@ class Runtime:
         check_names(names)
         if texts is None:
             return self.embed_names(names)
-        texts, expected = np.asarray(texts, dtype=np.float32), (len(names), self.embed_dims)
+        with np.errstate(over='ignore'):  # infinity is refused below
+            texts, expected = np.asarray(texts, dtype=np.float32), (len(names), self.embed_dims)
         if texts.shape != expected or not np.isfinite(texts).all():
             raise ValueError(f'texts: expected finite embeddings {list(expected)}, got {list(texts.shape)}')
+        bad = find_bad_row(texts)
+        if bad >= 0:
+            raise InputError(
+                f'texts: the embedding of {brief(names[bad])}, row {bad}, is zero, or too large or small to normalise'
+            )
         return texts
 
 
@@ -342,12 +384,76 @@ def check_metadata(path: Union[str, Path], session: onnxruntime.InferenceSession
     if 'kdeov_format' not in data:
         raise ValueError(f'{path}: an ONNX file of another model; this runtime reads what tools/export.py writes')
     if data['kdeov_format'] != FORMAT or data.get('kdeov_kind') not in KINDS:
-        made = json.loads(data.get('versions', '{}')).get('kdeov_mm', 'unknown')
+        made = parse_json(data.get('versions', '{}'), f'{path}: versions').get('kdeov_mm', 'unknown')
         raise ValueError(
-            f'{path}: written by kdeov_mm {made} in format {data["kdeov_format"]}, but this runtime reads '
+            f'{path}: written by kdeov_mm {printable(str(made))[:40]} in format '
+            f'{printable(data["kdeov_format"])[:40]}, but this runtime reads '
             f'format {FORMAT}; export it again with this version'
         )
     return data['kdeov_kind']
+
+
+def parse_metadata(path: Union[str, Path], kind: str, data: Dict[str, str]) -> Dict[str, Any]:
+    """Parse and check the metadata of a file of one kind.
+
+    Returns:
+        ``embed_dims``; but for a text encoder ``preprocessing``; of a detector ``names``; of a text encoder
+        ``tokenizer`` and ``templates``.
+
+    Raises:
+        InputError: If a field is missing, is not JSON, or has another type or range; names the file and the field.
+    """
+
+    def refuse(field: str, value: Any, expected: str) -> None:
+        raise InputError(f'{path}: {field} is {brief(value)}; expected {expected}; export it again')
+
+    def parse(field: str, kind: type) -> Any:
+        if field not in data:
+            refuse(field, None, f'a JSON {kind.__name__}')
+        return parse_json(data[field], f'{path}: {field}', kind)
+
+    dims = data.get('embed_dims', '')
+    if not re.fullmatch('[1-9][0-9]{0,5}', dims) or int(dims) > MAX_EMBED_DIMS:
+        refuse('embed_dims', dims, f'a number from 1 to {MAX_EMBED_DIMS}')
+    found: Dict[str, Any] = dict(embed_dims=int(dims))
+    if kind != 'text_encoder':
+        how = found['preprocessing'] = parse('preprocessing', dict)
+        size, pad = how.get('size'), how.get('pad_value', 0)
+        if not isinstance(size, list) or len(size) != 2 or not all(is_side(side) for side in size):
+            refuse('preprocessing.size', size, f'height and width, multiples of 32 of at most {MAX_SIDE}')
+        if how.get('resize') not in RESIZES:
+            refuse('preprocessing.resize', how.get('resize'), f'one of {", ".join(RESIZES)}')
+        pads = pad if isinstance(pad, list) and len(pad) == 3 else [pad]
+        if not all(type(value) in (int, float) and 0 <= value <= 255 for value in pads):
+            refuse('preprocessing.pad_value', pad, 'a number from 0 to 255, or three')
+        if how['resize'] == 'letterbox' and 'pad_value' not in how:
+            refuse('preprocessing.pad_value', None, 'a number from 0 to 255, which a letterbox needs')
+        for field, only in (('channels', 'RGB'), ('range', [0, 1])):
+            if how.get(field, only) != only:
+                refuse(f'preprocessing.{field}', how[field], repr(only))
+    if kind == 'detector':
+        found['names'] = parse('names', list)
+        try:
+            check_names(found['names'])
+        except ValueError as error:
+            raise InputError(f'{path}: {printable(str(error))}') from error
+    if kind == 'text_encoder':
+        described = found['tokenizer'] = parse('tokenizer', dict)
+        length, merges = described.get('context_length'), described.get('merges')
+        if type(length) is not int or not 3 <= length <= MAX_CONTEXT:
+            refuse('tokenizer.context_length', length, f'a number from 3 to {MAX_CONTEXT}')
+        if not isinstance(merges, str) or not all(len(merge.split()) == 2 for merge in merges.split('\n')):
+            refuse('tokenizer.merges', merges, 'lines of two symbols each')
+        found['templates'] = parse('templates', list)
+        check_templates(found['templates'], f'{path}: templates')
+        if len(found['templates']) > MAX_TEMPLATES:
+            refuse('templates', found['templates'], f'at most {MAX_TEMPLATES} of them')
+    return found
+
+
+def is_side(value: Any) -> bool:
+    """Return whether a value is a possible height or width of the network's input."""
+    return type(value) is int and 32 <= value <= MAX_SIDE and value % 32 == 0
 
 
 def to_picture(image: np.ndarray) -> Image.Image:

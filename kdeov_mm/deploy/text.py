@@ -6,17 +6,55 @@ import sys
 import unicodedata
 from collections import Counter
 from functools import lru_cache
-from typing import List, Sequence
+from typing import Any, List, Sequence
 
 import numpy as np
+
+from kdeov_mm.utils.display import brief, is_surrogate
+from kdeov_mm.utils.errors import InputError
 
 MAX_CHARACTERS = 2000  # of a name; CLIP reads at most 77 tokens, about 300 characters
 
 
 def fill(template: str, name: str) -> str:
-    """Put a name into a template, as a reader would write it: ``traffic_light`` becomes ``traffic light``."""
+    """Put a name into a template, as a reader would write it: ``traffic_light`` becomes ``traffic light``.
+
+    Only ``{}`` and ``{article}`` are replaced: ``str.format`` would also look up attributes and pad without limit.
+    """
     name = name.replace('_', ' ').strip()
-    return template.format(name, article='an' if name[:1].lower() in 'aeiou' else 'a')
+    fields = {'{}': name, '{article}': 'an' if name[:1].lower() in 'aeiou' else 'a'}
+    return FIELDS.sub(lambda field: fields[field[0]], template)
+
+
+FIELDS = re.compile(r'\{(?:article)?\}')
+
+
+def check_templates(templates: Sequence[str], what: str = 'templates') -> None:
+    """Check prompt templates.
+
+    Raises:
+        InputError: If there is none, or one does not have exactly one ``{}``, has more than one ``{article}`` or
+            another brace, or is longer than ``MAX_CHARACTERS``.
+    """
+    bad = [template for template in templates if not is_template(template)]
+    if bad or not len(templates):
+        raise InputError(
+            f'{what}: each needs exactly one "{{}}" for the name, may have one "{{article}}", no other brace, and at '
+            f'most {MAX_CHARACTERS} characters; got {brief(bad or templates)}'
+        )
+
+
+def is_template(template: Any) -> bool:
+    """Return whether a value is a text with one ``{}``, at most one ``{article}``, and no other brace."""
+    if not isinstance(template, str) or len(template) > MAX_CHARACTERS or not is_unicode(template):
+        return False
+    rest = template.replace('{article}', '', 1)
+    return '{}' in rest and rest.count('{') == rest.count('}') == 1
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether a text can be written as UTF-8: half of a character, as JSON may hold, cannot."""
+    return not any(map(is_surrogate, text))
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -32,12 +70,14 @@ def check_names(names: Sequence[str]) -> None:
         raise ValueError('names: the vocabulary is empty; give at least one name')
     for index, name in enumerate(names):
         if not isinstance(name, str) or not name.strip():
-            raise ValueError(f'names: each must be a non-empty string, but number {index + 1} is {name!r}')
+            raise ValueError(f'names: each must be a non-empty string, but number {index + 1} is {brief(name)}')
         if len(name) > MAX_CHARACTERS:
             raise ValueError(
                 f'names: number {index + 1}, {shorten(name)!r}, has {len(name)} characters; CLIP reads '
                 f'far fewer than {MAX_CHARACTERS}: shorten it, or check that this is a list of names'
             )
+        if not is_unicode(name):
+            raise ValueError(f'names: number {index + 1}, {shorten(name)!r}, is not valid Unicode; correct the file')
     repeated = [shorten(name) for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise ValueError(f'names: {repeated[:5]!r} stand there more than once; name each class once')

@@ -1,5 +1,7 @@
 """A folder that detects in the browser: a page, an exported detector, the embeddings of names, ONNX Runtime Web."""
 
+import hashlib
+import io
 import json
 import shutil
 import subprocess
@@ -7,16 +9,29 @@ import tarfile
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, Optional, Sequence
+from typing import Dict, Iterator, Optional, Sequence
 
 import numpy as np
 
+from ..utils.errors import InputError
+from ..utils.files import read_file
+from ..utils.json_files import parse_json
 from .runtime import Runtime
 
 PAGE = ('index.html', 'style.css', 'app.js', 'preprocess.js')
 PACKAGE, VERSION = 'onnxruntime-web', '1.30.0'  # what the page is tested with
-# The page's own build of ONNX Runtime Web (MIT licence): on the processor, without WebGPU
-ONNXRUNTIME = ('ort.wasm.min.mjs', 'ort-wasm-simd-threaded.mjs', 'ort-wasm-simd-threaded.wasm')
+# SHA-512 of the archive; "npm view onnxruntime-web@VERSION dist.integrity" says the same in base 64.
+ARCHIVE_SHA512 = (
+    'ab4cbe26baedba45d2cec05610c71c55fa97db92d19a8b171c5f8269126683ca'
+    '590a5cdc57bb2f35ce2b298de32f4d956fb42644c0ecd528a0a91e025c07ca61'
+)
+# The page's own build of ONNX Runtime Web (MIT licence), on the processor, without WebGPU: files and their SHA-256.
+ONNXRUNTIME = {
+    'ort.wasm.min.mjs': '219e6a1fc8a9938268d18efca3c91d310bd2f4a59bbd13744df5b2b7fc6cee3b',
+    'ort-wasm-simd-threaded.mjs': 'e13f7f94fc51b4ca72b12faeb1ee95f4ace6dfbc8939bc718aabdc0a27c4299b',
+    'ort-wasm-simd-threaded.wasm': '3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2',
+}
+MAX_BYTES = 128 * 2**20  # the archive of 1.30.0 has 32 MiB
 RESIZES = ('letterbox', 'stretch')
 
 
@@ -38,13 +53,13 @@ def write_web(
             visitors choose which are shown.
         names: K names that visitors can ask for; None: those of the ``detector``.
         texts: Their embeddings, float32 ``[K, D]``; None for a ``detector``.
-        onnxruntime: Unpacked npm package ``onnxruntime-web``.
+        onnxruntime: Unpacked npm package ``onnxruntime-web``, whose files must have the SHA-256 in ``ONNXRUNTIME``.
         examples: Names that stand in the page when it opens; default: the first three.
 
     Raises:
         FileNotFoundError: A file is missing.
         ValueError: The detector is of another kind, the embeddings do not fit, an example is not among the names, or
-            the package has another version.
+            the package has another version or other content.
     """
     runtime = Runtime(detector)
     kind = 'detector' if names is None else 'open_detector'
@@ -59,10 +74,9 @@ def write_web(
         raise ValueError(f'examples: {strange} are not among the {len(names)} names of the vocabulary')
     if runtime.preprocessing['resize'] not in RESIZES:
         raise ValueError(f'{detector}: the page cannot resize by {runtime.preprocessing["resize"]!r}')
-    check_package(onnxruntime)
+    libraries = read_package(onnxruntime)
     sources = [page / name for name in PAGE]
-    libraries = [onnxruntime / 'dist' / name for name in ONNXRUNTIME]
-    for path in (*sources, *libraries):
+    for path in sources:
         if not path.is_file():
             raise FileNotFoundError(f'no file {str(path)!r}')
 
@@ -71,8 +85,8 @@ def write_web(
         folder.mkdir(parents=True, exist_ok=True)
     for path in sources:
         shutil.copyfile(path, out_dir / path.name)
-    for path in (*libraries, onnxruntime / 'package.json'):
-        shutil.copyfile(path, out_dir / 'ort' / path.name)
+    for name, content in libraries.items():
+        (out_dir / 'ort' / name).write_bytes(content)
     for earlier in ('detector.onnx', 'open_detector.onnx', 'texts.bin'):
         (out_dir / 'model' / earlier).unlink(missing_ok=True)
     shutil.copyfile(detector, out_dir / 'model' / f'{kind}.onnx')
@@ -91,55 +105,74 @@ def write_web(
     return out_dir
 
 
-def check_package(folder: Path) -> None:
-    """Check that a folder holds the npm package in the version that the page is tested with.
+def read_package(folder: Path) -> Dict[str, bytes]:
+    """Read what the page needs of an unpacked npm package, and compare it with the checksums in this file.
+
+    Args:
+        folder: The package, with ``package.json`` and ``dist/``.
 
     Raises:
-        FileNotFoundError: It holds no package.
-        ValueError: It is another package, or another version.
+        FileNotFoundError: If the package or a file of it is missing.
+        InputError: If it is another package or version, or a file has other content than the published one.
     """
+    folder = Path(folder)
     if not (folder / 'package.json').is_file():
         raise FileNotFoundError(
-            f'{PACKAGE}: no file {str(folder / "package.json")!r}; run "npm install '
+            f'{PACKAGE}: no file {str(folder / "package.json")!r}; run "npm install --ignore-scripts '
             f'{PACKAGE}@{VERSION}" and give node_modules/{PACKAGE}'
         )
-    about = json.loads((folder / 'package.json').read_text(encoding='utf-8'))
+    package = read_file(folder / 'package.json', 2**20, f'{PACKAGE}:')
+    about = parse_json(package, f'{PACKAGE}: {folder / "package.json"}')
     if (about.get('name'), about.get('version')) != (PACKAGE, VERSION):
-        raise ValueError(
+        raise InputError(
             f'{PACKAGE}: {folder} holds {about.get("name")} {about.get("version")}, but the page needs '
-            f'version {VERSION}; run "npm install {PACKAGE}@{VERSION}"'
+            f'version {VERSION}; run "npm install --ignore-scripts {PACKAGE}@{VERSION}"'
+        )
+    files = {'package.json': package}
+    for name, expected in ONNXRUNTIME.items():
+        path = folder / 'dist' / name
+        files[name] = read_file(path, MAX_BYTES, f'{PACKAGE}:')
+        check_digest(hashlib.sha256(files[name]), expected, path)
+    return files
+
+
+def check_digest(digest: 'hashlib._Hash', expected: str, path: Path) -> None:
+    """Raise InputError unless a file's checksum is the expected one."""
+    if digest.hexdigest() != expected:
+        raise InputError(
+            f'{PACKAGE}: {path} has the {digest.name.upper()} {digest.hexdigest()}, expected {expected}, that of '
+            f'version {VERSION} in the npm registry; get it again with "npm pack {PACKAGE}@{VERSION}"'
         )
 
 
 @contextmanager
 def npm_package(source: Optional[Path] = None) -> Iterator[Path]:
-    """The unpacked npm package ``onnxruntime-web``.
+    """Give the npm package ``onnxruntime-web``, unpacked; an archive is unpacked only if its SHA-512 is the known one.
 
     Args:
         source: Its folder, or the .tgz that ``npm pack`` wrote; default: npm gets it from its registry.
 
     Raises:
         FileNotFoundError: There is no such file, or no npm.
-        ValueError: npm cannot get it, or the file is no such archive.
+        ValueError: npm cannot get it, or the file is not the archive of this version.
     """
     if source is not None and Path(source).is_dir():
         yield Path(source)
         return
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(source) if source is not None else download(Path(folder))
-        if not archive.is_file():
+        if not archive.exists():
             raise FileNotFoundError(f'{PACKAGE}: no file or folder {str(archive)!r}')
-        try:
-            with tarfile.open(archive) as file:
-                file.extractall(folder, filter='data')
-        except tarfile.TarError as error:
-            raise ValueError(f'{PACKAGE}: {archive} is no archive of npm: {error}') from error
+        content = read_file(archive, MAX_BYTES, f'{PACKAGE}:')
+        check_digest(hashlib.sha512(content), ARCHIVE_SHA512, archive)
+        with tarfile.open(fileobj=io.BytesIO(content)) as file:
+            file.extractall(folder, filter='data')
         yield Path(folder) / 'package'
 
 
 def download(folder: Path) -> Path:
-    """Have npm write the package's archive into a folder; for errors see :func:`npm_package`."""
-    command = ['npm', 'pack', '--silent', f'{PACKAGE}@{VERSION}']
+    """Have npm write the package's archive into a folder, unchecked; for errors see :func:`npm_package`."""
+    command = ['npm', 'pack', '--ignore-scripts', '--silent', f'{PACKAGE}@{VERSION}']
     try:
         subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=300)
     except FileNotFoundError as error:

@@ -94,7 +94,7 @@ class CachedTestLoop(MultiTestLoop):
             images=images,
             pipeline=self.dataset_cfg.get('pipeline', self.dataset_cfg),
             weights=weights_digest(unwrap(self.runner.model)),
-            model=model_cfg,
+            model=without_prompts(model_cfg),
             fp16=self.fp16,
             teachers=teachers,
             fields=self.fields(),
@@ -159,6 +159,13 @@ class EmbeddingRecorder(BaseMetric):
     def compute_metrics(self, results: list) -> dict:
         """None."""
         return {}
+
+
+def without_prompts(model_cfg: dict) -> dict:
+    """Leave the prompts of the text encoder out of a model's config: embeddings of images do not depend on them."""
+    text_encoder = model_cfg.get('text_encoder') or {}
+    kept = {name: value for name, value in text_encoder.items() if name not in ('templates', 'synonyms')}
+    return {**model_cfg, 'text_encoder': kept}
 
 
 def fingerprint(dataset: Dataset) -> Optional[str]:

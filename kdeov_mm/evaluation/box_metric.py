@@ -291,7 +291,7 @@ def read_coco(ann_file: str, fields: Dict[str, Tuple[str, ...]] = INSTANCE_FIELD
     coco.dataset = load_coco(ann_file, fields)
     for number, annotation in enumerate(coco.dataset['annotations'], 1):
         annotation.pop('segmentation', None)  # most of the memory
-        annotation.setdefault('iscrowd', 0)  # pycocotools insists on it
+        annotation['iscrowd'] = annotation.get('iscrowd') or 0  # pycocotools insists on it
         annotation['id'] = number  # to the engines a match with annotation 0 is none
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()

@@ -8,8 +8,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from PIL import Image, ImageOps
 
+from kdeov_mm.deploy.images import read_image
 from kdeov_mm.utils.files import atomic_path
 
 BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW = (
@@ -175,8 +175,8 @@ def confusion_overview(counts: np.ndarray, pairs: Sequence[tuple], path: Path) -
 
 def show_image(axes, img_path: Union[str, BinaryIO]) -> None:
     """Show an image file, by its path or opened, turned as its EXIF data say, without axes."""
-    with Image.open(img_path) as image:
-        axes.imshow(np.asarray(ImageOps.exif_transpose(image).convert('RGB')), interpolation='bilinear')
+    source = img_path if isinstance(img_path, str) else img_path.read()
+    axes.imshow(read_image(source), interpolation='bilinear')
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)

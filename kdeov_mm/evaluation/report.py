@@ -11,7 +11,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.files import write_atomically
+from kdeov_mm.utils.json_files import parse_json
 
 from . import pictures
 
@@ -211,7 +213,7 @@ def read_losses(work_dir: Path) -> Dict[str, Dict[int, float]]:
 def parse_line(line: str) -> dict:
     """One line of a log; empty for one that a killed run left unfinished."""
     try:
-        record = json.loads(line)
-    except ValueError:
+        record = parse_json(line, 'log', finite=False)  # a loss may have been NaN
+    except InputError:
         return {}
-    return record if isinstance(record, dict) else {}
+    return record if isinstance(record.get('step'), int) else {}

@@ -12,7 +12,7 @@ from mmengine.model import BaseModel
 from mmyolo.registry import MODELS
 from torch import Tensor
 
-from .clip.loading import check_source
+from .clip.loading import create_open_clip
 from .clip.preprocess import Preprocess, find_preprocess, make_preprocess
 from .clip.towers import build_towers, freeze, keep_frozen
 from .embedding_space import EmbeddingSpaceMixin
@@ -58,8 +58,7 @@ class OpenCLIPDualEncoder(EmbeddingSpaceMixin, BaseModel):
         if set(frozen) - {'image', 'text'} or isinstance(frozen, str) or frozen and model_cfg is None:
             raise ValueError(f"frozen: must be a list of 'image' and 'text', with model_cfg, got {frozen!r}")
         if model_cfg is None:
-            check_source(model_name, pretrained)
-            self.clip = open_clip.create_model(model_name, pretrained=pretrained)
+            self.clip = create_open_clip(model_name, pretrained)
             self.tokenizer = open_clip.get_tokenizer(model_name)
             self.preprocess = Preprocess(find_preprocess(model_name, pretrained, preprocess))
         else:

@@ -42,7 +42,7 @@ class TextGuidedFusion(BaseModule):
                 f'levels: expected different indices from 0 to {number - 1}, one for each of in_channels, got {levels}'
             )
         self.in_channels = [make_divisible(in_channels[level], widen_factor) for level in self.levels]
-        self.embed_dims = embed_dims
+        self.embed_dims = self.text_dims = embed_dims  # text_dims: its name before 0.2
 
     def forward(
         self, feats: Sequence[Tensor], texts: Optional[Tensor] = None, mask: Optional[Tensor] = None

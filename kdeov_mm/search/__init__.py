@@ -2,8 +2,9 @@
 
 from .build import Report, update_index
 from .encoder import ImageEncoder
+from .named import image_encoder_file, text_encoder_file
 from .store import ImageStore, Model
-from .text import check_text_source, embed_query
+from .text import check_text_source, embed_query, remember_text
 from .verify import check_index
 
 __all__ = [
@@ -14,5 +15,8 @@ __all__ = [
     'check_index',
     'check_text_source',
     'embed_query',
+    'image_encoder_file',
+    'remember_text',
+    'text_encoder_file',
     'update_index',
 ]

@@ -8,10 +8,12 @@ from functools import partial
 from itertools import islice
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional
 
+from kdeov_mm.utils.display import printable
 from .load import Loaded, Source, load
-from .store import DUPLICATE, ImageStore
+from .store import DUPLICATE, ImageStore, is_utf8
 
 THUMBNAIL = 160  # pixels
+NOT_UTF8 = 'its name is not UTF-8, so no index can hold it; rename the file'
 
 
 @dataclass
@@ -23,7 +25,7 @@ class Report:
         unchanged: Those that were in the index before, with the same size and time of change.
         added: New images.
         duplicates: Files whose content is in the index under another path.
-        broken: Why each other one cannot be read, by path.
+        broken: Why each other one cannot be read, by path. Bytes of a path that are not UTF-8 are escaped.
     """
 
     files: int = 0
@@ -97,8 +99,12 @@ def new_files(
 ) -> Iterator[Source]:
     """Those of distinct files, by their absolute paths, that the index does not know or knows otherwise."""
     for part in grouped(paths, number):
-        known = store.known(part)
         report.files += len(part)
+        unnamed = [path for path in part if not is_utf8(path)]  # tried again each time, since no table can hold them
+        report.broken.update((printable(path), NOT_UTF8) for path in unnamed)
+        part = [path for path in part if is_utf8(path)] if unnamed else part
+        progress(len(unnamed))
+        known = store.known(part)
         new = []
         for source in map(Source.of, part):
             before = known.get(source.path)

@@ -1,5 +1,6 @@
 """Filling of an index by many machines: Ray Data reads and embeds, one process writes."""
 
+import os
 from functools import lru_cache
 from typing import Callable, Iterable, Iterator, List, Optional
 
@@ -44,8 +45,7 @@ def update_index_distributed(
     """
     check_sizes(batch_size=batch_size, commit_size=commit_size, task_files=task_files, thumbnail=thumbnail)
     report = Report()
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False)
+    connect()
     with store.writing():
         files = [
             {name: getattr(source, name) for name in COLUMNS}
@@ -65,6 +65,20 @@ def update_index_distributed(
                 progress(len(group))
         store.optimize()
     return report
+
+
+def connect() -> None:
+    """Connect to the cluster that RAY_ADDRESS names, or start one that only this machine can reach.
+
+    By default Ray listens on all interfaces and runs what anyone who reaches it sends. It also joins a cluster that any
+    user of this machine has started, which 'local' prevents.
+    """
+    if ray.is_initialized():
+        return
+    if os.environ.get('RAY_ADDRESS'):
+        ray.init(log_to_driver=False)
+    else:
+        ray.init('local', _node_ip_address='127.0.0.1', include_dashboard=False, log_to_driver=False)
 
 
 @lru_cache(maxsize=1)

@@ -7,6 +7,7 @@ from typing import List, Optional, Union
 import numpy as np
 from PIL import Image
 
+from kdeov_mm.deploy.onnx_file import read_onnx
 from kdeov_mm.deploy.runtime import Runtime
 from .store import Model
 
@@ -33,10 +34,14 @@ class ImageEncoder:
         self.min_size = max(self.runtime.input_size) if min_size is None else min_size
 
     def describe(self) -> Model:
-        """What the index is to remember."""
+        """Return what the index is to remember.
+
+        Raises:
+            InputError: If the file keeps tensors in other files, which its SHA-256 would not cover.
+        """
         return Model(
             self.path,
-            hashlib.sha256(Path(self.path).read_bytes()).hexdigest(),
+            hashlib.sha256(read_onnx(self.path)).hexdigest(),
             self.runtime.embed_dims,
             self.runtime.metadata['image_encoder'].get('text_space'),
         )
@@ -48,4 +53,4 @@ class ImageEncoder:
 
     def encode(self, ready: List[np.ndarray]) -> np.ndarray:
         """Embed what :meth:`prepare` gave; float32, L2-normalised, ``[N, D]``."""
-        return self.session.run(None, {'images': np.stack(ready)})[0]
+        return self.runtime.run('image_encoder', {'images': np.stack(ready)})[0]

@@ -9,7 +9,8 @@ from typing import Callable, Optional
 import numpy as np
 from PIL import Image
 
-from kdeov_mm.deploy.images import ORIENTATION, ImageError, read_picture
+from kdeov_mm.deploy.images import ImageError, read_picture, upright_size
+from kdeov_mm.utils.image_files import open_image, read_image_file
 
 QUALITY = 80  # of thumbnails
 
@@ -74,8 +75,7 @@ def load(source: Source, prepare: Callable[[Image.Image], np.ndarray], min_size:
     """
     found = Loaded(source)
     try:
-        with open(source.path, 'rb') as file:
-            content = file.read()
+        content = read_image_file(source.path)
         found.sha256 = hashlib.sha256(content).hexdigest()
         picture = read_picture(content, min_size)
         found.width, found.height = seen_size(content)
@@ -90,9 +90,8 @@ def load(source: Source, prepare: Callable[[Image.Image], np.ndarray], min_size:
 
 def seen_size(content: bytes) -> tuple:
     """Width and height of an image file, turned as its EXIF data say."""
-    with Image.open(io.BytesIO(content)) as image:
-        turned = image.getexif().get(ORIENTATION, 1) >= 5  # these exchange height and width
-        return image.size[::-1] if turned else image.size
+    with open_image(content) as image:
+        return upright_size(image)
 
 
 def make_thumbnail(picture: Image.Image, size: int) -> bytes:

@@ -1,20 +1,30 @@
 """Where embedded images are kept: LanceDB, an embedded database with transactions, on a disk or an object store."""
 
-import fcntl
+import errno
 import json
+import math
+import os
+import re
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import timedelta
+from functools import wraps
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
+
+from kdeov_mm.utils.display import printable
+from kdeov_mm.utils.errors import DISK_ERRORS, InputError
+from kdeov_mm.utils.json_files import parse_json
 
 try:
     import lancedb
     import pyarrow as pa
 except ImportError as error:
     raise ImportError(f'an index needs LanceDB ({error}); run "pip install kdeov_mm[search]"') from error
+
+from kdeov_mm.utils.lock import lock_folder
 
 FORMAT = 1  # of the tables below; another one is refused
 METADATA = b'kdeov_mm'
@@ -29,12 +39,16 @@ TRAINED_ON = 'kdeov_mm.trained_on'
 class Model:
     """The image encoder whose embeddings an index holds.
 
+    Whoever made the index chose all of these: use ``kdeov_mm.search.image_encoder_file`` and ``text_encoder_file`` to
+    open the files, which check them.
+
     Attributes:
-        path: Its file.
+        path: Its ONNX file; a relative path means inside the index.
         sha256: Of its file.
         dims: D of its embeddings.
         text_space: Name of the space that images and texts share, if the file tells it.
-        text: What embeds queries, see :func:`kdeov_mm.search.embed_query`; None if not told.
+        text: The ONNX file of the text encoder that embeds queries, likewise; None if not told.
+        text_sha256: Of the text encoder's file; None if not told, and in indexes of older versions.
     """
 
     path: str
@@ -42,6 +56,51 @@ class Model:
     dims: int
     text_space: Optional[str] = None
     text: Optional[str] = None
+    text_sha256: Optional[str] = None
+
+    @classmethod
+    def parse(cls, content: bytes, name: str) -> 'Model':
+        """Read a table's metadata, as :func:`image_schema` writes them.
+
+        Raises:
+            InputError: If they are damaged, or of another format.
+        """
+        about = parse_json(content, name)
+        if about.get('format') != FORMAT:
+            raise InputError(
+                f'{name} has format {printable(repr(about.get("format")))[:40]}, and this version of kdeov_mm reads '
+                f'{FORMAT}; build it anew'
+            )
+        given = about.get('model')
+        if not isinstance(given, dict):
+            raise InputError(f'{name}: "model" must be a JSON object, got {type(given).__name__}; build it anew')
+        values = {field.name: given.get(field.name) for field in fields(cls)}
+        for key, value in values.items():
+            optional = value is None and key in ('text_space', 'text', 'text_sha256')
+            if not optional and not VALID[key](value):
+                told = printable(repr(value)[:60])
+                raise InputError(f'{name}: {told} cannot be the "{key}" of "model"; build it anew')
+        return cls(**values)
+
+
+def is_text(value: Any) -> bool:
+    """Return whether a value is a string with something in it."""
+    return isinstance(value, str) and value != ''
+
+
+def is_sha256(value: Any) -> bool:
+    """Return whether a value is a hexadecimal SHA-256."""
+    return isinstance(value, str) and re.fullmatch('[0-9a-f]{64}', value) is not None
+
+
+VALID: Dict[str, Callable[[Any], bool]] = dict(
+    path=is_text,
+    sha256=is_sha256,
+    dims=lambda value: type(value) is int and value > 0,
+    text_space=is_text,
+    text=is_text,
+    text_sha256=is_sha256,
+)
 
 
 def image_schema(model: Model) -> pa.Schema:
@@ -73,6 +132,49 @@ SKIPPED_SCHEMA = pa.schema(
     ]
 )
 DUPLICATE = 'duplicate'
+SYSTEM_ERROR = re.compile(r'\(os error (\d+)\)')  # in a message of LanceDB
+
+
+def storage_error(folder: str, error: BaseException) -> Exception:
+    """Return what LanceDB's error means, naming the index: the system's refusal as OSError, or damage as InputError."""
+    told, index = ' '.join(str(error).split()), printable(str(folder))
+    found = SYSTEM_ERROR.search(told)
+    number = int(found[1]) if found else 0
+    if number and number != errno.ENOENT:  # a file of the index that is missing is damage
+        fix = 'free some space' if number in DISK_ERRORS else 'check the folder, its disk and your permissions'
+        refused = OSError(
+            f'index "{index}": {os.strerror(number)}; {fix}, then run it again: nothing committed is lost'
+        )
+        refused.errno = number
+        return refused
+    return InputError(
+        f'index "{index}" is damaged or cannot be reached ({told[:200]}); run it again, else restore the index from a '
+        'copy, or delete it and build it anew'
+    )
+
+
+@contextmanager
+def storage_errors(folder: str) -> Iterator[None]:
+    """Turn LanceDB's RuntimeErrors and panics into errors that name the index; see :func:`storage_error`."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise storage_error(folder, error) from error
+    except BaseException as error:
+        if type(error).__name__ != 'PanicException':  # Rust's, which Python knows as no Exception
+            raise
+        raise storage_error(folder, error) from error
+
+
+def with_storage_errors(method: Callable) -> Callable:
+    """Make a method of :class:`ImageStore` raise as :func:`storage_errors` does."""
+
+    @wraps(method)
+    def wrapped(self, *args, **kwargs):
+        with storage_errors(self.folder):
+            return method(self, *args, **kwargs)
+
+    return wrapped
 
 
 class ImageStore:
@@ -88,13 +190,13 @@ class ImageStore:
 
     def __init__(self, folder: str, images, connection) -> None:
         self.folder, self.images, self._connection = folder, images, connection
-        about = json.loads((images.schema.metadata or {}).get(METADATA, b'{}'))
-        if about.get('format') != FORMAT:
-            raise ValueError(
-                f'index: {folder!r} has format {about.get("format")}, and this version of kdeov_mm reads '
-                f'{FORMAT}; build it anew'
-            )
-        self.model = Model(**about['model'])
+        with storage_errors(folder):
+            schema, name = images.schema, f'index "{printable(folder)}"'
+        self.model = Model.parse((schema.metadata or {}).get(METADATA, b'{}'), name)
+        dims = getattr(schema.field('embedding').type, 'list_size', 0) if 'embedding' in schema.names else 0
+        if dims != self.model.dims:
+            raise InputError(f'{name} has embeddings of {dims} numbers, but its metadata say {self.model.dims}')
+        check_schema(schema, image_schema(self.model), name)
 
     @classmethod
     def open(cls, folder: str, version: Optional[int] = None) -> 'ImageStore':
@@ -108,16 +210,18 @@ class ImageStore:
             FileNotFoundError: There is none.
             ValueError: It has another format, or no such version.
         """
+        check_folder(folder)
         exists = '://' in folder or Path(folder).is_dir()
         connection = lancedb.connect(folder) if exists else None  # connecting makes the folder
         images = open_images(folder, connection) if exists else None
         if images is None:
             raise FileNotFoundError(f'index: there is none in {folder!r}; make one with "tools/index.py build"')
         if version is not None:
-            known = [entry['version'] for entry in images.list_versions()]
-            if version not in known:
-                raise ValueError(f'version {version}: {folder!r} has {known[0]} to {known[-1]}')
-            images.checkout(version)
+            with storage_errors(folder):
+                known = [entry['version'] for entry in images.list_versions()]
+                if version not in known:
+                    raise ValueError(f'version {version}: {folder!r} has {known[0]} to {known[-1]}')
+                images.checkout(version)
         return cls(folder, images, connection)
 
     @classmethod
@@ -127,10 +231,13 @@ class ImageStore:
         Raises:
             ValueError: The index holds another model's embeddings.
         """
+        check_folder(folder)
         connection = lancedb.connect(folder)
         images = open_images(folder, connection)
         if images is None:
-            images = connection.create_table('images', schema=image_schema(model), exist_ok=True)
+            schema = image_schema(replace(model, path=inside(folder, model.path), text=inside(folder, model.text)))
+            with storage_errors(folder):
+                images = connection.create_table('images', schema=schema, exist_ok=True)
         store = cls(folder, images, connection)
         if store.model.sha256 != model.sha256:
             raise ValueError(
@@ -143,29 +250,32 @@ class ImageStore:
     @property
     def skipped(self):
         """The table of duplicates and broken images."""
-        return self._connection.create_table('skipped', schema=SKIPPED_SCHEMA, exist_ok=True)
+        name = f'index "{printable(self.folder)}"'
+        with storage_errors(self.folder):
+            try:
+                table = self._connection.create_table('skipped', schema=SKIPPED_SCHEMA, exist_ok=True)
+            except ValueError as error:  # another schema
+                raise InputError(f'{name} is damaged: its table "skipped": {error}; build it anew') from error
+            check_schema(table.schema, SKIPPED_SCHEMA, name)
+        return table
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Keep other writers on this machine out; a killed writer's lock is free at once.
 
         Raises:
-            ValueError: Somebody else is writing.
+            ValueError: Somebody else is writing; names the process.
+            OSError: The folder cannot be written.
         """
-        if '://' in self.folder:
-            yield
-            return
-        with open(Path(self.folder, '.lock'), 'w') as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(f'index: another process is changing {self.folder!r}; wait for its end') from None
+        with lock_folder(self.folder, 'index'):
             self.images.checkout_latest()
             yield
 
+    @with_storage_errors
     def __len__(self) -> int:
         return self.images.count_rows()
 
+    @with_storage_errors
     def known(self, paths: Sequence[str]) -> Dict[str, Tuple[int, int]]:
         """Size and modification time (ns) of those files that were looked at before."""
         found = {}
@@ -174,10 +284,12 @@ class ImageStore:
                 found[row['path']] = (row['size'], row['mtime_ns'])
         return found
 
+    @with_storage_errors
     def known_content(self, hashes: Sequence[str]) -> Dict[str, str]:
         """The paths of the images whose SHA-256 are given, by SHA-256."""
         return {row['sha256']: row['path'] for row in select(self.images, is_in('sha256', hashes), ['sha256', 'path'])}
 
+    @with_storage_errors
     def commit(self, images: List[dict], skipped: List[dict]) -> int:
         """Add a batch.
 
@@ -197,18 +309,20 @@ class ImageStore:
             self.skipped.merge_insert('path').when_matched_update_all().when_not_matched_insert_all().execute(rows)
         return added
 
+    @with_storage_errors
     def forget(self, paths: Sequence[str], below: bool = False) -> int:
         """Remove files. An image that has a duplicate elsewhere stays, under the duplicate's path.
 
         Args:
-            paths: Absolute.
+            paths: Absolute; those that are not UTF-8 are in no index.
             below: Whether they stand for folders too, with all that is in them.
 
         Returns:
             int: How many images were removed.
         """
-        inside = [f'starts_with(path, {quote(path.rstrip("/") + "/")})' for path in paths if below]
-        where = ' OR '.join([is_in('path', paths), *inside])
+        paths = [path for path in paths if is_utf8(path)]
+        folders = [f'starts_with(path, {quote(path.rstrip("/") + "/")})' for path in paths if below]
+        where = ' OR '.join([is_in('path', paths), *folders])
         skipped = self.skipped
         skipped.delete(where)
         leaving = [row['sha256'] for row in select(self.images, where, ['sha256'])]
@@ -222,6 +336,7 @@ class ImageStore:
             self.images.update(where=is_in('sha256', [sha256]), values=values)
         return self.images.delete(where).num_deleted_rows
 
+    @with_storage_errors
     def search(self, vector: np.ndarray, number: int = 10, nprobes: int = 128, refine: int = 10) -> List[dict]:
         """The nearest images by cosine similarity.
 
@@ -235,7 +350,7 @@ class ImageStore:
             list: ``dict(path, sha256, width, height, thumbnail, score)``, best first; score in [-1, 1].
 
         Raises:
-            ValueError: The vector does not fit, or the index is empty.
+            ValueError: The vector does not fit, or the index is empty or damaged.
         """
         vector = np.asarray(vector, np.float32)
         if vector.shape != (self.model.dims,) or not np.isfinite(vector).all() or not vector.any():
@@ -251,8 +366,15 @@ class ImageStore:
         rows = query.select(columns).to_arrow().to_pylist()
         if not rows:
             raise ValueError(f'index: {self.folder!r} holds no images')
+        for row in rows:
+            if not is_text(row['path']) or row['_distance'] is None or not math.isfinite(row['_distance']):
+                raise InputError(
+                    f'index "{printable(self.folder)}" has an image without a path or without a finite embedding; run '
+                    '"verify", which lists them, and build it anew'
+                )
         return [dict(row, score=1 - row.pop('_distance')) for row in rows]
 
+    @with_storage_errors
     def optimize(self) -> None:
         """Join small files, drop states that are older than a day, and bring the vector index up to date. Searches are
         right without it, but slower."""
@@ -276,14 +398,19 @@ class ImageStore:
             self.images.create_index(column, config=BTree(), replace=True)
         self.images.update_field_metadata(dict(path='embedding', metadata={TRAINED_ON: str(len(self))}))
 
+    @with_storage_errors
     def broken(self) -> List[dict]:
         """Files that cannot be read: ``dict(path, reason)``."""
-        return select(self.skipped, f"reason != '{DUPLICATE}'", ['path', 'reason'])
+        rows = select(self.skipped, f"reason != '{DUPLICATE}'", ['path', 'reason'])
+        return [row for row in rows if is_text(row['path'])]
 
+    @with_storage_errors
     def paths(self) -> List[str]:
         """All files that the index knows."""
-        return [row['path'] for table in (self.images, self.skipped) for row in select(table, 'true', ['path'])]
+        where = 'path IS NOT NULL'  # which only a damaged index has
+        return [row['path'] for table in (self.images, self.skipped) for row in select(table, where, ['path'])]
 
+    @with_storage_errors
     def vector_index(self) -> Optional[str]:
         """Kind and extent of the vector index, or None if there is none yet."""
         return next(
@@ -295,6 +422,7 @@ class ImageStore:
             None,
         )
 
+    @with_storage_errors
     def versions(self) -> List[dict]:
         """The states that can still be opened, oldest first: ``dict(version, timestamp)``."""
         return [dict(version=entry['version'], timestamp=entry['timestamp']) for entry in self.images.list_versions()]
@@ -305,16 +433,53 @@ def open_images(folder: str, connection):
 
     Raises:
         ValueError: It is damaged.
+        OSError: The system does not let it be read.
     """
+    with storage_errors(folder):
+        try:
+            return connection.open_table('images')
+        except ValueError:  # also where its making was killed
+            return None
+
+
+def check_folder(folder: str) -> None:
+    """Raise InputError for a folder whose name LanceDB does not take."""
+    if not folder or not is_utf8(folder) or '\0' in folder:
+        raise InputError(f'index: LanceDB takes no folder called "{printable(folder)}"; give a name in UTF-8')
+
+
+def check_schema(schema: pa.Schema, expected: pa.Schema, name: str) -> None:
+    """Check that a table has the columns that it must have, and nothing that LanceDB would act on.
+
+    LanceDB loads models that a table's metadata name as "embedding_functions", with code of the model's author.
+
+    Raises:
+        InputError: If a column is missing or of another type, or there are other metadata.
+    """
+    for field in expected:
+        found = schema.field(field.name).type if schema.get_all_field_indices(field.name) else None
+        if found != field.type:
+            raise InputError(
+                f'{name} is damaged: column "{field.name}" must be {field.type}, got {found or "none"}; build it anew'
+            )
+    others = sorted(set(schema.metadata or ()) - {METADATA})
+    if others:
+        raise InputError(f'{name} has metadata {printable(repr(others)[:100])}, which no index has; do not use it')
+
+
+def inside(folder: str, path: Optional[str]) -> Optional[str]:
+    """Return the path of a file inside an index relative to it, so that the index can be moved; others as they are."""
+    base = os.path.realpath(folder)
+    return os.path.relpath(path, base) if path and '://' not in folder and path.startswith(base + os.sep) else path
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether a string can be stored; a file name may hold bytes that are not UTF-8."""
     try:
-        return connection.open_table('images')
-    except ValueError:  # also where its making was killed
-        return None
-    except RuntimeError as error:
-        raise ValueError(
-            f'index: {folder!r} is damaged ({" ".join(str(error).split())[:200]}); restore it from a '
-            'copy, or delete it and build it anew'
-        ) from error
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_in(column: str, values: Iterable[str]) -> str:

@@ -1,10 +1,16 @@
 """The embedding of a query in words."""
 
+import hashlib
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from .store import Model
+from kdeov_mm.deploy.onnx_file import read_onnx
+from kdeov_mm.utils.display import printable
+from kdeov_mm.utils.errors import InputError
+from .store import Model, is_utf8
 
 
 def embed_query(text: str, source: str, model: Model) -> np.ndarray:
@@ -13,7 +19,8 @@ def embed_query(text: str, source: str, model: Model) -> np.ndarray:
     Args:
         text: The query, as a whole sentence or as single words.
         source: An exported text encoder (``.onnx``), or a config (``.py``), whose model's text encoder is
-            taken.
+            taken. A config is code that is executed: give what the user names, or what
+            ``kdeov_mm.search.text_encoder_file`` returns, never ``store.model.text``.
         model: The image encoder of the index.
 
     Returns:
@@ -25,6 +32,8 @@ def embed_query(text: str, source: str, model: Model) -> np.ndarray:
     """
     if not text.strip():
         raise ValueError(f'query: words are needed, got {text!r}')
+    if not is_utf8(text):
+        raise InputError(f'query: "{printable(text)}" is not UTF-8; type the words again')
     check_text_source(source)
     if Path(source).suffix == '.onnx':
         from kdeov_mm.deploy.runtime import Runtime
@@ -55,3 +64,23 @@ def check_text_source(source: str) -> None:
         raise FileNotFoundError(f'text encoder: no file {source!r}')
     if Path(source).suffix not in ('.onnx', '.py'):
         raise ValueError(f'text encoder: {source!r} is neither an exported text encoder (.onnx) nor a config (.py)')
+
+
+def remember_text(model: Model, source: str) -> Model:
+    """Return what an index is to remember, with the file that embeds queries if that is an ONNX file.
+
+    A config is not remembered: it is code, and what an index names is never executed.
+
+    Args:
+        model: The image encoder of the index.
+        source: As for :func:`embed_query`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is neither an ONNX file nor a config, or keeps tensors in other files.
+    """
+    check_text_source(source)
+    if Path(source).suffix != '.onnx':
+        return model
+    path = os.path.realpath(source)
+    return replace(model, text=path, text_sha256=hashlib.sha256(read_onnx(path)).hexdigest())

@@ -2,12 +2,15 @@
 
 import hashlib
 from collections import Counter
-from pathlib import Path
 from typing import Iterator, List
 
 import numpy as np
+import pyarrow as pa
 
-from .store import ImageStore
+from kdeov_mm.utils.display import printable
+from kdeov_mm.utils.files import open_regular
+from kdeov_mm.utils.image_files import MAX_BYTES
+from .store import ImageStore, storage_errors
 
 ROWS = 10_000  # read at a time
 TOLERANCE = 1e-3  # of an embedding's length
@@ -26,20 +29,22 @@ def check_index(store: ImageStore, files: bool = False) -> List[str]:
     """
     hashes, paths, bad, changed = Counter(), Counter(), [], []
     try:
-        for batch in store.images.search().to_batches(ROWS):
-            columns = {name: batch[name].to_pylist() for name in ('sha256', 'path')}
-            hashes.update(columns['sha256'])
-            paths.update(columns['path'])
-            embeddings = batch['embedding'].flatten().to_numpy(zero_copy_only=False).reshape(batch.num_rows, -1)
-            wrong = ~(np.abs(np.linalg.norm(embeddings, axis=1) - 1) < TOLERANCE)  # also NaN
-            bad += [path for path, is_wrong in zip(columns['path'], wrong) if is_wrong]
-            if files:
-                changed += [path for sha256, path in zip(*columns.values()) if content_of(path) != sha256]
-        skipped = store.skipped.search().select(['path']).to_list()
-    except RuntimeError as error:  # LanceDB's own
-        return [f'cannot be read: {" ".join(str(error).split())[:300]}']
-    paths.update(row['path'] for row in skipped)
+        with storage_errors(store.folder):
+            for batch in store.images.search().to_batches(ROWS):
+                columns = {name: [value or '' for value in batch[name].to_pylist()] for name in ('sha256', 'path')}
+                hashes.update(columns['sha256'])
+                paths.update(columns['path'])
+                right = np.abs(lengths(batch['embedding'], store.model.dims) - 1) < TOLERANCE
+                bad += [path for path, is_right in zip(columns['path'], right) if not is_right]  # also NaN
+                if files:
+                    changed += [path for sha256, path in zip(*columns.values()) if content_of(path) != sha256]
+            skipped = store.skipped.search().select(['path']).to_list()
+    except (ValueError, OSError) as error:
+        return [f'cannot be read: {printable(" ".join(str(error).split()))[:300]}']
+    paths.update(row['path'] or '' for row in skipped)
+    nameless = paths.pop('', 0)
     return [
+        *([f'{nameless} rows that have no path; build it anew'] if nameless else []),
         *told('content that is there more than once', repeated(hashes)),
         *told('files that are there more than once', repeated(paths)),
         *told('embeddings that are not normalised', bad),
@@ -47,9 +52,24 @@ def check_index(store: ImageStore, files: bool = False) -> List[str]:
     ]
 
 
+def lengths(embeddings: pa.Array, dims: int) -> np.ndarray:
+    """Return the Euclidean lengths of embeddings; NaN where there is none."""
+    found = np.full(len(embeddings), np.nan, np.float32)
+    there = embeddings.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, dims)
+    found[embeddings.is_valid().to_numpy(zero_copy_only=False)] = np.linalg.norm(there, axis=1)
+    return found
+
+
 def content_of(path: str) -> str:
-    """The SHA-256 of a file, or nothing if there is none."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else ''
+    """Return the SHA-256 of a regular file, or nothing if there is none that can be read."""
+    digest = hashlib.sha256()
+    try:
+        with open_regular(path, MAX_BYTES, 'image') as file:
+            for block in iter(lambda: file.read(1 << 20), b''):
+                digest.update(block)
+    except (ValueError, OSError):
+        return ''
+    return digest.hexdigest()
 
 
 def repeated(counts: Counter) -> List[str]:
@@ -60,4 +80,4 @@ def repeated(counts: Counter) -> List[str]:
 def told(problem: str, found: List[str]) -> Iterator[str]:
     """One line for a problem that occurs."""
     if found:
-        yield f'{len(found)} {problem}: {", ".join(found[:TOLD])}{", ..." if len(found) > TOLD else ""}'
+        yield f'{len(found)} {problem}: {printable(", ".join(found[:TOLD]))}{", ..." if len(found) > TOLD else ""}'

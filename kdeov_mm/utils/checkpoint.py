@@ -12,6 +12,8 @@ from mmengine.runner import CheckpointLoader
 from safetensors.torch import load_file, save_file
 
 from .errors import InputError
+from .files import atomic_path, read_file
+from .safe_load import find_not_finite
 
 RESUME_FIELDS = ('meta', 'message_hub', 'optimizer', 'state_dict')
 
@@ -55,9 +57,10 @@ def export_weights(checkpoint: str, output: str, prefix: str = '') -> int:
         name: (value.half() if value.is_floating_point() and value.ndim > 1 else value).contiguous()
         for name, value in weights.items()
     }
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
-    save_file(weights, output)
-    os.chmod(output, 0o644)
+    check_finite(weights, f'{checkpoint}, in float16')
+    with atomic_path(Path(output)) as partial:
+        save_file(weights, partial)
+        os.chmod(partial, 0o644)
     return sum(value.numel() for value in weights.values())
 
 
@@ -69,7 +72,8 @@ def check_checkpoint(path: str, resume: bool = False) -> dict:
         resume: whether training is to go on from it, which needs more than weights.
 
     Raises:
-        InputError: if it is absent, cut short, refused by the weights-only loader, or holds no weights.
+        InputError: if it is absent, cut short, refused by the weights-only loader, or holds no weights; with ``resume``
+            also if a weight is NaN or infinite.
     """
     if '://' not in path and not Path(path).is_file():
         raise InputError(f'checkpoint not found: {path}; give a .pth or .safetensors file, or a work dir with one')
@@ -89,7 +93,18 @@ def check_checkpoint(path: str, resume: bool = False) -> dict:
             f'{path} cannot be resumed: it has no {", ".join(missing)}; '
             'start from its weights with --cfg-options load_from=PATH'
         )
+    if resume:
+        check_finite(weights, path)
     return checkpoint
+
+
+def check_finite(weights: dict, path: str) -> None:
+    """Raise InputError if a weight or statistic is NaN or infinite, as after a training that diverged."""
+    name = find_not_finite(weights)
+    if name is not None:
+        raise InputError(
+            f'{path}: {name} holds NaN or infinity; expected finite weights; give an earlier checkpoint, or train again'
+        )
 
 
 def state_dict(checkpoint: object) -> dict:
@@ -114,7 +129,8 @@ def check_weights(model: torch.nn.Module, path: str, partial: bool = False) -> d
         dict: the checkpoint's tensors by name.
 
     Raises:
-        InputError: if fewer than half of the model's tensors (partial: none) are in it with their shapes.
+        InputError: if fewer than half of the model's tensors (partial: none) are in it with their shapes, or one of
+            these holds NaN or infinity in the model's precision.
     """
     weights, own = (
         {re.sub(r'^module\.', '', name): value for name, value in tensors.items()}
@@ -133,6 +149,7 @@ def check_weights(model: torch.nn.Module, path: str, partial: bool = False) -> d
                 f'{path} belongs to another model: {name} is {tuple(weights[name].shape)} there and '
                 f'{tuple(own[name].shape)} in this config; {fix}'
             )
+    check_finite({name: weights[name].to(own[name].dtype) for name in fitting}, path)
     return weights
 
 
@@ -175,6 +192,16 @@ def find_resume(work_dir: str) -> Optional[str]:
             return found[-1]
     kinds = [[path for path in numbered_checkpoints(work_dir, kind) if path != named] for kind in ('epoch', 'iter')]
     return max(filter(None, map(first_complete, kinds)), default=(None,))[-1]
+
+
+def saved_so_far(work_dir: str) -> str:
+    """Say, after Ctrl-C, what a training has saved and how to go on; no checkpoint is read for it."""
+    last = Path(work_dir, 'last_checkpoint')
+    try:
+        name = read_file(last, 4096, 'file').decode().strip()
+    except (OSError, ValueError):
+        return f'no checkpoint is saved in {work_dir}; run the same command again'
+    return f'the last checkpoint is {name}; run the same command with --resume to go on from there'
 
 
 def resolve_checkpoint(path: str) -> str:

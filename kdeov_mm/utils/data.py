@@ -1,6 +1,5 @@
 """Checks of the data that a config names, and generation of the data that it describes."""
 
-import json
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +11,9 @@ from mmengine.config import Config
 from mmengine.dist import barrier, init_dist, is_distributed, is_main_process
 
 from .config import find_classes
+from .display import brief
 from .errors import InputError
+from .json_files import read_json
 
 COCO_FIELDS = ('images', 'annotations', 'categories')
 CAPTION_FIELDS = ('images', 'annotations')
@@ -115,7 +116,7 @@ def check_coco(name: str, path: str, needed: Tuple[str, ...], changed: int) -> O
     Raises:
         InputError: if it is not.
     """
-    content = read_json(name, path)
+    content = read_json(path, object, what=f'{name}: annotation file')
     for field in needed:
         if not isinstance(content, dict) or not isinstance(content.get(field), list):
             raise InputError(
@@ -123,17 +124,7 @@ def check_coco(name: str, path: str, needed: Tuple[str, ...], changed: int) -> O
             )
     if not content['images'] or not isinstance(content['images'][0], dict):
         raise InputError(f'{name}: {path} names no images; check that it is the file you mean')
-    return content['images'][0].get('file_name')
-
-
-def read_json(name: str, path: str) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        InputError: if it is something else.
-    """
-    try:
-        with open(path, encoding='utf-8') as file:
-            return json.load(file)
-    except ValueError as error:  # also not UTF-8
-        raise InputError(f'{name}: {path} is not JSON ({error}); get or convert it again') from error
+    file_name = content['images'][0].get('file_name')
+    if not isinstance(file_name, (str, type(None))):
+        raise InputError(f'{name}: {path}: images[0].file_name is {brief(file_name)}; expected the path of an image')
+    return file_name

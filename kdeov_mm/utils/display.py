@@ -1,6 +1,8 @@
 """Text from files, names and other people, made safe to print on a terminal."""
 
+import reprlib
 import unicodedata
+from typing import Any
 
 HIDDEN = ('Cc', 'Cf', 'Cs', 'Zl', 'Zp')  # control, format (right-to-left marks), surrogates, line and paragraph ends
 JOINERS = '\u200c\u200d'  # needed by Persian and by emoji; they change no order and start no sequence
@@ -24,3 +26,12 @@ def escape(character: str) -> str:
 def is_surrogate(character: str) -> bool:
     """Return whether a character stands for a byte that is not UTF-8."""
     return 0xD800 <= ord(character) <= 0xDFFF
+
+
+def brief(value: Any) -> str:
+    """Return a value as Python source, safe to print on a terminal, and short however long or deep the value is."""
+    return BRIEF.repr(value)
+
+
+BRIEF = reprlib.Repr()
+BRIEF.maxstring = BRIEF.maxother = 80

@@ -1,17 +1,39 @@
 """Which image files are read, and how large they may be: one limit for training, inference, runtime, index and demo."""
 
 import io
+import os
 import warnings
+from collections import Counter
 from pathlib import Path
-from typing import Union
+from typing import BinaryIO, List, Tuple, Union
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError, features
 
-from .files import read_file
+from .display import printable
+from .files import read_file, walk_files
+
+
+def find_decoders() -> Tuple[Tuple[str, ...], Tuple[str, ...]]:
+    """Return formats and suffixes of AVIF and HEIC, as far as Pillow and pillow-heif here can decode them."""
+    formats: Tuple[str, ...] = ()
+    suffixes: Tuple[str, ...] = ()
+    if 'avif' in features.modules and features.check('avif'):
+        formats, suffixes = ('AVIF',), ('.avif',)
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return formats, suffixes
+    register_heif_opener(thumbnails=False)
+    return (*formats, 'HEIF'), (*suffixes, '.heic', '.heif')
+
 
 # Of Pillow's formats: the usual ones, whose decoders start no other program (EPS starts Ghostscript).
-FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')
-SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
+EXTRA_FORMATS, EXTRA_SUFFIXES = find_decoders()
+FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP', *EXTRA_FORMATS)
+SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp', *EXTRA_SUFFIXES)
+UNREAD_SUFFIXES = tuple(suffix for suffix in ('.avif', '.heic', '.heif') if suffix not in SUFFIXES)
+BRANDS = (b'avif', b'avis', b'heic', b'heix', b'heim', b'heis', b'hevc', b'mif1', b'msf1')  # of AVIF and HEIC
+INSTALL = 'run "pip install kdeov_mm[heif]", which reads AVIF and HEIC'
 MAX_PIXELS = 80_000_000  # 240 MB as RGB; below Pillow's own limit of 89 million
 MAX_BYTES = 512 * 2**20  # of a file
 
@@ -21,16 +43,55 @@ def read_image_file(path: Union[str, Path]) -> bytes:
     return read_file(path, MAX_BYTES, 'image')
 
 
-def open_image(content: bytes) -> Image.Image:
-    """Open an image from its content, without decoding its pixels.
+def find_image_files(folder: Union[str, Path]) -> List[str]:
+    """Find the files below a folder that are called images, sorted, as ``folder/...``.
+
+    Special files with such a name are listed too; what reads them refuses them. AVIF and HEIC files that cannot be
+    read here are counted in one warning.
+    """
+    paths = sorted(walk_files(folder))
+    unread = Counter(suffix for suffix in map(suffix_of, paths) if suffix in UNREAD_SUFFIXES)
+    if unread:
+        counts = ', '.join(f'{count} {suffix}' for suffix, count in sorted(unread.items()))
+        warnings.warn(f'image folder "{printable(str(folder))}": left out {counts}; {INSTALL}', stacklevel=2)
+    return [path for path in paths if suffix_of(path) in SUFFIXES]
+
+
+def suffix_of(path: str) -> str:
+    """Return a path's suffix in small letters."""
+    return os.path.splitext(path)[1].lower()
+
+
+def open_image(content: Union[bytes, BinaryIO]) -> Image.Image:
+    """Open an image from its content or file, without decoding its pixels.
 
     Raises:
-        ValueError: If it has more than ``MAX_PIXELS`` pixels.
+        ValueError: If it has more than ``MAX_PIXELS`` pixels, or pixels of 32 bits, see :func:`check_depth`.
         Exception: Pillow's, of any type, if it is no image in one of ``FORMATS``.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
+    file = io.BytesIO(content) if isinstance(content, bytes) else content
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+            image = Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        file.seek(0)
+        head = file.read(12)
+        if UNREAD_SUFFIXES and head[4:8] == b'ftyp' and head[8:] in BRANDS:
+            raise ValueError(f'an AVIF or HEIC image, which nothing here decodes; {INSTALL}') from None
+        raise UnidentifiedImageError(f'cannot identify it; the formats are {", ".join(FORMATS)}') from None
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f'{image.width} x {image.height} pixels; at most {MAX_PIXELS} are read')
+    check_depth(image)
     return image
+
+
+def check_depth(image: Image.Image) -> None:
+    """Raise ValueError for pixels of 32 bits.
+
+    Integers and floating-point numbers are refused alike, as nothing says which range they have. TIFF and PFM may hold
+    them. Integers of 16 bits are accepted, of which readers keep the upper 8 bits.
+    """
+    if image.mode == 'F' or (image.mode == 'I' and image.format in ('TIFF', None)):
+        kind = 'float' if image.mode == 'F' else 'integer'
+        raise ValueError(f'32-bit {kind} pixels of unknown range; scale them to 8 or 16 bits')

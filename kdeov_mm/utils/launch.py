@@ -1,14 +1,18 @@
-"""Options that several tools have: numbers with a least value, ``--launcher`` and ``--amp``."""
+"""What tools share that a job launcher may start: options, ``--launcher``, ``--amp``, and one writer a folder."""
 
 import argparse
 import os
 import warnings
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Iterator, Union
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import is_distributed
+from mmengine.dist import broadcast_object_list, init_dist, is_distributed, is_main_process
 
 from .errors import InputError
+from .lock import holds, lock_folder
 
 AMP_WRAPPERS = dict(
     bf16=dict(type='BFloat16OptimWrapper'), fp16=dict(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')
@@ -33,10 +37,9 @@ def check_at_least(parser: argparse.ArgumentParser, args: argparse.Namespace, **
 
 
 def set_launcher(cfg: Config, launcher: str) -> None:
-    """Run as one of several processes; without a GPU, through gloo whatever backend the config names.
+    """Join the processes of a job; without a GPU, through gloo whatever backend the config names.
 
-    MMEngine starts a process group on GPUs only. Here it is started beforehand, and the config gets a wrapper of the
-    model that asks for no GPU.
+    MMEngine joins them on GPUs only, so that without one the config gets a wrapper of the model that asks for none.
 
     Args:
         cfg: config, changed in place.
@@ -50,21 +53,23 @@ def set_launcher(cfg: Config, launcher: str) -> None:
     if launcher == 'none':
         return
     gpus, local_rank = torch.cuda.device_count(), int(os.environ.get('LOCAL_RANK', 0))
-    if gpus and local_rank < gpus:
-        return
-    if gpus:
+    if gpus and local_rank >= gpus:
         raise InputError(
             f'process {local_rank + 1} on this machine has no GPU of its own: there are {gpus}; start as '
             'many processes as GPUs, or set CUDA_VISIBLE_DEVICES= to train on the CPU'
         )
-    if launcher != 'pytorch':
+    if not gpus and launcher != 'pytorch':
         raise InputError(
             f'--launcher {launcher} needs GPUs and there is none; on the CPU use tools/dist_train.sh, '
             'which has --launcher pytorch'
         )
-    if 'RANK' not in os.environ:
+    if launcher == 'pytorch' and 'RANK' not in os.environ:
         raise InputError('--launcher pytorch: this process was not started by torchrun; use tools/dist_train.sh')
     dist_cfg = cfg.setdefault('env_cfg', {}).setdefault('dist_cfg', {})
+    if gpus:
+        if not is_distributed():
+            init_dist(launcher, **dist_cfg)
+        return
     if dist_cfg.get('backend', 'nccl') != 'gloo':
         if local_rank == 0:
             warnings.warn(
@@ -83,6 +88,31 @@ def set_launcher(cfg: Config, launcher: str) -> None:
         **cfg.get('model_wrapper_cfg') or {},
         device_ids=None,
     )
+
+
+@contextmanager
+def lock_run(folder: Union[str, Path], what: str) -> Iterator[None]:
+    """Lock a folder for all processes of a job; nothing happens if this job has locked it already.
+
+    Args:
+        folder: The folder, or the URI of an object store.
+        what: What the folder is, for messages.
+
+    Raises:
+        InputError: In all processes, if another job is writing there.
+        OSError: In all processes, if it cannot be written.
+    """
+    with ExitStack() as stack:
+        refusal = [None]
+        if is_main_process() and not holds(folder):
+            try:
+                stack.enter_context(lock_folder(folder, what))
+            except (InputError, OSError) as error:
+                refusal = [error]
+        broadcast_object_list(refusal)
+        if refusal[0] is not None:
+            raise refusal[0]
+        yield
 
 
 def enable_amp(cfg: Config, dtype: str = 'auto') -> None:

@@ -86,7 +86,7 @@ def test_search_words_and_images(inferencer, reference, photos):
     cfg, model = reference
     paths = [str(path) for path in sorted(photos.glob('*g'))]
     rows = embeddings_by_hand(model, paths)
-    text = TextBank.build(['a dog'], cfg.custom_hooks[0].text_encoder, 'none').embeddings[0].numpy()
+    text = TextBank.build(['a dog'], cfg.model.text_encoder, 'none').embeddings[0].numpy()
     expected = sorted(((float(row @ text), path) for row, path in zip(rows, paths)), reverse=True)
     embedded = inferencer.embed('photos')
     for images in ('photos', embedded):

@@ -1,6 +1,7 @@
 """What may be given as images."""
 
 import math
+import os
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from PIL import Image, ImageOps
 
 from kdeov_mm.apis import InputImage, open_images
+from kdeov_mm.utils import InputError
 
 pixels = np.random.default_rng(0).integers(0, 256, (10, 12, 3), np.uint8)
 
@@ -161,3 +163,60 @@ def test_broken_files_are_named(broken, photos):
     for path in (broken, photos / 'notes.txt'):
         with pytest.raises(ValueError, match=path.name):
             InputImage(str(path), str(path)).read()
+
+
+@pytest.mark.parametrize('kind', ['fifo', 'zero'])
+@pytest.mark.parametrize('suffix', ['.jpg', '.mp4'])
+def test_a_special_file_given_by_itself_is_refused(hostile, tmp_path, kind, suffix):
+    path = tmp_path / f'given{suffix}'
+    path.symlink_to(hostile[1][kind])
+    with pytest.raises(InputError):
+        open_images(path)
+
+
+def test_a_folder_of_hostile_files_is_read_to_its_end(hostile):
+    folder, paths = hostile
+    Image.fromarray(pixels).save(folder / 'good.png')
+    found = list(open_images(folder)[0])
+    assert len(found) == len(paths) + 1
+    for image in found:
+        image.name.encode()
+        if image.path.endswith('good.png'):
+            assert np.array_equal(image.read(), pixels)
+        else:
+            with pytest.raises(ValueError) as refused:
+                image.read()
+            assert str(refused.value).isprintable()
+
+
+def test_a_name_that_is_not_utf8_fits_into_json(tmp_path):
+    path = str(tmp_path / os.fsdecode(b'\xff.png'))
+    Image.fromarray(pixels).save(path)
+    (image,) = open_images(path)[0]
+    assert image.path == path and image.name.endswith('\\udcff.png') and np.array_equal(image.read(), pixels)
+
+
+def test_a_video_whose_name_is_not_utf8(video):
+    path = video.with_name(os.fsdecode(b'clip\xff.avi'))
+    video.rename(path)
+    found, number = open_images(str(path))
+    assert number == 3 and [image.name[-11:] for image in found] == [f'udcff.avi#{i}' for i in range(3)]
+
+
+def test_pixels_of_32_bits_are_refused_in_memory_too():
+    for kind in (np.int32, np.float32):
+        with pytest.raises(ValueError):
+            open_images(Image.fromarray(np.full((4, 4), 70_000, kind)))
+    deep = Image.fromarray(np.full((4, 4), 0xAB12, np.uint16))
+    assert (read(deep)[0] == 0xAB).all()
+
+
+def test_images_that_nothing_here_decodes_are_counted_once(photos, monkeypatch):
+    monkeypatch.setattr('kdeov_mm.utils.image_files.UNREAD_SUFFIXES', ('.heic',))
+    for name in ('a.heic', 'b.HEIC'):
+        (photos / name).write_bytes(b'\0\0\0\x18ftypheic' + bytes(20))
+    with pytest.warns(UserWarning, match=r'2 .heic.*kdeov_mm\[heif\]') as told:
+        assert len(names('photos')) == 3
+    assert len(told) == 1
+    with pytest.raises(ValueError, match=r'kdeov_mm\[heif\]'):
+        InputImage('a', str(photos / 'a.heic')).read()

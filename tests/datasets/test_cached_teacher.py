@@ -101,8 +101,8 @@ def from_store(online):
             type='CachedTeacherDataset',
             dataset=cfg.train_dataloader.dataset,
             store=str(store),
-            teacher=hook.teacher,
-            text_encoder=hook.text_encoder,
+            teacher=MODELS.build(cfg.model.text_encoder).teacher,
+            text_encoder=cfg.model.text_encoder,
             **options,
         )
         hook.train = False
@@ -115,8 +115,8 @@ def from_store(online):
 def test_rows_are_the_teachers_embeddings_of_seeded_views_and_captions(online, stored):
     images, captions = TeacherStore(stored[1] / 'images'), TeacherStore(stored[1] / 'captions')
     dataset = DATASETS.build(online.train_dataloader.dataset)
-    teacher = MODELS.build(online.custom_hooks[1].teacher)
-    encoder = MODELS.build(online.custom_hooks[1].text_encoder)
+    encoder = MODELS.build(online.model.text_encoder)
+    teacher = MODELS.build(encoder.teacher)
     embeddings, seeds = images.column('embedding'), images.column('seed')
     assert embeddings.shape == (32, VIEWS, 128) and embeddings.dtype == torch.float16
     assert len(set(seeds.flatten().tolist())) == 32 * VIEWS
@@ -142,8 +142,8 @@ def test_rows_are_the_teachers_embeddings_of_seeded_views_and_captions(online, s
 def test_a_sample_is_the_view_that_its_embedding_is_of(online, stored, from_store):
     dataset = DATASETS.build(from_store(stored[1]).train_dataloader.dataset)
     assert len(dataset) == 32 and dataset.metainfo['classes'] and not dataset.test_mode
-    teacher = MODELS.build(online.custom_hooks[1].teacher)
-    encoder = MODELS.build(online.custom_hooks[1].text_encoder)
+    encoder = MODELS.build(online.model.text_encoder)
+    teacher = MODELS.build(encoder.teacher)
     drawn = set()
     for epoch in range(4):
         for index in (0, 5, 20):
@@ -211,7 +211,7 @@ def test_training_on_replayed_views_has_the_losses_of_the_teacher_online(stored,
     cfg = from_store(stored[1])
     found, _ = losses(cfg)
     hook = next(hook for hook in cfg.custom_hooks if hook.type == 'CLIPDistillationHook')
-    hook.update(train=True, text_encoder=None, regions=False)
+    hook.update(train=True, regions=False)
     expected, _ = losses(cfg)
     assert_close(found, expected)
 
@@ -222,7 +222,7 @@ def test_one_canonical_view_leaves_the_augmentation_free(online, stored, from_st
     assert store.column('embedding').shape == (32, 1, 128) and 'seed' not in store.shards[0]
     cfg = from_store(tmp_path)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    teacher = MODELS.build(online.custom_hooks[1].teacher)
+    teacher = MODELS.build(MODELS.build(online.model.text_encoder).teacher)
     samples = [dataset[3] for _ in range(6)]
     assert len({sample['inputs'].sum().item() for sample in samples}) > 1
     plain = cv2.cvtColor(cv2.imread(samples[0]['data_samples'].img_path), cv2.COLOR_BGR2RGB)

@@ -10,7 +10,9 @@ from PIL import Image, ImageDraw
 
 from kdeov_mm.datasets import LoadImageReduced
 from kdeov_mm.datasets.broken_images import BrokenImageError
+from kdeov_mm.datasets.coco_file import image_defect
 from kdeov_mm.datasets.load_image import decode_image
+from kdeov_mm.deploy import ImageError, read_image
 
 
 @pytest.fixture(scope='module')
@@ -155,3 +157,91 @@ def test_boxes_do_not_fit_a_reduced_image(tmp_path, photo):
     assert LoadImageReduced().transform(sample)['img'].shape == (60, 80, 3)
     with pytest.raises(ValueError, match='min_size'):
         LoadImageReduced(min_size=-1)
+
+
+def deep(image, kind, scale=257):
+    return Image.fromarray((np.asarray(image.convert('L')).astype(np.int64) * scale).astype(kind))
+
+
+def turned(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+def pgm(image, maximum=65535):
+    values = np.asarray(image.convert('L')).astype(np.int64) * maximum // 255
+    return b'P5\n%d %d\n%d\n' % (*image.size, maximum) + values.astype('>u2').tobytes()
+
+
+XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>"""
+
+
+@pytest.mark.parametrize(
+    'make',
+    [
+        *(
+            pytest.param(lambda image, m=mode, f=form: save(image.convert(m), format=f), id=f'{mode}-{form}')
+            for form, modes in dict(
+                PNG=('1', 'L', 'LA', 'P', 'RGB', 'RGBA'),
+                TIFF=('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr'),
+                JPEG=('L', 'RGB', 'CMYK'),
+                BMP=('1', 'L', 'P', 'RGB'),
+                WEBP=('RGB', 'RGBA'),
+                GIF=('L', 'P'),
+                PPM=('1', 'L', 'RGB'),
+            ).items()
+            for mode in modes
+        ),
+        *(
+            pytest.param(lambda image, o=o, form=form: save(image, format=form, exif=turned(o)), id=f'exif {o}-{form}')
+            for form in ('PNG', 'TIFF', 'JPEG', 'WEBP')
+            for o in range(1, 9)
+        ),
+        pytest.param(lambda image: save(image, format='JPEG', xmp=XMP), id='rotation in XMP'),
+        pytest.param(lambda image: save(deep(image, np.uint16), format='PNG'), id='16 bit-PNG'),
+        pytest.param(lambda image: save(deep(image, np.uint16), format='PNG', exif=turned(6)), id='turned 16 bit-PNG'),
+        pytest.param(lambda image: save(deep(image, np.uint16), format='TIFF'), id='16 bit-TIFF'),
+        pytest.param(lambda image: save(deep(image, '>u2'), format='TIFF'), id='16 bit big-endian-TIFF'),
+        pytest.param(lambda image: save(deep(image, np.uint16), format='TIFF', exif=turned(6)), id='16 bit-TIFF, 6'),
+        pytest.param(pgm, id='16 bit-PPM'),
+        pytest.param(lambda image: pgm(image, 1023), id='10 bit-PPM'),
+        pytest.param(lambda image: save(image.quantize(64), format='PNG', transparency=3), id='transparent palette'),
+        pytest.param(
+            lambda image: cv2.imencode('.png', np.asarray(image).astype(np.uint16) * 257)[1].tobytes(),
+            id='16 bit RGB-PNG',
+        ),
+        pytest.param(
+            lambda image: cv2.imencode('.tif', np.asarray(image).astype(np.uint16) * 257)[1].tobytes(),
+            id='16 bit RGB-TIFF',
+        ),
+    ],
+)
+def test_training_and_the_runtime_read_the_same_pixels(photo, make):
+    content = make(photo)
+    trained, size = decode_image(content)
+    deployed = read_image(content)
+    assert trained.shape == deployed.shape and size == trained.shape[:2]
+    tolerance = 3 if content.startswith(b'\xff\xd8') else 0  # of two decoders of JPEG
+    np.testing.assert_allclose(trained[..., ::-1], deployed, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        *(
+            pytest.param(save(Image.fromarray(np.full((4, 4), 200, kind)), format='TIFF'), id=kind)
+            for kind in ('float32', 'int32', 'uint32')
+        ),
+        pytest.param(b'Pf\n4 4\n-1.0\n' + np.full(16, 200, '<f4').tobytes(), id='PFM'),
+        pytest.param(save(Image.new('1', (10_000, 8_001)), format='PNG'), id='80 megapixels'),
+        pytest.param(save(Image.new('RGB', (4, 4)), format='EPS'), id='EPS'),
+    ],
+)
+def test_training_and_the_runtime_refuse_the_same(content):
+    with pytest.raises(BrokenImageError):
+        decode_image(content)
+    with pytest.raises(ImageError):
+        read_image(content)
+    assert image_defect(content)

@@ -63,7 +63,7 @@ def test_rows_are_the_labelled_boxes_and_the_proposals_with_the_teachers_embeddi
     cfg, root, _ = stored
     store = TeacherStore(root)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    teacher = MODELS.build(cfg.custom_hooks[1].teacher)
+    teacher = MODELS.build(MODELS.build(cfg.model.text_encoder).teacher)
     labels, boxes = store.column('label'), store.column('box')
     assert (labels == -1).any() and (labels >= 0).any()
     seen = 0

@@ -15,26 +15,26 @@ gradio = pytest.importorskip('gradio')
 @pytest.fixture
 def url(demo, monkeypatch, tmp_path):
     """The demo as it is served; files of at most 10 kB are taken."""
-    from kdeov_mm.demo.app import serve
+    from kdeov_mm.demo.app import running
 
-    monkeypatch.setenv('GRADIO_TEMP_DIR', '')  # restored afterwards
     monkeypatch.chdir(tmp_path)
     demo.limits.bytes = 10_000
-    yield serve(demo, wait=False).rstrip('/')
-    gradio.close_all()
+    with running(demo) as url:
+        yield url.rstrip('/')
 
 
 def upload(url, path, name=None):
     """Upload a file; where the server keeps it."""
     with open(path, 'rb') as file:
-        answer = httpx.post(f'{url}/gradio_api/upload', files=dict(files=(name or os.path.basename(path), file)))
+        files = dict(files=(name or os.path.basename(path), file))
+        answer = httpx.post(f'{url}/gradio_api/upload', files=files, timeout=60)
     answer.raise_for_status()
     return answer.json()[0]
 
 
 def call(url, name, *data):
     """Call an endpoint; the event's name and its data."""
-    answer = httpx.post(f'{url}/gradio_api/call/{name}', json=dict(data=data))
+    answer = httpx.post(f'{url}/gradio_api/call/{name}', json=dict(data=data), timeout=60)
     answer.raise_for_status()
     lines = httpx.get(f'{url}/gradio_api/call/{name}/{answer.json()["event_id"]}', timeout=60).text.splitlines()
     events = [line.split(': ', 1)[1] for line in lines if ': ' in line]

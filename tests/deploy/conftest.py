@@ -22,7 +22,7 @@ NAMES = ['red circle', 'dog', 'a very small cup', 'person', 'striped blue star',
 def random_student(seed=0, **changes):
     """The demo's student with random weights, statistics of norms and FiLM, whose scores pass the threshold."""
     init_default_scope('mmyolo')
-    cfg = Config(dict(model=Config.fromfile(ROOT / 'configs' / '_base_' / 'kdeov_yolov8n_model.py').model))
+    cfg = Config(dict(model=Config.fromfile(ROOT / 'configs' / 'kdeov_yolov8n.py').model))
     cfg.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
     torch.manual_seed(seed)
     model = MODELS.build(cfg.model)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from kdeov_mm.deploy import Runtime, export, read_image
 from kdeov_mm.deploy.agreement import cosines, unexplained, unmatched, without_partner
+from kdeov_mm.models.clip import OpenCLIPTextEncoder, PrecomputedTextEncoder
 from kdeov_mm.utils import load_config
 
 
@@ -145,6 +146,8 @@ def test_metadata_of_a_config(tmp_path):
     assert data['text_space'].startswith('kdeov-shapes:')
     assert json.loads(data['versions'])['torch'] == torch.__version__.split('+')[0]
     assert json.loads(data['preprocessing']) == dict(size=[128, 128], resize='stretch', channels='RGB', range=[0, 1])
+    ready = export.describe(load_config('configs/kdeov_yolov8n_ov-coco_text-only.py'), str(checkpoint))
+    assert 'text_space' not in ready and ready['embed_dims'] == '512', 'the file of embeddings is not needed'
     coco = export.preprocessing(load_config('configs/kdeov_yolov8n_ov-coco.py'), 320)
     assert coco == dict(size=[320, 320], resize='letterbox', pad_value=114, channels='RGB', range=[0, 1])
     with pytest.raises(ValueError, match='multiple of 32, got 100'):
@@ -159,7 +162,7 @@ def test_metadata_of_a_config(tmp_path):
 
 
 def test_the_text_encoder(tiny_teacher, tmp_path):
-    encoder = dict(type='OpenCLIPTextEncoder', model_name='kdeov-shapes', pretrained=tiny_teacher)
+    encoder = OpenCLIPTextEncoder('kdeov-shapes', tiny_teacher)
     path = export.export_text_encoder(encoder, ['a photo of a {}.'], tmp_path / 'text.onnx', {})
     texts = ['a red bus at night', 'dog', 'x' * 300]
     model = open_clip.create_model('kdeov-shapes', pretrained=tiny_teacher).eval()
@@ -170,5 +173,7 @@ def test_the_text_encoder(tiny_teacher, tmp_path):
     np.testing.assert_allclose(session.run(None, dict(tokens=tokens.numpy()))[0], expected, atol=1e-5)
     described = json.loads(session.get_modelmeta().custom_metadata_map['tokenizer'])
     assert described['context_length'] == 48 and described['merges'].startswith('i n\nt h\n')
+    np.save(tmp_path / 'e.npy', np.eye(2, 128))
+    ready = PrecomputedTextEncoder(str(tmp_path / 'e.npy'), ['a', 'b'])
     with pytest.raises(ValueError, match='OpenCLIPTextEncoder.*PrecomputedTextEncoder'):
-        export.export_text_encoder(dict(type='PrecomputedTextEncoder'), [], tmp_path / 'b.onnx', {})
+        export.export_text_encoder(ready, [], tmp_path / 'b.onnx', {})

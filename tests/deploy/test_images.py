@@ -97,7 +97,7 @@ def test_what_is_no_image_is_named(rgb, tmp_path, monkeypatch):
         read_image(tmp_path / 'float.tif')
     with pytest.raises(FileNotFoundError, match='absent.jpg'):
         read_image(tmp_path / 'absent.jpg')
-    monkeypatch.setattr('kdeov_mm.deploy.images.MAX_PIXELS', 100)
+    monkeypatch.setattr('kdeov_mm.utils.image_files.MAX_PIXELS', 100)
     with pytest.raises(ImageError, match='64 x 40 pixels'):
         read_image(whole.getvalue())
 

@@ -17,6 +17,7 @@ from kdeov_mm.deploy import Runtime, export, read_images
 from kdeov_mm.deploy.agreement import cosines, unmatched
 from kdeov_mm.deploy.quantize import REASONS, quantize
 from kdeov_mm.deploy.text import fill
+from kdeov_mm.models.clip import OpenCLIPTextEncoder
 from kdeov_mm.utils import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +53,7 @@ sys.meta_path.insert(0, Absent())
 @pytest.fixture(scope='module')
 def files(exported, tiny_teacher, tmp_path_factory):
     """All four kinds of files."""
-    encoder = dict(type='OpenCLIPTextEncoder', model_name='kdeov-shapes', pretrained=tiny_teacher)
+    encoder = OpenCLIPTextEncoder('kdeov-shapes', tiny_teacher)
     metadata = dict(kdeov_format='1', embed_dims='128', text_space='kdeov-shapes:random')
     path = tmp_path_factory.mktemp('text') / 'text_encoder.onnx'
     return dict(exported, text_encoder=export.export_text_encoder(encoder, ['a {}', 'the {}'], path, metadata))

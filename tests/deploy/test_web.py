@@ -1,6 +1,7 @@
 """The page finds in the browser what the runtime finds, tells what it cannot do, and asks nobody else."""
 
 import base64
+import hashlib
 import json
 import os
 import shutil
@@ -11,11 +12,11 @@ import pytest
 from PIL import Image
 
 from kdeov_mm.apis import build_vocabulary
-from kdeov_mm.deploy import Runtime, read_image
+from kdeov_mm.deploy import Runtime, read_image, web
 from kdeov_mm.deploy.agreement import unmatched
-from kdeov_mm.deploy.web import ONNXRUNTIME, PACKAGE, VERSION, npm_package, write_web
+from kdeov_mm.deploy.web import ONNXRUNTIME, PACKAGE, VERSION, download, npm_package, read_package, write_web
 from kdeov_mm.models.clip import read_names
-from kdeov_mm.utils import find_model, load_config
+from kdeov_mm.utils import InputError, find_model, load_config
 from tool_loading import load_tool
 
 PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'web'
@@ -25,16 +26,14 @@ SIZES = [(64, 48), (333, 517), (128, 128), (1000, 301), (40, 50), (3, 500)]
 
 
 @pytest.fixture(scope='module')
-def onnxruntime_web():
-    """The unpacked npm package, of KDEOV_ONNXRUNTIME_WEB or the registry."""
-    source = os.environ.get('KDEOV_ONNXRUNTIME_WEB')
+def onnxruntime_web(tmp_path_factory):
+    """The unpacked npm package, of KDEOV_ONNXRUNTIME_WEB or the registry; what is not the package fails."""
     try:
-        context = npm_package(source and Path(source))
-        folder = context.__enter__()
+        source = os.environ.get('KDEOV_ONNXRUNTIME_WEB') or download(tmp_path_factory.mktemp('npm'))
     except (FileNotFoundError, ValueError) as error:
         pytest.skip(str(error))
-    yield folder
-    context.__exit__(None, None, None)
+    with npm_package(Path(source)) as folder:
+        yield folder
 
 
 @pytest.fixture(scope='module')
@@ -257,7 +256,13 @@ def package(folder, version=VERSION):
     return folder
 
 
-def test_what_is_refused(exported, texts, tmp_path):
+@pytest.fixture
+def empty_is_genuine(monkeypatch):
+    """Let :func:`package` pass for the published one."""
+    monkeypatch.setattr(web, 'ONNXRUNTIME', dict.fromkeys(ONNXRUNTIME, hashlib.sha256().hexdigest()))
+
+
+def test_what_is_refused(exported, texts, tmp_path, empty_is_genuine):
     good = package(tmp_path / 'good')
 
     def write(**changes):
@@ -277,7 +282,7 @@ def test_what_is_refused(exported, texts, tmp_path):
 
     with pytest.raises(ValueError, match='holds onnxruntime-web 1.2.3, but the page needs version'):
         write(onnxruntime=package(tmp_path / 'old', '1.2.3'))
-    with pytest.raises(FileNotFoundError, match='npm install onnxruntime-web@'):
+    with pytest.raises(FileNotFoundError, match='npm install --ignore-scripts onnxruntime-web@'):
         write(onnxruntime=tmp_path)
     with pytest.raises(ValueError, match="examples: .'zebra'. are not among the 7 names"):
         write(examples=['zebra'])
@@ -286,12 +291,12 @@ def test_what_is_refused(exported, texts, tmp_path):
     with pytest.raises(ValueError, match=r'expected finite embeddings \[7, 128\], got \[6, 128\]'):
         write(texts=texts[1:])
     assert not (tmp_path / 'web').exists()
-    (good / 'dist' / ONNXRUNTIME[0]).unlink()
-    with pytest.raises(FileNotFoundError, match=ONNXRUNTIME[0]):
+    (good / 'dist' / 'ort.wasm.min.mjs').unlink()
+    with pytest.raises(FileNotFoundError, match='ort.wasm.min.mjs'):
         write()
 
 
-def test_one_kind_of_detector_takes_the_place_of_the_other(exported, texts, tmp_path):
+def test_one_kind_of_detector_takes_the_place_of_the_other(exported, texts, tmp_path, empty_is_genuine):
     for names, rows in ((NAMES, texts), (None, None)):
         kind = 'open_detector' if names else 'detector'
         web = write_web(tmp_path / 'web', PAGE, exported[kind], names, rows, package(tmp_path / kind), ['dog'])
@@ -301,7 +306,7 @@ def test_one_kind_of_detector_takes_the_place_of_the_other(exported, texts, tmp_
         assert (about['kind'], about['names'], about['examples']) == (kind, NAMES, ['dog'])
 
 
-def test_the_tool(exported, tmp_path, capsys):
+def test_the_tool(exported, tmp_path, capsys, empty_is_genuine):
     tool = load_tool('make_web')
     options = [f'--{PACKAGE}', str(package(tmp_path / 'package'))]
     folder = exported['detector'].parent
@@ -317,13 +322,49 @@ def test_the_tool(exported, tmp_path, capsys):
     assert 'with --vocabulary' in capsys.readouterr().err
 
 
-def test_package_from_an_archive(tmp_path):
+def test_package_from_an_archive(tmp_path, monkeypatch):
     package(tmp_path / 'all' / 'package')
-    archive = shutil.make_archive(tmp_path / 'a', 'gztar', tmp_path / 'all')
-    with npm_package(Path(archive)) as folder:
+    archive = Path(shutil.make_archive(tmp_path / 'a', 'gztar', tmp_path / 'all'))
+    monkeypatch.setattr(web, 'ARCHIVE_SHA512', hashlib.sha512(archive.read_bytes()).hexdigest())
+    with npm_package(archive) as folder:
         assert json.loads((folder / 'package.json').read_text())['version'] == VERSION
     (tmp_path / 'no.tgz').write_text('no archive')
-    with pytest.raises(ValueError, match='no.tgz is no archive of npm'), npm_package(tmp_path / 'no.tgz'):
+    with pytest.raises(InputError, match='no.tgz'), npm_package(tmp_path / 'no.tgz'):
         pass
     with pytest.raises(FileNotFoundError, match='missing.tgz'), npm_package(tmp_path / 'missing.tgz'):
         pass
+
+
+def test_a_changed_archive_is_not_unpacked(tmp_path, monkeypatch):
+    """The registry's answer is checked, too: here npm brings another archive under the right name and version."""
+    package(tmp_path / 'all' / 'package')
+    archive = shutil.make_archive(tmp_path / 'a', 'gztar', tmp_path / 'all')
+    (tmp_path / 'bin').mkdir()
+    npm = tmp_path / 'bin' / 'npm'
+    npm.write_text(f'#!/bin/sh\necho "$*" > {tmp_path}/asked\ncp {archive} {PACKAGE}-{VERSION}.tgz\n')
+    npm.chmod(0o755)
+    monkeypatch.setenv('PATH', str(npm.parent), prepend=os.pathsep)
+    monkeypatch.setattr(web.tarfile, 'open', lambda *args, **options: pytest.fail('it is unpacked'))
+    with pytest.raises(InputError, match='SHA512'), npm_package():
+        pass
+    assert '--ignore-scripts' in (tmp_path / 'asked').read_text().split()
+    with pytest.raises(InputError, match='SHA512'), npm_package(Path(archive)):
+        pass
+    os.mkfifo(tmp_path / 'fifo.tgz')
+    with pytest.raises(InputError, match='FIFO'), npm_package(tmp_path / 'fifo.tgz'):
+        pass
+
+
+@pytest.mark.parametrize('changed', ONNXRUNTIME)
+def test_a_changed_file_in_a_folder_is_refused(tmp_path, monkeypatch, changed):
+    folder = package(tmp_path / 'package')
+    empty = hashlib.sha256().hexdigest()
+    monkeypatch.setattr(
+        web, 'ONNXRUNTIME', {name: ONNXRUNTIME[name] if name == changed else empty for name in ONNXRUNTIME}
+    )
+    with pytest.raises(InputError, match=changed):
+        read_package(folder)
+
+
+def test_the_published_package_passes(onnxruntime_web):
+    assert set(read_package(onnxruntime_web)) == {*ONNXRUNTIME, 'package.json'}

@@ -40,8 +40,15 @@ def test_other_prompts_need_no_image(test, cifar_folder):
     def prompts(cfg):
         cfg.test_evaluator[0].templates = 'none'
 
+    def prompts_of_the_model(cfg):
+        cfg.test_evaluator[0].templates = None
+        cfg.model.text_encoder.templates = 'none'
+
+    same, batches, _ = test(root, change=prompts_of_the_model)
+    assert batches == 0
     other, batches, _ = test(root, change=prompts)
     assert batches == 0 and other != again
+    assert {key: same[key] for key in same if '/' in key} == {key: other[key] for key in other if '/' in key}
     for name in ('folder_confusion.png', 'folder_per_class.csv', 'report.md', 'metrics.json'):
         assert (work_dir / 'report' / name).is_file()
     rows = list(csv.reader((work_dir / 'report' / 'folder_per_class.csv').open()))

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import cv2
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -33,7 +34,7 @@ def runner(cfg):
     """What hooks see of a runner in its first epoch, with a vocabulary of three names."""
     model = MODELS.build(cfg.model)
     names = ['red circle', 'solid blue star', 'ring']
-    model.set_vocabulary(TextBank.build(names, cfg.custom_hooks[0].text_encoder))
+    model.set_vocabulary(TextBank.build(names, cfg.model.text_encoder))
     dataloader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
     return SimpleNamespace(model=model, epoch=0, train_dataloader=dataloader)
 
@@ -215,7 +216,7 @@ def test_without_alignment_captions_are_left_alone(runner, make_hook):
 
 
 def test_without_regions_the_head_is_left_alone(runner, make_hook):
-    make_hook(regions=False, text_encoder=None).before_train(runner)
+    make_hook(regions=False).before_train(runner)
     assert runner.model.region_teacher is None
 
 
@@ -224,17 +225,24 @@ def test_an_unknown_choice_of_captions_is_refused(make_hook):
         make_hook(caption_choice='first')
 
 
-def test_regions_need_a_text_encoder(make_hook):
-    with pytest.raises(ValueError, match='text_encoder'):
-        make_hook(text_encoder=None)
+def test_regions_need_a_text_encoder(cfg, runner, make_hook):
+    teacher = runner.model.text_encoder.teacher
+    runner.model = MODELS.build(dict(cfg.model, text_encoder=None))
+    with pytest.raises(ValueError, match=r'model\.text_encoder'):
+        make_hook(teacher=teacher).before_train(runner)
+
+
+def test_ready_embeddings_do_not_name_a_teacher(cfg, runner, make_hook, tmp_path):
+    np.save(tmp_path / 'e.npy', np.eye(2, 128))
+    encoder = dict(type='PrecomputedTextEncoder', embeddings=str(tmp_path / 'e.npy'), names=['a', 'b'])
+    runner.model = MODELS.build(dict(cfg.model, text_encoder=encoder))
+    with pytest.raises(ValueError, match='teacher: PrecomputedTextEncoder'):
+        make_hook(regions=False).before_train(runner)
 
 
 def test_a_teacher_of_another_dimension_is_refused(cfg, runner, make_hook):
-    cfg.merge_from_dict(
-        {'model.projector.embed_dims': 64, 'model.fusion.text_dims': 64, 'model.bbox_head.head_module.embed_dims': 64}
-    )
-    runner.model = MODELS.build(cfg.model)
-    with pytest.raises(ValueError, match=r'128-dimensional.*embed_dims=64; set embed_dims = 128'):
+    runner.model = MODELS.build(dict(cfg.model, embed_dims=64))
+    with pytest.raises(ValueError, match=r'128-dimensional.*model\.embed_dims=64; set model\.embed_dims=128'):
         make_hook().before_train(runner)
 
 

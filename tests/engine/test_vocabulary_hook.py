@@ -51,7 +51,7 @@ def test_training_names_are_base_and_test_names_are_all(hook, runner):
 
 def test_the_model_holds_the_names_embeddings(hook, runner, demo_config):
     hook.before_train(runner)
-    expected = TextBank.build(names_of('base'), demo_config().custom_hooks[0].text_encoder, 'single')
+    expected = TextBank.build(names_of('base'), demo_config().model.text_encoder, 'single')
     assert torch.equal(runner.model.texts, expected.embeddings)
 
 
@@ -94,12 +94,13 @@ def test_a_vocabulary_takes_the_place_of_the_class_names_in_testing(demo_config,
             hook.before_val_epoch(runner)
 
 
-def test_templates_and_synonyms_reach_the_embeddings(demo_config, runner):
-    cfg = demo_config().custom_hooks[0]
-    first = names_of('base')[0]
-    hook = HOOKS.build(dict(cfg, templates=['the {}'], synonyms={first: ['a thing']}))
+def test_templates_and_synonyms_reach_the_embeddings(demo_config, hook, runner):
+    cfg = demo_config().model
+    text_encoder, first = cfg.text_encoder, names_of('base')[0]
+    cfg.text_encoder = dict(text_encoder, templates=['the {}'], synonyms={first: ['a thing']})
+    runner.model = MODELS.build(cfg)
     hook.before_train(runner)
-    expected = TextBank.build(names_of('base'), cfg.text_encoder, ['the {}'], {first: ['a thing']})
+    expected = TextBank.build(names_of('base'), text_encoder, ['the {}'], {first: ['a thing']})
     assert torch.equal(runner.model.texts, expected.embeddings)
-    plain = TextBank.build(names_of('base'), cfg.text_encoder, ['the {}'])
+    plain = TextBank.build(names_of('base'), text_encoder, ['the {}'])
     assert (expected.embeddings != plain.embeddings).any(-1).nonzero().flatten().tolist() == [0]

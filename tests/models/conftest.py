@@ -19,7 +19,7 @@ def scope():
 @pytest.fixture
 def student_cfg():
     """The config of the demo's student."""
-    return Config.fromfile('configs/_base_/kdeov_yolov8n_model.py').model
+    return Config.fromfile('configs/kdeov_yolov8n.py').model
 
 
 @pytest.fixture

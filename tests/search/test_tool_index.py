@@ -1,17 +1,21 @@
 """tools/index.py from end to end, and what it says of bad input."""
 
 import json
+import os
+import resource
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from search_data import DIMS, write_encoder, write_images
+
+from kdeov_mm.search import ImageStore, check_index
+from search_data import DIMS, write_encoder, write_images, write_text_encoder
 
 CONFIG = """
-custom_hooks = [dict(type='VocabularyHook', text_encoder=dict(
-    type='PrecomputedTextEncoder', embeddings='texts.npy', names=['a red bus at night', 'wide']))]
+model = dict(text_encoder=dict(
+    type='PrecomputedTextEncoder', embeddings='texts.npy', names=['a red bus at night', 'wide']))
 """
 
 
@@ -22,13 +26,14 @@ def photos(tmp_path):
 
 @pytest.fixture
 def text(tmp_path, encoder, photos):
-    """A config whose text encoder gives the embedding of the fourth photo for "a red bus at night"."""
+    """A text encoder that embeds every text as the fourth photo; config.py does so with "a red bus at night"."""
     from kdeov_mm.deploy import read_image
 
     bus = encoder.encode([encoder.prepare(read_image(photos[3]))])[0]
     np.save(tmp_path / 'texts.npy', np.stack([bus, np.eye(DIMS)[0]]).astype(np.float32))
     (tmp_path / 'config.py').write_text(CONFIG)
-    return 'config.py'
+    write_text_encoder(tmp_path / 'text.onnx', bus)
+    return 'text.onnx'
 
 
 @pytest.fixture
@@ -110,7 +115,8 @@ def test_broken_images_are_told_and_listed(tool, encoder_file, photos, capsys):
         (['query', '  '], 'words'),
         (['query'], 'give one of words'),
         (['query', 'cat', '--image', 'photos/00001.jpg'], 'give one of words'),
-        (['query', 'cat'], "no embedding for ['cat']"),
+        (['query', 'cat', '--text', 'config.py'], "no embedding for ['cat']"),
+        (['query', 'cat\udcff'], 'UTF-8'),
         (['query', 'wide', '--text', 'notes.txt'], 'notes.txt'),
         (['query', 'wide', '--text', 'narrow.py'], '3 dimensions'),
         (['query', 'wide', '--top', '0'], 'at least 1'),
@@ -145,3 +151,60 @@ def test_a_text_encoder_must_be_named(tool, encoder_file, photos, capsys):
     with pytest.raises(SystemExit):
         tool('query', 'a red bus at night', '--index', 'index')
     assert '--text' in capsys.readouterr().err
+
+
+def test_a_config_is_used_when_given_but_not_remembered(tool, encoder_file, photos, text, capsys):
+    for _ in range(2):
+        tool('build', 'photos', '--model', encoder_file, '--text', 'config.py', '--index', 'index')
+        assert 'config.py' in capsys.readouterr().out
+    assert ImageStore.open('index').model.text is None
+    with pytest.raises(SystemExit):
+        tool('query', 'a red bus at night', '--index', 'index')
+    tool('query', 'a red bus at night', '--text', 'config.py', '--index', 'index', '--top', 1)
+    assert photos[3] in capsys.readouterr().out
+
+
+def test_an_index_moves_with_the_encoders_inside_it(tool, encoder_file, photos, text, capsys):
+    Path('index').mkdir()
+    shutil.copy(encoder_file, 'index/image.onnx')
+    shutil.move(text, 'index/text.onnx')
+    tool('build', 'photos', '--model', 'index/image.onnx', '--text', 'index/text.onnx', '--index', 'index')
+    assert ImageStore.open('index').model.path == 'image.onnx'
+    shutil.move('index', 'moved')
+    capsys.readouterr()
+    tool('query', 'a red bus at night', '--index', 'moved', '--top', 1)
+    assert photos[3] in capsys.readouterr().out
+    tool('query', '--image', photos[5], '--index', 'moved', '--top', 1)
+    assert photos[5] in capsys.readouterr().out
+
+
+def test_a_name_that_is_not_utf8_is_listed_and_the_build_goes_on(tool, encoder_file, photos, capsys):
+    bad = os.fsdecode(b'photos/a\xff\n.jpg')
+    shutil.copy(photos[0], bad)
+    for _ in range(2):
+        tool('build', 'photos', '--model', encoder_file, '--index', 'index', '--commit-size', 5)
+        told = capsys.readouterr().out
+        assert '13 files' in told and '1 that cannot be read' in told and 'index: 12 images' in told
+        (line,) = Path('index/broken.tsv').read_text().splitlines()
+        assert line.split('\t')[0].endswith('photos/a\\udcff\\n.jpg')
+    tool('remove', bad, '--index', 'index')
+    assert '0 images removed' in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        tool('build', 'photos', '--model', encoder_file, '--index', os.fsdecode(b'index\xff'))
+    assert stop.value.code == 2
+
+
+@pytest.mark.parametrize('limit', [0, 1000, 20_000])
+def test_a_full_disk_ends_in_one_line_and_the_build_goes_on_later(tool, encoder_file, photos, capsys, limit):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))  # as a full disk, the system refuses to write
+    try:
+        with pytest.raises(SystemExit) as stop:
+            tool('build', 'photos', '--model', encoder_file, '--index', 'index')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert stop.value.code == 2 and error.startswith('error: ') and 'index' in error and 'Traceback' not in error
+    tool('build', 'photos', '--model', encoder_file, '--index', 'index')
+    store = ImageStore.open('index')
+    assert len(store) == 12 and check_index(store, files=True) == []

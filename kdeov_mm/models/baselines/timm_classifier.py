@@ -11,6 +11,8 @@ from mmengine.model import BaseModel
 from mmyolo.registry import MODELS
 from torch import Tensor
 
+from kdeov_mm.utils.safe_load import restricted_loading
+
 
 @MODELS.register_module()
 class TimmClassifier(BaseModel):
@@ -42,9 +44,10 @@ class TimmClassifier(BaseModel):
             raise FileNotFoundError(f'pretrained: no file {pretrained!r} (weights of {model_name})')
         super().__init__(data_preprocessor=data_preprocessor)
         source = dict(file=pretrained) if isinstance(pretrained, str) else None
-        self.backbone = timm.create_model(
-            model_name, pretrained=bool(pretrained), pretrained_cfg_overlay=source, num_classes=num_classes
-        )
+        with restricted_loading():
+            self.backbone = timm.create_model(
+                model_name, pretrained=bool(pretrained), pretrained_cfg_overlay=source, num_classes=num_classes
+            )
         self.num_classes, self.label_smoothing = num_classes, label_smoothing
 
     def forward(

@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import pickle
 from functools import lru_cache
 from pathlib import Path
 from typing import List, Optional
@@ -10,6 +11,7 @@ import open_clip
 from torch import nn
 
 from kdeov_mm.utils.files import sha256
+from kdeov_mm.utils.safe_load import find_not_finite, restricted_loading
 
 open_clip.add_model_config(Path(__file__).parent / 'model_configs')
 WEIGHTS = Path(__file__).parent / 'weights'  # shipped as {model name}-{tag}.safetensors
@@ -73,18 +75,41 @@ def load_open_clip(model_name: str, pretrained: Optional[str]) -> nn.Module:
     """Load a frozen OpenCLIP model in inference mode; image teacher and text encoder share one copy.
 
     Raises:
-        ValueError: The model or tag is unknown, or the file does not hold weights of this model.
+        ValueError, FileNotFoundError: See :func:`create_open_clip`.
+    """
+    return create_open_clip(model_name, pretrained).eval().requires_grad_(False)
+
+
+def create_open_clip(model_name: str, pretrained: Optional[str]) -> nn.Module:
+    """Create an OpenCLIP model with its weights, which are read as data: no file, local or downloaded, can run code.
+
+    Raises:
+        ValueError: The model or tag is unknown, or the weights are not this model's, are not finite, or come with code.
         FileNotFoundError: ``pretrained`` is a path without a file.
     """
     check_source(model_name, pretrained)
     pretrained = find_weights(model_name, pretrained)
+    source = model_name if ':' in model_name else pretrained  # hf-hub:..., local-dir:...
+    local = model_name.startswith('local-dir:') or pretrained is not None and Path(pretrained).is_file()
     try:
-        model = open_clip.create_model(model_name, pretrained=pretrained)
+        with restricted_loading():
+            model = open_clip.create_model(model_name, pretrained=pretrained)
     except Exception as error:  # OpenCLIP raises many types for one cause: the weights do not fit
-        if pretrained is not None and Path(pretrained).is_file():
-            raise ValueError(f'pretrained: {pretrained!r} does not hold weights of {model_name}: {error}') from error
+        if local or isinstance(error, pickle.UnpicklingError):
+            fix = (
+                'give weights of this model, best as .safetensors' if local else 'run "pip install -U open_clip_torch"'
+            )
+            raise ValueError(
+                f'pretrained: {source!r} does not hold weights of {model_name} as tensors alone: {error}; {fix}'
+            ) from error
         raise
-    return model.eval().requires_grad_(False)
+    name = find_not_finite(model.state_dict())
+    if name is not None:
+        raise ValueError(
+            f'pretrained: {name} of {model_name} has NaN or infinity in {source!r}; '
+            'expected finite numbers; give other weights'
+        )
+    return model
 
 
 def weights_id(model_name: str, pretrained: Optional[str]) -> str:

@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import List, Sequence, Union
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from mmyolo.registry import MODELS
 from safetensors.torch import load_file
 from torch import Tensor
+
+from kdeov_mm.utils.arrays import read_npy
+from kdeov_mm.utils.embeddings import normalize_rows
 
 from .vocabulary import check_names, read_names
 
@@ -24,7 +25,7 @@ def read_embeddings(path: str) -> Tensor:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is none of these, or a row is zero or not finite.
+        ValueError: It is none of these, or a row is zero, not finite, or too large to normalise.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'embeddings: no file {path!r}')
@@ -32,7 +33,7 @@ def read_embeddings(path: str) -> Tensor:
         tensors = (
             list(load_file(path).values())
             if Path(path).suffix == '.safetensors'
-            else [torch.from_numpy(np.load(path, allow_pickle=False))]
+            else [torch.from_numpy(read_npy(path))]
         )
     except Exception as error:  # each format has errors of its own
         raise ValueError(
@@ -41,14 +42,7 @@ def read_embeddings(path: str) -> Tensor:
     if len(tensors) != 1 or tensors[0].ndim != 2 or not tensors[0].is_floating_point():
         told = [f'{list(tensor.shape)} {str(tensor.dtype).removeprefix("torch.")}' for tensor in tensors]
         raise ValueError(f'embeddings: {path!r} must hold one array [N, D] of floating-point numbers, got {told}')
-    table = tensors[0].float()
-    bad = ~table.isfinite().all(-1) | (table == 0).all(-1)
-    if bad.any():
-        raise ValueError(
-            f'embeddings: rows of {path!r} hold NaN or infinite values, or only zeros; the first is '
-            f'row {int(bad.nonzero()[0])} (counted from 0)'
-        )
-    return F.normalize(table, dim=-1)
+    return normalize_rows(tensors[0], lambda row: f'embeddings: {path!r}, row {row} (counted from 0)')
 
 
 @MODELS.register_module()
@@ -76,6 +70,7 @@ class PrecomputedTextEncoder:
         self.rows = {name: row for row, name in enumerate(names)}
 
     teacher = None  # ready embeddings do not name their CLIP
+    templates, synonyms = 'none', None  # both are in the embeddings already
 
     @property
     def id(self) -> None:

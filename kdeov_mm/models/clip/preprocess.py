@@ -1,14 +1,18 @@
 """OpenCLIP's preprocessing, of tensors."""
 
-import json
 from pathlib import Path
-from typing import Mapping, Optional, Tuple
+from typing import Any, Mapping, Optional, Tuple
 
 import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.transform import PreprocessCfg, center_crop_or_pad, merge_preprocess_dict
 from torch import Tensor, nn
+
+from kdeov_mm.utils.display import brief
+from kdeov_mm.utils.errors import InputError
+from kdeov_mm.utils.json_files import MAX_METADATA_BYTES, read_json
+from kdeov_mm.utils.records import are_numbers
 
 CHOICES = dict(interpolation=('bicubic', 'bilinear'), resize_mode=('shortest', 'longest', 'squash'))
 FREE = ('mean', 'std', 'fill_color')
@@ -60,16 +64,44 @@ def check_changes(changes: Mapping) -> None:
         raise ValueError(f'preprocess: unknown {", ".join(unknown)}; give any of {", ".join((*FREE, *CHOICES))}')
     for name, choices in CHOICES.items():
         if name in changes and changes[name] not in choices:
-            raise ValueError(f'preprocess.{name}: must be one of {", ".join(choices)}, got {changes[name]!r}')
+            raise ValueError(f'preprocess.{name}: must be one of {", ".join(choices)}, got {brief(changes[name])}')
     for name in ('mean', 'std'):
-        if name in changes and len(changes[name]) != 3:
-            raise ValueError(f'preprocess.{name}: must be three numbers, got {changes[name]!r}')
+        if name in changes and not is_colour(changes[name]):
+            raise ValueError(f'preprocess.{name}: must be three numbers, got {brief(changes[name])}')
+    if 'std' in changes and not all(value > 0 for value in changes['std']):
+        raise ValueError(f'preprocess.std: must be three positive numbers, got {brief(changes["std"])}')
+    fill = changes.get('fill_color', 0)
+    if not are_numbers([fill]) or not 0 <= fill <= 255:
+        raise ValueError(f'preprocess.fill_color: must be a number from 0 to 255, got {brief(fill)}')
+
+
+def is_colour(value: Any) -> bool:
+    """Return whether a value is three finite numbers."""
+    return isinstance(value, (list, tuple)) and len(value) == 3 and are_numbers(list(value))
 
 
 def read_config(path: Path) -> Tuple[dict, dict]:
     """Architecture and preprocessing in a model folder's ``open_clip_config.json``."""
-    config = json.loads(path.read_text(encoding='utf-8'))
-    return config['model_cfg'], config.get('preprocess_cfg', {})
+    config = read_json(path, max_bytes=MAX_METADATA_BYTES, what='model config')
+    model, own = config.get('model_cfg'), config.get('preprocess_cfg') or {}
+    vision = model.get('vision_cfg') if isinstance(model, dict) else None
+    size = vision.get('image_size', 224) if isinstance(vision, dict) else None
+    sides = size if isinstance(size, list) and len(size) == 2 else [size]
+    if not all(type(side) is int and 0 < side <= MAX_SIDE for side in sides):
+        raise InputError(
+            f'model config "{path}": model_cfg.vision_cfg.image_size must be one or two numbers from 1 to {MAX_SIDE}, '
+            f'got {brief(size)}'
+        )
+    if not isinstance(own, dict) or own.get('mode') not in (None, 'RGB'):
+        raise InputError(f'model config "{path}": preprocess_cfg must be an object of mode RGB, got {brief(own)}')
+    try:
+        check_changes({key: value for key, value in own.items() if key in (*CHOICES, *FREE) and value is not None})
+    except ValueError as error:
+        raise InputError(f'model config "{path}": {error}') from error
+    return model, own
+
+
+MAX_SIDE = 4096  # pixels of a teacher's input
 
 
 class Preprocess(nn.Module):

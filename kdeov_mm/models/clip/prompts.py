@@ -5,7 +5,7 @@ from typing import List, Sequence, Union
 
 import open_clip
 
-from kdeov_mm.deploy.text import fill
+from kdeov_mm.deploy.text import check_templates, fill
 from .vocabulary import read_lines
 
 
@@ -63,6 +63,7 @@ def resolve_templates(templates: Union[str, Sequence[str]]) -> List[str]:
         ValueError: Unknown name, no template, or one without ``{}``.
         FileNotFoundError: ``templates`` looks like a file that does not exist.
     """
+    source = 'templates'
     if isinstance(templates, str):
         if templates in TEMPLATES:
             return TEMPLATES[templates]
@@ -73,17 +74,6 @@ def resolve_templates(templates: Union[str, Sequence[str]]) -> List[str]:
                 f'templates: unknown set {templates!r}; choose one of {", ".join(TEMPLATES)}, '
                 'or give a list, or a .txt file with one template a line'
             )
-        templates = read_lines(templates, 'templates')
-    bad = [template for template in templates if not is_template(template)]
-    if bad or not templates:
-        raise ValueError(
-            f'templates: each needs exactly one "{{}}" for the name and may have one "{{article}}" '
-            f'before it, got {bad or templates!r}'
-        )
+        source, templates = f'templates: {templates!r}', read_lines(templates, 'templates')
+    check_templates(templates, source)
     return list(templates)
-
-
-def is_template(template: str) -> bool:
-    """Whether a text has one ``{}``, at most one ``{article}``, and no other brace."""
-    rest = template.replace('{article}', '', 1)
-    return '{}' in rest and rest.count('{') == rest.count('}') == 1

@@ -13,9 +13,11 @@ from mmyolo.registry import MODELS
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from kdeov_mm.utils.arrays import find_bad_row
+from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.files import atomic_path
 from .prompts import fill, resolve_templates
-from .vocabulary import check_names, read_synonyms
+from .vocabulary import check_names, read_synonyms, shorten
 
 
 def cache_dir() -> Path:
@@ -78,19 +80,25 @@ class TextBank:
         """Check that a model of dimension D can use this vocabulary.
 
         Raises:
-            ValueError: The embeddings are not ``[K, D]``, not floating-point numbers, or not finite.
+            ValueError: The embeddings are not ``[K, D]``, not floating-point numbers, not finite, or zero.
         """
         shape = tuple(self.embeddings.shape)
         if shape != (len(self.names), embed_dims):
             raise ValueError(
                 f'vocabulary: embeddings have shape {shape}, but {len(self.names)} names and this model '
-                f"need ({len(self.names)}, {embed_dims}); use the text encoder of the model's teacher"
-                ' or set projector.embed_dims and head_module.embed_dims'
+                f'need ({len(self.names)}, {embed_dims}); use the text encoder that the model was trained with, or '
+                'set model.embed_dims to the dimension of the text encoder and train'
             )
         if not self.embeddings.is_floating_point():
             raise ValueError(f'vocabulary: the embeddings must be floating-point numbers, got {self.embeddings.dtype}')
         if not torch.isfinite(self.embeddings).all():
             raise ValueError('vocabulary: the embeddings hold NaN or infinite values')
+        bad = find_bad_row(self.embeddings.detach().cpu().double().numpy())
+        if bad >= 0:
+            raise InputError(
+                f'vocabulary: the embedding of {shorten(self.names[bad])!r} is zero, or its norm is out of range; '
+                'give one that can be normalised'
+            )
 
 
 def cached_embeddings(prompts: Sequence[Sequence[str]], encoder) -> Tensor:
@@ -102,9 +110,13 @@ def cached_embeddings(prompts: Sequence[Sequence[str]], encoder) -> Tensor:
     path = cache_dir() / 'text_bank' / f'{key}.safetensors'
     if path.is_file():
         try:
-            return load_file(path)['embeddings']
+            found = load_file(path)['embeddings']
+            intact = found.dtype == torch.float32 and len(found) == len(prompts) and find_bad_row(found.numpy()) < 0
         except Exception:  # a damaged cache file is only a slower start
-            path.unlink(missing_ok=True)
+            intact = False
+        if intact:
+            return found
+        path.unlink(missing_ok=True)
     embeddings = mean_embeddings(prompts, encoder)
     with atomic_path(path) as partial:
         save_file({'embeddings': embeddings}, partial)

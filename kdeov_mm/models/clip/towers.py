@@ -10,6 +10,7 @@ from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from torch import nn
 
 from kdeov_mm.utils.config import suggest
+from kdeov_mm.utils.safe_load import restricted_loading
 
 # Where OpenCLIP's towers have the projection to the joint space: the first part of its parameters' names.
 PROJECTIONS = ('head', 'proj', 'text_projection')
@@ -38,7 +39,8 @@ def build_towers(model_cfg: Mapping, pretrained: bool = False) -> Tuple[nn.Modul
     else:
         tokenizer = SimpleTokenizer(context_length=text.get('context_length', 77))
     others = {name: value for name, value in model_cfg.items() if name not in ('vision_cfg', 'text_cfg', 'custom_text')}
-    return open_clip.CustomTextCLIP(vision_cfg=vision, text_cfg=text, **others), tokenizer
+    with restricted_loading():
+        return open_clip.CustomTextCLIP(vision_cfg=vision, text_cfg=text, **others), tokenizer
 
 
 def check_model_cfg(model_cfg: Mapping) -> None:
@@ -81,7 +83,7 @@ def prepare_hugging_face(text_cfg: Mapping) -> Callable:
     from open_clip.hf_configs import arch_dict
 
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         tokenizer = HFTokenizer(
             text_cfg.get('hf_tokenizer_name') or name, context_length=text_cfg.get('context_length', 77)
         )

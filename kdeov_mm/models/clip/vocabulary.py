@@ -1,10 +1,14 @@
 """The names of a vocabulary and their synonyms: reading and checking."""
 
-import json
 from pathlib import Path
 from typing import Dict, List, Mapping, Sequence, Union
 
 from kdeov_mm.deploy.text import check_names, shorten
+from kdeov_mm.utils import json_files
+from kdeov_mm.utils.display import brief
+from kdeov_mm.utils.errors import InputError
+from kdeov_mm.utils.files import read_file
+from kdeov_mm.utils.json_files import MAX_METADATA_BYTES
 
 __all__ = ['check_names', 'read_json', 'read_lines', 'read_names', 'read_synonyms', 'shorten']
 
@@ -20,10 +24,10 @@ def read_lines(path: str, what: str) -> List[str]:
         FileNotFoundError: There is no such file.
         ValueError: It is not text, or nothing is in it.
     """
-    if not Path(path).is_file():
+    if not Path(path).exists():
         raise FileNotFoundError(f'{what}: no file {str(path)!r}')
     try:
-        text = Path(path).read_text(encoding='utf-8-sig')
+        text = read_file(path, MAX_METADATA_BYTES, f'{what}:').decode('utf-8-sig')
     except UnicodeDecodeError as error:
         raise ValueError(f'{what}: {str(path)!r} is not UTF-8 text: {error}') from error
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -39,10 +43,9 @@ def read_json(path: str, what: str) -> object:
         FileNotFoundError: There is no such file.
         ValueError: It is not JSON.
     """
-    try:
-        content = json.loads('\n'.join(read_lines(path, what)))
-    except json.JSONDecodeError as error:
-        raise ValueError(f'{what}: {str(path)!r} is not JSON: {error}') from error
+    if not Path(path).exists():
+        raise FileNotFoundError(f'{what}: no file {str(path)!r}')
+    content = json_files.read_json(path, object, what=f'{what}:')
     return content['categories'] if isinstance(content, dict) and 'categories' in content else content
 
 
@@ -67,7 +70,10 @@ def read_names(path: str) -> List[str]:
         names = [item.get('name') if isinstance(item, dict) else item for item in content]
     else:
         names = read_lines(path, 'names')
-    check_names(names)
+    try:
+        check_names(names)
+    except ValueError as error:
+        raise InputError(f'{error} (in {str(path)!r})') from error
     return names
 
 
@@ -82,16 +88,21 @@ def read_synonyms(source: Union[str, Mapping[str, Sequence[str]], None]) -> Dict
         FileNotFoundError: There is no such file.
         ValueError: It is something else, or a synonym is not a non-empty string.
     """
+    where = f' in {str(source)!r}' if isinstance(source, (str, Path)) else ''
     if isinstance(source, (str, Path)):
         source = read_json(source, 'synonyms')
-    if isinstance(source, list) and all(isinstance(item, dict) and 'name' in item for item in source):
+    if isinstance(source, list) and all(
+        isinstance(item, dict) and isinstance(item.get('name'), str) for item in source
+    ):
         source = {item['name']: item.get('synonyms', []) for item in source}
     if not isinstance(source or {}, Mapping):
         raise ValueError(
-            f'synonyms: expected {{name: [synonym, ...]}} or category records with a "name" and '
+            f'synonyms{where}: expected {{name: [synonym, ...]}} or category records with a "name" and '
             f'"synonyms", got a {type(source).__name__}'
         )
     for name, words in (source or {}).items():
         if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) and word.strip() for word in words):
-            raise ValueError(f'synonyms: those of {name!r} must be a list of non-empty strings, got {words!r}')
+            raise ValueError(
+                f'synonyms{where}: those of {brief(name)} must be a list of non-empty strings, got {brief(words)}'
+            )
     return {name: list(words) for name, words in (source or {}).items()}

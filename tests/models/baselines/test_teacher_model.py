@@ -45,7 +45,8 @@ def run(config, root, name, weights, templates=TEMPLATE_SET):
     """Test a CLIP on a folder: the metrics, the metric, and the embeddings that it saw."""
     cfg = load_config(str(CONFIGS / config), work_dir=str(root.parent / 'work'))
     clip = dict(model_name=name, pretrained=weights)
-    cfg.model.teacher.update(clip)
+    cfg.model.text_encoder.update(clip)
+    cfg.model.embed_dims = open_clip.get_model_config(name)['embed_dim']
     loader, metric = cfg.test_dataloader[0], cfg.test_evaluator[0]
     loader.dataset = dict(
         type='TorchvisionDataset',
@@ -53,7 +54,7 @@ def run(config, root, name, weights, templates=TEMPLATE_SET):
         pipeline=[dict(type='OpenCLIPResize', **clip), loader.dataset.pipeline[-1]],
     )
     loader.update(num_workers=0, batch_size=4)
-    metric.update(prefix='folder', templates=templates, text_encoder=dict(metric.text_encoder, **clip))
+    metric.update(prefix='folder', templates=templates)
     cfg.test_dataloader, cfg.test_evaluator, cfg.log_level = [loader], [metric], 'WARNING'
     cfg.experiment_name = f'{name}-{root.parent.name}'
     runner = Runner.from_cfg(cfg)
@@ -135,7 +136,8 @@ def test_a_teacher_is_not_trained(tiny_teacher, mmyolo_scope):
 def test_full_clip_retrieves(coco_mini, tiny_teacher, tmp_path):
     cfg = load_config(str(CONFIGS / 'openclip_vit-b-32_coco.py'), work_dir=str(tmp_path / 'work'))
     clip = dict(model_name='kdeov-shapes', pretrained=tiny_teacher)
-    cfg.model.teacher.update(clip)
+    cfg.model.text_encoder.update(clip)
+    cfg.model.embed_dims = 128
     loader, metrics = cfg.test_dataloader[0], cfg.test_evaluator[0]
     loader.update(num_workers=0, batch_size=16)
     loader.dataset.pipeline[1].update(clip)
@@ -146,7 +148,6 @@ def test_full_clip_retrieves(coco_mini, tiny_teacher, tmp_path):
         data_prefix=dict(img='val2017/'),
         ann_file='annotations/captions_val2017.json',
     )
-    metrics[0].text_encoder.update(clip)
     cfg.test_evaluator, cfg.log_level, cfg.experiment_name = [metrics[:1]], 'WARNING', tmp_path.name
     values = Runner.from_cfg(cfg).test()
     assert 0 <= values['retrieval/i2t/R@1'] <= values['retrieval/i2t/R@10'] <= 1

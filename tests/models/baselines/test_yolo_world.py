@@ -31,7 +31,7 @@ def model(texts):
 @torch.no_grad()
 def test_max_sigmoid_attention_is_the_papers():
     torch.manual_seed(0)
-    layer, x, texts = TextGuidedCSPLayer(16, 16, text_dims=6).eval(), torch.randn(2, 16, 3, 4), torch.randn(2, 5, 6)
+    layer, x, texts = TextGuidedCSPLayer(16, 16, embed_dims=6).eval(), torch.randn(2, 16, 3, 4), torch.randn(2, 5, 6)
     seen = []
     layer.final_conv.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     layer(x, texts)
@@ -47,7 +47,7 @@ def test_max_sigmoid_attention_is_the_papers():
 @torch.no_grad()
 def test_image_pooling_attention_equals_pytorchs_attention():
     torch.manual_seed(0)
-    layer = ImagePoolingAttention([4, 8, 16], text_dims=32, embed_dims=32, num_heads=4)
+    layer = ImagePoolingAttention([4, 8, 16], embed_dims=32, attn_dims=32, num_heads=4)
     reference = nn.MultiheadAttention(32, 4, batch_first=True)
     parts = layer.query[1], layer.key[1], layer.value[1]
     reference.in_proj_weight.copy_(torch.cat([part.weight for part in parts]))
@@ -82,7 +82,7 @@ def test_the_small_model_has_as_many_parameters_as_the_paper_says():
     cfg = Config.fromfile(CONFIG).model
     for node in (cfg.backbone, cfg.neck, cfg.bbox_head.head_module):
         node.widen_factor = 0.5
-    cfg.neck.text_dims = cfg.bbox_head.head_module.text_dims = 512
+    cfg.embed_dims = 512
     number = sum(p.numel() for p in MODELS.build(cfg).parameters())
     assert number == pytest.approx(13e6, rel=0.05)  # table 2: YOLO-World-S without its text encoder
 

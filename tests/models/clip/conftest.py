@@ -11,6 +11,7 @@ class SpyEncoder:
     """Embeds each text by random numbers seeded by the text."""
 
     id = 'spy'
+    templates, synonyms, teacher = 'single', None, None
 
     def __init__(self):
         self.asked = []

@@ -94,6 +94,16 @@ def test_a_class_is_the_mean_over_its_synonyms_and_the_templates(spy, embed):
         torch.testing.assert_close(row, F.normalize(total, dim=0))
 
 
+def test_templates_and_synonyms_are_the_encoders_own_by_default(spy):
+    spy.templates, spy.synonyms = ['the {}'], dict(sofa=['couch'])
+    own = TextBank.build(['cat', 'sofa'], spy)
+    assert torch.equal(
+        own.embeddings, TextBank.build(['cat', 'sofa'], spy, ['the {}'], dict(sofa=['couch'])).embeddings
+    )
+    TextBank.build(['sofa'], spy, ['an old {}'])
+    assert spy.asked[-1] == ['an old sofa'], 'other templates bring no synonyms'
+
+
 def test_the_cache_knows_names_templates_and_synonyms_apart(spy):
     calls = [
         dict(names=['a', 'b']),

@@ -1,0 +1,329 @@
+"""What stands before the demo's page: which requests pass, how much they may bring, and where uploads are kept."""
+
+import asyncio
+import ipaddress
+import os
+import re
+import tempfile
+import time
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from urllib.parse import urlsplit
+
+import h11
+from python_multipart.multipart import parse_options_header
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from kdeov_mm.utils.display import printable
+from .uploads import Limits
+
+CALL_BYTES = 2**20  # of a request that is no upload: the longest list of class names has 150 kB
+QUERY_BYTES = 1024
+CONNECTIONS = 256  # a visitor's browser has up to six
+REQUEST_SECONDS = 120  # from a connection's opening to the end of the request: 20 MB at 1.4 Mbit/s
+
+API = '/gradio_api'
+UPLOAD = f'{API}/upload'
+# What the page and Gradio's Python client ask for. Gradio has more: routes that write outside of the upload folder
+# (process_recording), or send requests to other hosts (file=https://..., proxy=, run-history).
+GET_PATHS = ('/', '/config', '/theme.css', '/favicon.ico', '/robots.txt', '/manifest.json')
+GET_PATHS += tuple(f'{API}/{name}' for name in ('info', 'app_id', 'startup-events', 'queue/data', 'upload_progress'))
+GET_FOLDERS = ('/assets/', '/static/', '/svelte/', '/pwa_icon/', f'{API}/heartbeat/', f'{API}/call/')
+POST_PATHS = (UPLOAD, f'{API}/queue/join', f'{API}/cancel', f'{API}/reset')
+POST_FOLDERS = (f'{API}/call/',)
+
+LOOPBACK = ('localhost', '127.0.0.1', '::1')
+HOST = re.compile(r'(?:\[([0-9a-f:.]+)\]|([^\s:/@\[\]]+))(?::([0-9]{1,5}))?')
+
+Refusal = Optional[Tuple[int, str]]  # status and reason; None: the request may pass
+
+
+def split_host(text: str) -> Tuple[Optional[str], Optional[int]]:
+    """Split ``name:port`` or ``[address]:port``, the port of which may be missing; (None, None) if it is neither."""
+    match = HOST.fullmatch(text.lower())
+    if not match:
+        return None, None
+    return match[1] or match[2], int(match[3]) if match[3] else None
+
+
+class OwnNames:
+    """The names by which the server is called: a page of another name, or by another name, may not use it.
+
+    A page of the name ``evil.example``, which resolves to this machine (DNS rebinding), is told by its Host header, and
+    any other foreign page by its Origin and Sec-Fetch-Site headers. Programs send none of these two.
+
+    Args:
+        host: Address or name that the server listens at.
+        allowed: Further names, which a proxy passes on. Their port is the proxy's, and may be any.
+    """
+
+    def __init__(self, host: str, allowed: Sequence[str] = ()) -> None:
+        self.host, self.allowed = host.strip('[]').lower(), [name.lower() for name in allowed]
+
+    def refusal(self, scope: Dict[str, Any]) -> Refusal:
+        """Say why a request is not for this server, or comes from a foreign page; None if neither."""
+        hosts = header_values(scope, b'host')
+        name, port = split_host(hosts[0]) if len(hosts) == 1 else (None, None)
+        if not self.is_own(scope, name, port or 80):
+            shown = printable(' '.join(hosts)[:80])
+            reason = f'This server does not answer for the host "{shown}". Use the address that it printed when it '
+            return 421, reason + 'started, or start it with --allow-host NAME.\n'
+        origins, sites = header_values(scope, b'origin'), header_values(scope, b'sec-fetch-site')
+        foreign = any(not is_same_origin(origin, name, port) for origin in origins)
+        if foreign or any(site not in ('same-origin', 'none') for site in sites) and not is_link(scope):
+            return 403, 'This server answers to its own page only, not to pages of other origins.\n'
+        return None
+
+    def is_own(self, scope: Dict[str, Any], name: Optional[str], port: int) -> bool:
+        """Return whether a request's Host is a name of this server."""
+        if name is None or name in self.allowed:
+            return name is not None
+        address, own_port = scope.get('server') or ('', None)  # the address that the connection came to
+        names = {self.host, plain_address(address)} - {'', '0.0.0.0', '::'}
+        return port == own_port and (name in names or name in LOOPBACK and not names.isdisjoint(LOOPBACK))
+
+
+def plain_address(address: str) -> str:
+    """Return an address without its interface, and an IPv4 address that came through an IPv6 socket as such."""
+    try:
+        parsed = ipaddress.ip_address(address.partition('%')[0])
+    except ValueError:
+        return ''
+    return str(getattr(parsed, 'ipv4_mapped', None) or parsed)
+
+
+def is_same_origin(origin: str, name: str, port: Optional[int]) -> bool:
+    """Return whether an Origin has a Host header's name and port; the scheme may be that of a proxy."""
+    try:
+        parts = urlsplit(origin)
+        scheme_port = dict(http=80, https=443)[parts.scheme]
+        return (parts.hostname, parts.port or scheme_port) == (name, port or scheme_port)
+    except (KeyError, ValueError):  # "null", or nonsense
+        return False
+
+
+def is_link(scope: Dict[str, Any]) -> bool:
+    """Return whether a request opens the page in a window of its own, as a link on another page does."""
+    wanted = [(b'sec-fetch-mode', ['navigate']), (b'sec-fetch-dest', ['document'])]
+    return (
+        scope['type'] == 'http'
+        and (scope['method'], scope['path']) == ('GET', '/')
+        and all(header_values(scope, name) == values for name, values in wanted)
+    )
+
+
+def header_values(scope: Dict[str, Any], name: bytes) -> List[str]:
+    """Return all values of a header."""
+    return [value.decode('latin-1') for key, value in scope['headers'] if key == name]
+
+
+def route_refusal(scope: Dict[str, Any], folder: str) -> Refusal:
+    """Say why a path is not asked for by the page; None if it is."""
+    method, path = scope['method'], scope['path']
+    if len(scope.get('query_string', b'')) > QUERY_BYTES:
+        return 414, f'The query has {len(scope["query_string"])} bytes; at most {QUERY_BYTES} are taken.\n'
+    if method in ('GET', 'HEAD'):
+        allowed = path.rstrip('/') in GET_PATHS or path in GET_PATHS
+        allowed = allowed or path.startswith((*GET_FOLDERS, f'{API}/file={folder}{os.sep}'))
+    else:
+        allowed = method == 'POST' and (path.rstrip('/') in POST_PATHS or path.startswith(POST_FOLDERS))
+    return None if allowed else (403, 'This is not a part of the demo.\n')
+
+
+async def refuse(send: Callable, status: int, reason: str) -> None:
+    """Send a refusal as plain text."""
+    headers = [(b'content-type', b'text/plain; charset=utf-8'), (b'x-content-type-options', b'nosniff')]
+    await send(dict(type='http.response.start', status=status, headers=headers))
+    await send(dict(type='http.response.body', body=reason.encode()))
+
+
+class RequestLimit:
+    """ASGI middleware that refuses requests with too large a body, or too many parts, without reading them to the end.
+
+    Args:
+        app: What is behind it.
+        bytes: The most that a body may have.
+        parts: The most parts that a multipart body may have; default: any number.
+    """
+
+    def __init__(self, app: Callable, bytes: int, parts: Optional[int] = None) -> None:
+        self.app, self.bytes, self.parts = app, bytes, parts
+
+    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
+        if scope['type'] != 'http':
+            return await self.app(scope, receive, send)
+        told = dict(scope['headers']).get(b'content-length', b'0')
+        if not told.isdigit() or int(told) > self.bytes:
+            return await refuse(send, 413, 'The request is too large.')
+        count = None if self.parts is None else PartCount(scope)
+        received, refused, cut, replaced = 0, False, False, False
+
+        async def limited() -> dict:
+            nonlocal received, refused, cut
+            message = await receive()
+            body = message.get('body', b'')
+            received += len(body)
+            refused = refused or received > self.bytes or count is not None and count.add(body) > self.parts
+            cut = cut or refused or message['type'] == 'http.disconnect'
+            return dict(type='http.disconnect') if refused else message
+
+        async def watched(message: dict) -> None:
+            nonlocal replaced
+            if message['type'] == 'http.response.start' and refused:  # what the app says of a request that was cut
+                replaced = True
+                await refuse(send, 413, 'The request is too large.')
+            if not replaced:
+                await send(message)
+
+        try:
+            await self.app(scope, limited, watched)
+        except Exception:
+            if not cut:  # if it was, Starlette says that the client is gone
+                raise
+
+
+class PartCount:
+    """Count the parts of a multipart body from its pieces, without parsing it; may count too many, never too few."""
+
+    def __init__(self, scope: Dict[str, Any]) -> None:
+        types = header_values(scope, b'content-type')
+        boundary = parse_options_header(types[0])[1].get(b'boundary') if types else None  # as Gradio reads it
+        self.mark = None if boundary is None else b'--' + boundary
+        self.count, self.rest = 0, b''
+
+    def add(self, body: bytes) -> int:
+        """Return the number of parts until here."""
+        if self.mark is None:
+            return 0
+        body = self.rest + body
+        self.count += body.count(self.mark)
+        self.rest = body[1 - len(self.mark) :]  # a mark may begin in this piece and end in the next
+        return self.count - 1  # one mark closes the last part
+
+
+class UploadFolder:
+    """A private folder for uploads and pictures, which stays within its limits by losing the oldest files.
+
+    To lose them is better than to refuse new ones: one visitor could fill the folder, and shut out all others.
+
+    Args:
+        path: The folder.
+        limits: The most files, their bytes and their age.
+    """
+
+    def __init__(self, path: str, limits: Limits) -> None:
+        self.path, self.limits = path, limits
+
+    def trim(self) -> None:
+        """Delete what is too old, then the oldest until the rest leaves room for the uploads that may be under way.
+
+        It does not wait for anything, so that it never meets a file between two steps of Gradio's.
+        """
+        limits, now, files = self.limits, time.time(), []
+        for parent, _, names in os.walk(self.path):
+            for name in names:
+                path = os.path.join(parent, name)
+                try:
+                    status = os.lstat(path)
+                except OSError:
+                    continue
+                files.append((status.st_ctime, status.st_size, path))
+        total, count = sum(size for _, size, _ in files), len(files)
+        max_bytes = limits.folder_bytes - limits.uploads * limits.bytes
+        max_files = limits.folder_files - limits.uploads * limits.parts
+        for changed, size, path in sorted(files):
+            if total <= max_bytes and count <= max_files and now - changed <= limits.seconds:
+                break
+            total, count = total - size, count - 1
+            try:
+                os.unlink(path)
+                if os.path.dirname(path) != self.path:
+                    os.rmdir(os.path.dirname(path))  # Gradio gives each file a folder
+            except OSError:
+                pass
+
+
+@contextmanager
+def upload_folder(limits: Limits) -> Iterator[UploadFolder]:
+    """Make a folder that only this user can read, name it to Gradio, and delete it at the end or the interpreter's."""
+    before = os.environ.get('GRADIO_TEMP_DIR')
+    with tempfile.TemporaryDirectory(prefix='kdeov-demo-', ignore_cleanup_errors=True) as path:
+        path = os.environ['GRADIO_TEMP_DIR'] = os.path.realpath(path)
+        try:
+            yield UploadFolder(path, limits)
+        finally:
+            if os.environ.get('GRADIO_TEMP_DIR') == path:
+                os.environ.pop('GRADIO_TEMP_DIR')
+                if before is not None:
+                    os.environ['GRADIO_TEMP_DIR'] = before
+
+
+class Guard:
+    """ASGI middleware, outermost, that lets pass what the page itself asks for, within the limits.
+
+    Args:
+        app: The page. Its middleware for CORS reflects any origin, and must not see a foreign one.
+        names: The server's names.
+        folder: Where uploads are kept.
+    """
+
+    def __init__(self, app: Callable, names: OwnNames, folder: UploadFolder) -> None:
+        self.app, self.names, self.folder, self.uploading = app, names, folder, 0
+        self.calls = RequestLimit(app, CALL_BYTES)
+        self.uploads = RequestLimit(app, folder.limits.bytes + CALL_BYTES, folder.limits.parts)
+
+    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
+        if scope['type'] == 'lifespan':
+            return await self.app(scope, receive, send)
+        if scope['type'] != 'http':  # the page has no WebSockets
+            return await send(dict(type='websocket.close', code=1008))
+        refusal = self.names.refusal(scope) or route_refusal(scope, self.folder.path)
+        if refusal:
+            return await refuse(send, *refusal)
+        if scope['method'] == 'POST':
+            self.folder.trim()
+        if scope['path'].rstrip('/') != UPLOAD:
+            return await self.calls(scope, receive, send)
+        if self.uploading >= self.folder.limits.uploads:
+            return await refuse(send, 503, 'Too many uploads at once; try again in a minute.\n')
+        self.uploading += 1
+        try:
+            await self.uploads(scope, receive, send)
+        finally:
+            self.uploading -= 1
+
+
+class TimedProtocol(H11Protocol):
+    """Uvicorn's protocol, which closes connections beyond a number, and those whose request does not come to an end."""
+
+    max_connections, seconds = CONNECTIONS, REQUEST_SECONDS
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self.deadline = None
+        if len(self.connections) > self.max_connections:
+            return transport.abort()
+        self.set_deadline()
+
+    def set_deadline(self) -> None:
+        """Give the request that begins now its time."""
+        self.end_deadline()
+        self.deadline = self.loop.call_later(self.seconds, self.check_deadline)
+
+    def end_deadline(self) -> None:
+        """Forget the time that the last request was given."""
+        if self.deadline is not None:
+            self.deadline.cancel()
+
+    def check_deadline(self) -> None:
+        """Close the connection if the request has not arrived whole; an answer may take as long as it likes."""
+        if self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
+            self.transport.abort()
+
+    def on_response_complete(self) -> None:
+        self.set_deadline()
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Optional[Exception]) -> None:
+        self.end_deadline()
+        super().connection_lost(exc)

@@ -1,0 +1,125 @@
+"""One writer a folder: training in a work dir, writing a store or an index."""
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import stat
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Dict, Iterator, Union
+
+from .display import printable
+from .errors import InputError
+from .files import read_file
+from .json_files import parse_json
+
+LOCK = '.lock'
+MAX_BYTES = 4096  # of the holder's description
+UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # some network file systems have no locks
+HELD: Dict[str, int] = {}  # by this process: real path of the folder, descriptor of the lock
+
+
+@contextmanager
+def lock_folder(folder: Union[str, Path], what: str, wait: bool = False) -> Iterator[None]:
+    """Keep other writers on this machine out of a folder, which is made if need be.
+
+    The system frees the lock of a process that ends, however it ends. Object stores and file systems without locks are
+    not locked.
+
+    Args:
+        folder: The folder, or the URI of an object store.
+        what: What the folder is, for messages, such as ``work dir``.
+        wait: Whether to wait until the folder is free.
+
+    Raises:
+        InputError: If another process, or another part of this one, is writing there; names the process, its host and
+            when it began.
+        OSError: If the folder cannot be written.
+    """
+    if '://' in str(folder):
+        yield
+        return
+    descriptor = open_lock(Path(folder), what)
+    key = os.path.realpath(folder)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise InputError(
+                f'{what} "{printable(str(folder))}" is in use by {describe_holder(Path(folder, LOCK))}; wait for '
+                'its end, or give another folder'
+            ) from None
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
+        HELD[key] = descriptor
+        write_holder(descriptor, describe_process())
+        yield
+    finally:
+        if HELD.get(key) == descriptor:
+            del HELD[key]
+            write_holder(descriptor, '')
+        with suppress(OSError):  # closed in a forked process
+            os.close(descriptor)
+
+
+def holds(folder: Union[str, Path]) -> bool:
+    """Return whether this process has locked a folder."""
+    return os.path.realpath(folder) in HELD
+
+
+def open_lock(folder: Path, what: str) -> int:
+    """Open the lock file of a folder; a planted link or a special file is not followed."""
+    path = folder / LOCK
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        reason = 'it is a link' if error.errno == errno.ELOOP and path.is_symlink() else error.strerror
+        raise type(error)(
+            error.errno,
+            f'{what} "{printable(str(folder))}" cannot be written ({printable(path.name)}: {reason}); give a folder '
+            'that may be written',
+        ) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError(f'{what} "{printable(str(folder))}": {LOCK} is no regular file; remove it')
+    return descriptor
+
+
+def describe_process() -> str:
+    """Return what a refusal says of this process, as JSON."""
+    return json.dumps(dict(pid=os.getpid(), host=socket.gethostname(), since=time.strftime('%Y-%m-%d %H:%M:%S')))
+
+
+def write_holder(descriptor: int, text: str) -> None:
+    """Replace the content of a lock file; only the lock itself matters, so that a full disk is no reason to fail."""
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text.encode(), 0)
+
+
+def describe_holder(path: Path) -> str:
+    """Return who holds a lock, as far as its file says so in the expected form; anybody can have written it."""
+    try:
+        holder = parse_json(read_file(path, MAX_BYTES, 'lock'), 'lock')
+        pid, host, since = (holder[name] for name in ('pid', 'host', 'since'))
+    except (OSError, InputError, KeyError):
+        return 'another process'
+    if type(pid) is not int or not isinstance(host, str) or not isinstance(since, str):
+        return 'another process'
+    return f'another process ({pid} on {printable(host[:100])}, since {printable(since[:40])})'
+
+
+def drop_in_child() -> None:
+    """Close the inherited locks in a forked process, such as one that loads data: it may outlive a killed holder."""
+    for descriptor in HELD.values():
+        with suppress(OSError):
+            os.close(descriptor)
+    HELD.clear()
+
+
+os.register_at_fork(after_in_child=drop_in_child)

@@ -1,0 +1,140 @@
+"""Reading of weights that others made: tensors and plain data come out, and nothing in a file is executed."""
+
+import _compat_pickle
+import codecs
+import inspect
+import pickle
+import threading
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, Callable, Dict, Iterator, Optional
+
+import torch
+
+from kdeov_mm.compat import overlay
+
+TORCH_LOAD, LOADING = torch.load, threading.RLock()
+
+
+def checkpoint_globals() -> Dict[str, Any]:
+    """What a checkpoint of MMEngine's runner may name besides tensors: NumPy arrays and ``HistoryBuffer``.
+
+    ``HistoryBuffer`` pickles its statistics as ``getattr(HistoryBuffer, 'mean')``; the ``getattr`` given here
+    returns this class's public methods and nothing else.
+    """
+    import numpy as np
+    from mmengine.logging import HistoryBuffer
+
+    def history_method(owner: type, name: str) -> Callable:
+        method = vars(HistoryBuffer).get(name) if owner is HistoryBuffer else None
+        if name.startswith('_') or not inspect.isfunction(method):
+            raise pickle.UnpicklingError(f'a checkpoint may not ask for attribute {name!r} of {owner!r}')
+        return method
+
+    reconstruct, scalar = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
+    allowed = {
+        'builtins.getattr': history_method,
+        '_codecs.encode': codecs.encode,  # encode: bytes in protocol 2
+        'numpy.ndarray': np.ndarray,
+        'numpy.dtype': np.dtype,
+        'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
+    }
+    for core in ('numpy.core', 'numpy._core'):  # the module's name before and after NumPy 2
+        allowed[f'{core}.multiarray._reconstruct'] = reconstruct
+        allowed[f'{core}.multiarray.scalar'] = scalar
+    for name in ('bool', 'int32', 'int64', 'float32', 'float64'):
+        dtype = type(np.dtype(name))
+        allowed[f'{dtype.__module__}.{dtype.__qualname__}'] = dtype
+    return allowed
+
+
+def restricted_pickle(allowed: Dict[str, Any]) -> Any:
+    """A ``pickle_module`` for ``torch.load`` that finds nothing outside ``allowed`` (full name: object)."""
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module, name):
+            module = _compat_pickle.IMPORT_MAPPING.get(module, module)
+            module, name = _compat_pickle.NAME_MAPPING.get((module, name), (module, name))
+            try:
+                return allowed[f'{module}.{name}']
+            except KeyError:
+                raise pickle.UnpicklingError(f'a checkpoint may not use {module}.{name}') from None
+
+    return overlay(pickle, Unpickler=Unpickler, load=lambda file, **kwargs: Unpickler(file, **kwargs).load())
+
+
+def restriction() -> Dict[str, Any]:
+    """Arguments that keep ``torch.load`` from executing anything, whatever the environment says.
+
+    torch >= 2.6 has a loader for weights only, to whose allow-list :func:`checkpoint_globals` are added. That of an
+    older torch cannot be extended by name: there a restricted pickle module takes its place.
+    """
+    allowed = checkpoint_globals()
+    if tuple(int(part) for part in torch.__version__.split('.')[:2]) >= (2, 6):
+        torch.serialization.add_safe_globals([(value, name) for name, value in allowed.items()])
+        return dict(weights_only=True)
+    allowed.update(torch._weights_only_unpickler._get_allowed_globals())
+    return dict(weights_only=False, pickle_module=restricted_pickle(allowed))
+
+
+def load(file: Any, map_location: Any = None, *, mmap: Optional[bool] = None, **_: Any) -> Any:
+    """Read what ``torch.save`` wrote, in place of ``torch.load``, whose arguments for unpickling are ignored.
+
+    Raises:
+        UnpicklingError, RuntimeError: If the file is damaged, or holds anything but tensors and plain data.
+    """
+    with restricted_loading():  # an older torch.load hands TorchScript archives to torch.jit.load
+        return TORCH_LOAD(file, map_location=map_location, **(dict(mmap=True) if mmap else {}), **restriction())
+
+
+def refuse_script(file: Any, *_: Any, **__: Any) -> None:
+    """Take the place of ``torch.jit.load``: a TorchScript archive is a program, which may run when it is loaded."""
+    raise pickle.UnpicklingError(f'{file} is a TorchScript program; save its state_dict as .safetensors and give that')
+
+
+@contextmanager
+def restricted_loading() -> Iterator[None]:
+    """Let libraries that call ``torch.load`` in their own way, such as OpenCLIP and timm, get :func:`load` instead.
+
+    Which of their versions restrict it, and how, differs. Other threads get it, too, meanwhile: that may refuse a file
+    of theirs, but lifts no restriction.
+    """
+    with LOADING:
+        before = torch.load, torch.jit.load
+        torch.load, torch.jit.load = load, refuse_script
+        try:
+            yield
+        finally:
+            torch.load, torch.jit.load = before
+
+
+def restricted(function: Callable) -> Callable:
+    """The same function under :func:`restricted_loading`."""
+
+    @wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with restricted_loading():
+            return function(*args, **kwargs)
+
+    return wrapper
+
+
+def secure_mmengine() -> None:
+    """Let MMEngine load all checkpoints, files and downloads, through :func:`load`; called by ``import kdeov_mm``.
+
+    The fork's loader, which falls back to ``weights_only=False``, is replaced.
+    """
+    from mmengine.runner import checkpoint
+
+    checkpoint.torch = overlay(torch, load=load)
+    if hasattr(checkpoint, '_safe_torch_load'):
+        checkpoint._safe_torch_load = load
+    checkpoint.load_url = restricted(checkpoint.load_url)
+
+
+def find_not_finite(tensors: Dict[str, Any]) -> Optional[str]:
+    """The name of the first floating-point tensor with NaN or infinity, or None."""
+    for name, value in tensors.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            return name
+    return None

@@ -1,0 +1,86 @@
+"""Every reader of images refuses special files, foreign formats and too many pixels, in little memory and time."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+READERS = """
+import json, os, resource, signal, sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import kdeov_mm
+from kdeov_mm.apis import InputImage
+from kdeov_mm.datasets import LoadImageReduced
+from kdeov_mm.datasets.broken_images import BrokenImageError
+from kdeov_mm.datasets.coco_file import image_defect
+from kdeov_mm.datasets.load_image import decode_image
+from kdeov_mm.demo.uploads import Limits, read_upload
+from kdeov_mm.deploy import read_image
+from kdeov_mm.evaluation.pictures import show_image
+from kdeov_mm.search.load import Source, load
+
+def training(path):
+    defect = image_defect(path)
+    if defect:
+        raise BrokenImageError(defect)
+
+def index(path):
+    loaded = load(Source.of(path), np.asarray, 0, 0)
+    if loaded.defect:
+        raise ValueError(loaded.defect)
+
+readers = dict(
+    training=training,
+    pipeline=lambda path: LoadImageReduced().transform(dict(img_path=path)),
+    api=lambda path: InputImage(path, path).read(),
+    runtime=read_image,
+    demo=lambda path: read_upload(path, Limits()),
+    report=lambda path: show_image(Figure().subplots(), path),
+    index=index,
+)
+used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**29, used + 2**29))
+signal.alarm(600)
+found = {}
+for path in sys.argv[1:]:
+    for name, read in readers.items():
+        try:
+            read(path)
+            found.setdefault(path, {})[name] = None
+        except BaseException as error:
+            found.setdefault(path, {})[name] = type(error).__name__ + ('' if path.isascii() else str(error))
+print(json.dumps(found))
+"""
+
+
+def test_no_reader_takes_hostile_files(hostile):
+    _, paths = hostile
+    done = subprocess.run(
+        [sys.executable, '-c', READERS, *paths.values()],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=dict(os.environ, PYTHONPATH=str(ROOT), MPLBACKEND='agg'),
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert len(found) == len(paths) and all(len(readers) == 7 for readers in found.values())
+    for path, readers in found.items():
+        for reader, error in readers.items():
+            assert error is not None, (path, reader)
+            assert 'MemoryError' not in error and '\x1b' not in error and '\u202e' not in error, (path, reader, error)
+
+
+def test_an_index_and_training_find_folders_that_hold_themselves(hostile):
+    from kdeov_mm.apis import find_images
+    from kdeov_mm.datasets.caption_files import read_folder
+
+    folder, paths = hostile
+    assert sorted(find_images([str(folder)])) == sorted(paths.values())
+    assert sorted(read_folder(str(folder))) == sorted(os.path.relpath(path, folder) for path in paths.values())

@@ -1,0 +1,192 @@
+"""No door for weights runs what is in a file, also where the environment lifts torch's own restriction."""
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from mmengine.model import initialize
+from mmengine.runner import load_checkpoint
+from mmyolo.registry import MODELS
+
+from kdeov_mm.apis import build_kdeov
+from kdeov_mm.models import OpenCLIPTeacher, OpenCLIPTextEncoder
+from kdeov_mm.models.clip.towers import build_towers
+from kdeov_mm.utils import check_checkpoint, check_weights, export_weights, load_weights, safe_load
+
+pytestmark = pytest.mark.usefixtures('mmyolo_scope')
+CLIP = 'kdeov-shapes'  # the smallest
+HUGGING_FACE = dict(
+    embed_dim=8,
+    vision_cfg=dict(image_size=32, patch_size=16, width=8, layers=1, head_width=4),
+    text_cfg=dict(hf_model_name='folder', hf_tokenizer_name='folder'),
+)
+DOORS = dict(  # each opens bad.pt, or the weights in folder/
+    teacher=lambda: OpenCLIPTeacher(CLIP, 'bad.pt'),
+    text_encoder=lambda: OpenCLIPTextEncoder(CLIP, 'bad.pt').encode_text(['dog']),
+    local_dir=lambda: OpenCLIPTeacher('local-dir:folder'),
+    dual_encoder=lambda: MODELS.build(dict(type='OpenCLIPDualEncoder', model_name=CLIP, pretrained='bad.pt')),
+    timm=lambda: MODELS.build(dict(type='TimmClassifier', model_name='resnet10t', num_classes=2, pretrained='bad.pt')),
+    hugging_face=lambda: build_towers(HUGGING_FACE, pretrained=True),
+    checkpoint=lambda: check_checkpoint('bad.pt'),
+    resume=lambda: check_checkpoint('bad.pt', resume=True),
+    load_from=lambda: load_checkpoint(torch.nn.Linear(1, 1), 'bad.pt'),
+    init_cfg=lambda: initialize(torch.nn.Linear(1, 1), dict(type='Pretrained', checkpoint='bad.pt')),
+    download=lambda: load_checkpoint(torch.nn.Linear(1, 1), 'http://127.0.0.1/bad.pt'),
+    student=lambda: build_kdeov(CLIP, checkpoint='bad.pt'),
+    export=lambda: export_weights('bad.pt', 'out.safetensors'),
+    library=lambda: safe_load.restricted(lambda: torch.load('bad.pt', weights_only=False, pickle_module=pickle))(),
+)
+
+
+class Reduce:
+    """Pickles as a call of ``function``."""
+
+    def __init__(self, function, *args):
+        self.reduced = function, args
+
+    def __reduce__(self):
+        return self.reduced
+
+
+class Script(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def save_hostile(path: Path, kind: str) -> None:
+    """Save weights with a pickle that makes a file ``RAN``, in one of torch's formats."""
+    content = dict(state_dict=dict(weight=torch.zeros(1, 1), x=Reduce(Path.touch, path.parent.resolve() / 'RAN')))
+    if kind == 'script':
+        torch.jit.save(torch.jit.script(Script()), str(path))
+    elif kind == 'pickle':
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=kind == 'zip')
+
+
+@pytest.fixture
+def lifted(monkeypatch):
+    """The environment in which torch unpickles everything, unless it is told otherwise."""
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+
+
+@pytest.fixture(scope='module')
+def bert(tiny_hugging_face):
+    return tiny_hugging_face('bert', ['a dog'])
+
+
+@pytest.fixture(params=['zip', 'legacy', 'pickle', 'script'])
+def hostile(request, tmp_path, monkeypatch, bert):
+    """A file and a model's folder of hostile weights in the current folder, which a download gives, too."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'hub'))
+    monkeypatch.setattr(
+        'torch.hub.download_url_to_file', lambda url, place, *args, **kwargs: shutil.copy('bad.pt', place)
+    )
+    shutil.copytree(bert, 'folder')
+    Path('folder', 'model.safetensors').unlink()
+    Path('folder', 'open_clip_config.json').write_text(json.dumps(dict(model_cfg=open_clip.get_model_config(CLIP))))
+    for name in ('bad.pt', 'folder/pytorch_model.bin'):
+        save_hostile(Path(name), request.param)
+    return tmp_path
+
+
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('door', DOORS)
+def test_no_door_executes_what_is_in_a_file(lifted, hostile, door):
+    with pytest.raises((ValueError, RuntimeError, OSError, ImportError, pickle.UnpicklingError)) as caught:
+        DOORS[door]()
+    assert not list(hostile.rglob('RAN'))
+    assert caught.type.__name__ != 'URLError'  # the file was opened
+
+
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('door', ['teacher', 'local_dir'])
+def test_open_clip_that_restricts_nothing(lifted, hostile, door, monkeypatch):
+    """Before 2.30, OpenCLIP calls ``torch.load`` without ``weights_only``, and ``torch.jit.load`` for some tags."""
+
+    def load_state_dict(path, *args, **kwargs):
+        try:
+            return torch.jit.load(path).state_dict()
+        except RuntimeError:
+            return torch.load(path, map_location='cpu')['state_dict']
+
+    monkeypatch.setattr('open_clip.factory.load_state_dict', load_state_dict)
+    with pytest.raises(ValueError):
+        DOORS[door]()
+    assert not list(hostile.rglob('RAN'))
+
+
+def test_torch_is_as_before_afterwards(tmp_path):
+    before = torch.load, torch.jit.load
+    with pytest.raises(KeyError), safe_load.restricted_loading():
+        assert torch.load is safe_load.load
+        raise KeyError
+    assert (torch.load, torch.jit.load) == before
+
+
+@pytest.mark.parametrize('suffix', ['pt', 'safetensors'])
+def test_good_weights_of_a_teacher(lifted, tmp_path, suffix):
+    """Its own file format, and one of a training with its optimizer, give the same embeddings as the shipped ones."""
+    from safetensors.torch import save_file
+
+    expected = OpenCLIPTeacher(CLIP, 'shapes')
+    weights, path = expected.model.state_dict(), str(tmp_path / f'weights.{suffix}')
+    if suffix == 'pt':
+        torch.save(dict(state_dict={f'module.{name}': value for name, value in weights.items()}, epoch=3), path)
+    else:
+        save_file({name: value.contiguous() for name, value in weights.items()}, path)
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(OpenCLIPTeacher(CLIP, path).encode_image(images), expected.encode_image(images))
+
+
+# ---- weights that are no numbers ----
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf')])
+def test_a_teacher_with_weights_that_are_not_finite_is_refused(tmp_path, value):
+    weights = OpenCLIPTeacher(CLIP, 'shapes').model.state_dict()
+    name = next(iter(weights))
+    weights[name] = torch.full_like(weights[name], value)
+    torch.save(weights, tmp_path / 'bad.pt')
+    with pytest.raises(ValueError, match='bad.pt'):
+        OpenCLIPTeacher(CLIP, str(tmp_path / 'bad.pt'))
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), 1e300])
+@pytest.mark.parametrize('name', ['0.weight', '1.running_var', '1.bias'])
+def test_a_checkpoint_with_weights_that_are_not_finite_is_refused(tmp_path, value, name):
+    """Also where a number is finite in the file, but not in the model's precision."""
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+    weights = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    weights[name] = weights[name].double()
+    weights[name].view(-1)[-1] = value
+    path = str(tmp_path / 'bad.pth')
+    torch.save(dict(state_dict=weights, meta={}, optimizer={}, message_hub={}), path)
+    for open_ in (check_weights, load_weights):
+        with pytest.raises(ValueError, match='bad.pth') as caught:
+            open_(model, path)
+        assert name in str(caught.value)
+    if value != 1e300:
+        with pytest.raises(ValueError, match=name):
+            check_checkpoint(path, resume=True)
+        with pytest.raises(ValueError, match=name):
+            export_weights(path, str(tmp_path / 'out.safetensors'))
+        assert not (tmp_path / 'out.safetensors').exists()
+
+
+def test_what_a_model_does_not_take_may_be_infinite(tmp_path):
+    """Such as the attention mask of another model, when its backbone is taken."""
+    model, path = torch.nn.Linear(2, 2), str(tmp_path / 'mask.pth')
+    torch.save(dict(model.state_dict(), attn_mask=torch.full((2, 2), -float('inf'))), path)
+    assert set(check_weights(model, path)) == {'weight', 'bias', 'attn_mask'}
+
+
+def test_weights_that_float16_cannot_hold_are_not_exported(tmp_path):
+    torch.save(dict(weight=torch.full((2, 2), 1e5)), tmp_path / 'large.pth')
+    with pytest.raises(ValueError, match='large.pth'):
+        export_weights(str(tmp_path / 'large.pth'), str(tmp_path / 'out.safetensors'))
