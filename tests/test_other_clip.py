@@ -54,7 +54,9 @@ def test_options_change_it_for_teacher_vocabulary_and_metrics(options, demo_file
         expected = F.normalize(clip.encode_image((images - mean) / std), dim=-1)
         torch.testing.assert_close(hook.teacher.encode_image(images), expected, atol=1e-4, rtol=0)
     assert hook.background.embeddings.shape[1] == DIMS
-    assert {len(embedding) for embedding in hook.captions.values()} == {DIMS}
+    dataset = runner.train_dataloader.dataset
+    captions = [text for i in range(len(dataset)) for text in dataset.get_data_info(i)['captions']]
+    assert {len(feature) for feature in hook.embed_captions(captions)} == {DIMS}
 
     values = runner.test()
     metrics = [m for _, e in runner.test_loop.parts for m in e.metrics if isinstance(m, EmbeddingMetric)]

@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from mmyolo.registry import DATASETS
 from safetensors.torch import load_file
 
-from kdeov_mm.engine.hooks import CLIPDistillationHook
+from kdeov_mm.models.clip import OnlineTargets
 from tool_loading import load_tool
 
 TOOLS = Path(__file__).resolve().parents[1] / 'tools'
@@ -46,14 +46,14 @@ def regions():
 @pytest.fixture(scope='module')
 def trained(demo_config, regions):
     """The runner of a finished training."""
-    embed = CLIPDistillationHook.embed_regions
+    ask = OnlineTargets.region_targets
 
-    def counted(self, boxes):
+    def counted(self, images, samples, boxes, texts):
         regions.append(sum(map(len, boxes)))
-        return embed(self, boxes)
+        return ask(self, images, samples, boxes, texts)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CLIPDistillationHook, 'embed_regions', counted)
+        patch.setattr(OnlineTargets, 'region_targets', counted)
         return train(demo_config())
 
 

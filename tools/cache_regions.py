@@ -69,11 +69,11 @@ def embed_batch(model, region_teacher: RegionTeacher, data: dict, device: str) -
     for score, box, sample in zip(scores, boxes, inputs['data_samples']):
         given = sample.gt_instances
         known = torch.as_tensor(given.bboxes).to(device)  # in pixels of the original image already
-        found = head.propose(score, box, to_input(known, sample.metainfo), sample.metainfo)
+        found = head.propose(score, box, to_input(known, sample.metainfo), sample.img_shape)
         image = torch.from_numpy(mmcv.imread(sample.img_path)[..., ::-1].copy()).permute(2, 0, 1).to(device)
         regions = torch.cat([known, to_original(found, sample.metainfo)])
         embeddings, objects = region_teacher(image[None].float() / 255, [regions])
-        keep = torch.cat([objects.new_ones(len(known), dtype=torch.bool), objects[len(known) :] > head.proposal_object])
+        keep = head.keep_objects(objects, len(known))
         labels = torch.cat([given.labels, given.labels.new_full((len(found),), -1)])
         rows['image'].append(torch.full((int(keep.sum()),), sample.img_id))
         rows['box'].append(regions[keep].float())

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .clip import TextBank
 from .embedding_space import EmbeddingSpaceMixin, with_dims
+from .targets import DistillationTargets, StoredTargets
 from .text_sampling import SampledTexts, sample_texts
 
 
@@ -25,8 +26,7 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         vocabulary [K, D] -----+
 
     The text encoder is frozen and in no checkpoint, optimizer or DDP graph. The teacher is no part of the model:
-    ``CLIPDistillationHook`` fills ``teacher_embedding`` and ``caption_embedding`` in the data samples and sets
-    ``region_teacher``.
+    ``distill_from`` says where the targets of images, captions and regions come from, by default the data samples.
 
     Args:
         backbone, neck: MMYOLO's own.
@@ -83,7 +83,7 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         self.text_dropout, self.num_negatives = text_dropout, num_negatives
         self.vocabulary: Optional[List[str]] = None
         self.texts = torch.zeros(0, self.embed_dims)
-        self.region_teacher: Optional[Callable] = None
+        self.targets: DistillationTargets = StoredTargets()
         self.embed_images = True  # prediction of boxes alone can do without the second, unguided pass of the neck
 
     def _apply(self, fn: Callable, recurse: bool = True) -> 'KDEOV':
@@ -102,6 +102,10 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         bank.check(self.embed_dims)
         self.vocabulary = list(bank.names)
         self.texts = bank.embeddings.to(self.texts)
+
+    def distill_from(self, targets: DistillationTargets) -> None:
+        """Choose where the targets of the following training steps come from."""
+        self.targets = targets
 
     def extract_feat(
         self, batch_inputs: Tensor, texts: Optional[Tensor] = None, mask: Optional[Tensor] = None
@@ -133,9 +137,11 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         sampled = self.sample_texts(batch_data_samples)
         guidance = (self.texts, None) if sampled is None else (sampled.embeddings, sampled.mask)
         feats = self.extract_feat(batch_inputs, *guidance if guided else ())
-        losses = self.image_losses(feats, batch_data_samples)
+        losses = self.image_losses(feats, batch_inputs, batch_data_samples)
         if self.with_bbox:
-            losses.update(self.bbox_head.loss(feats, batch_data_samples, self.texts, self.region_teacher, sampled))
+            losses.update(
+                self.bbox_head.loss(feats, batch_data_samples, self.texts, batch_inputs, self.targets, sampled)
+            )
         return losses
 
     def sample_texts(self, batch_data_samples: SampleList) -> Optional[SampledTexts]:
@@ -146,15 +152,15 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         labels = [sample.gt_instances.labels if 'gt_instances' in sample else none for sample in batch_data_samples]
         return sample_texts(self.texts, labels, self.num_negatives)
 
-    def image_losses(self, feats: Sequence[Tensor], batch_data_samples: SampleList) -> dict:
+    def image_losses(self, feats: Sequence[Tensor], batch_inputs: Tensor, batch_data_samples: SampleList) -> dict:
         """Losses of the image embedding, see FeatureAlignmentLoss."""
         if self.loss_image is None:
             return {}
         return self.loss_image(
             self.projector(feats),
             self.texts,
-            teacher=[sample.get('teacher_embedding') for sample in batch_data_samples],
-            captions=[sample.get('caption_embedding') for sample in batch_data_samples],
+            teacher=self.targets.image_targets(batch_inputs, batch_data_samples),
+            captions=self.targets.caption_targets(batch_data_samples),
         )
 
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:

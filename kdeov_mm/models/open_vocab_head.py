@@ -1,22 +1,24 @@
 """The open-vocabulary head: class-agnostic boxes and objectness, and an embedding for each region."""
 
 import math
+from functools import partial
 from typing import Callable, List, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
-from mmdet.models.utils import unpack_gt_instances
 from mmdet.structures import SampleList
-from mmengine.dist import get_world_size
 from mmengine.structures import InstanceData
 from mmyolo.models.dense_heads import YOLOv8Head
 from mmyolo.registry import MODELS
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from torchvision.ops import box_area, clip_boxes_to_image, nms
 
+from .assigner import Assignment
 from .bags import bag_embeddings, enclosing_boxes, pair_neighbours
 from .boxes import nms_by_class, to_original
 from .losses import weighted_mean
+from .targets import DistillationTargets
 from .text_sampling import SampledTexts
 
 
@@ -62,7 +64,6 @@ class OpenVocabHead(YOLOv8Head):
         self.loss_similarity = MODELS.build(loss_similarity) if loss_similarity else None
         self.loss_bag = MODELS.build(loss_bag) if loss_bag else None
         self.proposals, self.proposal_score, self.proposal_object = proposals, proposal_score, proposal_object
-        self.show_proposals = True  # CLIPDistillationHook waits until boxes are good enough to be shown
 
     @property
     def scale(self) -> Tensor:
@@ -74,80 +75,130 @@ class OpenVocabHead(YOLOv8Head):
         x: Sequence[Tensor],
         batch_data_samples: SampleList,
         texts: Tensor,
-        region_teacher: Optional[Callable] = None,
+        images: Optional[Tensor] = None,
+        targets: Optional[DistillationTargets] = None,
         sampled: Optional[SampledTexts] = None,
     ) -> dict:
-        """Losses of a batch.
+        """Compute the losses of a batch.
 
         Args:
             x: The neck's features.
-            batch_data_samples: With ``gt_instances`` whose labels index ``texts``; -1 is an object without a name. They
-                may bring their own ``teacher`` embeddings ``[n, D]`` from a region store.
-            texts: The training vocabulary's embeddings ``[K, D]``.
-            region_teacher: Maps one ``[n_i, 4]`` tensor of boxes for each image to ``[sum n_i, D]`` embeddings and
-                ``[sum n_i]`` probabilities that there is an object.
-            sampled: The names that compete for each image's regions; None: all.
+            batch_data_samples: With ``gt_instances`` whose labels index ``texts``; -1 is an unlabelled object.
+            texts: The training vocabulary's class embeddings ``[K, D]``.
+            images: RGB in [0, 1], ``[B, 3, H, W]``; needed where ``targets`` answers for any boxes.
+            targets: What regions learn from beside their labels; None: nothing.
+            sampled: The class names that compete for each image's regions; None: all.
         """
-        objectness, bbox_preds, features, dists = self.head_module(x)
-        gt_instances, _, img_metas = unpack_gt_instances(batch_data_samples)
-        instances = [InstanceData(bboxes=torch.as_tensor(gt.bboxes), labels=gt.labels) for gt in gt_instances]
+        objectness, distances, features, dists = self.head_module(x)
+        scores, boxes = self.flatten_predictions(objectness, distances)
+        regions = [
+            InstanceData(bboxes=torch.as_tensor(sample.gt_instances.bboxes), labels=sample.gt_instances.labels)
+            for sample in batch_data_samples
+        ]
         bags = None
-        if region_teacher is not None:
-            instances = self.add_regions(instances, objectness, bbox_preds, img_metas, region_teacher)
-            bags = self.make_bags(instances, region_teacher)
-        elif 'teacher' in gt_instances[0]:
-            for instance, gt in zip(instances, gt_instances):
-                instance.teacher = gt.teacher
-        agnostic = [InstanceData(bboxes=i.bboxes, labels=torch.zeros_like(i.labels)) for i in instances]
-        losses = super().loss_by_feat(objectness, bbox_preds, dists, agnostic, img_metas)
-        # YOLOv8 sums over the global batch; a mean keeps the balance with the other losses at any batch size.
-        losses = {name: loss / (len(instances) * get_world_size()) for name, loss in losses.items()}
-        losses['loss_obj'] = losses.pop('loss_cls')
-        if 'teacher' in instances[0]:
-            found = sum(int((instance.labels < 0).sum()) for instance in instances) / len(instances)
+        if targets is not None:
+            ask = partial(targets.region_targets, images, batch_data_samples, texts=texts)
+            proposals = self.propose_all(scores, boxes, regions, batch_data_samples) if targets.proposals else None
+            regions = self.teach(regions, proposals, ask)
+            bags = self.make_bags(regions, ask) if targets.any_box else None
+        assigned = self.assigner(
+            boxes.detach().to(regions[0].bboxes.dtype),
+            scores.detach(),
+            self.priors(objectness),
+            pad_sequence([region.bboxes for region in regions], batch_first=True),
+        )
+        losses = self.box_losses(objectness, boxes, dists, assigned)
+        if any('teacher' in region for region in regions):
+            found = sum(int((region.labels < 0).sum()) for region in regions) / len(regions)
             losses['found_objects'] = objectness[0].new_tensor(found)
-        losses.update(self.embedding_losses(features, instances, texts, bags, sampled))
+        losses.update(self.embedding_losses(features, regions, texts, assigned, bags, sampled))
         return losses
 
-    @torch.no_grad()
-    def add_regions(
-        self, instances: List[InstanceData], objectness, bbox_preds, img_metas, region_teacher: Callable
-    ) -> List[InstanceData]:
-        """Add unlabelled objects (label -1) and every instance's ``teacher`` embedding ``[n, D]``."""
-        scores, boxes = self.flatten_predictions(objectness, bbox_preds)
-        proposals = [self.propose(s, b, i.bboxes, meta) for s, b, i, meta in zip(scores, boxes, instances, img_metas)]
-        counts = [(len(i), len(p)) for i, p in zip(instances, proposals)]
-        embeddings, objects = region_teacher([torch.cat([i.bboxes, p]) for i, p in zip(instances, proposals)])
-        result = []
-        for instance, found, (n, m), embedding, is_object in zip(
-            instances,
-            proposals,
-            counts,
-            embeddings.split([n + m for n, m in counts]),
-            objects.split([n + m for n, m in counts]),
-        ):
-            keep = torch.cat([is_object.new_ones(n, dtype=torch.bool), is_object[n:] > self.proposal_object])
-            labels = torch.cat([instance.labels, instance.labels.new_full((m,), -1)])
-            result.append(
-                InstanceData(
-                    bboxes=torch.cat([instance.bboxes, found])[keep], labels=labels[keep], teacher=embedding[keep]
-                )
+    def box_losses(
+        self, objectness: Sequence[Tensor], boxes: Tensor, dists: Sequence[Tensor], assigned: Assignment
+    ) -> dict:
+        """Compute YOLOv8's losses of class-agnostic boxes: overlap, distribution and objectness.
+
+        Args:
+            objectness: Logits of each level, ``[B, 1, H, W]``.
+            boxes: Decoded, xyxy in pixels, ``[B, N, 4]``.
+            dists: Logits of the box distributions of each level, ``[B, H*W, 4, reg_max]``.
+            assigned: What the priors learn.
+        """
+        logits = torch.cat([o.flatten(2).transpose(1, 2) for o in objectness], dim=1)
+        norm = assigned.scores.sum().clamp(min=1)
+        loss_obj = self.loss_cls(logits, assigned.scores[..., None]).sum() / norm
+        if assigned.foreground.any():
+            priors = self.priors(objectness)
+            stride, centres = priors[:, 2:3], priors[:, :2] / priors[:, 2:3]
+            goal, weight = assigned.boxes / stride, assigned.scores[assigned.foreground]
+            loss_bbox = (
+                self.loss_bbox((boxes / stride)[assigned.foreground], goal[assigned.foreground], weight=weight[:, None])
+                / norm
             )
+            sides = self.bbox_coder.encode(centres, goal, max_dis=self.head_module.reg_max - 1, eps=0.01)
+            loss_dfl = self.loss_dfl(
+                torch.cat([dist.flatten(2) for dist in dists], dim=1)[assigned.foreground].view(
+                    -1, self.head_module.reg_max
+                ),
+                sides[assigned.foreground].view(-1),
+                weight=weight[:, None].expand(-1, 4).reshape(-1),
+                avg_factor=norm,
+            )
+        else:
+            loss_bbox = loss_dfl = boxes.sum() * 0
+        return dict(loss_bbox=loss_bbox, loss_dfl=loss_dfl, loss_obj=loss_obj)
+
+    @torch.no_grad()
+    def teach(
+        self, regions: List[InstanceData], proposals: Optional[List[Tensor]], ask: Callable
+    ) -> List[InstanceData]:
+        """Add unlabelled objects (label -1) and ``teacher`` embeddings ``[n, D]``, for images that have targets.
+
+        Args:
+            regions: Labelled objects of each image.
+            proposals: Boxes ``[m_i, 4]`` of each image that may show an unlabelled object; None: there are none.
+            ask: From boxes of each image to their targets.
+        """
+        if proposals is None:
+            proposals = [region.bboxes[:0] for region in regions]
+        boxes = [torch.cat([region.bboxes, found]) for region, found in zip(regions, proposals)]
+        result = []
+        for region, box, told in zip(regions, boxes, ask(boxes=boxes)):
+            if told is not None:
+                labels = torch.cat([region.labels, region.labels.new_full((len(box) - len(region),), -1)])
+                keep = self.keep_objects(told.objectness, len(region))
+                region = InstanceData(bboxes=box[keep], labels=labels[keep], teacher=told.embeddings[keep])
+            result.append(region)
         return result
 
-    def make_bags(self, instances: List[InstanceData], region_teacher: Callable) -> Optional[tuple]:
-        """Pairs of neighbouring instances ``[m_i, 2]`` of each image and the teacher's embeddings ``[sum m_i, D]``."""
+    def keep_objects(self, objectness: Tensor, labelled: int) -> Tensor:
+        """Return which regions count as objects, bool ``[n]``: the first ``labelled``, and those the teacher sees."""
+        keep = objectness > self.proposal_object
+        keep[:labelled] = True
+        return keep
+
+    def make_bags(self, regions: List[InstanceData], ask: Callable) -> Optional[tuple]:
+        """Pairs of neighbouring regions ``[m_i, 2]`` of each image and the teacher's embeddings ``[sum m_i, D]``."""
         if self.loss_bag is None:
             return None
-        pairs = [pair_neighbours(instance.bboxes) for instance in instances]
-        boxes = [enclosing_boxes(instance.bboxes, pair) for instance, pair in zip(instances, pairs)]
-        return pairs, region_teacher(boxes)[0]
+        pairs = [pair_neighbours(region.bboxes) for region in regions]
+        boxes = [enclosing_boxes(region.bboxes, pair) for region, pair in zip(regions, pairs)]
+        return pairs, torch.cat([told.embeddings for told in ask(boxes=boxes)])
 
-    def propose(self, scores: Tensor, boxes: Tensor, labelled: Tensor, img_meta: dict) -> Tensor:
-        """The best class-agnostic boxes ``[m, 4]`` away from the labelled ones ``[n, 4]``."""
-        if not self.show_proposals:
-            return boxes[:0]
-        boxes = clip_boxes_to_image(boxes, tuple(img_meta['img_shape'][:2]))
+    @torch.no_grad()
+    def propose_all(
+        self, scores: Tensor, boxes: Tensor, regions: List[InstanceData], samples: SampleList
+    ) -> List[Tensor]:
+        """See :meth:`propose`, for each image."""
+        return [
+            self.propose(score, box, region.bboxes, sample.img_shape)
+            for score, box, region, sample in zip(scores, boxes, regions, samples)
+        ]
+
+    def propose(self, scores: Tensor, boxes: Tensor, labelled: Tensor, shape: Tuple[int, int]) -> Tensor:
+        """The best class-agnostic boxes ``[m, 4]`` away from the labelled ones ``[n, 4]``, in an image of ``shape``."""
+        boxes = clip_boxes_to_image(boxes, tuple(shape[:2]))
         good = (scores > self.proposal_score) & ((boxes[:, 2:] - boxes[:, :2]).amin(1) > 4)
         if len(labelled):
             top_left = torch.maximum(boxes[:, None, :2], labelled[None, :, :2])
@@ -161,31 +212,31 @@ class OpenVocabHead(YOLOv8Head):
     def embedding_losses(
         self,
         features: Sequence[Tensor],
-        instances: List[InstanceData],
+        regions: List[InstanceData],
         texts: Tensor,
+        assigned: Assignment,
         bags: Optional[tuple] = None,
         sampled: Optional[SampledTexts] = None,
     ) -> dict:
-        """Text and distillation losses on the priors that ``loss_by_feat`` has just assigned."""
+        """Compute text and distillation losses on the assigned priors, each where there is something to learn from."""
         flat = torch.cat([f.flatten(2).transpose(1, 2) for f in features], dim=1)
-        foreground = self.assigner.foreground
+        foreground = assigned.foreground
         embeddings = self.head_module.region_embeddings(flat[foreground])
-        taught = 'teacher' in instances[0]
+        has_teacher = ['teacher' in region for region in regions]
         losses = dict(loss_text=embeddings.sum() * 0)
-        if taught and self.loss_region is not None:
+        if any(has_teacher) and self.loss_region is not None:
             losses['loss_region'] = embeddings.sum() * 0
-        if taught and self.loss_similarity is not None:
+        if any(has_teacher) and self.loss_similarity is not None:
             losses['loss_region_similarity'] = embeddings.sum() * 0
         if bags is not None:
             losses['loss_bag'] = embeddings.sum() * 0
         if not len(embeddings):
             return losses
-        weight = self.assigner.scores[foreground]
+        weight = assigned.scores[foreground]
         image = torch.arange(len(flat), device=flat.device)[:, None].expand_as(foreground)[foreground]
-        index = self.assigner.gt_indices[foreground]
-        offsets = torch.tensor([0] + [len(i) for i in instances[:-1]], device=flat.device).cumsum(0)
-        index = index + offsets[image]
-        labels = torch.cat([i.labels for i in instances])[index]
+        offsets = torch.tensor([0] + [len(region) for region in regions[:-1]], device=flat.device).cumsum(0)
+        index = assigned.gt_indices[foreground] + offsets[image]
+        labels = torch.cat([region.labels for region in regions])[index]
         named = labels >= 0
         if named.any():
             logits = self.scale * embeddings[named] @ texts.T
@@ -193,17 +244,49 @@ class OpenVocabHead(YOLOv8Head):
                 logits = logits.masked_fill(~sampled.compete(len(texts))[image[named]], -torch.inf)
             loss = F.cross_entropy(logits, labels[named], reduction='none')
             losses['loss_text'] = self.text_weight * weighted_mean(loss, weight[named])
-        if taught:
-            teacher = torch.cat([i.teacher for i in instances])[index]
-            if self.loss_region is not None:
-                losses['loss_region'] = self.loss_region(embeddings, teacher, weight)
-            if self.loss_similarity is not None:
-                losses['loss_region_similarity'] = self.loss_similarity(embeddings, teacher, texts, weight)
+        if any(has_teacher):
+            losses.update(self.region_losses(embeddings, regions, texts, weight, image, index))
         if bags is not None:
             pairs, teacher = bags
-            regions, valid = bag_embeddings(embeddings, index, weight, instances, pairs)
-            if len(regions):
-                losses['loss_bag'] = self.loss_bag(regions, teacher[valid])
+            bagged, valid = bag_embeddings(embeddings, index, weight, regions, pairs)
+            if len(bagged):
+                losses['loss_bag'] = self.loss_bag(bagged, teacher[valid])
+        return losses
+
+    def region_losses(
+        self,
+        embeddings: Tensor,
+        regions: List[InstanceData],
+        texts: Tensor,
+        weight: Tensor,
+        image: Tensor,
+        index: Tensor,
+    ) -> dict:
+        """Compute the losses against the teacher's region embeddings, on the images that have them.
+
+        Args:
+            embeddings: Of the P assigned priors, ``[P, D]``.
+            regions: Of each image; some have ``teacher``.
+            texts: The training vocabulary's class embeddings ``[K, D]``.
+            weight: Of each prior, ``[P]``.
+            image: Of each prior, ``[P]``.
+            index: Each prior's region, counted over the batch, ``[P]``.
+        """
+        none = embeddings.new_zeros(0, embeddings.shape[1])
+        teacher = torch.cat(
+            [
+                region.teacher if 'teacher' in region else none.new_zeros(len(region), none.shape[1])
+                for region in regions
+            ]
+        )[index]
+        if not all('teacher' in region for region in regions):
+            taught = torch.tensor(['teacher' in region for region in regions], device=image.device)[image]
+            embeddings, teacher, weight = embeddings[taught], teacher[taught], weight[taught]
+        losses = {}
+        if self.loss_region is not None:
+            losses['loss_region'] = self.loss_region(embeddings, teacher, weight)
+        if self.loss_similarity is not None:
+            losses['loss_region_similarity'] = self.loss_similarity(embeddings, teacher, texts, weight)
         return losses
 
     def priors(self, maps: Sequence[Tensor]) -> Tensor:

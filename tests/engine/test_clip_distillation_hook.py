@@ -1,6 +1,7 @@
 """What the distillation hook brings to a batch, computed again from the files by OpenCLIP itself."""
 
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -13,7 +14,10 @@ from mmengine.runner import Runner
 from mmyolo.registry import HOOKS, MODELS
 from torch.utils.data import IterableDataset
 
+from kdeov_mm.engine.hooks import CLIPDistillationHook
 from kdeov_mm.models import TextBank
+from kdeov_mm.models.clip import OnlineTargets
+from kdeov_mm.utils import unwrap
 
 pytestmark = pytest.mark.usefixtures('mmyolo_scope')
 
@@ -36,7 +40,7 @@ def runner(cfg):
     names = ['red circle', 'solid blue star', 'ring']
     model.set_vocabulary(TextBank.build(names, cfg.model.text_encoder))
     dataloader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
-    return SimpleNamespace(model=model, epoch=0, train_dataloader=dataloader)
+    return SimpleNamespace(model=model, epoch=0, seed=0, train_dataloader=dataloader)
 
 
 @pytest.fixture
@@ -44,15 +48,35 @@ def make_hook(cfg):
     return lambda **changes: HOOKS.build({**cfg.custom_hooks[1], **changes})
 
 
-@pytest.fixture
-def step(runner, make_hook):
-    """A hook and the batch that it has just filled."""
-    hook = make_hook()
+class Step(NamedTuple):
+    """What a model sees of a training step."""
+
+    hook: CLIPDistillationHook
+    targets: OnlineTargets
+    images: torch.Tensor
+    samples: list
+
+    def regions(self, boxes, texts):
+        """Embeddings and objectness of all boxes in a row."""
+        told = self.targets.region_targets(self.images, self.samples, boxes, texts)
+        return (torch.cat(parts) for parts in zip(*told))
+
+
+def take_step(runner, hook, batch=None):
+    """Let a hook prepare a step."""
     hook.before_train(runner)
     hook.before_train_epoch(runner)
-    batch = next(iter(runner.train_dataloader))
+    batch = batch or next(iter(runner.train_dataloader))
     hook.before_train_iter(runner, 0, batch)
-    return hook, batch
+    model = unwrap(runner.model)
+    data = model.data_preprocessor(batch, training=True)
+    return Step(hook, model.targets, data['inputs'], data['data_samples'])
+
+
+@pytest.fixture
+def step(runner, make_hook):
+    """A step of the demo."""
+    return take_step(runner, make_hook())
 
 
 @pytest.fixture(scope='module')
@@ -76,31 +100,27 @@ def embed_texts(clip, texts):
 
 
 def test_the_teacher_sees_the_augmented_images(step, clip):
-    _, batch = step
     expected = []
-    for sample in batch['data_samples']:
+    for sample in step.samples:
         assert sample.flip
         image = cv2.cvtColor(cv2.imread(sample.img_path), cv2.COLOR_BGR2RGB)[:, ::-1].copy()
         expected.append(embed_image(clip, torch.from_numpy(image).permute(2, 0, 1).float() / 255))
     expected = torch.stack(expected)
-    found = torch.stack([sample.teacher_embedding for sample in batch['data_samples']])
+    found = torch.stack(step.targets.image_targets(step.images, step.samples))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     assert (expected - expected.roll(1, 0)).norm(dim=-1).min() > 1e-3  # the images are told apart
 
 
 @pytest.mark.parametrize('epoch', [0, 1])
 def test_captions_are_embedded_in_turn(runner, make_hook, clip, epoch):
-    hook = make_hook()
-    hook.before_train(runner)
     runner.epoch = epoch
-    batch = next(iter(runner.train_dataloader))
-    hook.before_train_iter(runner, 0, batch)
-    captioned = [sample for sample in batch['data_samples'] if sample.captions]
-    assert 0 < len(captioned) < len(batch['data_samples'])
-    for sample in batch['data_samples']:
-        assert ('caption_embedding' in sample) == bool(sample.captions)
+    step = take_step(runner, make_hook())
+    captioned = [sample for sample in step.samples if sample.captions]
+    assert 0 < len(captioned) < len(step.samples)
+    targets = step.targets.caption_targets(step.samples)
+    assert [target is not None for target in targets] == [bool(sample.captions) for sample in step.samples]
     expected = embed_texts(clip, [sample.captions[epoch % len(sample.captions)] for sample in captioned])
-    found = torch.stack([sample.caption_embedding for sample in captioned])
+    found = torch.stack([target for target in targets if target is not None])
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
@@ -112,14 +132,9 @@ def test_captions_at_random_are_a_function_of_seed_epoch_and_image(runner, make_
 
     def choose(seed, epoch):
         runner.seed, runner.epoch = seed, epoch
-        batch = dict(
-            inputs=[torch.zeros(3, 64, 64, dtype=torch.uint8)] * len(infos),
-            data_samples=[
-                DetDataSample(metainfo=dict(img_path=info['img_path'], captions=info['captions'])) for info in infos
-            ],
-        )
-        hook.before_train_iter(runner, 0, batch)
-        found = torch.stack([sample.caption_embedding for sample in batch['data_samples']])
+        samples = [DetDataSample(metainfo=dict(img_path=info['img_path'], captions=info['captions'])) for info in infos]
+        hook.before_train_epoch(runner)
+        found = torch.stack(runner.model.targets.caption_targets(samples))
         expected = torch.stack([embed_texts(clip, info['captions']) for info in infos])
         distance = (found[:, None] - expected).norm(dim=-1)
         assert distance.min(1).values.max() < 1e-5
@@ -138,43 +153,38 @@ def test_captions_of_a_stream_are_embedded_as_they_come(runner, make_hook, clip)
 
     batch = next(iter(runner.train_dataloader))
     runner.train_dataloader = SimpleNamespace(dataset=Stream())
-    hook = make_hook()
-    hook.before_train(runner)
-    hook.before_train_iter(runner, 0, batch)
-    captioned = [sample for sample in batch['data_samples'] if sample.captions]
-    expected = embed_texts(clip, [sample.captions[0] for sample in captioned])
-    torch.testing.assert_close(
-        torch.stack([sample.caption_embedding for sample in captioned]), expected, atol=1e-5, rtol=0
-    )
-    assert not any('caption_embedding' in sample for sample in batch['data_samples'] if not sample.captions)
+    step = take_step(runner, make_hook(), batch)
+    targets = step.targets.caption_targets(step.samples)
+    expected = embed_texts(clip, [sample.captions[0] for sample in step.samples if sample.captions])
+    found = torch.stack([target for target in targets if target is not None])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
 def test_an_image_of_another_size_is_embedded_without_the_batchs_padding(runner, step):
-    hook, batch = step
     generator = torch.Generator().manual_seed(0)
     sizes = [(64, 40), (30, 64), (64, 64)]
     inputs = [torch.randint(256, (3, *size), generator=generator, dtype=torch.uint8) for size in sizes]
-    samples = batch['data_samples'][:3]
+    samples = step.samples[:3]
     for sample, size in zip(samples, sizes):
         sample.set_metainfo(dict(img_shape=size))
-    hook.before_train_iter(runner, 0, dict(inputs=inputs, data_samples=samples))
     seen = runner.model.data_preprocessor(dict(inputs=inputs, data_samples=samples), True)['inputs']
     assert seen.shape == (3, 3, 64, 64)
-    for sample, image in zip(samples, inputs):
-        expected = hook.teacher.encode_image(image[None].flip(1).float() / 255)[0]
-        torch.testing.assert_close(sample.teacher_embedding, expected, atol=1e-5, rtol=0)
-    regions, _ = hook.embed_regions([torch.tensor([[0.0, 0.0, 30.0, 30.0]])] * 3)
-    expected = hook.teacher.encode_regions(seen, [torch.tensor([[0.0, 0.0, 30.0, 30.0]])] * 3)
+    teacher = step.hook.teacher
+    for target, image in zip(step.targets.image_targets(seen, samples), inputs):
+        expected = teacher.encode_image(image[None].flip(1).float() / 255)[0]
+        torch.testing.assert_close(target, expected, atol=1e-5, rtol=0)
+    boxes = [torch.tensor([[0.0, 0.0, 30.0, 30.0]])] * 3
+    told = step.targets.region_targets(seen, samples, boxes, runner.model.texts)
+    regions = torch.cat([each.embeddings for each in told])
+    expected = teacher.encode_regions(seen, [torch.tensor([[0.0, 0.0, 30.0, 30.0]])] * 3)
     torch.testing.assert_close(regions, expected, atol=1e-5, rtol=0)
 
 
 def test_a_region_is_an_object_if_the_vocabulary_beats_the_background(runner, step, clip):
-    hook, batch = step
     boxes = [torch.tensor([[4.0, 4.0, 40.0, 30.0], [20.0, 10.0, 60.0, 60.0]]), torch.zeros(0, 4)]
-    boxes += [torch.tensor([[0.0, 0.0, 64.0, 64.0]])] * (len(batch['data_samples']) - 2)
-    embeddings, probability = hook.embed_regions(boxes)
-    images = torch.stack([image.flip(0).float() / 255 for image in batch['inputs']])
-    parts = [hook.teacher.encode_regions(image[None], [box]) for image, box in zip(images, boxes)]
+    boxes += [torch.tensor([[0.0, 0.0, 64.0, 64.0]])] * (len(step.samples) - 2)
+    embeddings, probability = step.regions(boxes, runner.model.texts)
+    parts = [step.hook.teacher.encode_regions(image[None], [box]) for image, box in zip(step.images, boxes)]
     torch.testing.assert_close(embeddings, torch.cat(parts), atol=1e-5, rtol=0)
 
     assert probability.shape == (len(embeddings),) and (probability >= 0).all() and (probability <= 1).all()
@@ -186,9 +196,8 @@ def test_a_region_is_an_object_if_the_vocabulary_beats_the_background(runner, st
         assert found.item() == pytest.approx(sum(weights[: len(names)]) / sum(weights), abs=1e-4)
 
 
-def test_a_batch_without_any_region(step):
-    hook, batch = step
-    embeddings, probability = hook.embed_regions([torch.zeros(0, 4)] * len(batch['data_samples']))
+def test_a_batch_without_any_region(runner, step):
+    embeddings, probability = step.regions([torch.zeros(0, 4)] * len(step.samples), runner.model.texts)
     assert embeddings.shape == (0, 128) and probability.shape == (0,)
 
 
@@ -196,28 +205,30 @@ def test_a_wrapped_model_is_taught_too(runner, make_hook):
     """Distributed training hides the student's attributes behind a wrapper."""
     student = runner.model
     runner.model = torch.nn.DataParallel(student)
-    hook = make_hook()
-    hook.before_train(runner)
-    batch = next(iter(runner.train_dataloader))
-    hook.before_train_iter(runner, 0, batch)
-    assert student.region_teacher == hook.embed_regions
-    _, probability = student.region_teacher([torch.tensor([[0.0, 0.0, 30.0, 30.0]])] * len(batch['inputs']))
+    step = take_step(runner, make_hook())
+    assert step.targets is student.targets and step.targets.teacher is step.hook.teacher
+    _, probability = step.regions([torch.tensor([[0.0, 0.0, 30.0, 30.0]])] * len(step.samples), student.texts)
     assert probability.isfinite().all()
 
 
 def test_without_alignment_captions_are_left_alone(runner, make_hook):
     del runner.model.loss_image.losses['align']
-    hook = make_hook()
-    hook.before_train(runner)
-    batch = next(iter(runner.train_dataloader))
-    hook.before_train_iter(runner, 0, batch)
-    assert any(sample.captions for sample in batch['data_samples'])
-    assert not any('caption_embedding' in sample for sample in batch['data_samples'])
+    step = take_step(runner, make_hook())
+    assert any(sample.captions for sample in step.samples)
+    assert step.targets.caption_targets(step.samples) == [None] * len(step.samples)
 
 
 def test_without_regions_the_head_is_left_alone(runner, make_hook):
-    make_hook(regions=False).before_train(runner)
-    assert runner.model.region_teacher is None
+    step = take_step(runner, make_hook(regions=False))
+    boxes = [torch.zeros(0, 4)] * len(step.samples)
+    told = step.targets.region_targets(step.images, step.samples, boxes, runner.model.texts)
+    assert told == [None] * len(step.samples) and not step.targets.any_box and not step.targets.proposals
+
+
+@pytest.mark.parametrize('epoch', [0, 1, 2])
+def test_proposals_are_shown_from_an_epoch_on(runner, make_hook, epoch):
+    runner.epoch = epoch
+    assert take_step(runner, make_hook(proposals_from_epoch=1)).targets.proposals == (epoch >= 1)
 
 
 def test_an_unknown_choice_of_captions_is_refused(make_hook):

@@ -82,9 +82,25 @@ def test_what_cannot_be_composed_is_refused(losses, message):
         FeatureAlignmentLoss(losses)
 
 
-def test_missing_embeddings_are_named(student, texts):
-    with pytest.raises(ValueError, match='3 of 4 images have a teacher_embedding'):
-        FeatureAlignmentLoss(dict(distill=ALL['distill']))(student, texts, [*texts[:3], None])
+@pytest.mark.parametrize('missing', range(4))
+def test_an_image_without_a_target_has_fewer_losses(student, texts, missing):
+    """The others' losses are those of a batch without it, whichever image it is."""
+    loss = FeatureAlignmentLoss(ALL)
+    captions, teacher = list(texts[1:5]), list(texts[:4])
+    teacher[missing] = None
+    found = loss(student, texts, teacher, captions)
+    rest = [row for row in range(4) if row != missing]
+    expected = loss(student[rest], texts, [teacher[row] for row in rest], [captions[row] for row in rest])
+    for name, value in found.items():
+        if name.startswith('loss_') and 'teacher' in loss.losses[name.removeprefix('loss_')].inputs:
+            torch.testing.assert_close(value, expected[name])
+    torch.testing.assert_close(found['teacher_cosine'], expected['teacher_cosine'])
+    everything = loss(student, texts, list(texts[:4]), captions)
+    assert found.keys() == everything.keys()
+    torch.testing.assert_close(found['loss_align'], everything['loss_align'])  # has a caption, and needs no teacher
+
+
+def test_what_a_loss_needs_is_named(student, texts):
     with pytest.raises(ValueError, match='losses.similarity: .* add a VocabularyHook'):
         FeatureAlignmentLoss(dict(similarity=ALL['similarity']))(student, texts[:0], list(texts[:4]))
 

@@ -9,6 +9,7 @@ from mmengine.hooks import EMAHook
 from mmyolo.registry import MODELS
 
 from kdeov_mm.models import TextBank
+from kdeov_mm.models.clip import OnlineTargets
 
 
 def bank(texts):
@@ -37,7 +38,7 @@ def test_training_step_reaches_every_part(build_student, make_samples, texts):
     for i, sample in enumerate(samples):
         sample.teacher_embedding = texts[i]
         sample.caption_embedding = texts[i]
-    model.region_teacher = lambda boxes: (texts[[0] * sum(map(len, boxes))], torch.ones(sum(map(len, boxes))))
+        sample.gt_instances.teacher = texts[[0] * len(sample.gt_instances)]
     losses = model.loss(torch.rand(4, 3, 64, 64), samples)
     assert set(losses) == {
         'teacher_cosine',
@@ -106,7 +107,7 @@ def test_neither_teacher_nor_vocabulary_is_in_the_checkpoint(build_student, text
     model = build_student()
     keys = set(model.state_dict())
     model.set_vocabulary(bank(texts))
-    model.region_teacher = lambda boxes: None
+    model.distill_from(OnlineTargets(torch.nn.Linear(1, 1)))
     assert set(model.state_dict()) == keys
     assert {key.split('.')[0] for key in keys} == {'backbone', 'fusion', 'neck', 'projector', 'bbox_head', 'loss_image'}
 

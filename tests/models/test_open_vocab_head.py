@@ -11,6 +11,7 @@ from torchvision.ops import box_iou, clip_boxes_to_image, nms
 
 from kdeov_mm.models import TextBank
 from kdeov_mm.models.boxes import nms_by_class
+from kdeov_mm.models.targets import RegionTargets, StoredTargets
 
 
 def ready(build_student, texts, **changes):
@@ -105,26 +106,51 @@ def test_suppression_of_the_best_few_equals_suppression_of_all(boxes, names, mos
 
 def test_only_labelled_regions_reach_the_text_loss(build_student, make_samples, texts):
     model = ready(build_student, texts).train()
-    model.region_teacher = None
     x = model.extract_feat(torch.rand(3, 3, 64, 64))
     losses = model.bbox_head.loss(x, make_samples(3), texts)
     assert losses['loss_text'] > 0 and 'loss_region' not in losses
 
 
+def teach(model, samples, teacher):
+    """The regions of a step whose proposals a teacher is asked about."""
+    head = model.bbox_head
+    objectness, distances, _, _ = head.head_module(model.extract_feat(torch.rand(len(samples), 3, 64, 64)))
+    regions = [sample.gt_instances for sample in samples]
+    proposals = head.propose_all(*head.flatten_predictions(objectness, distances), regions, samples)
+    return head.teach(regions, proposals, teacher)
+
+
+@pytest.mark.parametrize('first', [True, False])
+def test_an_image_without_region_targets_has_fewer_losses(build_student, make_samples, texts, first):
+    """Whether the first image of a batch has targets decides for no other."""
+    model = ready(build_student, texts)
+    model.bbox_head.train().head_module.eval()  # images have no influence on each other
+    samples = make_samples(2)
+    taught = samples[0 if first else 1]
+    for sample in samples:
+        sample.gt_instances = make_samples(1)[0].gt_instances
+    taught.gt_instances.teacher = texts[:2].clone()
+    x = [f.detach() for f in model.extract_feat(torch.rand(2, 3, 64, 64))]
+    losses = model.bbox_head.loss(x, samples, texts, targets=StoredTargets())
+    alone = [f[:1] if first else f[1:] for f in x]
+    expected = model.bbox_head.loss(alone, [taught], texts, targets=StoredTargets())
+    assert losses['loss_region'] > 0
+    for name in ('loss_region', 'loss_region_similarity'):
+        torch.testing.assert_close(losses[name], expected[name])
+    without = model.bbox_head.loss(x, make_samples(2), texts, targets=StoredTargets())
+    assert 'loss_region' not in without and 'found_objects' not in without
+
+
 def test_unlabelled_objects_become_objects_without_a_name(build_student, make_samples, texts):
     model = ready(build_student, texts, **{'bbox_head.proposal_score': 0.0, 'bbox_head.proposals': 2}).train()
-    head, samples = model.bbox_head, make_samples(2)
-    objectness, distances, _, _ = head.head_module(model.extract_feat(torch.rand(2, 3, 64, 64)))
+    samples = make_samples(2)
     asked = []
 
     def teacher(boxes):
         asked.extend(boxes)
-        number = sum(map(len, boxes))
-        return texts[:1].expand(number, -1), torch.linspace(0, 1, number)
+        return [RegionTargets(texts[:1].expand(len(box), -1), torch.full((len(box),), 0.99)) for box in boxes]
 
-    instances = head.add_regions(
-        [s.gt_instances for s in samples], objectness, distances, [s.metainfo for s in samples], teacher
-    )
+    instances = teach(model, samples, teacher)
     labelled = samples[0].gt_instances.bboxes
     assert len(asked[0]) >= 2 and torch.equal(asked[0][:2], labelled)
     assert instances[0].labels[:2].tolist() == [0, 1] and (instances[0].labels[2:] == -1).all()
@@ -137,14 +163,11 @@ def test_unlabelled_objects_become_objects_without_a_name(build_student, make_sa
 
 def test_proposals_in_which_the_teacher_sees_background_are_dropped(build_student, make_samples, texts):
     model = ready(build_student, texts, **{'bbox_head.proposal_score': 0.0}).train()
-    head, samples = model.bbox_head, make_samples(2)
-    objectness, distances, _, _ = head.head_module(model.extract_feat(torch.rand(2, 3, 64, 64)))
-    instances = head.add_regions(
-        [s.gt_instances for s in samples],
-        objectness,
-        distances,
-        [s.metainfo for s in samples],
-        lambda boxes: (texts[:1].expand(sum(map(len, boxes)), -1), torch.zeros(sum(map(len, boxes)))),
+    samples = make_samples(2)
+    instances = teach(
+        model,
+        samples,
+        lambda boxes: [RegionTargets(texts[:1].expand(len(box), -1), torch.zeros(len(box))) for box in boxes],
     )
     assert instances[0].labels.tolist() == [0, 1] and len(instances[1]) == 0
 

@@ -1,15 +1,16 @@
-"""Brings the frozen teacher to the student's batches."""
+"""Brings the frozen teacher to the student."""
 
-from typing import List, Optional, Sequence, Tuple
+from functools import partial
+from typing import Callable, Optional, Sequence
 
-import torch
+from mmdet.structures import DetDataSample
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmyolo.registry import HOOKS, MODELS
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import Dataset, IterableDataset
 
-from kdeov_mm.models.clip import RegionTeacher, TextBank, complete_teacher, describe_teacher, teacher_view
+from kdeov_mm.models.clip import OnlineTargets, TextBank, complete_teacher, describe_teacher, teacher_view
 from kdeov_mm.models.clip.region_teacher import BACKGROUND_PROMPTS
 from kdeov_mm.utils import unwrap
 from kdeov_mm.utils.seeds import choose_caption
@@ -17,7 +18,7 @@ from kdeov_mm.utils.seeds import choose_caption
 
 @HOOKS.register_module()
 class CLIPDistillationHook(Hook):
-    """Fills ``teacher_embedding`` (and ``caption_embedding``) in the data samples before each step.
+    """Hands the model a source of distillation targets, and fills ``teacher_embedding`` of test samples for metrics.
 
     The teacher sees the very images that the student sees, after augmentation, without padding and in its own
     preprocessing. It lives in this hook, so it is in no checkpoint, no optimizer and no distributed graph.
@@ -59,8 +60,6 @@ class CLIPDistillationHook(Hook):
         self.background_prompts = list(background_prompts)
         self.train, self.test = train, test
         self.teacher = None
-        self.captions = {}
-        self.caption_encoder = None
 
     def build(self, runner):
         """Build the teacher, once, and check that its embeddings fit the student.
@@ -68,7 +67,7 @@ class CLIPDistillationHook(Hook):
         Raises:
             ValueError: The teacher's dimension is not the student's.
         """
-        model = self.student = unwrap(runner.model)
+        model = unwrap(runner.model)
         if self.teacher is None:
             self.teacher = MODELS.build(self.find_teacher(model)).to(next(model.parameters()).device)
             dims = self.teacher.embed_dims
@@ -85,55 +84,41 @@ class CLIPDistillationHook(Hook):
         return complete_teacher(self.teacher_cfg, model)
 
     def before_train(self, runner) -> None:
+        """Load the teacher, and embed captions and background prompts."""
         if not self.train:
             return
         model = self.build(runner)
         self.described = False
+        self.embed_captions = self.background = None
         if model.loss_image is not None and 'captions' in model.loss_image.inputs:
-            self.read_captions(runner.train_dataloader.dataset)
+            self.embed_captions = caption_embedder(model, runner.train_dataloader.dataset)
         if self.regions and model.with_bbox:
             self.background = TextBank.build(self.background_prompts, model.text_encoder, templates='none')
-            model.region_teacher = self.embed_regions
-
-    def read_captions(self, dataset) -> None:
-        """Embed all captions of a data set beforehand; those of a stream only as they come."""
-        if isinstance(dataset, IterableDataset):
-            self.caption_encoder = self.student.text_encoder
-            return
-        infos = map(dataset.get_data_info, range(len(dataset)))
-        texts = sorted({caption for info in infos for caption in info.get('captions') or []})
-        if texts:
-            bank = TextBank.build(texts, self.student.text_encoder, templates='none')
-            self.captions = dict(zip(bank.names, bank.embeddings))
 
     def before_train_epoch(self, runner) -> None:
-        if self.train and self.student.with_bbox:
-            self.student.bbox_head.show_proposals = runner.epoch >= self.proposals_from_epoch
+        """Hand the model this epoch's source of targets."""
+        if self.train:
+            unwrap(runner.model).distill_from(
+                OnlineTargets(
+                    self.teacher,
+                    self.embed_captions,
+                    partial(self.choose, runner.seed, runner.epoch),
+                    self.background,
+                    proposals=self.background is not None and runner.epoch >= self.proposals_from_epoch,
+                )
+            )
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: dict = None) -> None:
-        if not self.train:
-            return
-        if not self.described:
+        """Log the teacher's cost, once."""
+        if self.train and not self.described:
             print_log(describe_teacher(self.teacher, len(data_batch['inputs'])), 'current')
             self.described = True
-        self.fill(data_batch)
-        if self.captions or self.caption_encoder:
-            captioned = [sample for sample in data_batch['data_samples'] if sample.get('captions')]
-            texts = [self.choose(runner, sample) for sample in captioned]
-            for sample, embedding in zip(captioned, self.embed_captions(texts)):
-                sample.caption_embedding = embedding
 
-    def choose(self, runner, sample) -> str:
-        """The image's caption for this epoch."""
+    def choose(self, seed: int, epoch: int, sample: DetDataSample) -> str:
+        """The image's caption for an epoch."""
         if self.caption_choice == 'random':
-            return choose_caption(sample.captions, runner.seed, runner.epoch, sample.img_path)
-        return sample.captions[runner.epoch % len(sample.captions)]
-
-    def embed_captions(self, texts: Sequence[str]) -> Sequence[Tensor]:
-        """One embedding ``[D]`` for each text."""
-        if self.captions or not texts:
-            return [self.captions[text] for text in texts]
-        return self.caption_encoder.encode_text(texts)
+            return choose_caption(sample.captions, seed, epoch, sample.img_path)
+        return sample.captions[epoch % len(sample.captions)]
 
     def before_test_epoch(self, runner) -> None:
         if self.test:
@@ -144,25 +129,24 @@ class CLIPDistillationHook(Hook):
             self.fill(data_batch)
 
     def fill(self, data_batch: dict) -> None:
-        """Embed the batch's images (uint8 BGR, ``[3, H, W]`` each) into ``teacher_embedding``."""
-        inputs, samples = data_batch['inputs'], data_batch['data_samples']
-        if self.regions:
-            images = [image.to(self.teacher.device).flip(0).float() / 255 for image in inputs]
-            height, width = (max(image.shape[i] for image in images) for i in (1, 2))
-            self.images = torch.stack(
-                [  # regions are cut from one batch, padded as the student's
-                    torch.nn.functional.pad(image, (0, width - image.shape[2], 0, height - image.shape[1]))
-                    for image in images
-                ]
-            )
-        views = teacher_view(inputs, samples, self.teacher.device)
+        """Embed the batch's images (uint8 BGR, ``[3, H, W]`` each) into ``teacher_embedding``, for metrics."""
+        samples = data_batch['data_samples']
+        views = teacher_view(data_batch['inputs'], samples, self.teacher.device)
         for sample, embedding in zip(samples, self.teacher.encode_image(views)):
             sample.teacher_embedding = embedding
 
-    def embed_regions(self, boxes: List[Tensor]) -> Tuple[Tensor, Tensor]:
-        """What the teacher says of regions of the current batch, see ``RegionTeacher``.
 
-        Args:
-            boxes: For each image ``[n_i, 4]``, xyxy in pixels of the student's input.
-        """
-        return RegionTeacher(self.teacher, self.student.texts, self.background)(self.images, boxes)
+def caption_embedder(model, dataset: Dataset) -> Optional[Callable[[Sequence[str]], Sequence[Tensor]]]:
+    """Return a function from captions to their features: embedded beforehand, or as they come from a stream.
+
+    None where a data set has no captions.
+    """
+    if isinstance(dataset, IterableDataset):
+        return model.text_encoder.encode_text
+    infos = map(dataset.get_data_info, range(len(dataset)))
+    texts = sorted({caption for info in infos for caption in info.get('captions') or []})
+    if not texts:
+        return None
+    bank = TextBank.build(texts, model.text_encoder, templates='none')
+    features = dict(zip(bank.names, bank.embeddings))
+    return lambda captions: [features[caption] for caption in captions]

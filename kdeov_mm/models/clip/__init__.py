@@ -2,6 +2,7 @@
 
 from .ensemble import EnsembleTeacher, EnsembleTextEncoder, complete_teacher, identify_teacher
 from .loading import load_open_clip
+from .online_targets import OnlineTargets
 from .precomputed_text_encoder import PrecomputedTextEncoder
 from .prompts import TEMPLATES
 from .region_teacher import RegionTeacher
@@ -14,6 +15,7 @@ from .vocabulary import read_names
 __all__ = [
     'EnsembleTeacher',
     'EnsembleTextEncoder',
+    'OnlineTargets',
     'OpenCLIPTeacher',
     'OpenCLIPTextEncoder',
     'PrecomputedTextEncoder',

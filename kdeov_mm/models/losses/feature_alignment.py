@@ -3,6 +3,7 @@
 from typing import Dict, List, Optional, Sequence, Set
 
 import torch
+from mmengine.dist import all_reduce, get_world_size
 from mmyolo.registry import MODELS
 from torch import Tensor, nn
 
@@ -54,12 +55,12 @@ class FeatureAlignmentLoss(nn.Module):
         teacher: Sequence[Optional[Tensor]] = (),
         captions: Sequence[Optional[Tensor]] = (),
     ) -> Dict[str, Tensor]:
-        """Compute all losses that can be computed: without teacher embeddings those that need one are left out.
+        """Compute all losses that can be computed; an image without a target has fewer of them.
 
         Args:
             student: The student's image embeddings, ``[N, D]``.
             vocabulary: The training vocabulary's embeddings, ``[K, D]``.
-            teacher: The teacher's embedding of each image, ``[D]``; empty or all None: there is no teacher.
+            teacher: The teacher's embedding of each image, ``[D]``, or None; empty or all None: there is no teacher.
             captions: The embedding of each image's caption, ``[D]``, or None for an image without one.
 
         Returns:
@@ -67,45 +68,51 @@ class FeatureAlignmentLoss(nn.Module):
             cosine to the teacher in [-1, 1]: ``teacher_cosine`` (mean) and ``teacher_cosine_p5`` (5th percentile).
 
         Raises:
-            ValueError: Only some of the images have a teacher embedding, or a loss needs a vocabulary and none is set.
+            ValueError: If a loss needs a vocabulary and none is set.
         """
-        given = dict(student=student, vocabulary=vocabulary)
+        targets = dict(teacher=teacher, captions=captions)
+        rows = {name: rows_with(values) for name, values in targets.items()}
         results = {}
-        taught = rows_with(teacher)
-        if taught:
-            if len(taught) < len(student):
-                raise ValueError(
-                    f'teacher: {len(taught)} of {len(student)} images have a teacher_embedding; '
-                    'fill it for all images or for none'
-                )
-            given['teacher'] = torch.stack(tuple(teacher))
-            cosine = (student.detach() * given['teacher']).sum(-1)
+        if rows['teacher']:
+            embeddings = select(teacher, rows['teacher'], student)
+            cosine = (student.detach()[rows['teacher']] * embeddings).sum(-1)
             results.update(teacher_cosine=cosine.mean(), teacher_cosine_p5=cosine.quantile(0.05))
-        captioned = rows_with(captions)
-        given['captions'] = (
-            torch.stack([captions[i] for i in captioned]) if captioned else student.new_zeros(0, student.shape[-1])
-        )
+        has_teacher = 'teacher' in self.inputs and any_rank(bool(rows['teacher']), student.device)
         # In full precision: bfloat16 cannot tell cosines near 1 apart, which scales of up to 100 then multiply.
         with torch.autocast(student.device.type, enabled=False):
             for name, loss in self.losses.items():
-                if 'teacher' in loss.inputs and not taught:
+                if 'teacher' in loss.inputs and not has_teacher:
                     continue
                 if 'vocabulary' in loss.inputs and not len(vocabulary):
                     raise ValueError(
                         f'losses.{name}: {type(loss).__name__} compares over the training vocabulary, and '
                         'none is set; add a VocabularyHook to custom_hooks'
                     )
-                inputs = [given[key] for key in loss.inputs]
-                if 'captions' in loss.inputs:  # also where none has one: a loss over all ranks' batch needs every rank
-                    inputs = [
-                        given[key][captioned] if key in ('student', 'teacher') else given[key] for key in loss.inputs
-                    ]
-                results[f'loss_{name}'] = loss(*inputs)
+                # Also where no image is left: a loss over all ranks' batch needs every rank.
+                needed = [set(rows[key]) for key in loss.inputs if key in rows]
+                left = [row for row in range(len(student)) if all(row in each for each in needed)]
+                given = dict(vocabulary=vocabulary, student=student if len(left) == len(student) else student[left])
+                given.update({key: select(targets[key], left, student) for key in loss.inputs if key in rows})
+                results[f'loss_{name}'] = loss(*(given[key] for key in loss.inputs))
                 if hasattr(loss, 'temperature'):
                     results[f'{name}_temperature'] = loss.temperature
         return results
 
 
+def any_rank(flag: bool, device: torch.device) -> bool:
+    """Return whether a flag is set in any process."""
+    if get_world_size() == 1:
+        return flag
+    total = torch.tensor(float(flag), device=device)
+    all_reduce(total)
+    return bool(total)
+
+
+def select(targets: Sequence[Optional[Tensor]], rows: Sequence[int], like: Tensor) -> Tensor:
+    """Stack the targets of some images, ``[n, D]``; empty of the kind of ``like`` where there are none."""
+    return torch.stack([targets[row] for row in rows]).to(like.device) if rows else like.new_zeros(0, like.shape[-1])
+
+
 def rows_with(embeddings: Sequence[Optional[Tensor]]) -> List[int]:
-    """The images that have an embedding."""
+    """Return the images that have an embedding."""
     return [index for index, embedding in enumerate(embeddings) if embedding is not None]
