@@ -185,7 +185,7 @@ XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.
             pytest.param(lambda image, m=mode, f=form: save(image.convert(m), format=f), id=f'{mode}-{form}')
             for form, modes in dict(
                 PNG=('1', 'L', 'LA', 'P', 'RGB', 'RGBA'),
-                TIFF=('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr'),
+                TIFF=('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'RGBX', 'CMYK'),
                 JPEG=('L', 'RGB', 'CMYK'),
                 BMP=('1', 'L', 'P', 'RGB'),
                 WEBP=('RGB', 'RGBA'),
