@@ -48,7 +48,7 @@ readers = dict(
     **(dict(index=index) if '--index' in sys.argv else {}),
 )
 used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 2**29, used + 2**29))
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, used + 2**30))
 signal.alarm(600)
 found = {}
 for path in sys.argv[2:]:
@@ -58,7 +58,8 @@ for path in sys.argv[2:]:
             found.setdefault(path, {})[name] = None
         except BaseException as error:
             found.setdefault(path, {})[name] = type(error).__name__ + ('' if path.isascii() else str(error))
-print(json.dumps(found))
+print(json.dumps(found), flush=True)
+os._exit(0)  # libraries need not end in so little memory
 """
 
 
