@@ -203,7 +203,7 @@ def without(field):
 @pytest.mark.parametrize(
     'change, said',
     [
-        (lambda text: text[:-20], 'instances_train2017.json is not JSON'),
+        (lambda text: text[:-20], 'instances_train2017.json" is not JSON'),
         (lambda text: '[]', 'no COCO file'),
         (without('images'), "has no list 'images'"),
         (without('annotations'), "has no list 'annotations'"),

@@ -4,7 +4,21 @@ import threading
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Literal, Optional, Sequence, Tuple, TypeVar, Union, overload
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Literal,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+    Union,
+    cast,
+    overload,
+)
 
 import numpy as np
 from PIL import Image
@@ -87,7 +101,7 @@ class KDEOVInferencer:
                     raise ValueError(f'checkpoint: {model} has its own weights; leave {checkpoint} out')
                 self.backend: Union[TorchBackend, OnnxBackend] = OnnxBackend(model)
             else:
-                self.backend = TorchBackend(*resolve_model(model, checkpoint), device)
+                self.backend = TorchBackend(*resolve_model(cast(Union[str, Path], model), checkpoint), device)
         self.batch_size, self.channel_order = batch_size, channel_order
         self.on_error, self.show_progress = on_error, show_progress
         self._lock = threading.RLock()

@@ -109,7 +109,7 @@ def build_ours(names: int = 0) -> nn.Module:
     model = MODELS.build(cfg.model).eval()
     if not names:
         return ImageEncoder(model)
-    texts = F.normalize(torch.randn(names, cfg.embed_dims, generator=torch.Generator().manual_seed(0)), dim=1)
+    texts = F.normalize(torch.randn(names, model.embed_dims, generator=torch.Generator().manual_seed(0)), dim=1)
     model.set_vocabulary(TextBank([str(k) for k in range(names)], texts))
     return Detector(model)
 

@@ -15,7 +15,6 @@ from .dual_encoder import OpenCLIPDualEncoder
 from .fusion import CrossAttentionFusion, FiLMFusion
 from .kdeov import KDEOV
 from .losses import (
-    AffinityMimickingLoss,
     ContrastiveRelationalLoss,
     CrossModalAlignmentLoss,
     DistillationLoss,
@@ -29,7 +28,6 @@ from .open_vocab_head_module import OpenVocabHeadModule
 from .projector import Projector
 
 __all__ = [
-    'AffinityMimickingLoss',
     'ClassAgnosticTaskAlignedAssigner',
     'ContrastiveRelationalLoss',
     'CrossAttentionFusion',

@@ -245,7 +245,9 @@ def test_a_broken_image_takes_no_other_images_embedding(online, from_store, worl
     index = numbers.index(images[4])
     packed = dataset[index]
     assert packed['data_samples'].img_path == str(numbers[index + 1])
-    seen = MODELS.build(online.custom_hooks[1].teacher).encode_image(packed['inputs'][None].flip(1).float() / 255)[0]
+    seen = MODELS.build(MODELS.build(online.model.text_encoder).teacher).encode_image(
+        packed['inputs'][None].flip(1).float() / 255
+    )[0]
     torch.testing.assert_close(packed['data_samples'].teacher_embedding, seen, atol=1e-3, rtol=0)
 
 

@@ -14,7 +14,6 @@ ALL = dict(
     align=dict(type='CrossModalAlignmentLoss', init_scale=10.0),
     icl=dict(type='InteractiveContrastiveLoss'),
     crd=dict(type='ContrastiveRelationalLoss'),
-    affinity=dict(type='AffinityMimickingLoss'),
     sigmoid=dict(type='SigmoidLoss'),
 )
 

@@ -12,7 +12,6 @@ KINDS = (
     'CrossModalAlignmentLoss',
     'InteractiveContrastiveLoss',
     'ContrastiveRelationalLoss',
-    'AffinityMimickingLoss',
     'SigmoidLoss',
 )
 SHARES = {'even': (4, 4), 'ragged': (3, 5), 'none on one rank': (8, 0), 'none': (0, 0)}

@@ -1,7 +1,7 @@
 """The frozen text encoder."""
 
 import warnings
-from typing import Mapping, Optional, Sequence, Union
+from typing import Any, Mapping, Optional, Sequence, Union
 
 import open_clip
 import torch
@@ -76,7 +76,7 @@ class OpenCLIPTextEncoder:
         return F.normalize(torch.cat(embeddings), dim=-1)
 
 
-def build_text_encoder(cfg: Config) -> object:
+def build_text_encoder(cfg: Config) -> Any:
     """Build the text encoder of a config's model.
 
     Raises:

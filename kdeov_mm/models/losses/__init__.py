@@ -3,11 +3,10 @@
 from .contrastive import CrossModalAlignmentLoss, InteractiveContrastiveLoss
 from .distillation import DistillationLoss, SimilarityDistillationLoss, weighted_mean
 from .feature_alignment import FeatureAlignmentLoss
-from .relational import AffinityMimickingLoss, ContrastiveRelationalLoss
+from .relational import ContrastiveRelationalLoss
 from .sigmoid import SigmoidLoss
 
 __all__ = [
-    'AffinityMimickingLoss',
     'ContrastiveRelationalLoss',
     'CrossModalAlignmentLoss',
     'DistillationLoss',

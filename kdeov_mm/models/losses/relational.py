@@ -69,25 +69,3 @@ class ContrastiveRelationalLoss(RelationalLoss):
             F.kl_div(q, p, log_target=True, reduction='batchmean')
             for q, p in self.log_distributions(student, teacher, captions)
         )
-
-
-@MODELS.register_module()
-class AffinityMimickingLoss(RelationalLoss):
-    """Affinity mimicking of TinyCLIP (Wu et al. 2023), in both directions.
-
-    With P, Q, P' and Q' as in ContrastiveRelationalLoss, but cross-entropy for the divergence::
-
-        -1/N sum_i sum_j [P_ij log Q_ij + P'_ij log Q'_ij]
-
-    The gradients are ContrastiveRelationalLoss's; the least value is the teacher's entropy, not 0.
-
-    Args:
-        teacher_scale: The teacher's factor from cosine similarity to logit, fixed; 100 in CLIP.
-        init_scale: Start of the student's learnt one; 1 / 0.07 in CLIP.
-        max_scale: Its upper bound.
-        loss_weight: Factor.
-    """
-
-    def compare(self, student: Tensor, teacher: Tensor, captions: Tensor) -> Tensor:
-        """Normalised ``[N, D]`` embeddings. Scalar, >= 0."""
-        return sum(F.cross_entropy(q, p.exp()) for q, p in self.log_distributions(student, teacher, captions))
