@@ -127,7 +127,7 @@ def damaged(draw, good):
         if draw(st.integers(0, 4)) == 0:
             del node[last]
         else:
-            node[last] = draw(JUNK)
+            node[last] = copy.deepcopy(draw(JUNK))  # which the next round may change
     return draw(JUNK) if draw(st.integers(0, 19)) == 0 else value
 
 

@@ -76,7 +76,7 @@ class Served:
 
 @pytest.fixture(scope='module')
 def served(tmp_path_factory):
-    from conftest import Colours
+    from demo_data import Colours
 
     from kdeov_mm.demo import Demo
     from kdeov_mm.demo.app import running
@@ -342,7 +342,7 @@ SERVER = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
 sys.path.insert(0, {tests!r})
-from conftest import Colours
+from demo_data import Colours
 from kdeov_mm.demo import Demo
 from kdeov_mm.demo.app import serve
 if {wait}:

@@ -105,8 +105,8 @@ def test_broken_images_are_told_and_listed(tool, encoder_file, photos, capsys):
         (['build', 'photos', '--model', 'absent.onnx'], "no ONNX file 'absent.onnx'"),
         (['build', 'photos', '--model', 'cut.onnx'], 'cut.onnx: not an ONNX file that can be read'),
         (['build', 'photos', '--model', 'other.onnx'], 'other.onnx'),
-        (['build', 'absent', '--model', 'ENCODER'], "'absent'"),
-        (['build', 'nothing', '--model', 'ENCODER'], "'nothing'"),
+        (['build', 'absent', '--model', 'ENCODER'], 'absent'),
+        (['build', 'nothing', '--model', 'ENCODER'], 'nothing'),
         (['build', 'photos', '--model', 'ENCODER', '--text', 'absent.py'], 'absent.py'),
         (['build', 'photos', '--model', 'ENCODER', '--batch-size', '0'], 'batch_size'),
         (['build', 'photos', '--model', 'ENCODER', '--decode-size', '-1'], 'decode size'),
@@ -194,7 +194,7 @@ def test_a_name_that_is_not_utf8_is_listed_and_the_build_goes_on(tool, encoder_f
     assert stop.value.code == 2
 
 
-@pytest.mark.parametrize('limit', [0, 1000, 20_000])
+@pytest.mark.parametrize('limit', [0, 1000, 4000])
 def test_a_full_disk_ends_in_one_line_and_the_build_goes_on_later(tool, encoder_file, photos, capsys, limit):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))  # as a full disk, the system refuses to write

@@ -8,6 +8,7 @@ from mmyolo.registry import MODELS
 from safetensors.torch import load_file
 from torch import Tensor
 
+from kdeov_mm.utils import InputError
 from kdeov_mm.utils.arrays import read_npy
 from kdeov_mm.utils.embeddings import normalize_rows
 
@@ -35,6 +36,8 @@ def read_embeddings(path: str) -> Tensor:
             if Path(path).suffix == '.safetensors'
             else [torch.from_numpy(read_npy(path))]
         )
+    except InputError:
+        raise
     except Exception as error:  # each format has errors of its own
         raise ValueError(
             f'embeddings: {path!r} is neither a .npy file of numbers nor a .safetensors file: {error}'
