@@ -155,10 +155,7 @@ def upload(elem_id: str, label: str = 'Image') -> gr.Image:
     async def only_uploads(path: Optional[str]) -> Optional[str]:
         if path and '://' in str(path):
             raise gr.Error('Upload the image: this demo downloads nothing.', print_exception=False)
-        try:
-            return await keep(path)
-        except FileNotFoundError as error:
-            raise gr.Error('The upload was deleted; upload it again.', print_exception=False) from error
+        return await keep(path)
 
     field.async_move_resource_to_block_cache = only_uploads
     return field
@@ -187,6 +184,8 @@ def told(function: Callable) -> Callable:
     def wrapper(*args: Any) -> Any:
         try:
             return function(*args)
+        except FileNotFoundError as error:
+            raise gr.Error('The upload was deleted; upload it again.', print_exception=False) from error
         except ValueError as error:  # Gradio shows HTML
             raise gr.Error(html.escape(str(error), quote=False), print_exception=False, duration=None) from error
 
