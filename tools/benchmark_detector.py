@@ -127,12 +127,14 @@ def make_candidates(image_size: int, sizes: List[int], device: torch.device, riv
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(1, 3, image_size, image_size, generator=generator).to(device)
     meta = dict(ori_shape=(image_size, image_size), img_shape=(image_size, image_size), scale_factor=(1.0, 1.0))
-    texts = {k: F.normalize(torch.randn(k, ours.embed_dims, generator=generator), dim=1).to(device) for k in sizes}
+    texts = {
+        k: F.normalize(torch.randn(k, ours.model.embed_dims, generator=generator), dim=1).to(device) for k in sizes
+    }
     model = build(ours, device)
     found = {(OURS, k): our_stages(model, images, texts[k], meta) for k in sizes}
     if rivals:
         cfg = Config.fromfile(CONFIGS / 'baselines' / 'yolo-world-n.py')
-        cfg.model.embed_dims = ours.embed_dims
+        cfg.model.embed_dims = ours.model.embed_dims
         model = build(cfg, device)
         found.update({(YOLO_WORLD, k): yolo_stages(model, images, texts[k], meta) for k in sizes})
         model = build(get_config('mmyolo::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py'), device)

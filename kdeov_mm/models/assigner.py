@@ -27,7 +27,10 @@ class Assignment(NamedTuple):
 
 @TASK_UTILS.register_module()
 class ClassAgnosticTaskAlignedAssigner(BatchTaskAlignedAssigner):
-    """MMYOLO's task-aligned assigner (Feng et al. 2021, "TOOD") for one class, "object"; it returns who has whom."""
+    """MMYOLO's task-aligned assigner for one class, "object"; it returns which prior learns which object.
+
+    Feng et al. 2021, "Task-aligned one-stage object detection".
+    """
 
     def __init__(self, **kwargs) -> None:
         super().__init__(num_classes=1, **kwargs)
@@ -56,7 +59,7 @@ class ClassAgnosticTaskAlignedAssigner(BatchTaskAlignedAssigner):
         )
         indices, foreground, chosen = select_highest_overlaps(chosen, overlaps, num_gt)
         _, assigned, scores = self.get_targets(labels, gt_boxes, indices, foreground, count, num_gt)
-        # The best prior of each object has the score of its overlap, the others less in proportion (TOOD, section 3.2).
+        # The best prior of each object has the score of its overlap, the others less in proportion (its section 3.2).
         alignment = alignment * chosen
         best = alignment.amax(-1, keepdim=True)
         overlap = (overlaps * chosen).amax(-1, keepdim=True)

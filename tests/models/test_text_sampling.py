@@ -165,11 +165,11 @@ def test_names_that_do_not_compete_leave_the_text_loss_alone(student, samples):
     model = student().eval()
     head, x = model.bbox_head, model.extract_feat(images())
     sampled = model.sample_texts(samples())
-    first = head.loss(x, samples(), model.texts, None, sampled)['loss_text']
+    first = head.loss(x, samples(), model.texts, sampled=sampled)['loss_text']
     texts = model.texts.clone()
     texts[~sampled.compete(20)[:2].any(0)] = vocabulary(30)[-1]
-    assert torch.equal(head.loss(x, samples(), texts, None, sampled)['loss_text'], first)
-    assert not torch.equal(head.loss(x, samples(), texts, None)['loss_text'], first)
+    assert torch.equal(head.loss(x, samples(), texts, sampled=sampled)['loss_text'], first)
+    assert not torch.equal(head.loss(x, samples(), texts)['loss_text'], first)
 
 
 @pytest.mark.parametrize('negatives', [None, 1, 5])
