@@ -7,6 +7,7 @@ from mmengine.structures import InstanceData
 
 from kdeov_mm.models import TextBank
 from kdeov_mm.models.bags import bag_embeddings, enclosing_boxes, pair_neighbours
+from kdeov_mm.models.targets import RegionTargets, StoredTargets
 
 
 def test_each_box_is_paired_with_its_nearest_once():
@@ -43,11 +44,17 @@ def test_the_head_asks_the_teacher_for_the_boxes_around_pairs(build_student, mak
     samples[1].gt_instances = samples[0].gt_instances
     asked = []
 
-    def teacher(boxes):
-        asked.append([image.tolist() for image in boxes])
-        return F.normalize(torch.randn(sum(map(len, boxes)), 128), dim=-1), torch.ones(sum(map(len, boxes)))
+    class Teacher(StoredTargets):
+        any_box = True
 
-    losses = model.bbox_head.loss(model.extract_feat(torch.rand(2, 3, 64, 64)), samples, texts, teacher)
+        def region_targets(self, images, samples, boxes, texts):
+            asked.append([image.tolist() for image in boxes])
+            return [
+                RegionTargets(F.normalize(torch.randn(len(box), 128), dim=-1), torch.ones(len(box))) for box in boxes
+            ]
+
+    x = model.extract_feat(torch.rand(2, 3, 64, 64))
+    losses = model.bbox_head.loss(x, samples, texts, targets=Teacher())
     assert ('loss_bag' in losses) == bags
     if bags:
         assert asked[1:] == [[[[4.0, 4.0, 60.0, 60.0]]] * 2]
