@@ -126,6 +126,7 @@ def secure_mmengine() -> None:
     """
     from mmengine.runner import checkpoint
 
+    restriction()  # a user's own torch.load(..., weights_only=True) reads our checkpoints, too
     checkpoint.torch = overlay(torch, load=load)
     if hasattr(checkpoint, '_safe_torch_load'):
         checkpoint._safe_torch_load = load
