@@ -10,7 +10,7 @@ import onnxruntime
 from PIL import Image
 
 from kdeov_mm.utils.arrays import find_bad_row
-from kdeov_mm.utils.display import brief, printable
+from kdeov_mm.utils.display import brief, plain, printable
 from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.json_files import parse_json
 
@@ -386,9 +386,8 @@ def check_metadata(path: Union[str, Path], session: onnxruntime.InferenceSession
     if data['kdeov_format'] != FORMAT or data.get('kdeov_kind') not in KINDS:
         made = parse_json(data.get('versions', '{}'), f'{path}: versions').get('kdeov_mm', 'unknown')
         raise ValueError(
-            f'{path}: written by kdeov_mm {printable(str(made))[:40]} in format '
-            f'{printable(data["kdeov_format"])[:40]}, but this runtime reads '
-            f'format {FORMAT}; export it again with this version'
+            f'{path}: written by kdeov_mm {plain(made)} in format {plain(data["kdeov_format"])}, but this runtime '
+            f'reads format {FORMAT}; export it again with this version'
         )
     return data['kdeov_kind']
 

@@ -13,6 +13,7 @@ from typing import Dict, Iterator, Optional, Sequence
 
 import numpy as np
 
+from ..utils.display import plain
 from ..utils.errors import InputError
 from ..utils.files import read_file
 from ..utils.json_files import parse_json
@@ -125,7 +126,7 @@ def read_package(folder: Path) -> Dict[str, bytes]:
     about = parse_json(package, f'{PACKAGE}: {folder / "package.json"}')
     if (about.get('name'), about.get('version')) != (PACKAGE, VERSION):
         raise InputError(
-            f'{PACKAGE}: {folder} holds {about.get("name")} {about.get("version")}, but the page needs '
+            f'{PACKAGE}: {folder} holds {plain(about.get("name"))} {plain(about.get("version"))}, but the page needs '
             f'version {VERSION}; run "npm install --ignore-scripts {PACKAGE}@{VERSION}"'
         )
     files = {'package.json': package}

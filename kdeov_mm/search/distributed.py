@@ -2,6 +2,7 @@
 
 import os
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import Callable, Iterable, Iterator, List, Optional
 
 from .build import THUMBNAIL, Report, check_sizes, commit, embedded, new_files, unique
@@ -11,6 +12,7 @@ from .store import ImageStore
 
 try:
     import ray
+    from ray._private import ray_constants
 except ImportError as error:
     raise ImportError(f'several machines need Ray ({error}); run "pip install kdeov_mm[distributed]"') from error
 
@@ -72,13 +74,27 @@ def connect() -> None:
 
     By default Ray listens on all interfaces and runs what anyone who reaches it sends. It also joins a cluster that any
     user of this machine has started, which 'local' prevents.
+
+    Raises:
+        RuntimeError: If other machines could reach the Ray that was started.
     """
     if ray.is_initialized():
         return
     if os.environ.get('RAY_ADDRESS'):
         ray.init(log_to_driver=False)
-    else:
-        ray.init('local', _node_ip_address='127.0.0.1', include_dashboard=False, log_to_driver=False)
+        return
+    # Ray replaces a given 127.0.0.1 by the address of the network, unless clusters are switched off. The variable is for
+    # the processes that Ray starts; this process has read it already, when it imported Ray.
+    os.environ['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    ray.init('local', include_dashboard=False, log_to_driver=False)
+    address = ray.util.get_node_ip_address()
+    if not ip_address(address).is_loopback:
+        ray.shutdown()
+        raise RuntimeError(
+            f'Ray {ray.__version__} listens on {address}, where other machines reach it; '
+            f'start a cluster yourself and name it in RAY_ADDRESS'
+        )
 
 
 @lru_cache(maxsize=1)

@@ -39,6 +39,8 @@ def find_bad_row(rows: np.ndarray) -> int:
 
     Such a row holds NaN or infinity, is zero, or has a norm that float32 cannot square.
     """
+    if not rows.size:  # a header may claim rows by the trillion if they have no columns
+        return 0 if len(rows) else -1
     with np.errstate(all='ignore'):
         norms = np.linalg.norm(rows.astype(np.float64), axis=1)
     bad = ~((norms >= MIN_NORM) & (norms <= MAX_NORM))

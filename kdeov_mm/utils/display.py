@@ -35,3 +35,8 @@ def brief(value: Any) -> str:
 
 BRIEF = reprlib.Repr()
 BRIEF.maxstring = BRIEF.maxother = 80
+
+
+def plain(value: Any) -> str:
+    """Return a text without quotes and any other value as :func:`brief`; safe to print and short."""
+    return printable(value[:80]) if isinstance(value, str) else brief(value)

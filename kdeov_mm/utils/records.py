@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from itertools import chain
+from operator import itemgetter, methodcaller
 from typing import Any, Callable, Collection, Mapping, NamedTuple
 
 import numpy as np
@@ -38,20 +39,18 @@ def check_records(records: Any, fields: Mapping[str, Kind], required: Collection
         InputError: If a record is not an object, lacks a field or has a wrong value; names the file and the row.
     """
     check_values(records, OBJECTS, source, name)
-    for field in required:
-        if not all(field in record for record in records):
+    for field in dict.fromkeys((*required, *fields)):
+        try:
+            column = list(map(itemgetter(field) if field in required else methodcaller('get', field), records))
+        except KeyError:
             row = next(row for row, record in enumerate(records) if field not in record)
             missing = [field for field in required if field not in records[row]]
-            raise InputError(f'{source}: {name}[{row}] lacks {missing}; it is {brief(records[row])}')
-    for field, kind in fields.items():
-        if field in required:
-            rows, values = range(len(records)), [record[field] for record in records]
-        else:
-            rows = [row for row, record in enumerate(records) if record.get(field) is not None]
-            values = [records[row][field] for row in rows]
-        if not kind.fits(values):
-            index = first_wrong(values, kind)
-            refuse(f'{source}: {name}[{rows[index]}].{field}', values[index], kind)
+            raise InputError(f'{source}: {name}[{row}] lacks {missing}; it is {brief(records[row])}') from None
+        values = column if field in required else [value for value in column if value is not None]
+        if not fields[field].fits(values):
+            index = first_wrong(values, fields[field])
+            rows = [row for row, value in enumerate(column) if field in required or value is not None]
+            refuse(f'{source}: {name}[{rows[index]}].{field}', values[index], fields[field])
 
 
 def check_values(values: Any, kind: Kind, source: str, name: str) -> None:

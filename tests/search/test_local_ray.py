@@ -75,11 +75,23 @@ def test_an_address_that_is_given_is_used(monkeypatch):
 
     calls = []
     monkeypatch.setattr(distributed.ray, 'is_initialized', lambda: False)
-    monkeypatch.setattr(distributed.ray, 'init', lambda *args, **options: calls.append((args, options)))
+    monkeypatch.setattr(distributed.ray, 'init', lambda *args, **options: calls.append(args))
     monkeypatch.setenv('RAY_ADDRESS', '10.0.0.1:6379')
     distributed.connect()
-    monkeypatch.delenv('RAY_ADDRESS')
-    distributed.connect()
-    (_, cluster), (local, options) = calls
-    assert '_node_ip_address' not in cluster and local == ('local',)
-    assert options['_node_ip_address'] == '127.0.0.1' and options['include_dashboard'] is False
+    assert calls == [()]  # without an address Ray takes that of the environment
+
+
+def test_a_local_ray_that_other_machines_reach_is_stopped(monkeypatch):
+    from kdeov_mm.search import distributed
+
+    calls = []
+    monkeypatch.setattr(distributed.ray, 'is_initialized', lambda: False)
+    monkeypatch.setattr(distributed.ray, 'init', lambda *args, **options: calls.append(args))
+    monkeypatch.setattr(distributed.ray, 'shutdown', lambda: calls.append('shutdown'))
+    monkeypatch.setattr(distributed.ray.util, 'get_node_ip_address', lambda: '10.0.0.2')
+    monkeypatch.setattr(distributed.ray_constants, 'ENABLE_RAY_CLUSTER', True)
+    monkeypatch.setenv('RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER', '1')
+    monkeypatch.delenv('RAY_ADDRESS', raising=False)
+    with pytest.raises(RuntimeError):
+        distributed.connect()
+    assert calls == [('local',), 'shutdown']

@@ -8,9 +8,9 @@ from mmyolo.registry import MODELS
 from safetensors.torch import load_file
 from torch import Tensor
 
-from kdeov_mm.utils import InputError
 from kdeov_mm.utils.arrays import read_npy
 from kdeov_mm.utils.embeddings import normalize_rows
+from kdeov_mm.utils.errors import InputError
 
 from .vocabulary import check_names, read_names
 
@@ -39,12 +39,12 @@ def read_embeddings(path: str) -> Tensor:
     except InputError:
         raise
     except Exception as error:  # each format has errors of its own
-        raise ValueError(
+        raise InputError(
             f'embeddings: {path!r} is neither a .npy file of numbers nor a .safetensors file: {error}'
         ) from error
-    if len(tensors) != 1 or tensors[0].ndim != 2 or not tensors[0].is_floating_point():
+    if len(tensors) != 1 or tensors[0].ndim != 2 or not tensors[0].numel() or not tensors[0].is_floating_point():
         told = [f'{list(tensor.shape)} {str(tensor.dtype).removeprefix("torch.")}' for tensor in tensors]
-        raise ValueError(f'embeddings: {path!r} must hold one array [N, D] of floating-point numbers, got {told}')
+        raise InputError(f'embeddings: {path!r} must hold one array [N, D] of floating-point numbers, got {told}')
     return normalize_rows(tensors[0], lambda row: f'embeddings: {path!r}, row {row} (counted from 0)')
 
 
