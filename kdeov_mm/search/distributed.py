@@ -83,8 +83,8 @@ def connect() -> None:
     if os.environ.get('RAY_ADDRESS'):
         ray.init(log_to_driver=False)
         return
-    # Ray replaces a given 127.0.0.1 by the address of the network, unless clusters are switched off. The variable is for
-    # the processes that Ray starts; this process has read it already, when it imported Ray.
+    # Ray replaces a given 127.0.0.1 by the address of the network, unless clusters are switched off. The variable is
+    # for the processes that Ray starts; this process has read it already, when it imported Ray.
     os.environ['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'
     ray_constants.ENABLE_RAY_CLUSTER = False
     ray.init('local', include_dashboard=False, log_to_driver=False)
