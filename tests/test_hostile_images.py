@@ -1,11 +1,19 @@
 """Every reader of images refuses special files, foreign formats and too many pixels, in little memory and time."""
 
+import io
 import json
 import os
+import struct
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from kdeov_mm.apis import InputImage
+from kdeov_mm.deploy import read_image
 
 ROOT = Path(__file__).resolve().parents[1]
 READERS = """
@@ -89,3 +97,23 @@ def test_an_index_and_training_find_folders_that_hold_themselves(hostile):
     folder, paths = hostile
     assert sorted(find_images([str(folder)])) == sorted(paths.values())
     assert sorted(read_folder(str(folder))) == sorted(os.path.relpath(path, folder) for path in paths.values())
+
+
+def test_bmp_in_run_lengths_and_jpeg_of_many_scans(tmp_path):
+    """Both cost far more than their size and their number of pixels say."""
+    palette, content = bytes(1024), b'\0\2\0\xff'
+    header = struct.pack('<IiiHHIIiiII', 40, 8_000_000, 1, 1, 8, 1, len(content), 0, 0, 256, 0)
+    offset = 14 + len(header) + len(palette)
+    bmp = b'BM' + struct.pack('<IHHI', offset + len(content), 0, 0, offset) + header + palette + content
+    saved = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(saved, 'JPEG', progressive=True)
+    jpeg = saved.getvalue()
+    last = jpeg.rindex(b'\xff\xda')
+    many = jpeg[:last] + jpeg[last:-2] * 200 + jpeg[-2:]
+    assert read_image(jpeg).shape == (64, 64, 3)
+    for index, bad in enumerate((bmp, many)):
+        with pytest.raises(ValueError):
+            read_image(bad)
+        (tmp_path / f'{index}.img').write_bytes(bad)
+        with pytest.raises(ValueError, match=f'{index}.img'):
+            InputImage('', path=str(tmp_path / f'{index}.img')).read()

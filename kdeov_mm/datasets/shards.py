@@ -6,7 +6,7 @@ import random
 import re
 import tarfile
 import zlib
-from typing import Iterator, List, Mapping, NamedTuple, Optional, Sequence, Union
+from typing import BinaryIO, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 from mmengine.dataset import Compose
 from mmengine.dist import get_dist_info
@@ -16,6 +16,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from kdeov_mm.utils.display import brief, printable
 from kdeov_mm.utils.errors import InputError
+from kdeov_mm.utils.image_files import MAX_BYTES
 from kdeov_mm.utils.json_files import MAX_METADATA_BYTES, parse_json, read_json
 from kdeov_mm.utils.records import TEXTS, check_values
 from kdeov_mm.utils.seeds import mix_seed, seed_sample
@@ -24,6 +25,8 @@ from .caption_files import IMAGE_SUFFIXES
 from .coco_file import image_defect
 from .load_image import LoadImageReduced
 
+HIDDEN = '__[^/]*__($|/)'  # names of entries that are no samples, as the webdataset package has it
+MAX_HEADER = 2**20  # bytes of an entry that describes another one
 MAX_SAMPLES = 10**12  # of a shard, which is a file
 IMAGE_KEYS = tuple(suffix[1:] for suffix in IMAGE_SUFFIXES)
 
@@ -69,7 +72,7 @@ def find_shards(shards: Union[str, Sequence[str]]) -> List[str]:
             missing = [name for name in matching if not os.path.isfile(name)]
             if missing or not matching:
                 raise FileNotFoundError(f'shards: "{(missing or [path])[0]}" does not exist')
-            found += matching
+            found += map(os.path.abspath, matching)  # webdataset would run a file called "pipe:..." as a command
     if not found or len(set(found)) < len(found):
         raise ValueError(f'shards: each must be named once, got {found[:5]} of {shards!r}')
     return found
@@ -122,16 +125,34 @@ def count_local(shard: str) -> int:
     base_plus_ext = import_webdataset().tariterators.base_plus_ext
     number, last = 0, None
     try:
-        with tarfile.open(shard) as file:
+        with tarfile.open(shard, 'r:', tarinfo=BoundedTarInfo) as file:
             for member in file:
-                # As the webdataset package has it.
-                hidden = not member.isreg() or re.match('__[^/]*__($|/)', member.name)
+                hidden = not member.isreg() or re.match(HIDDEN, member.name)
                 key = None if hidden else base_plus_ext(member.name)[0]
                 number += key is not None and key != last
                 last = key or last
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ValueError(f'shards: "{shard}" cannot be read: {type(error).__name__}: {error}') from error
     return number
+
+
+class BoundedTarInfo(tarfile.TarInfo):
+    """A tar file's entry that is refused by :class:`tarfile.ReadError` if it would take too much memory."""
+
+    def _proc_member(self, file: tarfile.TarFile) -> tarfile.TarInfo:  # called before any content is read
+        limit = MAX_BYTES if self.type in tarfile.REGULAR_TYPES else MAX_HEADER
+        if self.size > limit:
+            raise tarfile.ReadError(f'"{printable(self.name)}" has {self.size} bytes; at most {limit} are read')
+        return super()._proc_member(file)  # type: ignore[misc]
+
+
+def read_members(stream: BinaryIO, shard: str) -> Iterator[dict]:
+    """Yield the regular files of an uncompressed tar stream as webdataset's ``group_by_keys`` takes them."""
+    with tarfile.open(fileobj=stream, mode='r|', tarinfo=BoundedTarInfo) as file:
+        for member in file:
+            if member.isreg() and not re.match(HIDDEN, member.name):
+                yield dict(fname=member.name, data=file.extractfile(member).read(), __url__=shard)
+            file.members = []  # type: ignore[misc]  # else it keeps them all
 
 
 @DATASETS.register_module()
@@ -308,14 +329,15 @@ class ImageTextShards(BrokenImages, IterableDataset):
             ValueError: The shard cannot be read, or does not have the number of samples that its size says.
         """
         webdataset = import_webdataset()
-        stream = webdataset.DataPipeline(webdataset.SimpleShardList([piece.shard]), webdataset.tarfile_to_samples())
         size, number = self.sizes[self.shards.index(piece.shard)], 0
         try:
-            for number, raw in enumerate(stream, 1):
-                if number > piece.stop:
-                    break
-                if number > piece.start:
-                    yield raw
+            with webdataset.gopen(piece.shard) as stream:
+                samples = webdataset.tariterators.group_by_keys(read_members(stream, piece.shard))
+                for number, raw in enumerate(samples, 1):
+                    if number > piece.stop:
+                        break
+                    if number > piece.start:
+                        yield raw
         except (tarfile.TarError, EOFError, OSError) as error:
             raise ValueError(f'shards: "{piece.shard}" cannot be read: {type(error).__name__}: {error}') from error
         if number < piece.stop or number > piece.stop == size:

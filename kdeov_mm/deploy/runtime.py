@@ -14,6 +14,7 @@ from kdeov_mm.utils.display import brief, plain, printable
 from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.json_files import parse_json
 
+from .onnx_file import read_onnx
 from .text import Tokenizer, check_names, check_templates, fill
 
 FORMAT = '1'  # of the files' metadata and of the graphs' inputs and outputs
@@ -149,9 +150,17 @@ class Runtime:
         """Compute the outputs of a kind of file.
 
         Raises:
-            ValueError: An output holds NaN or infinity.
+            ValueError: If an output holds NaN or infinity, or has another shape than this kind of file gives.
         """
         results = self.sessions[kind].run(outputs, feeds)
+        batch = len(next(iter(feeds.values())))
+        shapes = [(batch, None, 4), (batch, None), (batch, None)] if 'detector' in kind else [(batch, self.embed_dims)]
+        for result, shape in zip(results, shapes):
+            if result.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, result.shape)):
+                raise InputError(
+                    f'{self.paths[kind]}: an output of the {kind} has shape {list(result.shape)}; expected '
+                    f'{[want or "M" for want in shape]}; export the model again'
+                )
         for result in results:
             if not np.isfinite(result).all():
                 raise ValueError(
@@ -321,6 +330,10 @@ class Runtime:
             inputs, scales, shifts = zip(*map(self.place, batch))
             results = self.run(kind, {'images': np.stack(inputs), **feeds}, ['boxes', 'scores', 'labels'])
             for image, scale, shift, boxes, scores, labels in zip(batch, scales, shifts, *results):
+                if labels.max(initial=-1) >= len(names):
+                    raise InputError(
+                        f'{self.paths[kind]}: label {labels.max()} for {len(names)} class names; export the model again'
+                    )
                 keep = (scores >= score_threshold) & (labels >= 0)
                 boxes = (boxes[keep] - np.tile(shift, 2)) / np.tile(scale, 2)
                 boxes = boxes.clip(0, np.tile(image.shape[1::-1], 2)).astype(np.float32)
@@ -352,8 +365,7 @@ def open_session(
     path: Union[str, Path], providers: Optional[Sequence[str]] = None, threads: Optional[int] = None
 ) -> onnxruntime.InferenceSession:
     """Open an ONNX file; see :class:`Runtime`."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'no ONNX file {str(path)!r}')
+    content = read_onnx(path)
     unknown = set(providers or ()) - set(onnxruntime.get_available_providers())
     if unknown:
         raise ValueError(
@@ -365,7 +377,7 @@ def open_session(
     if threads:
         options.intra_op_num_threads = threads
     try:
-        return onnxruntime.InferenceSession(str(path), options, list(providers or ['CPUExecutionProvider']))
+        return onnxruntime.InferenceSession(content, options, list(providers or ['CPUExecutionProvider']))
     except Exception as error:  # ONNX Runtime has exceptions of its own without a common class
         reason = ' '.join(str(error).split())[:200]
         raise ValueError(

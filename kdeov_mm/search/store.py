@@ -5,6 +5,8 @@ import json
 import math
 import os
 import re
+import stat
+import struct
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import timedelta
@@ -16,7 +18,9 @@ import numpy as np
 
 from kdeov_mm.utils.display import printable
 from kdeov_mm.utils.errors import DISK_ERRORS, InputError
+from kdeov_mm.utils.files import read_file
 from kdeov_mm.utils.json_files import parse_json
+from kdeov_mm.utils.protobuf import fields as message_fields
 
 try:
     import lancedb
@@ -32,6 +36,8 @@ INDEX_FROM = 10_000  # images; fewer are compared one by one
 PARTITION = 512  # images in one partition of the vector index, about
 RETRAIN = 4  # the vector index is trained anew when there are so many times the images that it was trained on
 KEPT = timedelta(days=1)  # earlier states stay so long
+MAX_MANIFEST = 2**30  # bytes of the description of a version
+BASE_PATHS = 18  # field of Lance's Manifest message: other folders
 TRAINED_ON = 'kdeov_mm.trained_on'
 
 
@@ -443,9 +449,42 @@ def open_images(folder: str, connection):
 
 
 def check_folder(folder: str) -> None:
-    """Raise InputError for a folder whose name LanceDB does not take."""
+    """Check the folder of an index before LanceDB opens it; an object store's content is not checked.
+
+    Raises:
+        InputError: If LanceDB does not take its name, a table holds a link or a special file, at which LanceDB would
+            wait for ever, or a table names files outside of the index.
+    """
     if not folder or not is_utf8(folder) or '\0' in folder:
         raise InputError(f'index: LanceDB takes no folder called "{printable(folder)}"; give a name in UTF-8')
+    for table in Path(folder).glob('*.lance') if '://' not in folder else ():
+        waiting = [str(table)]
+        while waiting:
+            path = waiting.pop()
+            try:
+                kind = os.lstat(path).st_mode
+            except FileNotFoundError:  # another process tidies up
+                continue
+            if stat.S_ISDIR(kind):
+                with os.scandir(path) as entries:
+                    waiting += [entry.path for entry in entries]
+            elif not stat.S_ISREG(kind):
+                raise InputError(f'index: "{printable(path)}" is a link or a special file, which no index holds')
+            elif path.endswith('.manifest'):
+                check_manifest(path)
+
+
+def check_manifest(path: str) -> None:
+    """Raise InputError for a version of a LanceDB table that keeps data in other folders, as a shallow clone does."""
+    content = read_file(path, MAX_MANIFEST, 'index')
+    try:
+        (start,) = struct.unpack('<Q', content[-16:-8])  # of the manifest: a length and a protobuf message
+        (length,) = struct.unpack('<I', content[start : start + 4])
+        numbers = {number for number, *_ in message_fields(content, start + 4, min(start + 4 + length, len(content)))}
+    except (struct.error, ValueError):
+        return  # damaged: LanceDB refuses it, too
+    if BASE_PATHS in numbers:
+        raise InputError(f'index: "{printable(path)}" names files outside of the index; copy them in, or build it anew')
 
 
 def check_schema(schema: pa.Schema, expected: pa.Schema, name: str) -> None:

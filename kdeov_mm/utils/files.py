@@ -4,6 +4,7 @@ import hashlib
 import os
 import secrets
 import stat
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Iterable, Iterator, Optional, Union
@@ -55,37 +56,42 @@ KINDS = (
 def read_file(path: Union[str, Path], max_bytes: int, what: str = 'file') -> bytes:
     """Read a regular file whole; see :func:`open_regular`. One that grows beyond ``max_bytes`` meanwhile is refused."""
     with open_regular(path, max_bytes, what) as file:
-        content = file.read(max_bytes + 1)
+        size = os.fstat(file.fileno()).st_size  # Python allocates all that it is asked to read
+        content = file.read(size + 1)
+        if len(content) > size:
+            content += file.read(max_bytes + 1 - len(content))
     if len(content) > max_bytes:
         raise InputError(f'{what} "{printable(str(path))}" has more than {max_bytes} bytes, which are the most')
     return content
 
 
+FILE = '\0'  # marks, among the paths to visit, those of files; no path contains it
+
+
 def walk_files(folder: Union[str, Path]) -> Iterator[str]:
     """Yield the paths of all files below a folder, sorted by name within each folder, as ``folder/...``.
 
-    Links to folders are followed, but each folder is visited once, so that a link to a folder above it ends. Special
-    files are listed like others; :func:`open_regular` refuses them. A folder that may not be read is left out.
+    Links to folders are followed, and each folder is visited once, so that cyclic links end. Special files are listed
+    like others; :func:`open_regular` refuses them. A folder that cannot be read is left out with a warning.
     """
-    seen = set()
-
-    def visit(path: str) -> Iterator[str]:
+    seen: set[tuple[int, int]] = set()
+    waiting = [str(folder)]
+    while waiting:
+        path = waiting.pop()
+        if path.endswith(FILE):
+            yield path[: -len(FILE)]
+            continue
         try:
             status = os.stat(path)
             if (status.st_dev, status.st_ino) in seen:
-                return
+                continue
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(path) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
-        except OSError:
-            return
-        for entry in found:
-            if is_folder(entry):
-                yield from visit(entry.path)
-            else:
-                yield entry.path
-
-    yield from visit(str(folder))
+                found = sorted(entries, key=lambda entry: entry.name, reverse=True)
+        except OSError as error:
+            warnings.warn(f'folder "{printable(path)}": {error.strerror}; its files are left out', stacklevel=2)
+            continue
+        waiting += [entry.path if is_folder(entry) else entry.path + FILE for entry in found]
 
 
 def is_folder(entry: os.DirEntry) -> bool:

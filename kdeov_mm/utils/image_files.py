@@ -36,6 +36,7 @@ BRANDS = (b'avif', b'avis', b'heic', b'heix', b'heim', b'heis', b'hevc', b'mif1'
 INSTALL = 'run "pip install kdeov_mm[heif]", which reads AVIF and HEIC'
 MAX_PIXELS = 80_000_000  # 240 MB as RGB; below Pillow's own limit of 89 million
 MAX_BYTES = 512 * 2**20  # of a file
+START_OF_SCAN, MAX_SCANS = b'\xff\xda', 100  # JPEG's marker, which pixel data cannot contain
 
 
 def read_image_file(path: Union[str, Path]) -> bytes:
@@ -66,7 +67,8 @@ def open_image(content: Union[bytes, BinaryIO]) -> Image.Image:
     """Open an image from its content or file, without decoding its pixels.
 
     Raises:
-        ValueError: If it has more than ``MAX_PIXELS`` pixels, or pixels of 32 bits, see :func:`check_depth`.
+        ValueError: If it has more than ``MAX_PIXELS`` pixels or pixels of 32 bits (:func:`check_depth`), or costs too
+            much to decode (:func:`check_cost`).
         Exception: Pillow's, of any type, if it is no image in one of ``FORMATS``.
     """
     file = io.BytesIO(content) if isinstance(content, bytes) else content
@@ -83,7 +85,25 @@ def open_image(content: Union[bytes, BinaryIO]) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f'{image.width} x {image.height} pixels; at most {MAX_PIXELS} are read')
     check_depth(image)
+    check_cost(image, file)
     return image
+
+
+def check_cost(image: Image.Image, file: BinaryIO) -> None:
+    """Raise ValueError for an image whose decoding costs far more than its size says.
+
+    Pillow's decoder of run-length encoded BMP has no limit of memory. Each scan of a progressive JPEG passes over all
+    pixels; encoders write about ten.
+    """
+    if image.format == 'BMP' and image.info.get('compression') in (1, 2):
+        raise ValueError('run-length encoded BMP, which is not read; save it as PNG')
+    if image.format in ('JPEG', 'MPO'):
+        position = file.tell()
+        file.seek(0)
+        scans = file.read(MAX_BYTES).count(START_OF_SCAN)
+        file.seek(position)
+        if scans > MAX_SCANS:
+            raise ValueError(f'a JPEG of {scans} scans; at most {MAX_SCANS} are read; save it again')
 
 
 def check_depth(image: Image.Image) -> None:

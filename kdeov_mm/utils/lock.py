@@ -84,9 +84,10 @@ def open_lock(folder: Path, what: str) -> int:
             f'{what} "{printable(str(folder))}" cannot be written ({printable(path.name)}: {reason}); give a folder '
             'that may be written',
         ) from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # a hard link: its other name's content would be lost
         os.close(descriptor)
-        raise InputError(f'{what} "{printable(str(folder))}": {LOCK} is no regular file; remove it')
+        raise InputError(f'{what} "{printable(str(folder))}": {LOCK} is no regular file of its own; remove it')
     return descriptor
 
 

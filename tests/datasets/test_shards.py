@@ -1,7 +1,9 @@
 """ImageTextShards: every sample once over all processes and workers; broken images; going on in the middle."""
 
+import io
 import json
 import sys
+import tarfile
 from collections import Counter
 from unittest import mock
 
@@ -212,3 +214,37 @@ def test_broken_images_are_replaced(damaged, pairs, build, world_size, workers, 
 def test_too_many_broken_images_stop_the_run(damaged, build):
     with pytest.raises(RuntimeError, match='2 of 20 images.*allows 1'):
         list(build(damaged))
+
+
+def write_tar(path, members, mode='w'):
+    """A tar file of ``{name: content}``; an integer is the size of a content that is not there."""
+    path.parent.mkdir(exist_ok=True)
+    with tarfile.open(path, mode) as file:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = content if isinstance(content, int) else len(content)
+            file.addfile(info, io.BytesIO(bytes(info.size) if isinstance(content, int) else content))
+
+
+def test_a_file_name_is_no_command(folder, build, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = 'pipe:touch executed; cat 00000.tar #.tar'
+    (tmp_path / name).write_bytes((folder / '00000.tar').read_bytes())
+    for shards in ('*.tar', 'pipe*.tar'):
+        dataset = build('.', shards=shards, sizes={name: SIZES[0]}, batch_size=1)
+        assert len(keys(batches(dataset))) == SIZES[0]
+    assert not (tmp_path / 'executed').exists()
+
+
+@pytest.mark.parametrize('kind', ['compressed', 'member', 'header'])
+def test_shards_that_take_more_memory_than_their_size_are_refused(build, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(module, 'MAX_BYTES', 1000)
+    monkeypatch.setattr(module, 'MAX_HEADER', 1000)
+    content = {'a.jpg': 2000 if kind == 'member' else 10}
+    if kind == 'header':
+        content['b' * 2000 + '.jpg'] = 10  # a name so long has an entry of its own
+    write_tar(tmp_path / 'data/0.tar', content, 'w:gz' if kind == 'compressed' else 'w')
+    with pytest.raises(ValueError, match='0.tar'):
+        build(tmp_path / 'data')
+    with pytest.raises(ValueError, match='0.tar'):
+        list(build(tmp_path / 'data', sizes={'0.tar': 1}))

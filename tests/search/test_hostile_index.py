@@ -327,3 +327,24 @@ def test_hostile_thumbnails_are_not_drawn(tool, model, kind, monkeypatch, capsys
         tool('query', '--embedding', 'query.npy', '--index', 'index', '--picture', 'found.png')
     assert stop.value.code == 2 and not Path('executed').exists() and not Path('found.png').exists()
     assert 'error: ' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('kind', ['fifo', 'link'])
+def test_special_files_and_links_inside_an_index_are_refused_before_they_are_opened(model, kind):
+    forge(model, rows=[{}])
+    (data,) = Path('index/images.lance/data').iterdir()
+    data.rename('moved')
+    os.mkfifo(data) if kind == 'fifo' else data.symlink_to(os.path.abspath('moved'))
+    with pytest.raises(InputError, match=data.name):
+        ImageStore.open('index')
+
+
+def test_an_index_whose_data_lie_elsewhere_is_refused(model):
+    forge(model, 'private', rows=[{}])
+    connection = lancedb.connect('index')
+    if not hasattr(connection, 'clone_table'):
+        pytest.skip('this LanceDB has no shallow clones')
+    connection.clone_table('images', os.path.abspath('private/images.lance'))
+    assert ImageStore.open('private')
+    with pytest.raises(InputError, match='manifest'):
+        ImageStore.open('index')

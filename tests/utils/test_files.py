@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -86,3 +87,35 @@ def test_permissions_are_those_of_a_new_file(tmp_path):
     write_atomically(tmp_path / 'a.txt', '')
     (tmp_path / 'b.txt').touch()
     assert (tmp_path / 'a.txt').stat().st_mode == (tmp_path / 'b.txt').stat().st_mode
+
+
+def test_a_small_file_takes_little_memory_whatever_the_limit(tmp_path):
+    (tmp_path / 'small').write_bytes(b'content')
+    tracemalloc.start()
+    assert read_file(tmp_path / 'small', 2**40) == b'content'
+    assert tracemalloc.get_traced_memory()[1] < 10**6
+    tracemalloc.stop()
+
+
+def test_folders_may_lie_deeper_than_pythons_stack(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1100):
+        os.mkdir('d')
+        os.chdir('d')
+    open('a.txt', 'w').close()
+    monkeypatch.chdir(tmp_path)
+    found = list(walk_files('.'))
+    assert len(found) == 1 and found[0].endswith('d/a.txt') and found[0].count('d/') == 1100
+    for _ in range(1100):  # pytest removes folders by recursion
+        os.rename('d/d', 'e') if os.path.isdir('d/d') else os.unlink('d/a.txt')
+        os.rmdir('d')
+        if os.path.isdir('e'):
+            os.rename('e', 'd')
+
+
+def test_the_order_of_a_walk(tmp_path):
+    for name in ('b/2.txt', 'b/1.txt', 'a.txt', 'c/d/e.txt'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = [os.path.relpath(path, tmp_path) for path in walk_files(tmp_path)]
+    assert found == ['a.txt', 'b/1.txt', 'b/2.txt', 'c/d/e.txt']

@@ -169,3 +169,13 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     with pytest.raises(OSError) as refused, lock_folder(tmp_path / 'file' / 'folder', 'work dir'):
         pass
     assert 'work dir' in str(refused.value) and str(tmp_path) in str(refused.value)
+
+
+def test_a_hard_link_as_lock_keeps_its_content(tmp_path):
+    (tmp_path / 'precious').write_text('content')
+    (tmp_path / 'work').mkdir()
+    os.link(tmp_path / 'precious', tmp_path / 'work/.lock')
+    with pytest.raises(InputError):
+        with lock_folder(tmp_path / 'work', 'work dir'):
+            pass
+    assert (tmp_path / 'precious').read_text() == 'content'

@@ -1,10 +1,14 @@
 """No door for weights runs what is in a file, also where the environment lifts torch's own restriction."""
 
+import io
 import json
+import multiprocessing
 import pickle
 import shutil
+import zipfile
 from pathlib import Path
 
+import mmengine
 import open_clip
 import pytest
 import torch
@@ -15,7 +19,7 @@ from mmyolo.registry import MODELS
 from kdeov_mm.apis import build_kdeov
 from kdeov_mm.models import OpenCLIPTeacher, OpenCLIPTextEncoder
 from kdeov_mm.models.clip.towers import build_towers
-from kdeov_mm.utils import check_checkpoint, check_weights, export_weights, load_weights, safe_load
+from kdeov_mm.utils import InputError, check_checkpoint, check_weights, export_weights, load_weights, safe_load
 
 pytestmark = pytest.mark.usefixtures('mmyolo_scope')
 CLIP = 'kdeov-shapes'  # the smallest
@@ -190,3 +194,63 @@ def test_weights_that_float16_cannot_hold_are_not_exported(tmp_path):
     torch.save(dict(weight=torch.full((2, 2), 1e5)), tmp_path / 'large.pth')
     with pytest.raises(ValueError, match='large.pth'):
         export_weights(str(tmp_path / 'large.pth'), str(tmp_path / 'out.safetensors'))
+
+
+def write_archive(path, content, change=None, compression=zipfile.ZIP_STORED):
+    """What torch.save writes, with another pickle or with compressed entries."""
+    saved = io.BytesIO()
+    torch.save(content, saved)
+    with zipfile.ZipFile(saved) as source, zipfile.ZipFile(path, 'w', compression) as target:
+        for name in source.namelist():
+            target.writestr(name, change if change and name.endswith('data.pkl') else source.read(name))
+
+
+def test_a_config_in_a_checkpoint_is_not_executed(tmp_path, monkeypatch):
+    """MMEngine executes it when a training resumes, and when its inferencer has weights only."""
+    monkeypatch.chdir(tmp_path)
+    payload = "open('executed', 'w').close()"
+    hub = dict(runtime_info=dict(cfg=payload, iter=3), log_scalars={})
+    meta = dict(config=payload, cfg=payload, epoch=1, iter=3)
+    torch.save(dict(meta=meta, message_hub=hub, state_dict={'a': torch.ones(2)}, optimizer={}), 'epoch_1.pth')
+    found = check_checkpoint('epoch_1.pth', resume=True)
+    assert found['meta'] == dict(epoch=1, iter=3) and found['message_hub']['runtime_info'] == dict(iter=3)
+    assert mmengine.runner.checkpoint._load_checkpoint('epoch_1.pth')['meta'] == dict(epoch=1, iter=3)
+    assert not Path('executed').exists()
+
+
+def test_tuples_that_take_for_ever_to_hash_are_refused(tmp_path):
+    nested = b')' + b''.join(b'q%ch%c\x86' % (index, index) for index in range(60))  # (t, t) of (t, t) of ...
+    write_archive(tmp_path / 'hash.pth', {}, b'\x80\x02}' + nested + b'K\x01s.')
+    (tmp_path / 'old.pth').write_bytes(b'\x80\x02}' + nested + b'K\x01s.')
+    for name in ('hash.pth', 'old.pth'):
+        reading = multiprocessing.get_context('fork').Process(target=refuse, args=(str(tmp_path / name),))
+        reading.start()
+        reading.join(60)
+        exit_code = reading.exitcode
+        reading.kill()
+        assert exit_code == 0, 'it hangs' if exit_code is None else exit_code
+
+
+def refuse(path):
+    """Check that a checkpoint is refused by name."""
+    with pytest.raises(InputError, match=Path(path).name):
+        check_checkpoint(path)
+
+
+def test_compressed_archives_are_refused(tmp_path):
+    content = dict(state_dict={'a': torch.zeros(2**20)})
+    write_archive(tmp_path / 'bomb.pth', content, compression=zipfile.ZIP_DEFLATED)
+    assert (tmp_path / 'bomb.pth').stat().st_size < 20_000
+    with pytest.raises(InputError, match='bomb.pth'):
+        check_checkpoint(str(tmp_path / 'bomb.pth'))
+    write_archive(tmp_path / 'good.pth', content)
+    assert check_checkpoint(str(tmp_path / 'good.pth'))['state_dict']['a'].shape == (2**20,)
+
+
+def test_files_of_every_format_of_torch_are_read(tmp_path):
+    weights = {'a': torch.arange(6.0).reshape(2, 3), 'deep': (1, (2, (3, [4])))}
+    for number, options in enumerate((dict(), dict(_use_new_zipfile_serialization=False), dict(pickle_protocol=4))):
+        torch.save(weights, tmp_path / f'{number}.pth', **options)
+        for file in (tmp_path / f'{number}.pth', io.BytesIO((tmp_path / f'{number}.pth').read_bytes())):
+            found = safe_load.load(file)
+            assert found['a'].equal(weights['a']) and found['deep'] == weights['deep']
