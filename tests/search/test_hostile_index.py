@@ -17,6 +17,7 @@ from search_data import DIMS, write_encoder, write_external, write_images, write
 
 from kdeov_mm.search import ImageStore, check_index, image_encoder_file, text_encoder_file, update_index
 from kdeov_mm.search.store import METADATA, SKIPPED_SCHEMA, image_schema
+from kdeov_mm.utils import InputError
 
 PAYLOAD = (
     "open('executed', 'w').close()\ncustom_hooks = [dict(type='VocabularyHook', text_encoder=dict(type='None'))]\n"
