@@ -16,7 +16,7 @@ from kdeov_mm.apis import inference_pipeline
 from kdeov_mm.deploy import Runtime, export, read_images
 from kdeov_mm.deploy.agreement import cosines, unmatched
 from kdeov_mm.deploy.quantize import REASONS, quantize
-from kdeov_mm.deploy.text import fill
+from kdeov_mm.text import fill
 from kdeov_mm.models.clip import OpenCLIPTextEncoder
 from kdeov_mm.utils import load_config
 

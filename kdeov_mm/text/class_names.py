@@ -1,55 +1,42 @@
-"""The names of a vocabulary and their synonyms: reading and checking."""
+"""Class names and their synonyms: reading and checking."""
 
+from collections import Counter
 from pathlib import Path
-from typing import Dict, List, Mapping, Sequence, Union
+from typing import Mapping, Sequence
 
-from kdeov_mm.deploy.text import check_names, shorten
 from kdeov_mm.utils import json_files
-from kdeov_mm.utils.display import brief
+from kdeov_mm.utils.display import brief, shorten
 from kdeov_mm.utils.errors import InputError
-from kdeov_mm.utils.files import read_file
-from kdeov_mm.utils.json_files import MAX_METADATA_BYTES
-
-__all__ = ['check_names', 'read_json', 'read_lines', 'read_names', 'read_synonyms', 'shorten']
+from .lines import MAX_CHARACTERS, is_unicode, read_lines
 
 
-def read_lines(path: str, what: str) -> List[str]:
-    """The lines of a text file that hold something, without space around them.
-
-    Args:
-        path: A UTF-8 file.
-        what: What the file is for; errors begin with it.
+def check_class_names(names: Sequence[str]) -> None:
+    """Check a vocabulary's names.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is not text, or nothing is in it.
+        ValueError: There is none, or one is not a string, is empty, is longer than ``MAX_CHARACTERS`` or stands
+            there more than once.
     """
-    if not Path(path).exists():
-        raise FileNotFoundError(f'{what}: no file {str(path)!r}')
-    try:
-        text = read_file(path, MAX_METADATA_BYTES, f'{what}:').decode('utf-8-sig')
-    except UnicodeDecodeError as error:
-        raise ValueError(f'{what}: {str(path)!r} is not UTF-8 text: {error}') from error
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if not lines:
-        raise ValueError(f'{what}: {str(path)!r} is empty; give one line for each')
-    return lines
+    if isinstance(names, str):
+        raise ValueError(f'names: expected a list, got the string {shorten(names)!r}; for a file use read_class_names')
+    if not len(names):
+        raise ValueError('names: the vocabulary is empty; give at least one name')
+    for index, name in enumerate(names):
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f'names: each must be a non-empty string, but number {index + 1} is {brief(name)}')
+        if len(name) > MAX_CHARACTERS:
+            raise ValueError(
+                f'names: number {index + 1}, {shorten(name)!r}, has {len(name)} characters; CLIP reads '
+                f'far fewer than {MAX_CHARACTERS}: shorten it, or check that this is a list of names'
+            )
+        if not is_unicode(name):
+            raise ValueError(f'names: number {index + 1}, {shorten(name)!r}, is not valid Unicode; correct the file')
+    repeated = [shorten(name) for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise ValueError(f'names: {repeated[:5]!r} stand there more than once; name each class once')
 
 
-def read_json(path: str, what: str) -> object:
-    """The content of a JSON file; of a COCO or LVIS annotation file its categories.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is not JSON.
-    """
-    if not Path(path).exists():
-        raise FileNotFoundError(f'{what}: no file {str(path)!r}')
-    content = json_files.read_json(path, object, what=f'{what}:')
-    return content['categories'] if isinstance(content, dict) and 'categories' in content else content
-
-
-def read_names(path: str) -> List[str]:
+def read_class_names(path: str) -> list[str]:
     """Read a vocabulary's names.
 
     Args:
@@ -58,7 +45,7 @@ def read_names(path: str) -> List[str]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It holds no names, or bad ones; see :func:`check_names`.
+        ValueError: It holds no names, or bad ones; see :func:`check_class_names`.
     """
     if Path(path).suffix == '.json':
         content = read_json(path, 'names')
@@ -71,13 +58,13 @@ def read_names(path: str) -> List[str]:
     else:
         names = read_lines(path, 'names')
     try:
-        check_names(names)
+        check_class_names(names)
     except ValueError as error:
         raise InputError(f'{error} (in {str(path)!r})') from error
     return names
 
 
-def read_synonyms(source: Union[str, Mapping[str, Sequence[str]], None]) -> Dict[str, List[str]]:
+def read_synonyms(source: str | Mapping[str, Sequence[str]] | None) -> dict[str, list[str]]:
     """The synonyms of some names.
 
     Args:
@@ -106,3 +93,16 @@ def read_synonyms(source: Union[str, Mapping[str, Sequence[str]], None]) -> Dict
                 f'synonyms{where}: those of {brief(name)} must be a list of non-empty strings, got {brief(words)}'
             )
     return {name: list(words) for name, words in (source or {}).items()}
+
+
+def read_json(path: str, what: str) -> object:
+    """The content of a JSON file; of a COCO or LVIS annotation file its categories.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not JSON.
+    """
+    if not Path(path).exists():
+        raise FileNotFoundError(f'{what}: no file {str(path)!r}')
+    content = json_files.read_json(path, object, what=f'{what}:')
+    return content['categories'] if isinstance(content, dict) and 'categories' in content else content
