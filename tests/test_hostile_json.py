@@ -29,6 +29,7 @@ from kdeov_mm.datasets import ImageTextDataset, OVCocoDataset, OVLVISDataset, Te
 from kdeov_mm.datasets.cached_teacher import LoadTeacherEmbedding
 from kdeov_mm.datasets.caption_files import read_coco, read_karpathy
 from kdeov_mm.datasets.coco_file import LVIS_FIELDS, load_coco
+from kdeov_mm.datasets.prepare import check_coco
 from kdeov_mm.datasets.region_store import RegionStore
 from kdeov_mm.datasets.splits import class_groups
 from kdeov_mm.deploy.runtime import Runtime, parse_metadata
@@ -39,7 +40,6 @@ from kdeov_mm.models.clip.preprocess import make_preprocess, read_config
 from kdeov_mm.models.clip.text_bank import TextBank
 from kdeov_mm.text import fill, read_class_names, read_synonyms, resolve_templates
 from kdeov_mm.utils import InputError
-from kdeov_mm.utils.data import check_coco
 from kdeov_mm.utils.files import sha256
 
 ROOT = Path(__file__).resolve().parents[1]

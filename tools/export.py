@@ -15,8 +15,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from kdeov_mm.apis import build_vocabulary, find_images, load_model
+from kdeov_mm.benchmarks.agreement import cosines, unexplained, unmatched
 from kdeov_mm.deploy import ImageError, Runtime, read_image
-from kdeov_mm.deploy.agreement import cosines, unexplained, unmatched
 from kdeov_mm.deploy.export import (
     describe,
     export_detector,

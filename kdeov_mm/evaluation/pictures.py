@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from kdeov_mm.deploy.images import read_image
 from kdeov_mm.utils.files import atomic_path
+from kdeov_mm.utils.images import read_image
 
 BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW = (
     '#0072B2',

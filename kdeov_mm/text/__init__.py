@@ -1,4 +1,4 @@
-"""Texts before they are embedded: class names, prompt templates, CLIP's tokenizer. Torch and MMEngine are not needed."""
+"""Class names, prompt templates and CLIP's tokenizer: texts before they are embedded. Needs no torch, no MMEngine."""
 
 from .class_names import check_class_names, read_class_names, read_synonyms
 from .templates import TEMPLATE_SETS, check_templates, fill, resolve_templates, template_set

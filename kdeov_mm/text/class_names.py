@@ -2,11 +2,11 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
-from kdeov_mm.utils import json_files
 from kdeov_mm.utils.display import brief, shorten
 from kdeov_mm.utils.errors import InputError
+from kdeov_mm.utils.json_files import read_json
 from .lines import MAX_CHARACTERS, is_unicode, read_lines
 
 
@@ -48,13 +48,13 @@ def read_class_names(path: str) -> list[str]:
         ValueError: It holds no names, or bad ones; see :func:`check_class_names`.
     """
     if Path(path).suffix == '.json':
-        content = read_json(path, 'names')
+        content = read_categories(path, 'names')
         if not isinstance(content, list):
             raise ValueError(
                 f'names: {str(path)!r} must hold a list of names or of records with a "name", '
                 f'got a {type(content).__name__}'
             )
-        names = [item.get('name') if isinstance(item, dict) else item for item in content]
+        names: list[Any] = [item.get('name') if isinstance(item, dict) else item for item in content]
     else:
         names = read_lines(path, 'names')
     try:
@@ -64,7 +64,7 @@ def read_class_names(path: str) -> list[str]:
     return names
 
 
-def read_synonyms(source: str | Mapping[str, Sequence[str]] | None) -> dict[str, list[str]]:
+def read_synonyms(source: str | Path | Mapping[str, Sequence[str]] | None) -> dict[str, list[str]]:
     """The synonyms of some names.
 
     Args:
@@ -76,26 +76,26 @@ def read_synonyms(source: str | Mapping[str, Sequence[str]] | None) -> dict[str,
         ValueError: It is something else, or a synonym is not a non-empty string.
     """
     where = f' in {str(source)!r}' if isinstance(source, (str, Path)) else ''
-    if isinstance(source, (str, Path)):
-        source = read_json(source, 'synonyms')
-    if isinstance(source, list) and all(
-        isinstance(item, dict) and isinstance(item.get('name'), str) for item in source
+    content: Any = read_categories(source, 'synonyms') if isinstance(source, (str, Path)) else source
+    if isinstance(content, list) and all(
+        isinstance(item, dict) and isinstance(item.get('name'), str) for item in content
     ):
-        source = {item['name']: item.get('synonyms', []) for item in source}
-    if not isinstance(source or {}, Mapping):
+        content = {item['name']: item.get('synonyms', []) for item in content}
+    content = content or {}
+    if not isinstance(content, Mapping):
         raise ValueError(
             f'synonyms{where}: expected {{name: [synonym, ...]}} or category records with a "name" and '
-            f'"synonyms", got a {type(source).__name__}'
+            f'"synonyms", got a {type(content).__name__}'
         )
-    for name, words in (source or {}).items():
+    for name, words in content.items():
         if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) and word.strip() for word in words):
             raise ValueError(
                 f'synonyms{where}: those of {brief(name)} must be a list of non-empty strings, got {brief(words)}'
             )
-    return {name: list(words) for name, words in (source or {}).items()}
+    return {name: list(words) for name, words in content.items()}
 
 
-def read_json(path: str, what: str) -> object:
+def read_categories(path: str | Path, what: str) -> Any:
     """The content of a JSON file; of a COCO or LVIS annotation file its categories.
 
     Raises:
@@ -104,5 +104,5 @@ def read_json(path: str, what: str) -> object:
     """
     if not Path(path).exists():
         raise FileNotFoundError(f'{what}: no file {str(path)!r}')
-    content = json_files.read_json(path, object, what=f'{what}:')
+    content = read_json(path, object, what=f'{what}:')
     return content['categories'] if isinstance(content, dict) and 'categories' in content else content

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from kdeov_mm.apis import build_vocabulary
+from kdeov_mm.benchmarks.agreement import unmatched
 from kdeov_mm.deploy import Runtime, read_image, web
-from kdeov_mm.deploy.agreement import unmatched
 from kdeov_mm.deploy.web import ONNXRUNTIME, PACKAGE, VERSION, download, npm_package, read_package, write_web
 from kdeov_mm.text import read_class_names
 from kdeov_mm.utils import InputError, find_model, load_config
