@@ -5,7 +5,7 @@ import json
 import pytest
 from torch import nn
 
-from kdeov_mm.deploy.engines import complexity
+from kdeov_mm.benchmarks.inference_engines import complexity
 from tool_loading import load_tool
 
 

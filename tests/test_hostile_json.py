@@ -29,19 +29,17 @@ from kdeov_mm.datasets import ImageTextDataset, OVCocoDataset, OVLVISDataset, Te
 from kdeov_mm.datasets.cached_teacher import LoadTeacherEmbedding
 from kdeov_mm.datasets.caption_files import read_coco, read_karpathy
 from kdeov_mm.datasets.coco_file import LVIS_FIELDS, load_coco
+from kdeov_mm.datasets.prepare import check_coco
 from kdeov_mm.datasets.region_store import RegionStore
 from kdeov_mm.datasets.splits import class_groups
 from kdeov_mm.deploy.runtime import Runtime, parse_metadata
-from kdeov_mm.deploy.text import fill
 from kdeov_mm.deploy.web import read_package
 from kdeov_mm.evaluation import box_metric
 from kdeov_mm.models.clip.precomputed_text_encoder import read_embeddings
 from kdeov_mm.models.clip.preprocess import make_preprocess, read_config
-from kdeov_mm.models.clip.prompts import resolve_templates
 from kdeov_mm.models.clip.text_bank import TextBank
-from kdeov_mm.models.clip.vocabulary import read_names, read_synonyms
+from kdeov_mm.text import fill, read_class_names, read_synonyms, resolve_templates
 from kdeov_mm.utils import InputError
-from kdeov_mm.utils.data import check_coco
 from kdeov_mm.utils.files import sha256
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -160,8 +158,8 @@ DOORS = {
     'captions': (CAPTIONS, read_coco),
     'karpathy': (KARPATHY, read_karpathy),
     'config check': (COCO, lambda path: check_coco('x', path, ('images', 'annotations'), 0)),
-    'names': (['cat', 'dog', dict(name='bus')], read_names),
-    'category names': (COCO, read_names),
+    'names': (['cat', 'dog', dict(name='bus')], read_class_names),
+    'category names': (COCO, read_class_names),
     'synonyms': (dict(cat=['kitten'], dog=['hound']), read_synonyms),
     'vocabulary': (dict(base=['cat'], novel=['dog']), read_vocabulary),
     'open_clip_config': (OPEN_CLIP, lambda path: check_open_clip(Path(path))),

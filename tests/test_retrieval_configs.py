@@ -7,7 +7,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmyolo.registry import DATASETS
 
-from kdeov_mm.utils import load_config, prepare_data
+from kdeov_mm.datasets import prepare_data
+from kdeov_mm.utils import load_config
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'retrieval'
 NAMES = ('coco', 'flickr30k', 'flickr8k')

@@ -19,12 +19,23 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import onnxruntime
 import torch
-from kdeov_mm.deploy.engines import ENGINES, complexity, peak_memory, random_images
+from kdeov_mm.benchmarks.baselines import (
+    DETECTORS,
+    MOBILE,
+    NETWORKS,
+    OURS,
+    VIT_B_16,
+    VIT_B_32,
+    YOLO,
+    YOLO_RAW,
+    Network,
+    Towers,
+)
+from kdeov_mm.benchmarks.inference_engines import ENGINES, complexity, peak_memory, random_images
+from kdeov_mm.benchmarks.timing import machine, time_in_turns
 from kdeov_mm.deploy.export import write
 from kdeov_mm.deploy.graphs import Detector
-from kdeov_mm.deploy.peers import DETECTORS, MOBILE, NETWORKS, OURS, VIT_B_16, VIT_B_32, YOLO, YOLO_RAW, Network, Towers
 from kdeov_mm.deploy.quantize import RUNTIMES, quantize
-from kdeov_mm.deploy.timing import machine, time_in_turns
 from kdeov_mm.evaluation.pictures import GROUP_COLOURS, INK, clean, save
 from kdeov_mm.utils import InputError, interruptible, user_errors
 from kdeov_mm.utils.files import write_atomically

@@ -11,7 +11,7 @@ from unittest.mock import patch
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import torch
 import torch.nn.functional as F
-from kdeov_mm.deploy.timing import Stages, machine, time_in_turns
+from kdeov_mm.benchmarks.timing import Stages, machine, time_in_turns
 from kdeov_mm.evaluation.pictures import BLUE, INK, ORANGE, clean, save
 from kdeov_mm.models import TextBank
 from kdeov_mm.utils import InputError, interruptible, user_errors

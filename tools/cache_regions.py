@@ -14,7 +14,7 @@ import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import mmcv
 import torch
 from kdeov_mm.apis import build_vocabulary, load_model
-from kdeov_mm.datasets import TeacherStoreWriter
+from kdeov_mm.datasets import TeacherStoreWriter, prepare_data
 from kdeov_mm.models.boxes import to_input, to_original
 from kdeov_mm.models.clip import RegionTeacher, TextBank, complete_teacher, identify_teacher
 from kdeov_mm.models.clip.region_teacher import BACKGROUND_PROMPTS
@@ -24,7 +24,6 @@ from kdeov_mm.utils import (
     load_config,
     lock_run,
     parse_launched,
-    prepare_data,
     resolve_checkpoint,
     set_launcher,
     user_errors,

@@ -19,7 +19,7 @@ import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import cv2
 import numpy as np
 import torch
-from kdeov_mm.datasets import TeacherStoreWriter
+from kdeov_mm.datasets import TeacherStoreWriter, prepare_data
 from kdeov_mm.datasets.cached_teacher import CAPTIONS, IMAGES, data_identity, describe_pipeline, view_seed
 from kdeov_mm.models.clip import (
     build_text_encoder,
@@ -35,7 +35,6 @@ from kdeov_mm.utils import (
     load_config,
     lock_run,
     parse_launched,
-    prepare_data,
     set_launcher,
     user_errors,
 )

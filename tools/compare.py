@@ -18,8 +18,9 @@ from typing import Dict, List, Optional
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import torch
-from kdeov_mm.deploy.cost import count_flops, count_parameters
-from kdeov_mm.deploy.timing import Stages, time_in_turns
+from kdeov_mm.benchmarks.cost import count_flops, count_parameters
+from kdeov_mm.benchmarks.timing import Stages, time_in_turns
+from kdeov_mm.datasets import prepare_data
 from kdeov_mm.evaluation.pictures import GROUP_COLOURS, clean, save
 from kdeov_mm.evaluation.report import TASKS, show
 from kdeov_mm.utils import (
@@ -27,7 +28,6 @@ from kdeov_mm.utils import (
     interruptible,
     load_config,
     load_weights,
-    prepare_data,
     resolve_checkpoint,
     user_errors,
 )

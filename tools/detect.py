@@ -25,7 +25,7 @@ from kdeov_mm.apis import (
 )
 from kdeov_mm.apis.results import picture_path
 from kdeov_mm.datasets.coco_file import image_defect
-from kdeov_mm.models.clip import read_names
+from kdeov_mm.text import read_class_names
 from kdeov_mm.utils import InputError, check_checkpoint, load_config, resolve_checkpoint, user_errors
 from kdeov_mm.utils.display import printable
 from kdeov_mm.utils.files import write_atomically
@@ -79,7 +79,7 @@ def main() -> None:
         if args.embeddings and args.templates:
             raise InputError('--templates: ready --embeddings have theirs already; give one of the two')
         cfg = load_config(args.config, args.cfg_options)
-        names = args.names or read_names(args.names_file)
+        names = args.names or read_class_names(args.names_file)
         paths = readable(find_images(args.images))
         checkpoint = resolve_checkpoint(args.checkpoint)
         check_checkpoint(checkpoint)

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from kdeov_mm.apis import build_vocabulary, find_images, load_model
+from kdeov_mm.benchmarks.agreement import cosines, unexplained, unmatched
 from kdeov_mm.deploy import ImageError, Runtime, read_image
-from kdeov_mm.deploy.agreement import cosines, unexplained, unmatched
 from kdeov_mm.deploy.export import (
     describe,
     export_detector,
@@ -27,8 +27,7 @@ from kdeov_mm.deploy.export import (
 from kdeov_mm.deploy.quantize import RUNTIMES, quantize
 from kdeov_mm.deploy.runtime import KINDS
 from kdeov_mm.models import build_text_encoder
-from kdeov_mm.models.clip import read_names
-from kdeov_mm.models.clip.prompts import resolve_templates
+from kdeov_mm.text import read_class_names, resolve_templates
 from kdeov_mm.utils import InputError, check_checkpoint, interruptible, load_config, resolve_checkpoint, user_errors
 from mmdet.structures import DetDataSample
 from mmengine.config import DictAction
@@ -141,7 +140,7 @@ def main(args: List[str] = None) -> None:
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
         kinds = choose_kinds(args, cfg)
-        names = read_names(args.vocabulary) if args.vocabulary else None
+        names = read_class_names(args.vocabulary) if args.vocabulary else None
         checked, calibration = (find_images(paths) if paths else [] for paths in (args.check, args.int8))
         checkpoint = resolve_checkpoint(args.checkpoint)
         check_checkpoint(checkpoint)

@@ -182,7 +182,7 @@ def embed(args: argparse.Namespace, store: ImageStore) -> np.ndarray:
             raise InputError(f'query: words are needed, got {args.query!r}')
         return embed_query(args.query, args.text or text_encoder_file(store), store.model)
     if args.image is not None:
-        from kdeov_mm.deploy.images import read_image
+        from kdeov_mm.utils.images import read_image
 
         encoder = ImageEncoder(find_model(args.model, store))
         return encoder.encode([encoder.prepare(read_image(args.image, encoder.min_size))])[0]

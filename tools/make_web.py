@@ -14,7 +14,7 @@ import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import numpy as np
 from kdeov_mm.deploy.runtime import Runtime
 from kdeov_mm.deploy.web import PACKAGE, VERSION, npm_package, write_web
-from kdeov_mm.models.clip import read_names
+from kdeov_mm.text import read_class_names
 from kdeov_mm.utils import InputError, user_errors
 from kdeov_mm.utils.arrays import read_npy
 
@@ -66,7 +66,7 @@ def main(args: List[str] = None) -> None:
     with user_errors():
         if args.embeddings and not args.vocabulary:
             raise InputError('--embeddings: give the names, too, with --vocabulary')
-        names = read_names(args.vocabulary) if args.vocabulary else None
+        names = read_class_names(args.vocabulary) if args.vocabulary else None
         texts = embed(args, names) if names else None
         detector = args.export / ('open_detector.onnx' if names else 'detector.onnx')
         with npm_package(args.package) as package:

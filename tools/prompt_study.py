@@ -13,10 +13,10 @@ from typing import Dict, List, Sequence
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 from kdeov_mm.engine.hooks import FirstStep
-from kdeov_mm.models.clip.prompts import resolve_templates
+from kdeov_mm.engine.testing import add_test_options, build_test_runner, load_test_config
+from kdeov_mm.text import resolve_templates
 from kdeov_mm.utils import InputError, interruptible, parse_launched, user_errors
 from kdeov_mm.utils.files import write_atomically
-from kdeov_mm.utils.testing import add_test_options, build_test_runner, load_test_config
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 

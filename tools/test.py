@@ -5,8 +5,8 @@ from typing import Dict
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 from kdeov_mm.engine.hooks import FirstStep
+from kdeov_mm.engine.testing import add_test_options, build_test_runner, load_test_config
 from kdeov_mm.utils import interruptible, parse_launched, user_errors
-from kdeov_mm.utils.testing import add_test_options, build_test_runner, load_test_config
 
 
 @interruptible()

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from typing import Dict, Optional
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
+from kdeov_mm.datasets import prepare_data
 from kdeov_mm.engine.hooks import FirstStep
 from kdeov_mm.utils import (
     check_checkpoint,
@@ -16,7 +17,6 @@ from kdeov_mm.utils import (
     load_config,
     lock_run,
     parse_launched,
-    prepare_data,
     saved_so_far,
     set_launcher,
     user_errors,

@@ -24,6 +24,7 @@ PACKAGES = (
     'models.clip',
     'models.losses',
     'search',
+    'text',
     'utils',
 )
 SECTIONS = ('Args', 'Returns', 'Yields', 'Raises', 'Examples', 'Example', 'Note')

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from kdeov_mm.models import KDEOV, OpenCLIPTeacher, OpenCLIPTextEncoder
 from kdeov_mm.models.clip.loading import check_source
-from kdeov_mm.models.clip.prompts import fill, resolve_templates
-from kdeov_mm.models.clip.vocabulary import check_names
+from kdeov_mm.text import check_class_names, fill, resolve_templates
 from kdeov_mm.utils import load_weights
 from kdeov_mm.utils.config import read_config
 from kdeov_mm.utils.model_index import index_root
@@ -104,7 +103,7 @@ class ImageTextModel(nn.Module):
         Raises:
             ValueError: The names are empty or not distinct, or the image is none.
         """
-        check_names(class_names)
+        check_class_names(class_names)
         templates = resolve_templates(templates)
         prompts = self.encode_text([fill(template, name) for name in class_names for template in templates])
         texts = F.normalize(prompts.view(len(class_names), len(templates), -1).mean(dim=1), dim=-1)

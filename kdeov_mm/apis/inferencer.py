@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.progress import track
 
 from kdeov_mm.datasets.broken_images import BrokenImageError
-from kdeov_mm.models.clip.vocabulary import check_names, read_names
+from kdeov_mm.text import check_class_names, read_class_names
 from .backends import OnnxBackend, TorchBackend
 from .resolve import is_path, resolve_model
 from .results import ClassificationResult, DetectionResult, EmbeddingResult, Match, Results, SearchResult
@@ -358,13 +358,13 @@ def read_vocabulary(names: Names) -> Tuple[str, ...]:
     """Checked names, of a list or a file.
 
     Raises:
-        ValueError: There is none, or a bad one; see ``check_names``.
+        ValueError: There is none, or a bad one; see ``check_class_names``.
         FileNotFoundError: There is no such file.
     """
     if isinstance(names, (str, Path)):
-        return tuple(read_names(str(names)))
+        return tuple(read_class_names(str(names)))
     names = list(names)
-    check_names(names)
+    check_class_names(names)
     return tuple(names)
 
 

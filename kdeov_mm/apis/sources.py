@@ -17,11 +17,11 @@ from PIL import Image
 from kdeov_mm.datasets.broken_images import BrokenImageError
 from kdeov_mm.datasets.coco_file import image_defect
 from kdeov_mm.datasets.load_image import decode_image
-from kdeov_mm.deploy.images import to_rgb
 from kdeov_mm.utils.display import is_surrogate, printable
 from kdeov_mm.utils.errors import InputError, one_line
 from kdeov_mm.utils.files import check_regular, open_regular
 from kdeov_mm.utils.image_files import SUFFIXES, check_depth, find_image_files, read_image_file
+from kdeov_mm.utils.images import to_rgb
 
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
 CHANNEL_ORDERS = ('rgb', 'bgr')

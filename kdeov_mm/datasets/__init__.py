@@ -5,6 +5,7 @@ from .mixture_sampler import MixtureSampler
 from .open_clip_resize import OpenCLIPResize
 from .ov_coco import OVCocoDataset
 from .ov_lvis import OVLVISDataset
+from .prepare import prepare_data
 from .region_store import LoadRegions, PackRegions
 from .samplers import HardNegativeSampler
 from .seeded_dataset import SeededDataset
@@ -35,5 +36,6 @@ __all__ = [
     'TeacherStoreWriter',
     'TorchvisionDataset',
     'ensure_world',
+    'prepare_data',
     'world_concepts',
 ]

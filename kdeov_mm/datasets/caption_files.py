@@ -19,7 +19,7 @@ from kdeov_mm.utils.json_files import MAX_BYTES, MAX_METADATA_BYTES, read_json
 from kdeov_mm.utils.records import LIST, NAMES, PATHS, TEXTS, check_records
 
 from .coco_file import load_coco
-from .splits import check_names
+from .splits import check_known
 
 Captions = dict[str, list[str]]
 
@@ -81,7 +81,7 @@ def read_karpathy(path: str, split: Union[str, Sequence[str], None] = None) -> C
     names = ['/'.join(filter(None, (image.get('filepath'), image['filename']))) for image in images]
     texts = [[sentence['raw'] for sentence in image['sentences']] for image in images]
     wanted = splits if split is None else [split] if isinstance(split, str) else list(split)
-    check_names(wanted, splits, f'split of "{path}"')
+    check_known(wanted, splits, f'split of "{path}"')
     return {name: text for name, text, image in zip(names, texts, images) if image['split'] in wanted}
 
 
@@ -111,7 +111,7 @@ def read_table(
             image, text = columns
             if isinstance(image, str):
                 header = next(rows, [])
-                check_names(columns, header, f'columns of "{path}"')
+                check_known(columns, header, f'columns of "{path}"')
                 image, text = header.index(image), header.index(text)
             for row in rows:
                 if not row:
@@ -148,7 +148,7 @@ def read_flickr8k(path: str, split_file: Optional[str] = None) -> Captions:
     except UnicodeDecodeError as error:
         raise InputError(f'split file "{printable(split_file)}" is not UTF-8 text: {error}') from error
     names = [line.strip() for line in lines if line.strip()]
-    check_names(names, list(captions), f'split file "{split_file}"')
+    check_known(names, list(captions), f'split file "{split_file}"')
     repeated = [name for name, times in Counter(names).items() if times > 1]
     if repeated:
         raise ValueError(f'split file "{split_file}" lists images twice: {repeated[:5]}')

@@ -7,9 +7,9 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from mmyolo.registry import TRANSFORMS
-from kdeov_mm.deploy.images import ORIENTATION, to_rgb, upright_size
 from kdeov_mm.utils.errors import one_line
 from kdeov_mm.utils.image_files import open_image, read_image_file
+from kdeov_mm.utils.images import ORIENTATION, to_rgb, upright_size
 from .broken_images import BrokenImageError
 
 REDUCED = {

@@ -11,7 +11,7 @@ from mmyolo.registry import DATASETS
 
 from .broken_images import SkipBrokenImages
 from .coco_file import CAPTION_FIELDS, INSTANCE_FIELDS, load_coco
-from .splits import check_names, class_groups
+from .splits import check_known, class_groups
 
 
 @DATASETS.register_module()
@@ -162,9 +162,9 @@ class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
         else:
             groups = class_groups(self.vocabulary, categories)
         if self.groups is not None:
-            check_names(self.groups, sorted(set(groups.values())), f'groups of "{self.ann_file}"')
+            check_known(self.groups, sorted(set(groups.values())), f'groups of "{self.ann_file}"')
         wanted = self._metainfo.get('classes', names)
-        check_names(wanted, names, f'metainfo classes, against "{self.ann_file}"')
+        check_known(wanted, names, f'metainfo classes, against "{self.ann_file}"')
         kept = {
             name: groups[name]
             for name in names

@@ -107,7 +107,7 @@ VOCABULARIES: Dict[str, Union[Mapping[str, Sequence[str]], Callable]] = dict(
 )
 
 
-def check_names(names: Iterable[str], known: Sequence[str], what: str) -> None:
+def check_known(names: Iterable[str], known: Sequence[str], what: str) -> None:
     """Raise ValueError for the names that are not known, with those they may have been meant to be."""
     unknown = [name for name in names if name not in known]
     if not unknown:
@@ -137,7 +137,7 @@ def class_groups(vocabulary: Union[str, Mapping[str, Sequence[str]]], categories
         ValueError: for an unknown vocabulary, a name that the file does not have, or one in two groups.
     """
     if isinstance(vocabulary, str):
-        check_names([vocabulary], list(VOCABULARIES), 'vocabulary')
+        check_known([vocabulary], list(VOCABULARIES), 'vocabulary')
         vocabulary = VOCABULARIES[vocabulary]
     if callable(vocabulary):
         vocabulary = vocabulary(categories)
@@ -148,7 +148,7 @@ def class_groups(vocabulary: Union[str, Mapping[str, Sequence[str]]], categories
     for group, names in vocabulary.items():
         if isinstance(names, str) or not isinstance(names, Collection) or not all(isinstance(n, str) for n in names):
             raise InputError(f'vocabulary[{group!r}] must be a list of class names, got {brief(names)}')
-        check_names(names, known, f'vocabulary[{group!r}]')
+        check_known(names, known, f'vocabulary[{group!r}]')
         for name in names:
             if groups.setdefault(name, group) != group:
                 raise ValueError(f'vocabulary: {name!r} is in two groups, {groups[name]!r} and {group!r}')

@@ -12,7 +12,7 @@ from mmyolo.registry import DATASETS
 from timm.data import ImageNetInfo
 from torch.utils.data import Dataset
 
-from kdeov_mm.models.clip import read_names
+from kdeov_mm.text import read_class_names
 from kdeov_mm.utils.config import suggest
 from kdeov_mm.utils.files import fingerprint_files
 
@@ -32,9 +32,9 @@ class TorchvisionDataset(Dataset):
 
     Args:
         dataset: ``type``, the class in ``torchvision.datasets``, and its arguments.
-        classes: Names in the order of the labels, or a file of them for ``read_names``. ``imagenet``: OpenCLIP's names
-            of ImageNet-1k's classes, for folders named by WordNet id, of which some may be absent. None: the data
-            set's own names.
+        classes: Names in the order of the labels, or a file of them for ``read_class_names``. ``imagenet``: OpenCLIP's
+            names of ImageNet-1k's classes, for folders named by WordNet id, of which some may be absent. None: the
+            data set's own names.
         captions: A template such as "a photo of a {}." that makes a caption of each image's class name, for the
             training of a teacher; in the pipeline it is ``captions``, a list. None: no captions, and a student sees no
             label.
@@ -101,7 +101,7 @@ class TorchvisionDataset(Dataset):
         if classes == 'imagenet':
             return imagenet_names(getattr(self.data, 'wnids', own), self.where)
         source = f'"{classes}"' if isinstance(classes, str) else 'the list'
-        names = read_names(classes) if isinstance(classes, str) else list(classes)
+        names = read_class_names(classes) if isinstance(classes, str) else list(classes)
         if own is not None and len(names) != len(own):
             raise ValueError(
                 f'classes: {source} has {len(names)} names, but {self.where} has {len(own)} classes, from '

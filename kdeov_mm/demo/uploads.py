@@ -7,10 +7,10 @@ from typing import List
 
 import numpy as np
 
-from kdeov_mm.deploy.images import read_image
 from kdeov_mm.utils.errors import one_line
 from kdeov_mm.utils.files import read_file
 from kdeov_mm.utils.image_files import FORMATS, open_image
+from kdeov_mm.utils.images import read_image
 
 
 @dataclass

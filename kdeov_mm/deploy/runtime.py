@@ -9,13 +9,13 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
+from kdeov_mm.text import Tokenizer, check_class_names, check_templates, fill
 from kdeov_mm.utils.arrays import find_bad_row
 from kdeov_mm.utils.display import brief, plain, printable
 from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.json_files import parse_json
 
 from .onnx_file import read_onnx
-from .text import Tokenizer, check_names, check_templates, fill
 
 FORMAT = '1'  # of the files' metadata and of the graphs' inputs and outputs
 KINDS = ('image_encoder', 'detector', 'open_detector', 'text_encoder')
@@ -237,7 +237,7 @@ class Runtime:
         Raises:
             ValueError: It is empty, or a name is.
         """
-        check_names(names)
+        check_class_names(names)
         found = self._embedded.get(tuple(names))
         if found is None:
             self.need('text_encoder')
@@ -289,7 +289,7 @@ class Runtime:
             tuple: Indices into ``embeddings``, best first, and cosine similarities.
         """
         if isinstance(query, str):
-            check_names([query])
+            check_class_names([query])
             (query,) = self.encode_text([query])
         elif query.ndim == 3:
             (query,) = self.encode_image([query])
@@ -346,7 +346,7 @@ class Runtime:
         Raises:
             ValueError: The vocabulary is empty, or the embeddings do not fit it or the model.
         """
-        check_names(names)
+        check_class_names(names)
         if texts is None:
             return self.embed_names(names)
         with np.errstate(over='ignore'):  # infinity is refused below
@@ -445,7 +445,7 @@ def parse_metadata(path: Union[str, Path], kind: str, data: Dict[str, str]) -> D
     if kind == 'detector':
         found['names'] = parse('names', list)
         try:
-            check_names(found['names'])
+            check_class_names(found['names'])
         except ValueError as error:
             raise InputError(f'{path}: {printable(str(error))}') from error
     if kind == 'text_encoder':

@@ -17,7 +17,7 @@ from kdeov_mm.utils.files import write_atomically
 
 from . import pictures
 from .base import RoleMetric, order_groups
-from .engines import find_engine
+from .precision_engines import find_engine
 
 
 @dataclass
@@ -89,7 +89,7 @@ class BoxMetric(RoleMetric):
 
     Args:
         ann_file: Annotation file; categories are matched to ``classes`` by name.
-        engine: What matches and integrates, see :mod:`~kdeov_mm.evaluation.engines`.
+        engine: What matches and integrates, see :mod:`~kdeov_mm.evaluation.precision_engines`.
         chance: Whether to compute the chance level, which doubles the time.
         seed: Of the random names.
         num_examples: Images kept for the picture.

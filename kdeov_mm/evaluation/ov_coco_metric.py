@@ -6,7 +6,7 @@ import numpy as np
 from mmyolo.registry import METRICS
 
 from .box_metric import BoxMetric, Boxes
-from .engines import COCO_ENGINES
+from .precision_engines import COCO_ENGINES
 
 
 @METRICS.register_module()

@@ -9,7 +9,7 @@ from kdeov_mm.datasets.coco_file import LVIS_FIELDS
 from kdeov_mm.datasets.splits import groups_by_frequency
 
 from .box_metric import BoxMetric, Boxes
-from .engines import FASTER, LVIS_ENGINES
+from .precision_engines import FASTER, LVIS_ENGINES
 
 PROTOCOLS = ('standard', 'fixed')
 FREQUENCIES = ('r', 'c', 'f')

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from kdeov_mm.deploy.images import read_image
 from kdeov_mm.utils.files import atomic_path
+from kdeov_mm.utils.images import read_image
 
 BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW = (
     '#0072B2',
@@ -161,7 +161,7 @@ def confusion_overview(counts: np.ndarray, pairs: Sequence[tuple], path: Path) -
     bar.set_label('share of the true class', fontsize=8)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
-    names = [f'{shorten(true, 32)} → {shorten(predicted, 32)}' for true, predicted, _ in pairs]
+    names = [f'{ellipsize(true, 32)} → {ellipsize(predicted, 32)}' for true, predicted, _ in pairs]
     drawn = right.barh(range(len(pairs)), [count for *_, count in pairs], color=ORANGE)
     right.bar_label(drawn, fontsize=8, color=INK, padding=2)
     right.set_yticks(range(len(pairs)), names, fontsize=8, parse_math=False)
@@ -195,7 +195,7 @@ def name_box(axes, found: dict, colour: str, size: float = 7) -> None:
     axes.text(
         x if left else x + width,
         max(y, 0),
-        f'{shorten(found["name"], 60)} {found["score"]:.2f}',
+        f'{ellipsize(found["name"], 60)} {found["score"]:.2f}',
         color=INK if colour in (YELLOW, SKY) else 'white',
         fontsize=size,
         ha='left' if left else 'right',
@@ -227,7 +227,7 @@ def retrieval_grid(examples: List[dict], path: Path, title: str = RETRIEVAL_TITL
         axes.text(
             0.98,
             0.5,
-            f'“{shorten(example["query"], 130)}”',
+            f'“{ellipsize(example["query"], 130)}”',
             ha='right',
             va='center',
             fontsize=9.5,
@@ -281,7 +281,7 @@ def caption_list(examples: List[dict], path: Path) -> Path:
             axes.text(
                 0,
                 1 - (line + 0.5) / lines,
-                f'{"✓" if hit else "  "} {answer["score"]:.2f}  {shorten(" ".join(answer["text"].split()), 95)}',
+                f'{"✓" if hit else "  "} {answer["score"]:.2f}  {ellipsize(" ".join(answer["text"].split()), 95)}',
                 va='center',
                 fontsize=8.5,
                 parse_math=False,
@@ -337,7 +337,7 @@ def named_image(img_path: Union[str, BinaryIO], names: Sequence[str], shares: Se
     show_image(left, img_path)
     drawn = right.barh(range(len(names)), shares, color=BLUE)
     right.bar_label(drawn, fmt='{:.2f}', fontsize=9, color=INK, padding=2)
-    right.set_yticks(range(len(names)), [shorten(name, 40) for name in names], fontsize=9, parse_math=False)
+    right.set_yticks(range(len(names)), [ellipsize(name, 40) for name in names], fontsize=9, parse_math=False)
     right.set_ylim(len(names) - 0.4, -0.6)
     right.set_xlim(0, 1.15)
     right.set_xticks([])
@@ -367,6 +367,6 @@ def named_boxes(img_path: Union[str, BinaryIO], found: List[dict], names: Sequen
     return save(fig, path)
 
 
-def shorten(text: str, length: int) -> str:
+def ellipsize(text: str, length: int) -> str:
     """At most ``length`` characters."""
     return text if len(text) <= length else text[: length - 1].rstrip() + '…'

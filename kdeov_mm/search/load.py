@@ -9,8 +9,8 @@ from typing import Callable, Optional
 import numpy as np
 from PIL import Image
 
-from kdeov_mm.deploy.images import ImageError, read_picture, upright_size
 from kdeov_mm.utils.image_files import open_image, read_image_file
+from kdeov_mm.utils.images import ImageError, read_picture, upright_size
 
 QUALITY = 80  # of thumbnails
 

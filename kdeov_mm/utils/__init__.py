@@ -22,7 +22,6 @@ MODULES = dict(
     load_weights='checkpoint',
     lock_run='launch',
     parse_launched='launch',
-    prepare_data='data',
     resolve_checkpoint='checkpoint',
     saved_so_far='checkpoint',
     set_launcher='launch',

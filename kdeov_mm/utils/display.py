@@ -40,3 +40,8 @@ BRIEF.maxstring = BRIEF.maxother = 80
 def plain(value: Any) -> str:
     """Return a text without quotes and any other value as :func:`brief`; safe to print and short."""
     return printable(value[:80]) if isinstance(value, str) else brief(value)
+
+
+def shorten(text: str, length: int = 60) -> str:
+    """At most ``length`` characters of a text, for an error message."""
+    return text if len(text) <= length else text[: length - 3] + '...'

@@ -10,8 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from kdeov_mm.benchmarks.agreement import cosines, unexplained, unmatched, without_partner
 from kdeov_mm.deploy import Runtime, export, read_image
-from kdeov_mm.deploy.agreement import cosines, unexplained, unmatched, without_partner
 from kdeov_mm.models.clip import OpenCLIPTextEncoder, PrecomputedTextEncoder
 from kdeov_mm.utils import load_config
 

@@ -9,8 +9,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from kdeov_mm.apis import build_vocabulary
+from kdeov_mm.benchmarks.agreement import cosines
 from kdeov_mm.deploy import Runtime, export, read_image
-from kdeov_mm.deploy.agreement import cosines
 from kdeov_mm.deploy.quantize import RUNTIMES, quantize
 from kdeov_mm.utils import load_config
 from kdeov_mm.utils.model_index import find_model

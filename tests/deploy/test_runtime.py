@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 
 from kdeov_mm.apis import inference_pipeline
+from kdeov_mm.benchmarks.agreement import cosines, unmatched
 from kdeov_mm.deploy import Runtime, export, read_images
-from kdeov_mm.deploy.agreement import cosines, unmatched
 from kdeov_mm.deploy.quantize import REASONS, quantize
-from kdeov_mm.deploy.text import fill
 from kdeov_mm.models.clip import OpenCLIPTextEncoder
+from kdeov_mm.text import fill
 from kdeov_mm.utils import load_config
 
 ROOT = Path(__file__).resolve().parents[2]

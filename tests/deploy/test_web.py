@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from kdeov_mm.apis import build_vocabulary
+from kdeov_mm.benchmarks.agreement import unmatched
 from kdeov_mm.deploy import Runtime, read_image, web
-from kdeov_mm.deploy.agreement import unmatched
 from kdeov_mm.deploy.web import ONNXRUNTIME, PACKAGE, VERSION, download, npm_package, read_package, write_web
-from kdeov_mm.models.clip import read_names
+from kdeov_mm.text import read_class_names
 from kdeov_mm.utils import InputError, find_model, load_config
 from tool_loading import load_tool
 
@@ -233,7 +233,7 @@ def test_the_demo(
 ):
     files = export_all(demo_student)
     world, names = demo_world('test'), ['solid blue triangle', 'dotted blue triangle', 'solid red semicircle']
-    vocabulary = read_names(str(world / 'annotations' / 'instances_test.json'))
+    vocabulary = read_class_names(str(world / 'annotations' / 'instances_test.json'))
     texts = build_vocabulary(load_config(find_model('kdeov_yolov8n').config), vocabulary).embeddings.numpy()
     site = write_web(tmp_path / 'web', PAGE, files['open_detector'], vocabulary, texts, onnxruntime_web, names)
     path = world / 'test' / '000000000659.jpg'

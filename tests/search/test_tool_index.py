@@ -102,7 +102,7 @@ def test_broken_images_are_told_and_listed(tool, encoder_file, photos, capsys):
 @pytest.mark.parametrize(
     'args, said',
     [
-        (['build', 'photos', '--model', 'absent.onnx'], ""absent.onnx""),
+        (['build', 'photos', '--model', 'absent.onnx'], 'absent.onnx'),
         (['build', 'photos', '--model', 'cut.onnx'], '"cut.onnx"'),
         (['build', 'photos', '--model', 'other.onnx'], 'other.onnx'),
         (['build', 'absent', '--model', 'ENCODER'], 'absent'),

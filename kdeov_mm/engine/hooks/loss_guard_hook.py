@@ -109,7 +109,9 @@ class LossGuardHook(Hook):
         if is_main_process():
             with record.open('a') as file:
                 file.write(json.dumps(dict(**where, reason=reasons, files=files)) + '\n')
-        message = f'epoch {where["epoch"]}, iteration {where["iter"]}: {reasons}; files: {shorten(files)}, see {record}'
+        message = (
+            f'epoch {where["epoch"]}, iteration {where["iter"]}: {reasons}; files: {first_of(files)}, see {record}'
+        )
         self.row += 1
         if self.action == 'stop':
             raise FloatingPointError(
@@ -135,7 +137,7 @@ class LossGuardHook(Hook):
             self.drop = False
 
 
-def shorten(files: List[str], number: int = 8) -> str:
+def first_of(files: List[str], number: int = 8) -> str:
     """The first files of a list, and how many more there are."""
     more = f' and {len(files) - number} more' if len(files) > number else ''
     return ', '.join(files[:number]) + more

@@ -5,7 +5,8 @@ from typing import Optional, Sequence, Union
 from mmengine.hooks import Hook
 from mmyolo.registry import HOOKS
 
-from kdeov_mm.models.clip import TextBank, read_names
+from kdeov_mm.models.clip import TextBank
+from kdeov_mm.text import read_class_names
 from kdeov_mm.utils import unwrap
 
 
@@ -16,15 +17,17 @@ class VocabularyHook(Hook):
     The model's own text encoder (``model.text_encoder``) embeds them, with its templates and synonyms.
 
     Args:
-        vocabulary: Class names, or a file for ``read_names``, that replace the data set's in validation and testing:
-            for data sets that have none, or to detect other classes with them. Training keeps the data set's.
+        vocabulary: Class names, or a file for ``read_class_names``, that replace the data set's in validation and
+            testing: for data sets that have none, or to detect other classes with them. Training keeps the data set's.
 
     Raises:
         ValueError: If the vocabulary and the data set's classes differ in number: a metric would take one for another.
     """
 
     def __init__(self, vocabulary: Union[str, Sequence[str], None] = None) -> None:
-        self.vocabulary: Optional[Sequence[str]] = read_names(vocabulary) if isinstance(vocabulary, str) else vocabulary
+        self.vocabulary: Optional[Sequence[str]] = (
+            read_class_names(vocabulary) if isinstance(vocabulary, str) else vocabulary
+        )
         self.banks = {}
 
     def set_vocabulary(self, model, names: Sequence[str]) -> None:

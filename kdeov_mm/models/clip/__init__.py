@@ -1,16 +1,18 @@
 """The frozen side: image teachers, text encoders, text bank."""
 
+from kdeov_mm.text import TEMPLATE_SETS, template_set
+from kdeov_mm.text import read_class_names as read_names  # the old name, for one release
 from .ensemble import EnsembleTeacher, EnsembleTextEncoder, complete_teacher, identify_teacher
 from .loading import load_open_clip
 from .online_targets import OnlineTargets
 from .precomputed_text_encoder import PrecomputedTextEncoder
-from .prompts import TEMPLATES
 from .region_teacher import RegionTeacher
 from .teacher import OpenCLIPTeacher, describe_teacher
 from .teacher_view import teacher_view
 from .text_bank import TextBank
 from .text_encoder import OpenCLIPTextEncoder, build_text_encoder
-from .vocabulary import read_names
+
+TEMPLATES = {name: template_set(name) for name in TEMPLATE_SETS}  # the old spelling, for one release
 
 __all__ = [
     'EnsembleTeacher',

@@ -7,9 +7,8 @@ import torch.nn.functional as F
 from mmyolo.registry import MODELS
 from torch import Tensor
 
-from .prompts import resolve_templates
+from kdeov_mm.text import read_synonyms, resolve_templates
 from .text_encoder import Synonyms, Templates
-from .vocabulary import read_synonyms
 
 
 def combine(embeddings: Sequence[Tensor], mode: str) -> Tensor:

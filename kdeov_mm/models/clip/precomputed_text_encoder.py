@@ -8,11 +8,10 @@ from mmyolo.registry import MODELS
 from safetensors.torch import load_file
 from torch import Tensor
 
+from kdeov_mm.text import check_class_names, read_class_names
 from kdeov_mm.utils.arrays import read_npy
 from kdeov_mm.utils.embeddings import normalize_rows
 from kdeov_mm.utils.errors import InputError
-
-from .vocabulary import check_names, read_names
 
 
 def read_embeddings(path: str) -> Tensor:
@@ -54,7 +53,7 @@ class PrecomputedTextEncoder:
 
     Args:
         embeddings: A ``.npy`` or ``.safetensors`` file with one row for each name, ``[N, D]``.
-        names: The names in row order: a list, or a file for :func:`read_names`.
+        names: The names in row order: a list, or a file for :func:`read_class_names`.
 
     Raises:
         FileNotFoundError: A file is missing.
@@ -63,8 +62,8 @@ class PrecomputedTextEncoder:
 
     def __init__(self, embeddings: str, names: Union[str, Sequence[str]]) -> None:
         self.table = read_embeddings(embeddings)
-        names = read_names(names) if isinstance(names, str) else list(names)
-        check_names(names)
+        names = read_class_names(names) if isinstance(names, str) else list(names)
+        check_class_names(names)
         if len(self.table) != len(names):
             raise ValueError(
                 f'embeddings: {embeddings!r} has shape {tuple(self.table.shape)}, but there are '

@@ -13,11 +13,11 @@ from mmyolo.registry import MODELS
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from kdeov_mm.text import check_class_names, fill, read_synonyms, resolve_templates
 from kdeov_mm.utils.arrays import find_bad_row
+from kdeov_mm.utils.display import shorten
 from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.files import atomic_path
-from .prompts import fill, resolve_templates
-from .vocabulary import check_names, read_synonyms, shorten
 
 
 def cache_dir() -> Path:
@@ -63,7 +63,7 @@ class TextBank:
             ValueError: Bad names, templates or synonyms.
             FileNotFoundError: A file of templates or synonyms is missing.
         """
-        check_names(names)
+        check_class_names(names)
         encoder = MODELS.build(text_encoder) if isinstance(text_encoder, dict) else text_encoder
         if encoder.id is None:
             return cls(list(names), encoder.encode_text(names))

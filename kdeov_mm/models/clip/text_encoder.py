@@ -11,10 +11,10 @@ from mmengine.utils import track_iter_progress
 from mmyolo.registry import MODELS
 from torch import Tensor
 
+from kdeov_mm.text import read_synonyms, resolve_templates
 from kdeov_mm.utils import InputError
+from kdeov_mm.utils.display import shorten
 from .loading import check_source, load_open_clip, weights_id
-from .prompts import resolve_templates
-from .vocabulary import read_synonyms, shorten
 
 Templates = Union[str, Sequence[str]]
 Synonyms = Union[str, Mapping[str, Sequence[str]], None]

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
 from kdeov_mm.models import OpenCLIPTextEncoder, TextBank
-from kdeov_mm.models.clip.prompts import TEMPLATES
+from kdeov_mm.text import template_set
 from kdeov_mm.utils import load_config
 
 CONFIGS = Path(__file__).resolve().parents[3] / 'configs' / 'baselines'
@@ -74,7 +74,7 @@ def reference(name, weights, root, classes):
     data = torchvision.datasets.ImageFolder(str(root), transform=preprocess)
     images = torch.stack([image for image, _ in data])
     classifier = open_clip.build_zero_shot_classifier(
-        model, open_clip.get_tokenizer(name), classes, TEMPLATES[TEMPLATE_SET]
+        model, open_clip.get_tokenizer(name), classes, template_set(TEMPLATE_SET)
     )
     return 100.0 * model.encode_image(images, normalize=True) @ classifier, torch.tensor(data.targets), model, data
 

@@ -1,6 +1,5 @@
-"""Where names and synonyms come from, what they become, and which are refused."""
+"""What class names and their synonyms become, and which are refused."""
 
-import json
 import os
 import warnings
 from pathlib import Path
@@ -10,48 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from kdeov_mm.models import OpenCLIPTextEncoder, TextBank
-from kdeov_mm.models.clip import read_names
-from kdeov_mm.models.clip.vocabulary import read_synonyms
+from kdeov_mm.text import read_class_names, read_synonyms
 
 REAL = Path(os.environ.get('KDEOV_REAL_DATA', Path(__file__).parents[3] / '../shared/data'))
-
-
-@pytest.mark.parametrize(
-    'file, content',
-    [
-        ('names.txt', '\ufeffcat\n\n traffic light \r\nÄpfel\n'),
-        ('names.json', json.dumps(['cat', 'traffic light', 'Äpfel'])),
-        ('names.json', json.dumps([dict(id=i, name=name) for i, name in enumerate(['cat', 'traffic light', 'Äpfel'])])),
-        (
-            'names.json',
-            json.dumps(dict(images=[], categories=[dict(name='cat'), dict(name='traffic light'), dict(name='Äpfel')])),
-        ),
-    ],
-)
-def test_names_are_read_in_order(tmp_path, file, content):
-    (tmp_path / file).write_text(content, encoding='utf-8')
-    assert read_names(str(tmp_path / file)) == ['cat', 'traffic light', 'Äpfel']
-
-
-@pytest.mark.parametrize(
-    'file, content, message',
-    [
-        ('names.txt', b'', 'empty'),
-        ('names.txt', b'\x93NUMPY\xff', 'UTF-8'),
-        ('names.txt', b'cat\ndog\ncat', "'cat'"),
-        ('names.json', b'{', 'JSON'),
-        ('names.json', b'{"a": 1}', 'list'),
-        ('names.json', b'[1, 2]', 'number 1 is 1'),
-        ('names.json', b'[{"id": 1}]', 'None'),
-        ('names.json', b'[]', 'empty'),
-    ],
-)
-def test_a_bad_file_of_names_is_explained(tmp_path, file, content, message):
-    (tmp_path / file).write_bytes(content)
-    with pytest.raises(ValueError, match=message):
-        read_names(str(tmp_path / file))
-    with pytest.raises(FileNotFoundError, match='missing.txt'):
-        read_names(str(tmp_path / 'missing.txt'))
 
 
 @pytest.mark.parametrize(
@@ -104,6 +64,14 @@ def test_templates_and_synonyms_are_the_encoders_own_by_default(spy):
     assert spy.asked[-1] == ['an old sofa'], 'other templates bring no synonyms'
 
 
+def test_templates_come_from_a_file(tmp_path, spy, embed):
+    path = tmp_path / 'mine.txt'
+    path.write_text('a drawing of {article} {}\n\n  the {}  \n')
+    bank = TextBank.build(['eel'], spy, str(path))
+    expected = F.normalize(embed('a drawing of an eel') + embed('the eel'), dim=0)
+    assert (bank.embeddings[0] - expected).abs().max() < 1e-6
+
+
 def test_the_cache_knows_names_templates_and_synonyms_apart(spy):
     calls = [
         dict(names=['a', 'b']),
@@ -121,19 +89,10 @@ def test_the_cache_knows_names_templates_and_synonyms_apart(spy):
     assert len(spy.asked) == len(calls)
 
 
-def test_synonyms_from_category_records(tmp_path):
-    records = [dict(id=1, name='sofa', synonyms=['sofa', 'couch']), dict(id=2, name='cat')]
-    expected = dict(sofa=['sofa', 'couch'], cat=[])
-    for content in (records, dict(categories=records), expected):
-        (tmp_path / 'lvis.json').write_text(json.dumps(content))
-        assert read_synonyms(str(tmp_path / 'lvis.json')) == expected
-    assert read_synonyms(records) == expected and read_synonyms(None) == {}
-
-
 @pytest.mark.skipif(not (REAL / 'clip_text').is_dir(), reason=f'no real LVIS categories in {REAL}')
 def test_synonyms_of_lvis(spy):
     path = str(REAL / 'clip_text' / 'lvis_v1_categories.json')
-    names, synonyms = read_names(path), read_synonyms(path)
+    names, synonyms = read_class_names(path), read_synonyms(path)
     assert len(names) == len(synonyms) == 1203
     TextBank.build(names, spy, 'none', path)
     words = {word.replace('_', ' ') for words in synonyms.values() for word in words}

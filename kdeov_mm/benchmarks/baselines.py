@@ -14,10 +14,10 @@ from mmyolo.registry import MODELS
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
+from kdeov_mm.deploy.export import FOUND, IMAGES
+from kdeov_mm.deploy.graphs import Detector, ImageEncoder, simplify
 from kdeov_mm.models import TextBank
 from kdeov_mm.utils.model_index import index_root
-from .export import FOUND, IMAGES
-from .graphs import Detector, ImageEncoder, simplify
 
 CONFIG = 'configs/kdeov_yolov8n_ov-coco.py'  # of the package
 OURS, YOLO, YOLO_RAW = 'KDEOV-n encoder', 'YOLOv8n, network with DFL', 'YOLOv8n, network without DFL'

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdeov_mm.deploy.engines import ENGINES, peak_memory, random_images
+from kdeov_mm.benchmarks.inference_engines import ENGINES, peak_memory, random_images
 from kdeov_mm.deploy.export import write
 from kdeov_mm.deploy.quantize import quantize
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from kdeov_mm.deploy.cost import count_flops, count_parameters
+from kdeov_mm.benchmarks.cost import count_flops, count_parameters
 
 
 class Part(nn.Module):

@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from kdeov_mm.deploy.timing import time_in_turns
+from kdeov_mm.benchmarks.timing import time_in_turns
 
 
 def test_candidates_take_turns_there_and_back_and_slow_ones_fewer(monkeypatch):

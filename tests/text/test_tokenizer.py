@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from open_clip.tokenizer import SimpleTokenizer, default_bpe
 
-from kdeov_mm.deploy.text import Tokenizer
+from kdeov_mm.text import Tokenizer
 
 TEXTS = [
     "it's a dog's life, isn't it?? 123 ½ ²x Ⅷ",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kdeov_mm.deploy.agreement import cosines, overlap, unexplained, unmatched
+from kdeov_mm.benchmarks.agreement import cosines, overlap, unexplained, unmatched
 
 BOXES = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [50, 50, 60, 70]], np.float32)
 

@@ -10,10 +10,11 @@ from mmdet.evaluation import CocoMetric, LVISMetric
 from mmengine.config import Config
 from mmengine.dist import barrier, init_dist, is_distributed, is_main_process
 
-from .config import find_classes
-from .display import brief
-from .errors import InputError
-from .json_files import read_json
+from kdeov_mm.utils.config import find_classes
+from kdeov_mm.utils.display import brief
+from kdeov_mm.utils.errors import InputError
+from kdeov_mm.utils.json_files import read_json
+from .shapes import ensure_world
 
 COCO_FIELDS = ('images', 'annotations', 'categories')
 CAPTION_FIELDS = ('images', 'annotations')
@@ -32,8 +33,6 @@ def prepare_data(cfg: Config, *loops: str) -> None:
     """
     world = cfg.get('shapes_world')
     if world is not None:
-        from kdeov_mm.datasets.shapes import ensure_world
-
         if cfg.get('launcher', 'none') != 'none' and not is_distributed():
             init_dist(cfg.launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {}))
         if is_main_process():

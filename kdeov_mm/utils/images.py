@@ -6,9 +6,9 @@ from typing import Dict, List, Sequence, Tuple, Union
 import numpy as np
 from PIL import Image, ImageOps
 
-from kdeov_mm.utils.display import printable
-from kdeov_mm.utils.errors import InputError, one_line
-from kdeov_mm.utils.image_files import open_image, read_image_file
+from .display import printable
+from .errors import InputError, one_line
+from .image_files import open_image, read_image_file
 
 ORIENTATION = 0x0112  # EXIF's tag; 1 is upright, from 5 on height and width are exchanged
 

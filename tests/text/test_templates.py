@@ -2,21 +2,18 @@
 
 import open_clip
 import pytest
-import torch.nn.functional as F
 
-from kdeov_mm.models import TextBank
-from kdeov_mm.models.clip import TEMPLATES
-from kdeov_mm.models.clip.prompts import fill, resolve_templates
+from kdeov_mm.text import TEMPLATE_SETS, fill, resolve_templates
 
 
 def test_the_set_of_80_is_open_clips():
-    assert TEMPLATES['openai_imagenet_80'] == [t('{}') for t in open_clip.OPENAI_IMAGENET_TEMPLATES]
-    assert len(TEMPLATES['openai_imagenet_80']) == 80
+    assert resolve_templates('openai_imagenet_80') == [t('{}') for t in open_clip.OPENAI_IMAGENET_TEMPLATES]
+    assert len(resolve_templates('openai_imagenet_80')) == 80
 
 
 def test_vild_has_63_different_templates():
-    assert len(set(TEMPLATES['vild'])) == len(TEMPLATES['vild']) == 63
-    prompts = [fill(template, 'apple') for template in TEMPLATES['vild']]
+    assert len(set(resolve_templates('vild'))) == len(resolve_templates('vild')) == 63
+    prompts = [fill(template, 'apple') for template in resolve_templates('vild')]
     assert {
         'There is an apple in the scene.',
         'itap of my apple.',
@@ -25,10 +22,10 @@ def test_vild_has_63_different_templates():
         'a black and white photo of an apple.',
         'a photo of the hard to see apple.',
     } <= set(prompts)
-    assert 'There is a dog in the scene.' in [fill(template, 'dog') for template in TEMPLATES['vild']]
+    assert 'There is a dog in the scene.' in [fill(template, 'dog') for template in resolve_templates('vild')]
 
 
-@pytest.mark.parametrize('name', TEMPLATES)
+@pytest.mark.parametrize('name', TEMPLATE_SETS)
 def test_every_set_says_the_name_once(name):
     for template in resolve_templates(name):
         assert fill(template, 'zzz').count('zzz') == 1 and '{' not in fill(template, 'zzz')
@@ -47,13 +44,10 @@ def test_a_name_is_written_as_a_reader_would(name, prompt):
     assert fill('{article} {}', name) == prompt
 
 
-def test_templates_from_a_file(tmp_path, spy, embed):
+def test_templates_from_a_file(tmp_path):
     path = tmp_path / 'mine.txt'
     path.write_text('a drawing of {article} {}\n\n  the {}  \n')
     assert resolve_templates(str(path)) == ['a drawing of {article} {}', 'the {}']
-    bank = TextBank.build(['eel'], spy, str(path))
-    expected = F.normalize(embed('a drawing of an eel') + embed('the eel'), dim=0)
-    assert (bank.embeddings[0] - expected).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize(

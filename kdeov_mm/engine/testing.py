@@ -6,12 +6,8 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 from mmyolo.registry import RUNNERS
 
-from .checkpoint import check_weights, resolve_checkpoint
-from .config import load_config
-from .data import prepare_data
-from .errors import InputError
-from .launch import set_launcher
-from .model import unwrap
+from kdeov_mm.datasets import prepare_data
+from kdeov_mm.utils import InputError, check_weights, load_config, resolve_checkpoint, set_launcher, unwrap
 
 
 def add_test_options(parser: argparse.ArgumentParser) -> None:

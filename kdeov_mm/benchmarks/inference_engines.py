@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kdeov_mm.deploy.runtime import open_session
 from .cost import count_flops
-from .runtime import open_session
 
 Run = Callable[[Tensor], object]  # of a batch [B, 3, H, W] on the CPU
 

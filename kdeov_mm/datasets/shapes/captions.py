@@ -1,0 +1,55 @@
+"""Captions of the shapes world."""
+
+from typing import Sequence
+
+import numpy as np
+
+TEMPLATES = ('{}', '{}', 'a photo of {}', 'a picture of {}', 'an image of {}', 'a drawing of {}')
+EMPTY_CAPTIONS = (
+    'an empty background',
+    'nothing but a background',
+    'a photo of an empty background',
+    'a picture of nothing',
+)
+NUMBERS = {2: 'two', 3: 'three', 4: 'four'}
+
+
+def _article(phrase: str) -> str:
+    return ('an ' if phrase[0] in 'aeiou' else 'a ') + phrase
+
+
+def write_caption(
+    rng: np.random.Generator, objects: Sequence[dict], sized: bool, hypernym: bool = False, bare: bool = False
+) -> str:
+    """A caption that names every object of :func:`draw_image` in random order, or vaguely what they are.
+
+    A bare one names the shapes alone, as people mostly name things without saying what colour they are.
+    """
+    if not objects:
+        return str(rng.choice(EMPTY_CAPTIONS))
+    if bare:
+        return ' and '.join(sorted(_article(item['concept']['attributes']['shape']) for item in objects))
+    if hypernym:
+        word = str(rng.choice(['shape', 'object']))
+        if len(objects) > 1:
+            return str(rng.choice(TEMPLATES)).format(f'{NUMBERS[len(objects)]} {word}s')
+        named = objects[0]['concept']['attributes']
+        texture, colour, shape = named['texture'], named['colour'], named['shape']
+        phrase = rng.choice(
+            [
+                word,
+                f'{colour} {word}',
+                f'{texture} {word}',
+                f'{texture} {colour} {word}',
+                shape,
+                f'{colour} {shape}',
+                f'{texture} {shape}',
+            ]
+        )
+        return str(rng.choice(TEMPLATES)).format(_article(str(phrase)))
+    phrases = [
+        _article(f'{item["size"]} {item["concept"]["name"]}' if sized else item['concept']['name'])
+        for item in (objects[index] for index in rng.permutation(len(objects)))
+    ]
+    text = ', '.join(phrases[:-1]) + ' and ' + phrases[-1] if len(phrases) > 1 else phrases[0]
+    return str(rng.choice(TEMPLATES)).format(text)

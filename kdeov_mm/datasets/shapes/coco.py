@@ -1,0 +1,63 @@
+"""Writing of a split of the shapes world as a COCO data set with captions."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import cv2
+from tqdm import tqdm
+
+from kdeov_mm.utils.files import write_atomically
+from .samples import split_samples
+
+VERSION = 2
+JPEG_QUALITY = 92
+
+
+def write_split(root: Path, split: str, config: dict, concepts: list[dict]) -> None:
+    """Write one split; its image folder is renamed into place last, and so tells that all of it is there."""
+    part = root / f'.{split}.part'
+    for stale in (part, root / split):
+        if stale.exists():
+            shutil.rmtree(stale)
+    part.mkdir()
+    number, size = config['sizes'][split], config['image_size']
+    images, annotations, captions = [], [], []
+    samples = split_samples(split, config['seed'], number, size, concepts)
+    for image_id, (image, objects, texts) in enumerate(tqdm(samples, f'shapes world: {split}', number), 1):
+        name = f'{image_id:012d}.jpg'
+        if not cv2.imwrite(str(part / name), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
+            raise OSError(f'cannot write {part / name}')
+        images.append(dict(id=image_id, file_name=name, width=size, height=size))
+        for item in objects:
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=image_id,
+                    category_id=item['concept']['id'],
+                    bbox=item['bbox'],
+                    area=item['area'],
+                    iscrowd=0,
+                    size=item['size'],
+                )
+            )
+        captions += [
+            dict(id=len(captions) + number, image_id=image_id, caption=text) for number, text in enumerate(texts, 1)
+        ]
+    info = dict(description=f'shapes world, {split}', version=str(VERSION))
+    folder = root / 'annotations'
+    folder.mkdir(exist_ok=True)
+    instances = dict(info=info, images=images, annotations=annotations, categories=concepts)
+    write_atomically(folder / f'instances_{split}.json', json.dumps(instances))
+    write_atomically(
+        folder / f'captions_{split}.json', json.dumps(dict(info=info, images=images, annotations=captions))
+    )
+    os.replace(part, root / split)
+
+
+def is_complete(root: Path, split: str) -> bool:
+    """Return whether a split has its images and both of its annotation files."""
+    return (root / split).is_dir() and all(
+        (root / 'annotations' / f'{kind}_{split}.json').is_file() for kind in ('instances', 'captions')
+    )

@@ -1,0 +1,81 @@
+"""The folder of a shapes world: made where splits are missing, refused where it holds anything else."""
+
+import json
+from pathlib import Path
+from typing import Optional, Sequence
+
+from kdeov_mm.utils.files import write_atomically
+from kdeov_mm.utils.lock import lock_folder
+from .coco import VERSION, is_complete, write_split
+from .concepts import SHARES, SPLITS, merge, world_concepts
+
+SIZES = dict(teacher=16000, train=4000, val=200, test=800, test_single=1920)
+
+
+def ensure_world(
+    root: str = 'data/shapes',
+    seed: int = 0,
+    image_size: int = 128,
+    sizes: Optional[dict] = None,
+    shares: Optional[dict] = None,
+    splits: Sequence[str] = SPLITS,
+) -> None:
+    """Generate those of the splits that root lacks; return at once when it has them all.
+
+    A split appears whole or not at all: an interrupted run leaves nothing that looks finished.
+
+    Args:
+        root: folder of the world; made when absent.
+        seed: draws the groups of the concepts and all images. The concepts are the same for each seed.
+        image_size: side of the square images in pixels, at least 64.
+        sizes: images a split, see :data:`SIZES` for those not given.
+        shares: shares of the groups, see :func:`world_concepts`.
+        splits: which splits to provide, of :data:`SPLITS`.
+
+    Raises:
+        ValueError: when root holds another world or other files (nothing is touched then), or an argument is
+            impossible.
+    """
+    root, sizes, shares = Path(root), merge('sizes', SIZES, sizes), merge('shares', SHARES, shares)
+    unknown = [split for split in splits if split not in SPLITS]
+    if unknown:
+        raise ValueError(f'unknown splits: {unknown}; known are {list(SPLITS)}')
+    if image_size < 64:
+        raise ValueError(f'image_size must be at least 64 for the textures to be told apart, got {image_size}')
+    if min(sizes.values()) < 1:
+        raise ValueError(f'sizes must be at least 1, got {sizes}')
+    concepts = world_concepts(seed, shares)
+    config = dict(version=VERSION, seed=int(seed), image_size=int(image_size), sizes=sizes, shares=shares)
+    if root.exists():
+        check_world(root, config)
+        if (root / 'world.json').is_file() and all(is_complete(root, split) for split in splits):
+            return
+    root.mkdir(parents=True, exist_ok=True)
+    with lock_folder(root, 'shapes world', wait=True):  # another run may be writing the same one
+        check_world(root, config)
+        write_atomically(root / 'world.json', json.dumps(config))
+        for split in splits:
+            if not is_complete(root, split):
+                write_split(root, split, config, concepts)
+
+
+def check_world(root: Path, config: dict) -> None:
+    """Raise ValueError where root holds anything but (a part of) the world of this config."""
+    path = root / 'world.json'
+    fix = 'choose another root, or remove the folder to generate the world anew'
+    if not path.is_file():
+        foreign = sorted(item.name for item in root.iterdir() if not item.name.startswith('.'))
+        if foreign:
+            raise ValueError(f'{root} is no shapes world: it has no world.json but holds {foreign[:3]}; {fix}')
+        return
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f'{path} is not JSON ({error}); {fix}') from error
+    differing = [
+        f'{key} is {found.get(key)!r} there and {value!r} here'
+        for key, value in config.items()
+        if found.get(key) != value
+    ]
+    if differing:
+        raise ValueError(f'{root} holds another shapes world: {"; ".join(differing)}; {fix}')

@@ -1,0 +1,17 @@
+"""Class names, prompt templates and CLIP's tokenizer: texts before they are embedded. Needs no torch, no MMEngine."""
+
+from .class_names import check_class_names, read_class_names, read_synonyms
+from .templates import TEMPLATE_SETS, check_templates, fill, resolve_templates, template_set
+from .tokenizer import Tokenizer
+
+__all__ = [
+    'TEMPLATE_SETS',
+    'Tokenizer',
+    'check_class_names',
+    'check_templates',
+    'fill',
+    'read_class_names',
+    'read_synonyms',
+    'resolve_templates',
+    'template_set',
+]

@@ -1,0 +1,119 @@
+"""Prompt templates: the sentences around a class name."""
+
+import re
+from pathlib import Path
+from typing import Any, Sequence
+
+from kdeov_mm.utils.display import brief
+from kdeov_mm.utils.errors import InputError
+from .lines import MAX_CHARACTERS, is_unicode, read_lines
+
+
+def fill(template: str, name: str) -> str:
+    """Put a name into a template, as a reader would write it: ``traffic_light`` becomes ``traffic light``.
+
+    Only ``{}`` and ``{article}`` are replaced: ``str.format`` would also look up attributes and pad without limit.
+    """
+    name = name.replace('_', ' ').strip()
+    fields = {'{}': name, '{article}': 'an' if name[:1].lower() in 'aeiou' else 'a'}
+    return FIELDS.sub(lambda field: fields[field[0]], template)
+
+
+FIELDS = re.compile(r'\{(?:article)?\}')
+
+
+def check_templates(templates: Sequence[str], what: str = 'templates') -> None:
+    """Check prompt templates.
+
+    Raises:
+        InputError: If there is none, or one does not have exactly one ``{}``, has more than one ``{article}`` or
+            another brace, or is longer than ``MAX_CHARACTERS``.
+    """
+    bad = [template for template in templates if not is_template(template)]
+    if bad or not len(templates):
+        raise InputError(
+            f'{what}: each needs exactly one "{{}}" for the name, may have one "{{article}}", no other brace, and at '
+            f'most {MAX_CHARACTERS} characters; got {brief(bad or templates)}'
+        )
+
+
+def is_template(template: Any) -> bool:
+    """Return whether a value is a text with one ``{}``, at most one ``{article}``, and no other brace."""
+    if not isinstance(template, str) or len(template) > MAX_CHARACTERS or not is_unicode(template):
+        return False
+    rest = template.replace('{article}', '', 1)
+    return '{}' in rest and rest.count('{') == rest.count('}') == 1
+
+
+TEMPLATE_SETS = ('none', 'single', 'openai_imagenet_7', 'openai_imagenet_80', 'vild')
+
+
+def template_set(name: str) -> list[str]:
+    """Return the templates of one of ``TEMPLATE_SETS``. Those of OpenAI come from OpenCLIP, imported when asked for."""
+    if name == 'vild':
+        return vild_templates()
+    if name.startswith('openai_imagenet'):
+        import open_clip
+
+        simple, all80 = open_clip.SIMPLE_IMAGENET_TEMPLATES, open_clip.OPENAI_IMAGENET_TEMPLATES
+        return [template('{}') for template in dict(openai_imagenet_7=simple, openai_imagenet_80=all80)[name]]
+    return [dict(none='{}', single='a photo of a {}.')[name]]
+
+
+def vild_templates() -> list[str]:
+    """The 63 templates of ViLD (Gu et al. 2022, "Open-vocabulary object detection via vision and language knowledge
+    distillation", appendix), built from their parts.
+
+    Their order has no influence: the class embedding is a mean. The authors' demo code can also put "This is" before
+    those that begin with an article; that is left out here.
+    """
+    kinds = (
+        'good',
+        'bad',
+        'bright',
+        'dark',
+        'low resolution',
+        'cropped',
+        'close-up',
+        'jpeg corrupted',
+        'blurry',
+        'pixelated',
+        'black and white',
+    )
+    looks = ('nice', 'cool', 'weird', 'small', 'large', 'clean', 'dirty', 'hard to see')
+    return [
+        *(f'There is {which} {{}} in the scene.' for which in ('{article}', 'the')),
+        *(f'a photo of {which} {{}} in the scene.' for which in ('{article}', 'the', 'one')),
+        *(f'a photo of {which} {{}}.' for which in ('{article}', 'the', 'my', 'one', 'many')),
+        *(f'itap of {which} {{}}.' for which in ('{article}', 'the', 'my')),  # "I took a picture"
+        *(f'a {kind} photo of {which} {{}}.' for kind in kinds for which in ('{article}', 'the')),
+        *(f'a photo of {which} {look} {{}}.' for look in looks for which in ('a', 'the')),
+        *(f'{which} {made} {{}}.' for made in ('plastic', 'toy', 'plushie', 'cartoon') for which in ('a', 'the')),
+        *(f'{which} embroidered {{}}.' for which in ('an', 'the')),
+        *(f'a painting of {which} {{}}.' for which in ('a', 'the')),
+    ]
+
+
+def resolve_templates(templates: str | Sequence[str]) -> list[str]:
+    """Turn the name of a template set, a single template, a file with one a line, or a list of templates into a list.
+
+    A template has one ``{}`` for the name, and may have one ``{article}`` for its "a" or "an".
+
+    Raises:
+        ValueError: Unknown name, no template, or one without ``{}``.
+        FileNotFoundError: ``templates`` looks like a file that does not exist.
+    """
+    source = 'templates'
+    if isinstance(templates, str):
+        if templates in TEMPLATE_SETS:
+            return template_set(templates)
+        templates = [templates] if '{}' in templates else templates
+    if isinstance(templates, str):
+        if '/' not in templates and not Path(templates).suffix and not Path(templates).is_file():
+            raise ValueError(
+                f'templates: unknown set {templates!r}; choose one of {", ".join(TEMPLATE_SETS)}, '
+                'or give a list, or a .txt file with one template a line'
+            )
+        source, templates = f'templates: {templates!r}', read_lines(templates, 'templates')
+    check_templates(templates, source)
+    return list(templates)
