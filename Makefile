@@ -14,7 +14,7 @@ PIP_INSTALL = '$(PY)' -m pip install --disable-pip-version-check
 # From a lock file pip takes wheels alone, so that no package runs code of its own while it is installed.
 LOCKED = $(if $(filter %lock.txt,$(REQUIREMENTS)),--require-hashes --only-binary :all:)
 
-.PHONY: help install demo teacher no-distillation test test-fork test-newest coverage docs lock licences audit clean
+.PHONY: help install demo teacher no-distillation lint test test-fork test-newest coverage docs lock licences audit clean
 
 help:
 	@echo 'make install    all that is needed, into $(VENV); the other targets do this first'
@@ -23,6 +23,7 @@ help:
 	@echo 'make no-distillation  the same training with the distillation losses off, for comparison'
 	@echo 'make teacher    train the teacher of the embedded data anew, in place of the shipped weights'
 	@echo 'make test       install, then run the tests (PYTEST_OPTIONS="-m slow" for those that train)'
+	@echo 'make lint       style, spelling and types of the sources'
 	@echo 'make test-fork  the tests on the maintained fork of OpenMMLab, in .venv-fork'
 	@echo 'make test-newest  the tests with the newest versions of all dependencies, in .venv-newest'
 	@echo 'make coverage   the tests, with the lines that they do not reach'
@@ -98,6 +99,12 @@ NATIVE = tests/demo tests/deploy tests/search
 test: install
 	$(PYTEST) $(NATIVE:%=--ignore=%)
 	$(PYTEST) $(NATIVE)
+
+lint: install
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m codespell_lib
+	$(PY) -m mypy
 
 test-fork:
 	$(MAKE) test VENV=.venv-fork REQUIREMENTS=requirements/fork.txt

@@ -9,8 +9,10 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, TextIO
 
-from kdeov_mm.apis import DetectionResult, KDEOVInferencer, SearchResult
-from kdeov_mm.apis.results import Result, add_to_coco, picture_path
+from kdeov_mm.apis import KDEOVInferencer
+from kdeov_mm.apis.inferencer import index_result
+from kdeov_mm.structures import Detections, Result, SearchResult
+from kdeov_mm.structures.results import picture_path
 from kdeov_mm.utils import InputError, user_errors
 from kdeov_mm.utils.display import printable
 from kdeov_mm.utils.errors import one_line
@@ -131,10 +133,9 @@ def detect(args: argparse.Namespace, stdout: TextIO) -> int:
     content: Dict[str, list] = dict(images=[], categories=[], annotations=[])
     out_dir = args.out_dir or (None if args.json else 'work_dirs/detect')
 
-    def tell(number: int, result: DetectionResult) -> None:
+    def tell(number: int, result: Detections) -> None:
         if args.coco:
-            content['categories'] = [dict(id=i, name=name) for i, name in enumerate(result.vocabulary)]
-            add_to_coco(content, result)
+            result.add_to_coco(content)
         told = ', '.join(f'{name} {score:.2f}' for name, score in zip(result.names, result.scores)) or 'nothing found'
         drawn = f' -> {result.save(picture_path(out_dir, number, DIGITS, result.image.name))}' if out_dir else ''
         print(printable(f'{result.image.name}: {told}{drawn}'))
@@ -200,4 +201,4 @@ def search_index(args: argparse.Namespace, words: Optional[str]) -> SearchResult
     if words is None:
         return KDEOVInferencer([image_encoder_file(store)]).search(Path(args.image), store, args.top)
     embedding = embed_query(words, text_encoder_file(store), store.model)
-    return SearchResult.from_index(words, store.search(embedding, args.top))
+    return index_result(words, store.search(embedding, args.top))

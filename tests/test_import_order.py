@@ -19,7 +19,7 @@ ORDER = (
     ('deploy',),
     ('datasets',),
     ('models',),
-    ('text',),
+    ('structures', 'text'),
     ('utils',),
     ('compat', 'version'),
 )

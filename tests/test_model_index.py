@@ -44,8 +44,14 @@ def test_entries():
 
 @pytest.mark.parametrize('name', sorted(read_index()))
 def test_configs_build(name):
+    """Each model is built with the dimension that its config states, and embeds an image."""
     cfg = load_config(find_model(name).config)
-    assert MODELS.get(cfg.model.type) is not None
+    model = MODELS.build(cfg.model).eval()
+    if hasattr(model, 'encode_image'):
+        with torch.no_grad():
+            embeddings = model.encode_image(torch.rand(1, 3, 64, 64))
+        assert embeddings.shape == (1, cfg.model.get('embed_dims', 128))  # the teacher has no such field
+        assert embeddings.norm(dim=-1).tolist() == pytest.approx([1], abs=1e-5)
 
 
 def test_file_names_of_configs_are_their_own():

@@ -227,3 +227,19 @@ def test_licences_of_all_locked_packages_are_listed():
     unknown = {name for name, _, licence in rows if licence == 'UNKNOWN'}
     elsewhere = (read_lock('3.10').keys() | read_lock('3.12').keys()) - listed.keys()
     assert [name for name in sorted({*unknown, *elsewhere}) if f'`{name}`' not in words] == []
+
+
+def test_pre_commit_and_nox_run_what_make_lint_runs():
+    recipe = (ROOT / 'Makefile').read_text().split('\nlint: install\n')[1].split('\n\n')[0]
+    commands = [
+        line.strip().removeprefix('$(PY) -m ').replace('codespell_lib', 'codespell') for line in recipe.split('\n')
+    ]
+    entries = re.findall(r'entry: (.+)', (ROOT / '.pre-commit-config.yaml').read_text())
+    assert [entry.split()[0] for entry in entries] == [command.split()[0] for command in commands]
+    assert all(f"'{command.split()[0]}'" in (ROOT / 'noxfile.py').read_text() for command in commands)
+
+
+def test_nox_covers_the_pythons_of_setup_py_and_the_makefile():
+    pythons = re.findall(r"'(3\.\d+)'", (ROOT / 'noxfile.py').read_text())
+    assert f"python_requires='>={pythons[0]}'" in (ROOT / 'setup.py').read_text()
+    assert f'Python {pythons[0]} to {pythons[-1]}' in (ROOT / 'Makefile').read_text()

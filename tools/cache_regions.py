@@ -15,7 +15,7 @@ import mmcv
 import torch
 from kdeov_mm.apis import build_vocabulary, load_model
 from kdeov_mm.datasets import TeacherStoreWriter, prepare_data
-from kdeov_mm.models.boxes import to_input, to_original
+from kdeov_mm.models.post_processing import to_input, to_original
 from kdeov_mm.models.clip import RegionTeacher, TextBank, complete_teacher, identify_teacher
 from kdeov_mm.models.clip.region_teacher import BACKGROUND_PROMPTS
 from kdeov_mm.utils import (

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import List, Optional
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
-from kdeov_mm.apis import find_images
+from kdeov_mm.apis import KDEOVInferencer, find_images
+from kdeov_mm.apis.backends import OnnxBackend
 from kdeov_mm.demo import Demo, Limits
 from kdeov_mm.demo.app import serve
 from kdeov_mm.demo.guard import split_host
@@ -88,7 +89,7 @@ def main(args: List[str] = None) -> None:
 
             teacher = Teacher(args.teacher, runtime.metadata['text_encoder'].get('text_space'))
         limits = Limits(bytes=args.max_megabytes * 2**20, pixels=args.max_megapixels * 10**6)
-        demo = Demo(runtime, open_index(args), teacher, limits)
+        demo = Demo(KDEOVInferencer(OnnxBackend(runtime)), open_index(args), teacher, limits)
         serve(demo, args.host, args.port, args.examples, allow_hosts=args.allow_host)
 
 

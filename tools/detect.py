@@ -8,23 +8,23 @@ python tools/detect.py CONFIG CHECKPOINT photos/ --names-file names.txt --embedd
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import List
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import torch
 from kdeov_mm.apis import (
-    DetectionResult,
     InputImage,
     Results,
     build_vocabulary,
-    detect,
     find_images,
     inference_pipeline,
     load_model,
 )
-from kdeov_mm.apis.results import picture_path
+from kdeov_mm.apis.detection import as_detections
 from kdeov_mm.datasets.coco_file import image_defect
+from kdeov_mm.structures.results import picture_path
 from kdeov_mm.text import read_class_names
 from kdeov_mm.utils import InputError, check_checkpoint, load_config, resolve_checkpoint, user_errors
 from kdeov_mm.utils.display import printable
@@ -89,17 +89,12 @@ def main() -> None:
     results, digits = Results(), len(str(len(paths)))
     for path in paths:
         try:
-            sample = detect(model, pipeline, path)
+            data = pipeline(dict(img_path=path, img_id=0))
+            (sample,) = model.test_step(dict(inputs=[data['inputs']], data_samples=[data['data_samples']]))
         except Exception as error:  # decoders raise anything
             report(path, error)
             continue
-        found = sample.pred_instances[sample.pred_instances.scores >= args.score_thr]
-        result = DetectionResult(
-            InputImage(path, path),
-            *sample.ori_shape[:2],
-            *(found[key].numpy() for key in ('bboxes', 'scores', 'labels')),
-            names,
-        )
+        result = replace(as_detections(sample, names).above(args.score_thr), image=InputImage(path, path))
         picture = result.save(picture_path(args.out_dir, len(results), digits, path))
         results.append(result)
         told = ', '.join(f'{name} {score:.2f}' for name, score in zip(result.names, result.scores)) or 'nothing found'

@@ -1,14 +1,18 @@
 """Use of a trained model on one's own images and words."""
 
+from kdeov_mm.structures import ClassificationResult, Detections, EmbeddingResult, Match, Results, SearchResult
+
 from .build import ImageTextModel, build_kdeov, fit_alignment
-from .detection import build_vocabulary, detect, inference_pipeline, load_model
+from .detection import build_vocabulary, inference_pipeline, load_model
 from .inferencer import KDEOVInferencer
-from .results import ClassificationResult, DetectionResult, EmbeddingResult, Match, Results, SearchResult
 from .sources import InputImage, find_images, open_images
+
+DetectionResult = Detections  # the former name
 
 __all__ = [
     'ClassificationResult',
     'DetectionResult',
+    'Detections',
     'EmbeddingResult',
     'ImageTextModel',
     'InputImage',
@@ -18,7 +22,6 @@ __all__ = [
     'SearchResult',
     'build_kdeov',
     'build_vocabulary',
-    'detect',
     'find_images',
     'fit_alignment',
     'inference_pipeline',

@@ -1,8 +1,9 @@
 """The two things that compute for the inferencer: a trained model in PyTorch, and exported files in ONNX Runtime."""
 
+import threading
 from functools import cached_property
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, List, Optional, Protocol, Sequence, TypeVar, Union, runtime_checkable
 
 import numpy as np
 import torch
@@ -11,10 +12,54 @@ from mmengine.registry import init_default_scope
 from mmyolo.registry import TRANSFORMS
 
 from kdeov_mm.models import TextBank, build_text_encoder
+from kdeov_mm.structures import Detections
 from kdeov_mm.utils import InputError, load_config, resolve_checkpoint
-from .detection import build_vocabulary, inference_transforms, load_model
+from .detection import as_detections, build_vocabulary, inference_transforms, load_model
 
-Found = Tuple[np.ndarray, np.ndarray, np.ndarray]  # boxes [M, 4], scores [M], labels [M]
+if TYPE_CHECKING:
+    from kdeov_mm.deploy.runtime import Runtime
+
+T = TypeVar('T')  # class embeddings as the backend holds them
+
+
+@runtime_checkable
+class Backend(Protocol[T]):
+    """What computes for the inferencer.
+
+    Attributes:
+        folded: The class names that are part of the file, or None.
+    """
+
+    folded: Optional[List[str]]
+
+    @property
+    def embed_dims(self) -> int:
+        """The dimension D of embeddings."""
+
+    def embed_names(
+        self, names: Sequence[str], templates: Union[str, Sequence[str], None] = None, embeddings: Optional[str] = None
+    ) -> T:
+        """Embed class names once, for any number of later calls.
+
+        Args:
+            names: K checked class names.
+            templates: Prompt templates; None: the model's own.
+            embeddings: A file of ready embeddings, one row for each name, in place of the text encoder.
+        """
+
+    def as_array(self, texts: T) -> np.ndarray:
+        """Return class embeddings as float32 ``[K, D]``."""
+
+    def embed_text(self, text: str) -> np.ndarray:
+        """Embed a text as it is, float32 ``[D]``."""
+
+    def embed(self, images: List[np.ndarray]) -> np.ndarray:
+        """Embed images uint8 RGB ``[H, W, 3]``; float32, L2-normalised, ``[N, D]``."""
+
+    def detect(
+        self, images: List[np.ndarray], names: List[str], texts: Optional[T], score_threshold: float
+    ) -> List[Detections]:
+        """Detect class names in images uint8 RGB ``[H, W, 3]``; without ``texts``, those that are folded."""
 
 
 class TorchBackend:
@@ -26,13 +71,15 @@ class TorchBackend:
         device: Such as ``cpu`` or ``cuda:0``; default: the GPU where there is one.
     """
 
-    folded = None  # no vocabulary is part of the file
+    folded: Optional[List[str]] = None
 
     def __init__(self, config: str, checkpoint: str, device: Optional[str] = None) -> None:
         self.cfg = load_config(config)
         device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         self.checkpoint = resolve_checkpoint(checkpoint)
         self.model = load_model(self.cfg, self.checkpoint, None, device)
+        self._vocabulary: Optional[TextBank] = None  # the one that the model has
+        self._lock = threading.Lock()  # the network works for one thread at a time
         init_default_scope(self.cfg.get('default_scope', 'mmyolo'))
         load, *others = inference_transforms(self.cfg)
         if 'Load' not in load['type']:
@@ -55,32 +102,34 @@ class TorchBackend:
 
     def embed_names(
         self, names: Sequence[str], templates: Union[str, Sequence[str], None] = None, embeddings: Optional[str] = None
-    ) -> np.ndarray:
-        """Embed a vocabulary, float32 ``[K, D]``; see :func:`build_vocabulary`."""
-        return build_vocabulary(self.cfg, names, templates, embeddings).embeddings.numpy()
+    ) -> TextBank:
+        """See :class:`Backend` and :func:`build_vocabulary`."""
+        return build_vocabulary(self.cfg, names, templates, embeddings)
+
+    def as_array(self, texts: TextBank) -> np.ndarray:
+        """See :class:`Backend`."""
+        return texts.embeddings.numpy()
 
     def embed_text(self, text: str) -> np.ndarray:
-        """Embed a text as it is, float32 ``[D]``."""
-        return self.text_encoder.encode_text([text])[0].numpy()
+        """See :class:`Backend`."""
+        with self._lock:
+            return self.text_encoder.encode_text([text])[0].numpy()
 
-    def prepare(self, image: np.ndarray) -> dict:
-        """The network's input, and how it was made, of an image uint8 RGB ``[H, W, 3]``."""
-        return self.pipeline(dict(img=np.ascontiguousarray(image[..., ::-1]), img_id=0))
-
-    @staticmethod
-    def collate(prepared: List[dict]) -> dict:
-        """A batch."""
-        return {key: [item[key] for item in prepared] for key in ('inputs', 'data_samples')}
+    def prepare(self, images: List[np.ndarray]) -> dict:
+        """Return the network's batch for images uint8 RGB ``[H, W, 3]``."""
+        items = [self.pipeline(dict(img=np.ascontiguousarray(image[..., ::-1]), img_id=0)) for image in images]
+        return {key: [item[key] for item in items] for key in ('inputs', 'data_samples')}
 
     @torch.inference_mode()
-    def embed(self, prepared: List[dict]) -> np.ndarray:
-        """Embed images as :meth:`prepare` made them ready; float32, L2-normalised, ``[N, D]``.
+    def embed(self, images: List[np.ndarray]) -> np.ndarray:
+        """See :class:`Backend`.
 
         Raises:
-            InputError: The weights are so large that NaN or infinity comes out.
+            InputError: If the weights are so large that NaN or infinity comes out.
         """
-        inputs = self.model.data_preprocessor(self.collate(prepared), False)['inputs']
-        embeddings = self.model.encode_image(inputs)
+        batch = self.prepare(images)
+        with self._lock:
+            embeddings = self.model.encode_image(self.model.data_preprocessor(batch, False)['inputs'])
         if not torch.isfinite(embeddings).all():
             raise InputError(
                 f'{self.checkpoint}: the image encoder computed NaN or infinity; expected finite embeddings; '
@@ -90,30 +139,37 @@ class TorchBackend:
 
     @torch.inference_mode()
     def detect(
-        self, prepared: List[dict], names: Sequence[str], texts: np.ndarray, score_threshold: float
-    ) -> List[Found]:
-        """Detect names in images as :meth:`prepare` made them ready; boxes in pixels of the image."""
+        self, images: List[np.ndarray], names: List[str], texts: Optional[TextBank], score_threshold: float
+    ) -> List[Detections]:
+        """See :class:`Backend`.
+
+        Raises:
+            InputError: If the model has no head.
+        """
         if not self.model.with_bbox:
             raise InputError(f'detect: the model of {self.cfg.filename} has no bbox_head; it can classify and search')
-        self.model.set_vocabulary(TextBank(list(names), torch.from_numpy(texts)))
-        found = []
-        for sample in self.model.test_step(self.collate(prepared)):
-            boxes = sample.pred_instances
-            boxes = boxes[boxes.scores >= score_threshold].cpu()
-            found.append(tuple(boxes[key].numpy() for key in ('bboxes', 'scores', 'labels')))
-        return found
+        batch = self.prepare(images)
+        with self._lock:
+            if texts is not self._vocabulary:
+                self.model.set_vocabulary(texts)
+                self._vocabulary = texts
+            samples = self.model.test_step(batch)
+        return [as_detections(sample, names).above(score_threshold) for sample in samples]
 
 
 class OnnxBackend:
     """Exported files in ONNX Runtime; see ``kdeov_mm.deploy.Runtime``.
 
     Args:
-        paths: Files of one model, or the folder that tools/export.py wrote them to.
+        paths: Files of one model, the folder that ``kdeov export`` wrote them to, or an opened runtime.
     """
 
-    def __init__(self, paths: Union[str, Path, Sequence[str]]) -> None:
+    def __init__(self, paths: Union[str, Path, Sequence[str], 'Runtime']) -> None:
         from kdeov_mm.deploy.runtime import KINDS, Runtime
 
+        if isinstance(paths, Runtime):
+            self.runtime, self.folded = paths, paths.names
+            return
         paths = [str(paths)] if isinstance(paths, (str, Path)) else list(paths)
         if len(paths) == 1 and Path(paths[0]).is_dir():
             paths = [str(path) for path in (Path(paths[0], f'{kind}.onnx') for kind in KINDS) if path.is_file()]
@@ -128,10 +184,10 @@ class OnnxBackend:
     def embed_names(
         self, names: Sequence[str], templates: Union[str, Sequence[str], None] = None, embeddings: Optional[str] = None
     ) -> np.ndarray:
-        """Embed a vocabulary, float32 ``[K, D]``, with the templates of the text encoder's file.
+        """See :class:`Backend`.
 
         Raises:
-            ValueError: There is no text encoder, other templates are asked for, or ready embeddings do not fit.
+            ValueError: If there is no text encoder, other templates are asked for, or ready embeddings do not fit.
         """
         if templates is not None:
             raise InputError('templates: an exported text encoder has its own; export it again with --templates')
@@ -142,22 +198,20 @@ class OnnxBackend:
             return self.runtime.check_texts(names, ready)
         return self.runtime.embed_names(names)
 
+    def as_array(self, texts: np.ndarray) -> np.ndarray:
+        """See :class:`Backend`."""
+        return texts
+
     def embed_text(self, text: str) -> np.ndarray:
-        """Embed a text as it is, float32 ``[D]``."""
+        """See :class:`Backend`."""
         return self.runtime.encode_text([text])[0]
 
-    def prepare(self, image: np.ndarray) -> np.ndarray:
-        """The runtime makes images ready itself."""
-        return image
-
     def embed(self, images: List[np.ndarray]) -> np.ndarray:
-        """Embed images uint8 RGB ``[H, W, 3]``; float32, L2-normalised, ``[N, D]``."""
+        """See :class:`Backend`."""
         return self.runtime.encode_image(images)
 
     def detect(
-        self, images: List[np.ndarray], names: Sequence[str], texts: Optional[np.ndarray], score_threshold: float
-    ) -> List[Found]:
-        """Detect names, or without ``texts`` the vocabulary of the detector's file; boxes in pixels of the image."""
-        given = None if texts is None else names
-        found = self.runtime.detect(images, given, texts, score_threshold=score_threshold)
-        return [(item.boxes, item.scores, item.labels) for item in found]
+        self, images: List[np.ndarray], names: List[str], texts: Optional[np.ndarray], score_threshold: float
+    ) -> List[Detections]:
+        """See :class:`Backend`."""
+        return self.runtime.detect(images, None if texts is None else names, texts, score_threshold)

@@ -1,16 +1,16 @@
-"""Detection of one's own words in one's own images."""
+"""Build the model, the class embeddings and the input pipeline of a config."""
 
 from typing import List, Optional, Sequence, Union
 
-import torch
 from mmcv.transforms import Compose
 from mmdet.structures import DetDataSample
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from mmyolo.registry import MODELS, TRANSFORMS
 from torch import nn
 
 from kdeov_mm.models import PrecomputedTextEncoder, TextBank, build_text_encoder
+from kdeov_mm.structures import Detections
 from kdeov_mm.utils import load_weights
 from kdeov_mm.utils.config import first_test_dataloader
 
@@ -53,13 +53,13 @@ def load_model(cfg: Config, checkpoint: str, bank: Optional[TextBank], device: s
         ValueError: The checkpoint is not one, or another model's, or the model cannot detect.
     """
     init_default_scope(cfg.get('default_scope', 'mmyolo'))
-    model = MODELS.build(cfg.model)
+    test_cfg = {**(cfg.model.get('test_cfg') or {}), 'embed_images': False}
+    model = MODELS.build(ConfigDict({**cfg.model, 'test_cfg': test_cfg}))
     if bank is not None and not getattr(model, 'with_bbox', False):
         raise ValueError(f'config: the model of {cfg.filename} has no bbox_head, so it cannot detect')
     load_weights(model, checkpoint)
     if bank is not None:
         model.set_vocabulary(bank)
-    model.embed_images = False
     return model.to(device).eval()
 
 
@@ -75,17 +75,7 @@ def inference_pipeline(cfg: Config) -> Compose:
     return Compose([TRANSFORMS.build(transform) for transform in inference_transforms(cfg)])
 
 
-@torch.inference_mode()
-def detect(model: nn.Module, pipeline: Compose, path: str) -> DetDataSample:
-    """Detect the model's vocabulary in one image file.
-
-    Returns:
-        DetDataSample: ``pred_instances`` have ``bboxes`` (xyxy in pixels of the image), ``scores`` in [0, 1] and
-        ``labels`` that index ``model.vocabulary``, best first; ``ori_shape`` is the image's height and width.
-
-    Raises:
-        Exception: Of the image's decoder, where the file is broken.
-    """
-    data = pipeline(dict(img_path=path, img_id=0))
-    (sample,) = model.test_step(dict(inputs=[data['inputs']], data_samples=[data['data_samples']]))
-    return sample.to('cpu')
+def as_detections(sample: DetDataSample, class_names: List[str]) -> Detections:
+    """Turn a data sample with ``pred_instances``, in pixels of the original image, into Detections."""
+    found = sample.pred_instances.cpu().numpy()
+    return Detections(found.bboxes, found.scores, found.labels, class_names, *sample.ori_shape[:2])

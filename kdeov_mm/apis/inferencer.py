@@ -1,7 +1,7 @@
 """One object for all three tasks."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import (
@@ -26,10 +26,20 @@ from rich.console import Console
 from rich.progress import track
 
 from kdeov_mm.datasets.broken_images import BrokenImageError
+from kdeov_mm.structures import (
+    ClassificationResult,
+    Detections,
+    EmbeddingResult,
+    Match,
+    Results,
+    SearchResult,
+    softmax,
+)
+from kdeov_mm.structures.classification import LOGIT_SCALE
 from kdeov_mm.text import check_class_names, read_class_names
-from .backends import OnnxBackend, TorchBackend
+
+from .backends import Backend, OnnxBackend, TorchBackend
 from .resolve import is_path, resolve_model
-from .results import ClassificationResult, DetectionResult, EmbeddingResult, Match, Results, SearchResult
 from .sources import CHANNEL_ORDERS, ENDLESS, InputImage, open_images
 
 REMEMBERED = 8  # vocabularies of an inferencer whose embeddings stay in memory
@@ -60,7 +70,8 @@ class KDEOVInferencer:
     Args:
         model: A name of the model index, such as ``kdeov_yolov8n``; a config file with ``checkpoint``; a work dir; or
             what ``kdeov export`` wrote: an ONNX file, a list of them or their folder. A folder needs a separator, such
-            as ``./mine``, or is a ``pathlib.Path``. A config is code: give your own only.
+            as ``./mine``, or is a ``pathlib.Path``. A config is code: give your own only. Or an object that computes,
+            see :class:`~kdeov_mm.apis.backends.Backend`.
         checkpoint: A ``.pth`` or ``.safetensors`` file, or a work dir; default: the model's own.
         device: Such as ``cpu`` or ``cuda:0``; default: the GPU where there is one. ONNX files run on the CPU.
         batch_size: Images in one run of the network.
@@ -81,7 +92,7 @@ class KDEOVInferencer:
 
     def __init__(
         self,
-        model: Union[str, Path, Sequence[str]],
+        model: Union[str, Path, Sequence[str], Backend],
         checkpoint: Optional[str] = None,
         device: Optional[str] = None,
         batch_size: int = 8,
@@ -96,16 +107,18 @@ class KDEOVInferencer:
         if on_error not in ('raise', 'skip') and not callable(on_error):
             raise ValueError(f"on_error: must be 'raise', 'skip' or a function, got {on_error!r}")
         with BUILDING:
-            if is_exported(model):
+            if isinstance(model, Backend):
+                self.backend: Backend = model
+            elif is_exported(model):
                 if checkpoint is not None:
                     raise ValueError(f'checkpoint: {model} has its own weights; leave {checkpoint} out')
-                self.backend: Union[TorchBackend, OnnxBackend] = OnnxBackend(model)
+                self.backend = OnnxBackend(model)
             else:
                 self.backend = TorchBackend(*resolve_model(cast(Union[str, Path], model), checkpoint), device)
         self.batch_size, self.channel_order = batch_size, channel_order
         self.on_error, self.show_progress = on_error, show_progress
-        self._lock = threading.RLock()
-        self._embedded: Dict[Vocabulary, np.ndarray] = {}
+        self._lock = threading.Lock()
+        self._embedded: Dict[Vocabulary, Any] = {}
         self._vocabulary = Vocabulary(tuple(self.backend.folded)) if self.backend.folded else None
 
     @property
@@ -138,17 +151,23 @@ class KDEOVInferencer:
         images: Any,
         names: Optional[Names] = None,
         top: int = 5,
-        scale: float = 100.0,
+        scale: float = LOGIT_SCALE,
         stream: Literal[False] = False,
     ) -> Results[ClassificationResult]: ...
 
     @overload
     def classify(
-        self, images: Any, names: Optional[Names] = None, top: int = 5, scale: float = 100.0, *, stream: Literal[True]
+        self,
+        images: Any,
+        names: Optional[Names] = None,
+        top: int = 5,
+        scale: float = LOGIT_SCALE,
+        *,
+        stream: Literal[True],
     ) -> Iterator[ClassificationResult]: ...
 
     def classify(
-        self, images: Any, names: Optional[Names] = None, top: int = 5, scale: float = 100.0, stream: bool = False
+        self, images: Any, names: Optional[Names] = None, top: int = 5, scale: float = LOGIT_SCALE, stream: bool = False
     ) -> Union[Results[ClassificationResult], Iterator[ClassificationResult]]:
         """Name whole images.
 
@@ -165,17 +184,11 @@ class KDEOVInferencer:
         if top < 1 or not scale > 0:
             raise ValueError(f'top and scale: must be at least 1 and greater than 0, got {top} and {scale}')
         vocabulary = self._choose(names)
-        texts = self._texts(vocabulary)
+        texts = self.backend.as_array(self._texts(vocabulary))
 
         def step(batch: List[InputImage], pixels: List[np.ndarray]) -> List[ClassificationResult]:
-            logits = scale * self._embed(pixels) @ texts.T
-            shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-            shares /= shares.sum(axis=1, keepdims=True)
-            best = np.argsort(-shares, axis=1, kind='stable')[:, :top]
-            return [
-                ClassificationResult(image, [vocabulary.names[k] for k in order], row[order])
-                for image, order, row in zip(batch, best, shares)
-            ]
+            probabilities = softmax(self.backend.embed(pixels) @ texts.T, scale)
+            return ClassificationResult.top(probabilities, vocabulary.names, top, batch)
 
         results = self._results(images, step, stream)
         return results if stream else Results(results)
@@ -183,16 +196,16 @@ class KDEOVInferencer:
     @overload
     def detect(
         self, images: Any, names: Optional[Names] = None, score_threshold: float = 0.3, stream: Literal[False] = False
-    ) -> Results[DetectionResult]: ...
+    ) -> Results[Detections]: ...
 
     @overload
     def detect(
         self, images: Any, names: Optional[Names] = None, score_threshold: float = 0.3, *, stream: Literal[True]
-    ) -> Iterator[DetectionResult]: ...
+    ) -> Iterator[Detections]: ...
 
     def detect(
         self, images: Any, names: Optional[Names] = None, score_threshold: float = 0.3, stream: bool = False
-    ) -> Union[Results[DetectionResult], Iterator[DetectionResult]]:
+    ) -> Union[Results[Detections], Iterator[Detections]]:
         """Find the names of a vocabulary in images.
 
         Args:
@@ -202,7 +215,7 @@ class KDEOVInferencer:
             stream: See :meth:`classify`.
 
         Returns:
-            Results: One :class:`DetectionResult` for each image.
+            Results: One :class:`Detections` for each image.
         """
         if not 0 <= score_threshold <= 1:
             raise ValueError(f'score_threshold: must be from 0 to 1, got {score_threshold}')
@@ -210,14 +223,9 @@ class KDEOVInferencer:
         folded = self.backend.folded == list(vocabulary.names) and vocabulary.embeddings is None
         texts, words = None if folded else self._texts(vocabulary), list(vocabulary.names)
 
-        def step(batch: List[InputImage], pixels: List[np.ndarray]) -> List[DetectionResult]:
-            prepared = [self.backend.prepare(image) for image in pixels]
-            with self._lock:
-                found = self.backend.detect(prepared, words, texts, score_threshold)
-            return [
-                DetectionResult(image, array.shape[0], array.shape[1], boxes, scores, labels, words)
-                for image, array, (boxes, scores, labels) in zip(batch, pixels, found)
-            ]
+        def step(batch: List[InputImage], pixels: List[np.ndarray]) -> List[Detections]:
+            detections = self.backend.detect(pixels, words, texts, score_threshold)
+            return [replace(result, image=image) for result, image in zip(detections, batch)]
 
         results = self._results(images, step, stream)
         return results if stream else Results(results)
@@ -254,16 +262,32 @@ class KDEOVInferencer:
         told, vector = self._embed_query(query)
         store = open_index(images)
         if store is not None:
-            return SearchResult.from_index(told, store.search(vector, top))
+            return index_result(told, store.search(vector, top))
         embedded = images if isinstance(images, EmbeddingResult) else self._embed_all(images)
         if embedded.embeddings.shape[1:] != vector.shape:
             raise ValueError(
                 f'images: embeddings of shape {list(embedded.embeddings.shape)} are not of this model, '
                 f'whose dimension is {len(vector)}'
             )
-        scores = embedded.embeddings @ vector
-        best = np.argsort(-scores, kind='stable')[:top]
-        return SearchResult(told, [Match(embedded.images[k], float(scores[k])) for k in best])
+        return SearchResult.nearest(told, vector, embedded.embeddings, embedded.images, top)
+
+    def embed_names(self, names: Names) -> np.ndarray:
+        """Embed class names with the model's templates; float32, L2-normalised, ``[K, D]``.
+
+        Raises:
+            ValueError, FileNotFoundError: If the names are bad, or their file is missing.
+        """
+        return self.backend.as_array(self._texts(Vocabulary(read_vocabulary(names))))
+
+    def embed_text(self, text: str) -> np.ndarray:
+        """Embed a text as it is, without a template; float32, L2-normalised, ``[D]``.
+
+        Raises:
+            ValueError: If the text is empty.
+        """
+        if not text.strip():
+            raise ValueError('query: words are needed, got an empty string')
+        return self.backend.embed_text(text)
 
     def _choose(self, names: Optional[Names]) -> Vocabulary:
         """The vocabulary that a call is for."""
@@ -273,8 +297,8 @@ class KDEOVInferencer:
             raise ValueError('names: none are given and no vocabulary is set; give names, or call set_vocabulary')
         return self._vocabulary
 
-    def _texts(self, vocabulary: Vocabulary) -> np.ndarray:
-        """The embeddings of a vocabulary, ``[K, D]``; the last ones are remembered."""
+    def _texts(self, vocabulary: Vocabulary) -> Any:
+        """Return the class embeddings of a vocabulary as the backend holds them; the last ones are cached."""
         with self._lock:
             if vocabulary not in self._embedded:
                 texts = self.backend.embed_names(list(vocabulary.names), vocabulary.templates, vocabulary.embeddings)
@@ -283,17 +307,11 @@ class KDEOVInferencer:
                 self._embedded[vocabulary] = texts
             return self._embedded[vocabulary]
 
-    def _embed(self, pixels: List[np.ndarray]) -> np.ndarray:
-        """Embed a batch of images uint8 RGB ``[H, W, 3]``."""
-        prepared = [self.backend.prepare(image) for image in pixels]
-        with self._lock:
-            return self.backend.embed(prepared)
-
     def _embed_stream(self, images: Any, stream: bool = True) -> Iterator[EmbeddingResult]:
         """A result for each batch."""
 
         def step(batch: List[InputImage], pixels: List[np.ndarray]) -> List[EmbeddingResult]:
-            return [EmbeddingResult(batch, self._embed(pixels))]
+            return [EmbeddingResult(batch, self.backend.embed(pixels))]
 
         return self._results(images, step, stream)
 
@@ -308,14 +326,11 @@ class KDEOVInferencer:
     def _embed_query(self, query: Any) -> Tuple[str, np.ndarray]:
         """A query in words, and its embedding ``[D]``."""
         if isinstance(query, str):
-            if not query.strip():
-                raise ValueError('query: words are needed, got an empty string')
-            with self._lock:
-                return query, self.backend.embed_text(query)
+            return query, self.embed_text(query)
         images = list(open_images(query, self.channel_order)[0])
         if len(images) != 1:
             raise ValueError(f'query: expected words or one image, got {len(images)} images')
-        return images[0].name, self._embed([images[0].read()])[0]
+        return images[0].name, self.backend.embed([images[0].read()])[0]
 
     def _results(
         self, images: Any, step: Callable[[List[InputImage], List[np.ndarray]], List[T]], stream: bool
@@ -375,6 +390,11 @@ def is_exported(model: Any) -> bool:
     if not is_path(model):
         return False
     return Path(model).suffix == '.onnx' or Path(model).is_dir() and any(Path(model).glob('*.onnx'))
+
+
+def index_result(query: str, rows: Sequence[dict]) -> SearchResult:
+    """Turn the rows that ``kdeov_mm.search.ImageStore.search`` returns into a result."""
+    return SearchResult(query, [Match(InputImage(row['path'], row['path']), row['score']) for row in rows])
 
 
 def open_index(images: Any) -> Any:

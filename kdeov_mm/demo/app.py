@@ -10,7 +10,7 @@ import threading
 import time
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, Callable, Iterator, Optional, Sequence
+from typing import Any, Callable, Iterator, List, Optional, Sequence
 
 os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')  # Gradio reads it when it is imported
 
@@ -20,6 +20,8 @@ except ImportError as error:
     raise ImportError(f'the demo needs Gradio ({error}); run "pip install kdeov_mm[demo]"') from error
 import uvicorn
 from fastapi import FastAPI
+
+from kdeov_mm.structures import Detections
 
 from .guard import Guard, OwnNames, RequestLimit, TimedProtocol, UploadFolder, upload_folder
 from .service import Demo
@@ -72,8 +74,8 @@ def detect_tab(demo: Demo, examples: str) -> None:
 
     @told
     def detect(path: Optional[str], words: str, threshold: float) -> tuple:
-        found = demo.detect(path, words, threshold)
-        return found.picture, found.teacher_picture, found.summary, found.rows
+        student, teacher, summary = demo.detect(path, words, threshold)
+        return student.draw(), teacher and teacher.draw(), summary, table_rows(student, teacher)
 
     button.click(
         detect,
@@ -82,6 +84,17 @@ def detect_tab(demo: Demo, examples: str) -> None:
         api_name='detect',
         **ONE_AT_A_TIME,
     )
+
+
+def table_rows(student: Detections, teacher: Optional[Detections]) -> List[list]:
+    """Return class name, score and box of each detection, and the teacher's class name and probability."""
+    rows = [
+        [name, round(float(score), 3), ', '.join(f'{side:.0f}' for side in box)]
+        for name, score, box in zip(student.names, student.scores, student.boxes)
+    ]
+    if teacher is None:
+        return rows
+    return [[*row, name, round(float(score), 3)] for row, name, score in zip(rows, teacher.names, teacher.scores)]
 
 
 def search_tab(demo: Demo, examples: str) -> None:
@@ -105,8 +118,8 @@ def search_tab(demo: Demo, examples: str) -> None:
 
     @told
     def search(words: str, path: Optional[str], top: float) -> tuple:
-        found = demo.search(words, path, min(int(top), 48))
-        return found.images, found.summary
+        result, summary = demo.search(words, path, min(int(top), 48))
+        return [(match.image.read(), f'{match.score:.3f} {match.image.name}') for match in result.matches], summary
 
     gr.on(
         [button.click, words.submit],
@@ -134,8 +147,8 @@ def classify_tab(demo: Demo, examples: str) -> None:
 
     @told
     def classify(path: Optional[str], words: str) -> tuple:
-        found = demo.classify(path, words)
-        return found.student, found.teacher, found.summary
+        student, teacher, summary = demo.classify(path, words)
+        return student.to_dict()['names'], teacher and teacher.to_dict()['names'], summary
 
     button.click(classify, [image, words], [student, teacher, summary], api_name='classify', **ONE_AT_A_TIME)
 

@@ -10,7 +10,7 @@ from mmyolo.models.layers import CSPLayerWithTwoConv
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_linear_bn_eval
 
-from kdeov_mm.models.open_vocab_head import gather
+from kdeov_mm.models.post_processing import decode_boxes, score_names, top_candidates
 from .fold import fold_film
 from .nms import batched_nms
 
@@ -83,24 +83,14 @@ class OpenDetector(nn.Module):
 
     def find(self, feats: Sequence[Tensor], matrix: Tensor, size: Sequence[int]) -> Tuple[Tensor, Tensor, Tensor]:
         """The head, for candidates only, and post-processing; see ``OpenVocabHead.candidates``."""
-        objectness, dists, features = self.layers.towers(feats)
-        priors = self.priors(objectness)
-        objectness = torch.cat([o.flatten(1) for o in objectness], dim=1)
-        objectness, order = objectness.topk(torch.sym_min(self.cfg.nms_pre, objectness.shape[1]))
-        distances = self.layers.distances(gather(dists, order).unflatten(2, (4, -1)))
-        x, y, stride = priors[order][..., :3].unbind(-1)
-        left, top, right, bottom = (distances * stride[..., None]).unbind(-1)
-        height, width = size
-        boxes = torch.stack(
-            [
-                (x - left).clamp(0, width),
-                (y - top).clamp(0, height),
-                (x + right).clamp(0, width),
-                (y + bottom).clamp(0, height),
-            ],
-            dim=-1,
+        objectness, *maps = self.layers.towers(feats)
+        objectness, priors, (dists, features) = top_candidates(
+            objectness, maps, self.priors(objectness), self.cfg.nms_pre
         )
-        scores, labels = self.name(gather(features, order), matrix, objectness.sigmoid())
+        boxes = decode_boxes(priors, self.layers.distances(dists.unflatten(2, (4, -1))))
+        height, width = size
+        boxes = torch.cat([boxes[..., i : i + 1].clamp(0, side) for i, side in enumerate((width, height) * 2)], dim=-1)
+        scores, labels = score_names(objectness, self.probabilities(features, matrix), self.cfg)
         scores, labels, index = batched_nms(
             boxes,
             scores,
@@ -111,15 +101,11 @@ class OpenDetector(nn.Module):
         )
         return boxes.gather(1, index[..., None].expand(-1, -1, 4)), scores, labels
 
-    def name(self, features: Tensor, matrix: Tensor, objectness: Tensor) -> Tuple[Tensor, Tensor]:
-        """The best names of candidates with tower features ``[B, M, C]``: scores and labels ``[B, M, n]``."""
+    def probabilities(self, features: Tensor, matrix: Tensor) -> Tensor:
+        """Return the probabilities of K class names ``[B, M, K]`` for candidates with tower features ``[B, M, C]``."""
         products = F.pad(features, (0, 1), value=1.0) @ matrix.T
         length, logits = products.tensor_split([self.length.shape[0]], dim=-1)
-        probability = (logits / length.norm(dim=-1, keepdim=True).clamp(min=1e-12)).softmax(-1)
-        best, labels = probability.topk(torch.sym_min(self.cfg.classes_per_box, probability.shape[-1]))
-        power = self.cfg.objectness_power
-        scores = objectness[..., None] ** power * best ** (1 - power)
-        return torch.where(scores > self.cfg.score_thr, scores, 0.0), labels
+        return (logits / length.norm(dim=-1, keepdim=True).clamp(min=1e-12)).softmax(-1)
 
 
 class Detector(OpenDetector):

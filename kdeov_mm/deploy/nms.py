@@ -6,7 +6,7 @@ import torch
 from onnxscript import opset18 as op
 from torch import Tensor
 
-from kdeov_mm.models.boxes import nms_by_class
+from kdeov_mm.models.post_processing import nms_by_class
 
 
 @torch.library.custom_op('kdeov_mm::batched_nms', mutates_args=())

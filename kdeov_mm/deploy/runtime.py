@@ -1,7 +1,6 @@
 """Classify, search and detect with exported models: NumPy, Pillow and ONNX Runtime only."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
@@ -10,6 +9,9 @@ import onnxruntime
 from PIL import Image
 
 from kdeov_mm.text import Tokenizer, check_class_names, check_templates, fill
+from kdeov_mm.structures import ClassificationResult, Detections, softmax
+from kdeov_mm.structures.classification import LOGIT_SCALE
+from kdeov_mm.structures.retrieval import rank
 from kdeov_mm.utils.arrays import find_bad_row
 from kdeov_mm.utils.display import brief, plain, printable
 from kdeov_mm.utils.errors import InputError
@@ -22,36 +24,6 @@ KINDS = ('image_encoder', 'detector', 'open_detector', 'text_encoder')
 RESIZES = ('letterbox', 'stretch')
 MAX_SIDE = 4096  # pixels of the input that a file may ask for
 MAX_EMBED_DIMS, MAX_CONTEXT, MAX_TEMPLATES = 65536, 1000, 1000
-
-
-@dataclass
-class Labels:
-    """The names that fit an image best, best first.
-
-    Attributes:
-        names: M texts.
-        probabilities: float32 ``[M]`` in [0, 1]; over the whole vocabulary they sum to 1.
-    """
-
-    names: List[str]
-    probabilities: np.ndarray
-
-
-@dataclass
-class Detections:
-    """What was found in an image, best first.
-
-    Attributes:
-        boxes: x1, y1, x2, y2 in pixels of the image, float32 ``[M, 4]``.
-        scores: float32 ``[M]`` in [0, 1].
-        labels: Indices into the vocabulary, int64 ``[M]``.
-        names: The M names.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-    names: List[str]
 
 
 class Runtime:
@@ -106,7 +78,6 @@ class Runtime:
         self.preprocessing: Dict[str, Any] = next(
             (data['preprocessing'] for data in self.described.values() if 'preprocessing' in data), {}
         )
-        self._embedded: Dict[Tuple[str, ...], np.ndarray] = {}
 
     @property
     def session(self) -> onnxruntime.InferenceSession:
@@ -232,21 +203,17 @@ class Runtime:
         return self._tokenizer
 
     def embed_names(self, names: Sequence[str]) -> np.ndarray:
-        """Embed a vocabulary with the text encoder's templates, float32 ``[K, D]``; the last one is remembered.
+        """Embed class names with the text encoder's templates, float32, L2-normalised, ``[K, D]``.
 
         Raises:
-            ValueError: It is empty, or a name is.
+            ValueError: If there are no names, or one is bad.
         """
         check_class_names(names)
-        found = self._embedded.get(tuple(names))
-        if found is None:
-            self.need('text_encoder')
-            templates = self.described['text_encoder']['templates']
-            texts = self.encode_text([fill(template, name) for name in names for template in templates])
-            means = texts.reshape(len(names), len(templates), -1).mean(axis=1)
-            found = means / np.linalg.norm(means, axis=1, keepdims=True)
-            self._embedded = {tuple(names): found}  # replaced as a whole: other threads may be reading it
-        return found
+        self.need('text_encoder')
+        templates = self.described['text_encoder']['templates']
+        texts = self.encode_text([fill(template, name) for name in names for template in templates])
+        means = texts.reshape(len(names), len(templates), -1).mean(axis=1)
+        return means / np.linalg.norm(means, axis=1, keepdims=True)
 
     def classify(
         self,
@@ -254,26 +221,23 @@ class Runtime:
         names: Sequence[str],
         texts: Optional[np.ndarray] = None,
         top: int = 5,
-        scale: float = 100.0,
-    ) -> List[Labels]:
-        """Name whole images.
+        scale: float = LOGIT_SCALE,
+    ) -> List[ClassificationResult]:
+        """Classify whole images.
 
         Args:
             images: uint8 RGB ``[H, W, 3]`` each.
-            names: The K names to choose from.
-            texts: Their embeddings ``[K, D]``; default: of the text encoder's file.
-            top: How many names to return of each image.
-            scale: Factor from cosine similarity to logit; 100 as in CLIP.
+            names: The K class names to choose from.
+            texts: Their embeddings ``[K, D]``; default: by the text encoder's file.
+            top: How many names to return for each image.
+            scale: Logit scale; 100 as in CLIP.
 
         Raises:
-            ValueError: The vocabulary is empty, or its embeddings do not fit.
+            ValueError: If there are no names, or the embeddings do not fit.
         """
         texts = self.check_texts(names, texts)
-        logits = scale * self.encode_image(images) @ texts.T
-        probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities /= probabilities.sum(axis=1, keepdims=True)
-        order = np.argsort(-probabilities, axis=1, kind='stable')[:, :top]
-        return [Labels([names[k] for k in best], row[best]) for best, row in zip(order, probabilities)]
+        probabilities = softmax(self.encode_image(images) @ texts.T, scale)
+        return ClassificationResult.top(probabilities, names, top, [None] * len(images))
 
     def search(
         self, query: Union[str, np.ndarray], embeddings: np.ndarray, top: int = 10
@@ -293,9 +257,7 @@ class Runtime:
             (query,) = self.encode_text([query])
         elif query.ndim == 3:
             (query,) = self.encode_image([query])
-        similarities = embeddings @ query
-        order = np.argsort(-similarities, kind='stable')[:top]
-        return order, similarities[order]
+        return rank(query, embeddings, top)
 
     def detect(
         self,
@@ -305,16 +267,16 @@ class Runtime:
         score_threshold: float = 0.3,
         batch_size: int = 8,
     ) -> List[Detections]:
-        """Find the names of a vocabulary in images.
+        """Detect class names in images.
 
         Args:
             images: uint8 RGB ``[H, W, 3]`` each.
-            names: The vocabulary, for a file of kind ``open_detector``; default: that of the ``detector``.
-            texts: The names' embeddings ``[K, D]``; default: of the text encoder's file.
-            score_threshold: Least score, in [0, 1].
+            names: The class names, for a file of kind ``open_detector``; default: those of the ``detector``.
+            texts: The names' embeddings ``[K, D]``; default: by the text encoder's file.
+            score_threshold: Minimum score, in [0, 1].
 
         Raises:
-            ValueError: There is no file for this, the vocabulary is empty, or its embeddings do not fit.
+            ValueError: If there is no file for this, there are no names, or their embeddings do not fit.
         """
         feeds = {}
         if names is None:
@@ -324,21 +286,22 @@ class Runtime:
             kind = 'open_detector'
             self.need(kind)
             feeds = {'texts': self.check_texts(names, texts)}
-        found = []
+        detections, names = [], list(names)
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
             inputs, scales, shifts = zip(*map(self.place, batch))
-            results = self.run(kind, {'images': np.stack(inputs), **feeds}, ['boxes', 'scores', 'labels'])
-            for image, scale, shift, boxes, scores, labels in zip(batch, scales, shifts, *results):
+            outputs = self.run(kind, {'images': np.stack(inputs), **feeds}, ['boxes', 'scores', 'labels'])
+            for image, scale, shift, boxes, scores, labels in zip(batch, scales, shifts, *outputs):
+                (height, width), there = image.shape[:2], labels >= 0
                 if labels.max(initial=-1) >= len(names):
                     raise InputError(
                         f'{self.paths[kind]}: label {labels.max()} for {len(names)} class names; export the model again'
                     )
-                keep = (scores >= score_threshold) & (labels >= 0)
-                boxes = (boxes[keep] - np.tile(shift, 2)) / np.tile(scale, 2)
-                boxes = boxes.clip(0, np.tile(image.shape[1::-1], 2)).astype(np.float32)
-                found.append(Detections(boxes, scores[keep], labels[keep], [names[k] for k in labels[keep]]))
-        return found
+                boxes = (boxes[there] - np.tile(shift, 2)) / np.tile(scale, 2)
+                boxes = boxes.clip(0, [width, height] * 2).astype(np.float32)
+                result = Detections(boxes, scores[there], labels[there], names, height, width)
+                detections.append(result.above(score_threshold))
+        return detections
 
     def check_texts(self, names: Sequence[str], texts: Optional[np.ndarray]) -> np.ndarray:
         """The names' embeddings, float32 ``[K, D]``: those given, or the text encoder's.

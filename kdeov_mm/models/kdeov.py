@@ -84,7 +84,6 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         self.vocabulary: Optional[List[str]] = None
         self.texts = torch.zeros(0, self.embed_dims)
         self.targets: DistillationTargets = StoredTargets()
-        self.embed_images = True  # prediction of boxes alone can do without the second, unguided pass of the neck
 
     def _apply(self, fn: Callable, recurse: bool = True) -> 'KDEOV':
         """Move the vocabulary with the parameters. It is no buffer: its size changes, which averaging of weights
@@ -164,10 +163,14 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         )
 
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
-        """Fill ``image_embedding`` (if ``embed_images``) and, where a vocabulary is set, ``pred_instances``."""
+        """Fill ``image_embedding``, and ``pred_instances`` where a vocabulary is set.
+
+        With ``test_cfg.embed_images=False`` there is no ``image_embedding``, which saves the second, unguided pass of
+        the neck.
+        """
         feats = self.backbone(batch_inputs)
         guided = self.fuse(feats, self.texts if len(self.texts) else None)
-        if self.embed_images:
+        if (self.test_cfg or {}).get('embed_images', True):
             unguided = self.fuse(feats, None) if self.fusion is not None and len(self.texts) else guided
             for sample, embedding in zip(batch_data_samples, self.projector(unguided)):
                 sample.image_embedding = embedding

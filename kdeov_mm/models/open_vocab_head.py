@@ -16,8 +16,8 @@ from torchvision.ops import box_area, clip_boxes_to_image, nms
 
 from .assigner import Assignment
 from .bags import bag_embeddings, enclosing_boxes, pair_neighbours
-from .boxes import nms_by_class, to_original
 from .losses import weighted_mean
+from .post_processing import decode_boxes, nms_by_class, score_names, to_original, top_candidates
 from .targets import DistillationTargets
 from .text_sampling import SampledTexts
 
@@ -316,9 +316,9 @@ class OpenVocabHead(YOLOv8Head):
     ) -> List[Tuple[Tensor, ...]]:
         """Name the most object-like priors of each image; only they are decoded, embedded and compared with texts.
 
-        The score is ``objectness^a * probability^(1-a)`` with ``a = test_cfg.objectness_power``, as OLN and F-VLM
-        combine localisation and similarity. ``test_cfg.nms_pre`` priors and ``test_cfg.classes_per_box`` names of each
-        are kept; with as many as there are priors and names, the scoring is exhaustive.
+        For the scores see :func:`~kdeov_mm.models.post_processing.score_names`. ``test_cfg.nms_pre`` priors and
+        ``test_cfg.classes_per_box`` names of each are kept; with as many as there are priors and names, the scoring
+        is exhaustive.
 
         Args:
             objectness, dists, features: See ``OpenVocabHeadModule.towers``.
@@ -328,21 +328,17 @@ class OpenVocabHead(YOLOv8Head):
             list: For each image boxes ``[M, 4]`` in pixels of the network's input, scores ``[M]`` in [0, 1] and labels
             ``[M]``.
         """
-        cfg, priors = self.test_cfg, self.priors(objectness)
-        objectness = torch.cat([o.flatten(1) for o in objectness], dim=1)
-        objectness, order = objectness.topk(min(cfg.nms_pre, len(priors)))
-        dists, features = gather(dists, order), gather(features, order)
-        found = []
-        for logit, prior, dist, feature in zip(objectness, priors[order], dists, features):
-            distances = self.head_module.distances(dist.unflatten(1, (4, -1)))
-            boxes = self.bbox_coder.decode(prior[:, :2], distances, prior[:, 2])[0]
+        objectness, priors, (dists, features) = top_candidates(
+            objectness, (dists, features), self.priors(objectness), self.test_cfg.nms_pre
+        )
+        boxes = decode_boxes(priors, self.head_module.distances(dists.unflatten(2, (4, -1))))
+        results = []
+        for box, objectness_, feature in zip(boxes, objectness, features):  # [M, K] at a time: K may be large
             probability = self.head_module.similarity(feature, self.scale * texts).softmax(1)
-            probability, labels = probability.topk(min(cfg.classes_per_box, len(texts)))
-            power = cfg.objectness_power
-            scores = logit.sigmoid()[:, None] ** power * probability ** (1 - power)
-            keep = scores > cfg.score_thr
-            found.append((boxes[keep.nonzero()[:, 0]], scores[keep], labels[keep]))
-        return found
+            scores, labels = score_names(objectness_, probability, self.test_cfg)
+            keep = scores > 0
+            results.append((box[keep.nonzero()[:, 0]], scores[keep], labels[keep]))
+        return results
 
     def post_process(
         self, boxes: Tensor, scores: Tensor, labels: Tensor, img_meta: dict, rescale: bool
@@ -356,9 +352,3 @@ class OpenVocabHead(YOLOv8Head):
         boxes = clip_boxes_to_image(boxes, (height, width))
         keep = nms_by_class(boxes, scores, labels, self.test_cfg.nms.iou_threshold, self.test_cfg.max_per_img)
         return InstanceData(bboxes=boxes[keep], scores=scores[keep], labels=labels[keep])
-
-
-def gather(maps: Sequence[Tensor], index: Tensor) -> Tensor:
-    """Vectors ``[B, M, C]`` of the levels' maps ``[B, C, H, W]`` at positions ``[B, M]`` of all levels in a row."""
-    flat = torch.cat([m.flatten(2) for m in maps], dim=2)
-    return flat.gather(2, index[:, None].expand(-1, flat.shape[1], -1)).transpose(1, 2)

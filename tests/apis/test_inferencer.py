@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from kdeov_mm.apis import EmbeddingResult, KDEOVInferencer, build_vocabulary, detect, inference_pipeline, load_model
+from kdeov_mm.apis import Detections, EmbeddingResult, KDEOVInferencer, build_vocabulary, inference_pipeline, load_model
 from kdeov_mm.apis.inferencer import REMEMBERED
 from kdeov_mm.models import TextBank
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures('mmyolo_scope')
 
 @pytest.fixture(scope='module')
 def reference(trained):
-    """Config, and the model as tools/detect.py uses it."""
+    """Config and model, for MMDetection's own way through pipeline and test_step."""
     cfg = Config.fromfile(trained[0])
     return cfg, load_model(cfg, trained[1], build_vocabulary(cfg, NAMES))
 
@@ -36,13 +36,16 @@ def embeddings_by_hand(model, paths, size=64):
     return torch.stack(rows).numpy()
 
 
-def test_detect_is_what_the_tool_finds(inferencer, reference, photos):
+@torch.no_grad()
+def test_detect_is_what_test_step_finds(inferencer, reference, photos):
     cfg, model = reference
     found = inferencer.detect('photos', NAMES, score_threshold=0.0)
     assert [Path(result.image.path).name for result in found] == ['a.jpg', 'b.png', 'turned.jpg']
     assert [(result.width, result.height) for result in found] == [(90, 50), (64, 64), (40, 80)]
     for result in found:
-        expected = detect(model, inference_pipeline(cfg), result.image.path).pred_instances
+        data = inference_pipeline(cfg)(dict(img_path=result.image.path, img_id=0))
+        (sample,) = model.test_step(dict(inputs=[data['inputs']], data_samples=[data['data_samples']]))
+        expected = sample.pred_instances
         assert len(result) == len(expected) > 0
         assert np.allclose(result.boxes, expected.bboxes.numpy(), atol=1e-3)
         assert np.allclose(result.scores, expected.scores.numpy(), atol=1e-5)
@@ -139,11 +142,11 @@ def test_a_folded_vocabulary_needs_no_text_encoder(trained, photos):
 
     class Folded:
         folded = NAMES
-        prepare = staticmethod(lambda image: image)
 
-        def detect(self, prepared, names, texts, score_threshold):
+        def detect(self, images, names, texts, score_threshold):
             asked.append((list(names), texts))
-            return [(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))] * len(prepared)
+            none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+            return [Detections(*none, names, *image.shape[:2]) for image in images]
 
     inferencer = KDEOVInferencer(*trained, device='cpu')
     embed_names = inferencer.backend.embed_names
@@ -151,7 +154,7 @@ def test_a_folded_vocabulary_needs_no_text_encoder(trained, photos):
     inferencer.backend.embed_names = embed_names
     inferencer.detect('photos/a.jpg', NAMES)
     inferencer.detect('photos/a.jpg', NAMES[::-1])
-    assert asked[0] == (NAMES, None) and asked[1][0] == NAMES[::-1] and asked[1][1].shape == (3, 128)
+    assert asked[0] == (NAMES, None) and asked[1][0] == NAMES[::-1] and asked[1][1].embeddings.shape == (3, 128)
 
 
 def test_vocabulary_is_an_instances_own(trained, photos, tmp_path):

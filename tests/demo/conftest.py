@@ -5,6 +5,7 @@ import pytest
 from demo_data import Colours
 from PIL import Image
 
+from kdeov_mm.apis import KDEOVInferencer
 from kdeov_mm.demo import Demo
 
 
@@ -15,7 +16,7 @@ def colours():
 
 @pytest.fixture
 def demo(colours):
-    return Demo(colours, teacher=colours)
+    return Demo(KDEOVInferencer(colours), teacher=colours)
 
 
 @pytest.fixture

@@ -78,12 +78,14 @@ class Served:
 def served(tmp_path_factory):
     from demo_data import Colours
 
+    from kdeov_mm.apis import KDEOVInferencer
+
     from kdeov_mm.demo import Demo
     from kdeov_mm.demo.app import running
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp('work'))
-        demo = Demo(Colours(), Folder(), teacher=Colours())
+        demo = Demo(KDEOVInferencer(Colours()), Folder(), teacher=Colours())
         with running(demo) as url:
             yield Served(demo, url)
 
@@ -342,12 +344,13 @@ import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
 sys.path.insert(0, {tests!r})
 from demo_data import Colours
+from kdeov_mm.apis import KDEOVInferencer
 from kdeov_mm.demo import Demo
 from kdeov_mm.demo.app import serve
 if {wait}:
-    serve(Demo(Colours()))
+    serve(Demo(KDEOVInferencer(Colours())))
 else:
-    print(serve(Demo(Colours()), wait=False), flush=True)
+    print(serve(Demo(KDEOVInferencer(Colours())), wait=False), flush=True)
     input()
 """
 

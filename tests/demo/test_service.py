@@ -1,41 +1,44 @@
 """What the tabs show, and what they refuse."""
 
 import io
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from kdeov_mm.apis import KDEOVInferencer
 from kdeov_mm.demo import Demo, Limits
+from kdeov_mm.demo.app import table_rows
 from kdeov_mm.demo.uploads import read_upload, read_words
 
 
 def test_detect(demo, half_red):
-    found = demo.detect(half_red, 'blue, red', 0.3)
-    assert found.rows == [['red', 0.6, '0, 0, 30, 40', 'red', 1.0]]
-    assert found.summary.startswith('1 found in 60 x 40 pixels: ') and 'teacher' in found.summary
-    assert found.picture.size == (640, 427)
-    pixels = np.asarray(found.picture)
-    assert (pixels[100:400, 0] == (0x3C, 0xB4, 0x4B)).all()  # the box's left side, in the second name's colour
+    student, teacher, summary = demo.detect(half_red, 'blue, red', 0.3)
+    assert table_rows(student, teacher) == [['red', 0.6, '0, 0, 30, 40', 'red', 1.0]]
+    assert table_rows(student, None) == [['red', 0.6, '0, 0, 30, 40']]
+    assert summary.startswith('1 found in 60 x 40 pixels: ') and 'teacher' in summary
+    picture = student.draw()
+    assert picture.size == (640, 427)
+    pixels = np.asarray(picture)
+    assert (pixels[100:400, 0] == (0xE6, 0x9F, 0x00)).all()  # the box's left side, in the second name's colour
     assert (pixels[100:400, 350:] == (0, 0, 250)).all()
-    nothing = demo.detect(half_red, 'blue, red', 0.7)
-    assert nothing.rows == [] and nothing.summary.startswith('Nothing found')
+    student, teacher, summary = demo.detect(half_red, 'blue, red', 0.7)
+    assert table_rows(student, teacher) == [] and summary.startswith('Nothing found')
 
 
 def test_without_a_teacher(colours, half_red):
-    demo = Demo(colours)
-    assert demo.detect(half_red, 'blue, red', 0.3).rows == [['red', 0.6, '0, 0, 30, 40']]
-    assert demo.detect(half_red, 'blue, red', 0.3).teacher_picture is None
-    assert demo.classify(half_red, 'blue, red').teacher is None
+    demo = Demo(KDEOVInferencer(colours))
+    assert demo.detect(half_red, 'blue, red', 0.3)[1] is None
+    assert demo.classify(half_red, 'blue, red')[1] is None
 
 
 def test_classify(demo, half_red):
-    found = demo.classify(half_red, 'blue\ngreen\nred')
+    student, teacher, summary = demo.classify(half_red, 'blue\ngreen\nred')
     cosines = np.array([125, 0, 127.5]) / np.hypot(125, 127.5)
     expected = np.exp(100 * cosines) / np.exp(100 * cosines).sum()
-    np.testing.assert_allclose([found.student[name] for name in ('blue', 'green', 'red')], expected, rtol=1e-4)
-    assert found.teacher == pytest.approx(found.student) and 'teacher' in found.summary
+    found = student.to_dict()['names']
+    np.testing.assert_allclose([found[name] for name in ('blue', 'green', 'red')], expected, rtol=1e-4)
+    assert teacher.to_dict()['names'] == pytest.approx(found) and 'teacher' in summary
 
 
 def test_search(colours, half_red):
@@ -55,25 +58,18 @@ def test_search(colours, half_red):
         def __len__(self):
             return 7
 
-    demo = Demo(colours, Store())
-    found = demo.search('blue')
-    assert asked == [([0, 0, 1], 12)] and found.summary.startswith('2 of 7 images: ')
-    assert [caption for _, caption in found.images] == ['0.500 a.jpg', '0.250 b.jpg']  # not where the folder is
-    assert found.images[0][0].size == (8, 6)
+    demo = Demo(KDEOVInferencer(colours), Store())
+    result, summary = demo.search('blue')
+    assert asked == [([0, 0, 1], 12)] and summary.startswith('2 of 7 images: ') and result.query == 'blue'
+    found = [(match.image.name, match.score) for match in result.matches]
+    assert found == [('a.jpg', 0.5), ('b.jpg', 0.25)]  # not where the folder is
+    assert result.matches[0].image.read().shape == (6, 8, 3)
     demo.search('', half_red, 3)
     assert asked[1][1] == 3 and asked[1][0][0] == pytest.approx(np.hypot(1, 0) * 127.5 / np.hypot(125, 127.5), abs=1e-3)
     with pytest.raises(ValueError, match='whoever started this demo gave none'):
-        Demo(colours).search('blue')
+        Demo(KDEOVInferencer(colours)).search('blue')
     with pytest.raises(ValueError, match='Give some words'):
         demo.search('  ')
-
-
-def test_a_kind_of_file_is_missing(colours):
-    def need(kind):
-        raise ValueError(kind)
-
-    with pytest.raises(ValueError, match='image_encoder'):
-        Demo(SimpleNamespace(need=need))
 
 
 def test_words():

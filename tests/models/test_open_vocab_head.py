@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 from torchvision.ops import box_iou, clip_boxes_to_image, nms
 
 from kdeov_mm.models import TextBank
-from kdeov_mm.models.boxes import nms_by_class
+from kdeov_mm.models.post_processing import nms_by_class
 from kdeov_mm.models.targets import RegionTargets, StoredTargets
 
 

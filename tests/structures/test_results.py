@@ -1,22 +1,17 @@
 """Results as tables, supervision's detections, COCO files and pictures."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from kdeov_mm.apis import (
-    ClassificationResult,
-    DetectionResult,
-    EmbeddingResult,
-    InputImage,
-    Match,
-    Results,
-    SearchResult,
-)
-from kdeov_mm.apis.results import need
+from kdeov_mm.apis import InputImage
+from kdeov_mm.structures import ClassificationResult, Detections, EmbeddingResult, Match, Results, SearchResult
+from kdeov_mm.structures.classification import softmax
+from kdeov_mm.structures.results import need
 
 pixels = np.zeros((40, 60, 3), np.uint8)
 VOCABULARY = ['cat', 'dog']
@@ -24,27 +19,27 @@ VOCABULARY = ['cat', 'dog']
 
 @pytest.fixture
 def detection():
-    return DetectionResult(
-        InputImage('image 0', pixels=pixels),
-        40,
-        60,
+    return Detections(
         np.array([[1, 2, 11, 22], [30, 5, 50, 35]], np.float32),
         np.array([0.9, 0.4], np.float32),
         np.array([1, 0]),
         VOCABULARY,
+        40,
+        60,
+        InputImage('image 0', pixels=pixels),
     )
 
 
 @pytest.fixture
 def nothing():
-    return DetectionResult(
-        InputImage('image 1', pixels=pixels),
-        40,
-        60,
+    return Detections(
         np.zeros((0, 4), np.float32),
         np.zeros(0, np.float32),
         np.zeros(0, np.int64),
         VOCABULARY,
+        40,
+        60,
+        InputImage('image 1', pixels=pixels),
     )
 
 
@@ -79,10 +74,36 @@ def test_coco(detection, nothing, tmp_path):
     assert found[0]['bbox'] == [1, 2, 10, 20] and found[0]['area'] == 200 and found[0]['score'] == 0.9
     assert coco.imgs[found[0]['image_id']]['file_name'] == 'image 0'
     assert detection.to_coco()['annotations'] == [dict(item, image_id=0) for item in found]
-    with pytest.raises(ValueError, match='2 different vocabularies'):
-        Results([detection, DetectionResult(**{**vars(nothing), 'vocabulary': ['x']})]).to_coco()
-    with pytest.raises(ValueError, match='only detections'):
-        Results([ClassificationResult(detection.image, ['cat'], np.ones(1))]).to_coco()
+    with pytest.raises(ValueError):
+        Results([detection, replace(nothing, class_names=['x'])]).to_coco()
+    with pytest.raises(ValueError):
+        Results([ClassificationResult(['cat'], np.ones(1))]).to_coco()
+
+
+def test_the_threshold_is_a_minimum(detection):
+    assert detection.above(0.9).names == ['dog'] and len(detection.above(0.95)) == 0
+    kept = detection.above(0.4)
+    assert (kept.boxes == detection.boxes).all() and kept.image is detection.image and kept.height == 40
+
+
+def test_a_result_without_its_image_has_no_picture(detection, tmp_path):
+    alone = replace(detection, image=None)
+    assert alone.rows()[0]['image'] == '' and alone.to_coco()['images'][0]['width'] == 60
+    with pytest.raises(ValueError):
+        alone.save(tmp_path / 'a.png')
+    with pytest.raises(ValueError):
+        detection.save(tmp_path / 'a.txt')
+    assert not list(tmp_path.iterdir())
+
+
+def test_softmax_is_that_of_float64():
+    similarities = np.random.default_rng(0).uniform(-1, 1, (5, 7)).astype(np.float32)
+    logits = 100 * similarities.astype(np.float64)
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert np.allclose(softmax(similarities), expected, atol=1e-5)
+    top = ClassificationResult.top(expected, list('abcdefg'), 3, [None] * 5)
+    assert [result.name for result in top] == ['abcdefg'[k] for k in expected.argmax(axis=1)]
+    assert all(len(result.names) == 3 and (np.diff(result.probabilities) <= 0).all() for result in top)
 
 
 def test_pictures(detection, nothing, tmp_path):
@@ -91,7 +112,7 @@ def test_pictures(detection, nothing, tmp_path):
     results = [
         detection,
         nothing,
-        ClassificationResult(file, ['cat', 'dog'], np.array([0.7, 0.3])),
+        ClassificationResult(['cat', 'dog'], np.array([0.7, 0.3]), file),
         SearchResult('a cat', [Match(file, 0.5), Match(detection.image, 0.1)]),
     ]
     for number, result in enumerate(results):
@@ -113,7 +134,7 @@ def test_show_opens_the_picture(detection, monkeypatch):
 
 def test_rows_of_the_others():
     image = InputImage('a.jpg')
-    named = ClassificationResult(image, ['cat'], np.array([0.5]))
+    named = ClassificationResult(['cat'], np.array([0.5]), image)
     assert named.rows() == [dict(image='a.jpg', name='cat', probability=0.5)]
     found = SearchResult('cat', [Match(image, 0.5)])
     assert found.to_dict() == dict(query='cat', matches=[dict(rank=1, image='a.jpg', score=0.5)]) and len(found) == 1

@@ -1,0 +1,18 @@
+"""Results of all entries (API, exported models, search, demo): plain data in NumPy, light to import."""
+
+from .classification import ClassificationResult, softmax
+from .detections import Detections
+from .results import ImageSource, Result, Results
+from .retrieval import EmbeddingResult, Match, SearchResult
+
+__all__ = [
+    'ClassificationResult',
+    'Detections',
+    'EmbeddingResult',
+    'ImageSource',
+    'Match',
+    'Result',
+    'Results',
+    'SearchResult',
+    'softmax',
+]

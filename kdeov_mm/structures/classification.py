@@ -1,0 +1,66 @@
+"""Class names of whole images."""
+
+from dataclasses import dataclass
+from typing import Any, Optional, Sequence
+
+import numpy as np
+from PIL import Image
+
+from .drawing import draw_probabilities
+from .results import ImageResult, ImageSource
+
+LOGIT_SCALE = 100.0  # CLIP's, see Radford et al. 2021, section 2.5
+
+
+def softmax(similarities: np.ndarray, logit_scale: float = LOGIT_SCALE) -> np.ndarray:
+    """Turn cosine similarities ``[N, K]`` into probabilities ``[N, K]`` of K class names that exclude each other."""
+    logits = logit_scale * similarities
+    probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+@dataclass
+class ClassificationResult(ImageResult):
+    """The class names that fit a whole image best, best first.
+
+    Attributes:
+        names: M class names.
+        probabilities: float32 ``[M]`` in [0, 1]; over all class names that were asked for they sum to 1.
+        image: The image, or None.
+    """
+
+    names: list[str]
+    probabilities: np.ndarray
+    image: Optional[ImageSource] = None
+
+    @classmethod
+    def top(
+        cls, probabilities: np.ndarray, class_names: Sequence[str], k: int, images: Sequence[Optional[ImageSource]]
+    ) -> list['ClassificationResult']:
+        """Make a result of the k best class names for each row of ``probabilities`` ``[N, K]``."""
+        best = np.argsort(-probabilities, axis=1, kind='stable')[:, :k]
+        return [
+            cls([class_names[index] for index in order], row[order], image)
+            for order, row, image in zip(best, probabilities, images)
+        ]
+
+    @property
+    def name(self) -> str:
+        """The best class name."""
+        return self.names[0]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one dict for each class name."""
+        return [
+            dict(image=self.image_name, name=name, probability=float(value))
+            for name, value in zip(self.names, self.probabilities)
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        return dict(image=self.image_name, names=dict(zip(self.names, map(float, self.probabilities))))
+
+    def draw(self) -> Image.Image:
+        """Draw the image beside bars of the probabilities."""
+        return draw_probabilities(self.pixels(), self.names, self.probabilities.tolist())
