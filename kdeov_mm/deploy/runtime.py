@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from kdeov_mm.text import Tokenizer, check_class_names, check_templates, fill
+from kdeov_mm.text import Tokenizer, build_prompts, check_class_names, check_templates
 from kdeov_mm.structures import ClassificationResult, Detections, softmax
 from kdeov_mm.structures.classification import LOGIT_SCALE
 from kdeov_mm.structures.retrieval import rank
@@ -211,7 +211,7 @@ class Runtime:
         check_class_names(names)
         self.need('text_encoder')
         templates = self.described['text_encoder']['templates']
-        texts = self.encode_text([fill(template, name) for name in names for template in templates])
+        texts = self.encode_text([prompt for prompts in build_prompts(names, templates) for prompt in prompts])
         means = texts.reshape(len(names), len(templates), -1).mean(axis=1)
         return means / np.linalg.norm(means, axis=1, keepdims=True)
 

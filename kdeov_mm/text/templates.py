@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 from kdeov_mm.utils.display import brief
 from kdeov_mm.utils.errors import InputError
@@ -20,6 +20,18 @@ def fill(template: str, name: str) -> str:
 
 
 FIELDS = re.compile(r'\{(?:article)?\}')
+
+
+def build_prompts(
+    names: Sequence[str], templates: Sequence[str], synonyms: Mapping[str, Sequence[str]] | None = None
+) -> list[list[str]]:
+    """Return the prompts of each class name: every template filled with the name and with each of its synonyms.
+
+    A class embedding is the normalised mean of the embeddings of its prompts (Radford et al. 2021, "Learning
+    transferable visual models from natural language supervision", section 3.1.4).
+    """
+    words = [dict.fromkeys([name, *(synonyms or {}).get(name, ())]) for name in names]  # an ordered set each
+    return [[fill(template, word) for word in each for template in templates] for each in words]
 
 
 def check_templates(templates: Sequence[str], what: str = 'templates') -> None:

@@ -13,7 +13,7 @@ from mmyolo.registry import MODELS
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kdeov_mm.text import check_class_names, fill, read_synonyms, resolve_templates
+from kdeov_mm.text import build_prompts, check_class_names, read_synonyms, resolve_templates
 from kdeov_mm.utils.arrays import find_bad_row
 from kdeov_mm.utils.display import shorten
 from kdeov_mm.utils.errors import InputError
@@ -47,9 +47,8 @@ class TextBank:
     ) -> 'TextBank':
         """Embed a vocabulary, or load it from the cache without loading the text encoder.
 
-        A name's embedding is the normalised mean over its synonyms and the templates (Radford et al. 2021, "Learning
-        transferable visual models from natural language supervision", section 3.1.4). A PrecomputedTextEncoder's is
-        taken as it is.
+        For the prompts see :func:`~kdeov_mm.text.build_prompts`. A PrecomputedTextEncoder's embeddings are taken as they
+        are.
 
         Args:
             names: Distinct texts.
@@ -71,8 +70,7 @@ class TextBank:
             synonyms = encoder.synonyms
         names, synonyms = list(names), read_synonyms(synonyms)
         templates = resolve_templates(encoder.templates if templates is None else templates)
-        words = [dict.fromkeys([name, *synonyms.get(name, ())]) for name in names]  # an ordered set each
-        prompts = [[fill(template, word) for word in each for template in templates] for each in words]
+        prompts = build_prompts(names, templates, synonyms)
         embed = cached_embeddings if getattr(encoder, 'cached', True) else mean_embeddings
         return cls(names, embed(prompts, encoder))
 
