@@ -47,8 +47,8 @@ class TextBank:
     ) -> 'TextBank':
         """Embed a vocabulary, or load it from the cache without loading the text encoder.
 
-        For the prompts see :func:`~kdeov_mm.text.build_prompts`. A PrecomputedTextEncoder's embeddings are taken as they
-        are.
+        For the prompts see :func:`~kdeov_mm.text.build_prompts`. A PrecomputedTextEncoder's embeddings are taken
+        unchanged.
 
         Args:
             names: Distinct texts.
