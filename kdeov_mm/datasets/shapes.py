@@ -14,7 +14,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from kdeov_mm.utils.display import brief
+from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.files import write_atomically
+from kdeov_mm.utils.json_files import MAX_METADATA_BYTES, read_json
 from kdeov_mm.utils.lock import lock_folder
 
 VERSION = 2
@@ -411,8 +414,7 @@ def _write_split(root: Path, split: str, config: dict, concepts: list[dict]) -> 
     samples = split_samples(split, config['seed'], number, size, concepts)
     for image_id, (image, objects, texts) in enumerate(tqdm(samples, f'shapes world: {split}', number), 1):
         name = f'{image_id:012d}.jpg'
-        if not cv2.imwrite(str(part / name), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
-            raise OSError(f'cannot write {part / name}')
+        (part / name).write_bytes(encode_image(image[..., ::-1], '.jpg', [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]))
         images.append(dict(id=image_id, file_name=name, width=size, height=size))
         for item in objects:
             annotations.append(
@@ -440,6 +442,21 @@ def _write_split(root: Path, split: str, config: dict, concepts: list[dict]) -> 
     os.replace(part, root / split)
 
 
+def encode_image(image: np.ndarray, suffix: str, options: Sequence[int] = ()) -> bytes:
+    """Encode a BGR image as ``cv2.imwrite`` does, which crashes where a path is not UTF-8.
+
+    Raises:
+        ValueError: If OpenCV has no format of this suffix.
+    """
+    try:
+        encoded, content = cv2.imencode(suffix, image, list(options))
+    except cv2.error as error:
+        raise ValueError(f'OpenCV writes no {suffix!r} images; give a path that ends with .png or .jpg') from error
+    if not encoded:
+        raise ValueError(f'OpenCV cannot encode an image of shape {image.shape} as {suffix}')
+    return content.tobytes()
+
+
 def _is_complete(root: Path, split: str) -> bool:
     return (root / split).is_dir() and all(
         (root / 'annotations' / f'{kind}_{split}.json').is_file() for kind in ('instances', 'captions')
@@ -456,11 +473,11 @@ def _check_world(root: Path, config: dict) -> None:
             raise ValueError(f'{root} is no shapes world: it has no world.json but holds {foreign[:3]}; {fix}')
         return
     try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f'{path} is not JSON ({error}); {fix}') from error
+        found = read_json(path, max_bytes=MAX_METADATA_BYTES, what='shapes world')
+    except InputError as error:
+        raise InputError(f'{error}; {fix}') from error
     differing = [
-        f'{key} is {found.get(key)!r} there and {value!r} here'
+        f'{key} is {brief(found.get(key))} there and {value!r} here'
         for key, value in config.items()
         if found.get(key) != value
     ]

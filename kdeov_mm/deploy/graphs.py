@@ -101,6 +101,8 @@ class OpenDetector(nn.Module):
             dim=-1,
         )
         scores, labels = self.name(gather(features, order), matrix, objectness.sigmoid())
+        damaged = scores.isnan().flatten(1).any(1, keepdim=True)
+        scores = torch.where(scores > self.cfg.score_thr, scores, 0.0)
         scores, labels, index = batched_nms(
             boxes,
             scores,
@@ -109,6 +111,7 @@ class OpenDetector(nn.Module):
             self.cfg.nms.iou_threshold,
             self.cfg.max_per_img,
         )
+        scores = torch.where(damaged, torch.nan, scores)  # damaged weights are no empty result; the runtime refuses it
         return boxes.gather(1, index[..., None].expand(-1, -1, 4)), scores, labels
 
     def name(self, features: Tensor, matrix: Tensor, objectness: Tensor) -> Tuple[Tensor, Tensor]:
@@ -119,7 +122,7 @@ class OpenDetector(nn.Module):
         best, labels = probability.topk(torch.sym_min(self.cfg.classes_per_box, probability.shape[-1]))
         power = self.cfg.objectness_power
         scores = objectness[..., None] ** power * best ** (1 - power)
-        return torch.where(scores > self.cfg.score_thr, scores, 0.0), labels
+        return scores, labels
 
 
 class Detector(OpenDetector):
