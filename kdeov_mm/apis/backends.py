@@ -12,6 +12,7 @@ from mmyolo.registry import TRANSFORMS
 
 from kdeov_mm.models import TextBank, build_text_encoder
 from kdeov_mm.utils import InputError, load_config, resolve_checkpoint
+from kdeov_mm.utils.display import printable
 from .detection import build_vocabulary, inference_transforms, load_model
 
 Found = Tuple[np.ndarray, np.ndarray, np.ndarray]  # boxes [M, 4], scores [M], labels [M]
@@ -116,7 +117,10 @@ class OnnxBackend:
 
         paths = [str(paths)] if isinstance(paths, (str, Path)) else list(paths)
         if len(paths) == 1 and Path(paths[0]).is_dir():
-            paths = [str(path) for path in (Path(paths[0], f'{kind}.onnx') for kind in KINDS) if path.is_file()]
+            folder = Path(paths[0])
+            paths = [str(path) for path in (folder / f'{kind}.onnx' for kind in KINDS) if path.is_file()]
+            if not paths:
+                raise InputError(f'model: the folder "{printable(str(folder))}" has none of {", ".join(KINDS)} (.onnx)')
         self.runtime = Runtime(paths)
         self.folded = self.runtime.names
 

@@ -39,8 +39,8 @@ def check_inside(paths: Iterable[str], folder: str, source: str) -> None:
         ):
             raise InputError(
                 f'"{printable(source)}": the image "{printable(path)}" lies outside of the image folder '
-                f'"{printable(folder)}"; correct its name, or set data_prefix to a folder that holds all images, such as '
-                "dict(img='/')"
+                f'"{printable(folder)}"; correct its name, or set data_prefix to a folder that holds all images, such '
+                "as dict(img='/')"
             )
 
 

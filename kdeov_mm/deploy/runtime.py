@@ -14,6 +14,7 @@ from kdeov_mm.utils.display import brief, plain, printable
 from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.json_files import parse_json
 
+from .onnx_file import read_onnx
 from .text import Tokenizer, check_names, check_templates, fill
 
 FORMAT = '1'  # of the files' metadata and of the graphs' inputs and outputs
@@ -365,7 +366,7 @@ def open_session(
     if threads:
         options.intra_op_num_threads = threads
     try:
-        return onnxruntime.InferenceSession(str(path), options, list(providers or ['CPUExecutionProvider']))
+        return onnxruntime.InferenceSession(read_onnx(path), options, list(providers or ['CPUExecutionProvider']))
     except Exception as error:  # ONNX Runtime has exceptions of its own without a common class
         reason = ' '.join(str(error).split())[:200]
         raise ValueError(

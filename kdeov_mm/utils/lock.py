@@ -83,7 +83,7 @@ def may_write(folder: Union[str, Path]) -> bool:
 
 @contextmanager
 def shared_lock(folder: Union[str, Path]) -> Iterator[None]:
-    """Let all parts of this process write in a folder that the job's first process has locked; see :func:`may_write`."""
+    """Let this process write in a folder that its job's first process has locked; see :func:`may_write`."""
     key = os.path.realpath(folder)
     new = key not in JOB
     JOB.add(key)
