@@ -298,7 +298,7 @@ DOORS = {
     'check_checkpoint': Door('checkpoint', check, accepts='nan.pth nan.safetensors'),
     '--resume': Door('checkpoint', lambda path: check(path, resume=True), refuses='good.safetensors'),
     'export_weights': Door('checkpoint', smaller_weights),
-    'teacher': Door('checkpoint', teacher, refuses='good.pth good.safetensors'),  # of another model
+    'teacher': Door('checkpoint', teacher, refuses='good.pth good.safetensors', slow=True),  # of another model
     'kdeov classify --checkpoint': Door(
         'checkpoint',
         lambda path: kdeov('classify', good(path), *SHIPPED, '--checkpoint', path),

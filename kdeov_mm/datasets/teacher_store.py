@@ -36,8 +36,8 @@ class TeacherStoreWriter:
     A store is a folder: ``identity.json`` says what made it, ``shard-*.safetensors`` hold tensors whose rows belong
     together, and ``index.json``, written last, lists the shards with their SHA-256.
 
-    A writer locks the folder until it has finished the store, is closed or is deleted. Where ``lock_run`` has locked
-    the folder or one above it for the job, the writer takes no lock of its own.
+    A writer locks the folder until it has finished the store, is closed or is deleted, unless ``lock_run`` has locked
+    it for the whole job.
 
     Args:
         root: Folder, made if need be.

@@ -167,7 +167,8 @@ def write(
     Raises:
         InputError: If the runtime would not take the metadata; before anything is computed.
     """
-    parse_metadata(path, metadata['kdeov_kind'], metadata)
+    if 'kdeov_format' in metadata:  # else no file for the runtime
+        parse_metadata(path, metadata['kdeov_kind'], metadata)
     with warnings.catch_warnings():  # of the exporter's own code
         warnings.simplefilter('ignore')
         program = torch.onnx.export(

@@ -76,9 +76,14 @@ def holds(folder: Union[str, Path]) -> bool:
 
 
 def may_write(folder: Union[str, Path]) -> bool:
-    """Return whether this process's job has locked a folder, or one that it lies in, for all of its parts."""
+    """Return whether a part of this job may write in a folder without a lock of its own.
+
+    It may in a folder that its job has locked for all of its parts. Of a folder within that one, the job's first process
+    needs the lock, too, since others do not look for locks above; the job's other processes do not.
+    """
     path = Path(os.path.realpath(folder))
-    return any(str(parent) in JOB for parent in (path, *path.parents))
+    locked = [str(parent) for parent in (path, *path.parents) if str(parent) in JOB]
+    return str(path) in locked or any(parent not in HELD for parent in locked)
 
 
 @contextmanager

@@ -163,11 +163,11 @@ def test_a_second_writer_is_refused_until_the_first_has_finished(tmp_path):
 
 
 @pytest.mark.parametrize('locked', ['.', 'images'])
-def test_a_writer_within_the_lock_of_its_job_takes_none(tmp_path, locked):
+def test_writers_within_the_lock_of_their_job(tmp_path, locked):
     with lock_run(tmp_path / locked, 'store'):
         assert fill(tmp_path / 'images')
         assert fill(tmp_path / 'images')
-    with shared_lock(tmp_path):
+    with shared_lock(tmp_path):  # as in a process that is not the job's first
         TeacherStoreWriter(tmp_path / 'other', IDENTITY, 1)
         assert not (tmp_path / 'other' / LOCK).exists()
     with lock_folder(tmp_path, 'store'):  # by another part of this process, which may not be writing it

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import logging
 import os
 import signal
 import socket
@@ -199,6 +200,30 @@ def test_files_of_this_machine_are_no_input(served):
             event, error = served.call(name, *data)
             assert event == 'error' and os.getcwd() not in str(error)
     assert len(served.files()) == before
+
+
+def test_streams_of_unknown_sessions(served):
+    """They end as Gradio ends them, but log nothing and leave nothing behind."""
+    from gradio.routes import file_upload_statuses
+
+    logged = []
+    handler = logging.Handler()
+    handler.emit = logged.append
+    logging.getLogger('uvicorn.error').addHandler(handler)
+    try:
+        for query in ('', '?session_hash=unknown', '?session_hash=a&session_hash=b'):
+            answer = served.request('GET', f'/gradio_api/queue/data{query}')
+            assert answer.status_code == 200 and json.loads(answer.text.removeprefix('data: '))['session_not_found']
+        answer = served.request('GET', '/gradio_api/call/search/unknown')
+        assert answer.status_code == 200 and answer.text.startswith('event: error')
+        for number in range(20):
+            answer = served.request('GET', f'/gradio_api/upload_progress?upload_id={number}')
+            assert json.loads(answer.text.removeprefix('data: ')) == dict(msg='done')
+            files = [('files', ('a.png', b'x'))]
+            assert served.request('POST', f'/gradio_api/upload?upload_id={number}', files=files).status_code == 200
+    finally:
+        logging.getLogger('uvicorn.error').removeHandler(handler)
+    assert logged == [] and not file_upload_statuses._statuses and not file_upload_statuses._signals
 
 
 def test_hostile_names_of_the_folder(served):
