@@ -78,8 +78,8 @@ def holds(folder: Union[str, Path]) -> bool:
 def may_write(folder: Union[str, Path]) -> bool:
     """Return whether a part of this job may write in a folder without a lock of its own.
 
-    It may in a folder that its job has locked for all of its parts. Of a folder within that one, the job's first process
-    needs the lock, too, since others do not look for locks above; the job's other processes do not.
+    It may in a folder that its job has locked for all of its parts. In a folder within that one, the first process of
+    the job needs a lock, too, since others do not look for locks above; the other processes of the job do not.
     """
     path = Path(os.path.realpath(folder))
     locked = [str(parent) for parent in (path, *path.parents) if str(parent) in JOB]
