@@ -5,7 +5,7 @@ import os
 import runpy
 import sys
 from pathlib import Path
-from typing import List, Optional
+from typing import Any, Dict, List, Optional
 
 MODEL = 'kdeov_yolov8n'
 ABOUT = """One small YOLO that knows CLIP's words: classify, search and detect with names of your own.
@@ -37,7 +37,12 @@ TOOLS = dict(  # command: (script in tools/, what it does, example)
 
 def version() -> str:
     """Of kdeov_mm, which is not imported for it."""
-    return runpy.run_path(str(Path(__file__).resolve().parents[1] / 'kdeov_mm' / 'version.py'))['__version__']
+    return run_part('version.py')['__version__']
+
+
+def run_part(name: str) -> Dict[str, Any]:
+    """Run a file of kdeov_mm that imports nothing of it; the package itself takes seconds, or cannot be imported."""
+    return runpy.run_path(str(Path(__file__).resolve().parents[1] / 'kdeov_mm' / name))
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -171,7 +176,8 @@ def main(argv: Optional[List[str]] = None) -> int:
     except (ValueError, OSError, ImportError) as error:
         if os.environ.get('KDEOV_TRACEBACK'):
             raise
-        print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
+        printable = run_part('utils/display.py')['printable']
+        print(f'error: {printable(" ".join(str(error).split()))}', file=sys.stderr)
         return 1
 
 

@@ -129,13 +129,6 @@ def test_hostile_files_in_a_folder_are_skipped_and_reported(kdeov, model, hostil
         json.dumps(content, ensure_ascii=False).encode()
 
 
-@pytest.mark.parametrize('command', ['detect', 'classify'])
-def test_a_special_file_given_by_itself_exits_with_2(kdeov, model, hostile, command):
-    for kind in ('fifo', 'zero'):
-        status, out, err = kdeov(command, hostile[1][kind], '--names', 'dog', *model)
-        assert status == 2 and out == '' and Path(hostile[1][kind]).name in err.splitlines()[-1]
-
-
 @pytest.mark.parametrize(
     'args, said',
     [
@@ -257,3 +250,12 @@ def test_python_m(photos):
     """As a program: a usage error is seen by the shell."""
     done = subprocess.run([sys.executable, '-m', 'kdeov', 'detect'], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2 and 'usage: kdeov detect' in done.stderr
+
+
+def test_errors_of_libraries_are_printed_safely(kdeov, monkeypatch):
+    def fail(*args):
+        raise OSError('\x1b[31m\u202e\udcff.jpg\nsecond line')
+
+    monkeypatch.setattr('kdeov_mm.cli.run', fail)
+    status, _, err = kdeov('detect', 'photos', '--names', 'dog')
+    assert status == 1 and err.strip().isprintable() and '.jpg' in err

@@ -11,10 +11,10 @@ import time
 from contextlib import ExitStack
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
-import mmcv
 import torch
 from kdeov_mm.apis import build_vocabulary, load_model
 from kdeov_mm.datasets import TeacherStoreWriter, prepare_data
+from kdeov_mm.datasets.load_image import decode_image, read_content
 from kdeov_mm.models.post_processing import to_input, to_original
 from kdeov_mm.models.clip import RegionTeacher, TextBank, complete_teacher, identify_teacher
 from kdeov_mm.models.clip.region_teacher import BACKGROUND_PROMPTS
@@ -69,7 +69,11 @@ def embed_batch(model, region_teacher: RegionTeacher, data: dict, device: str) -
         given = sample.gt_instances
         known = torch.as_tensor(given.bboxes).to(device)  # in pixels of the original image already
         found = head.propose(score, box, to_input(known, sample.metainfo), sample.img_shape)
-        image = torch.from_numpy(mmcv.imread(sample.img_path)[..., ::-1].copy()).permute(2, 0, 1).to(device)
+        image = (
+            torch.from_numpy(decode_image(read_content(sample.img_path))[0][..., ::-1].copy())
+            .permute(2, 0, 1)
+            .to(device)
+        )
         regions = torch.cat([known, to_original(found, sample.metainfo)])
         embeddings, objects = region_teacher(image[None].float() / 255, [regions])
         keep = head.keep_objects(objects, len(known))

@@ -42,6 +42,7 @@ from mmyolo.registry import DATASETS, HOOKS, MODELS
 
 TEST = Path(__file__).with_name('test.py')
 FIELDS = {'name', 'checkpoint', 'configs', 'reports', 'cfg_options'}
+COSTS = ('parameters', 'gflops', 'image_size', 'embed_ms', 'predict_ms')
 COLUMNS = dict(parameters='parameters', gflops='GFLOPs', embed_ms='network, ms', predict_ms='prediction, ms')
 
 
@@ -189,6 +190,22 @@ def measure_costs(pairs: List[Pair], models: Dict[str, torch.nn.Module], device:
     return costs
 
 
+def read_costs(path: Path) -> dict:
+    """Read what an earlier run has timed; {} if there was none.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    if not path.is_file():
+        return {}
+    timed = read_json(path, what='costs')
+    costs = timed.get('costs')
+    costs = list(costs.values()) if isinstance(costs, dict) else [None]
+    if not all(isinstance(cost, dict) and set(COSTS) <= set(cost) for cost in costs):
+        raise InputError(f'costs "{path}": expected {", ".join(COSTS)} of each model; run with --time-again')
+    return timed
+
+
 def markdown(cfg: Config, results: dict) -> str:
     """The report."""
     rows = results['models']
@@ -289,15 +306,15 @@ def main() -> None:
         cfg = Config.fromfile(args.config)
         pairs = read_pairs(cfg, out_dir)
         models = {pair.name: pair.build() for pair in pairs}  # complains before any test
+        kept = out_dir / 'cost.json'
+        timed = {} if args.time_again else read_costs(kept)
+        untested = [pair for pair in pairs if pair.metrics() is None]
     failed = []
-    for pair in pairs:
-        if pair.metrics() is None:
-            print(f'testing {pair.name} on {pair.benchmark}', file=sys.stderr)
-            failed += [] if pair.test() else [f'{pair.name} on {pair.benchmark}']
+    for pair in untested:
+        print(f'testing {pair.name} on {pair.benchmark}', file=sys.stderr)
+        failed += [] if pair.test() else [f'{pair.name} on {pair.benchmark}']
     torch.set_num_threads(args.threads)
     key = json.dumps([[pair.name, pair.source()] for pair in pairs] + [args.device, args.threads])
-    kept = out_dir / 'cost.json'
-    timed = read_json(kept) if kept.is_file() and not args.time_again else {}
     if timed.get('key') != key:
         timed = dict(key=key, costs=measure_costs(pairs, models, torch.device(args.device), args.repeats))
         write_atomically(kept, json.dumps(timed) + '\n')

@@ -1,16 +1,18 @@
 """Generate the shapes world (docs/shapes_world.md) and, with --preview, a contact sheet of it."""
 
 import argparse
-import json
 import textwrap
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from kdeov_mm.datasets.shapes import SHARES, SIZES, SPLITS, ensure_world
+from kdeov_mm.datasets.load_image import decode_image
+from kdeov_mm.datasets.shapes import SHARES, SIZES, SPLITS, encode_image, ensure_world
 from kdeov_mm.utils import interruptible, user_errors
 from kdeov_mm.utils.files import atomic_path
+from kdeov_mm.utils.image_files import read_image_file
+from kdeov_mm.utils.json_files import read_json
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,12 +37,12 @@ def parse_pairs(pairs: list[str], kind: type) -> dict:
 def preview(root: Path, split: str, rows: int = 4, columns: int = 6, side: int = 256) -> np.ndarray:
     """A contact sheet, uint8 BGR: images of the split with their boxes, the first caption below each."""
     instances, captions = (
-        json.loads((root / 'annotations' / f'{kind}_{split}.json').read_text()) for kind in ('instances', 'captions')
+        read_json(root / 'annotations' / f'{kind}_{split}.json') for kind in ('instances', 'captions')
     )
     texts = {item['image_id']: item['caption'] for item in reversed(captions['annotations'])}
     tiles = []
     for info in instances['images'][: rows * columns]:
-        image = cv2.imread(str(root / split / info['file_name']))
+        image = decode_image(read_image_file(root / split / info['file_name']))[0]
         scale = side / info['width']
         tile = np.full((side + 44, side, 3), 255, np.uint8)
         tile[:side] = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
@@ -68,8 +70,7 @@ def main() -> None:
         ensure_world(args.root, args.seed, args.image_size, sizes, shares, args.splits)
         if args.preview:
             with atomic_path(Path(args.preview)) as partial:
-                if not cv2.imwrite(str(partial), preview(Path(args.root), args.splits[0])):
-                    raise OSError(f'cannot write {args.preview}')
+                partial.write_bytes(encode_image(preview(Path(args.root), args.splits[0]), partial.suffix))
 
 
 if __name__ == '__main__':

@@ -14,6 +14,8 @@ from mmyolo.registry import TRANSFORMS
 from kdeov_mm.models import TextBank, build_text_encoder
 from kdeov_mm.structures import Detections
 from kdeov_mm.utils import InputError, load_config, resolve_checkpoint
+from kdeov_mm.utils.display import printable
+
 from .detection import as_detections, build_vocabulary, inference_transforms, load_model
 
 if TYPE_CHECKING:
@@ -172,7 +174,10 @@ class OnnxBackend:
             return
         paths = [str(paths)] if isinstance(paths, (str, Path)) else list(paths)
         if len(paths) == 1 and Path(paths[0]).is_dir():
-            paths = [str(path) for path in (Path(paths[0], f'{kind}.onnx') for kind in KINDS) if path.is_file()]
+            folder = Path(paths[0])
+            paths = [str(path) for path in (folder / f'{kind}.onnx' for kind in KINDS) if path.is_file()]
+            if not paths:
+                raise InputError(f'model: the folder "{printable(str(folder))}" has none of {", ".join(KINDS)} (.onnx)')
         self.runtime = Runtime(paths)
         self.folded = self.runtime.names
 

@@ -2,17 +2,46 @@
 
 import logging
 import os
-from typing import Any, Mapping
+from typing import Any, Iterable, Mapping
 
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
 from kdeov_mm.utils.display import printable
+from kdeov_mm.utils.errors import InputError
 from .coco_file import image_defect
 
 
 class BrokenImageError(ValueError):
     """An image cannot be decoded; raised by transforms that load, and skipped by data sets."""
+
+
+def check_inside(paths: Iterable[str], folder: str, source: str) -> None:
+    """Refuse image names that lead out of the image folder, such as ``/etc/motd`` or ``../../photo.jpg``.
+
+    Links within the folder may lead anywhere: its owner has made them, while anybody may have made the names.
+
+    Args:
+        paths: The names, joined to the folder.
+        folder: The image folder.
+        source: The file that the names come from, for messages.
+
+    Raises:
+        InputError: If there is one; names it.
+    """
+    start = '' if os.path.normpath(folder) == '.' else os.path.join(os.path.normpath(folder), '')
+    for path in paths:
+        normal = os.path.normpath(path)
+        if (
+            not normal.startswith(start)
+            or not start
+            and (os.path.isabs(normal) or normal.split(os.sep)[0] == os.pardir)
+        ):
+            raise InputError(
+                f'"{printable(source)}": the image "{printable(path)}" lies outside of the image folder '
+                f'"{printable(folder)}"; correct its name, or set data_prefix to a folder that holds all images, such '
+                "as dict(img='/')"
+            )
 
 
 class BrokenImages:
@@ -109,10 +138,11 @@ class SkipBrokenImages(BrokenImages):
         """The data infos whose images can be read, as far as they are checked before the run.
 
         Raises:
-            ValueError: There are none.
+            ValueError: There are none, or one lies outside of the image folder.
         """
         if not data_list:
             raise ValueError(f'"{self.source}" lists no images')
+        check_inside([info['img_path'] for info in data_list], self.data_prefix.get('img') or '', self.source)
         self._number = len(data_list)
         if self.check_images == 'start' and self._local:
             defects = {info['img_path']: image_defect(info['img_path']) for info in data_list}

@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import weakref
 from bisect import bisect_right
+from contextlib import ExitStack
 from itertools import accumulate
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
@@ -17,6 +19,7 @@ from kdeov_mm.utils.display import brief
 from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.files import atomic_path, sha256, write_atomically
 from kdeov_mm.utils.json_files import MAX_METADATA_BYTES, read_json
+from kdeov_mm.utils.lock import lock_folder, may_write
 from kdeov_mm.utils.records import OBJECTS, TEXTS, Kind, check_records, check_values
 
 # A shard's file is in the store's folder: no path leads out of it.
@@ -28,10 +31,13 @@ IDENTITY, INDEX = 'identity.json', 'index.json'
 
 
 class TeacherStoreWriter:
-    """Writes a store shard by shard; an interrupted one is gone on with, several processes may share the shards.
+    """Writes a store shard by shard; an interrupted one is resumed, several processes of one job may share the shards.
 
     A store is a folder: ``identity.json`` says what made it, ``shard-*.safetensors`` hold tensors whose rows belong
     together, and ``index.json``, written last, lists the shards with their SHA-256.
+
+    A writer locks the folder until it has finished the store, is closed or is deleted, unless ``lock_run`` has locked
+    it for the whole job.
 
     Args:
         root: Folder, made if need be.
@@ -39,15 +45,30 @@ class TeacherStoreWriter:
         num_shards: Number of shards of the whole store.
 
     Raises:
-        ValueError: The folder holds a store of another identity or number of shards.
+        ValueError: The folder holds a store of another identity or number of shards, or another writer fills it. Then
+            nothing is changed.
     """
 
     def __init__(self, root: Union[str, Path], identity: Mapping, num_shards: int) -> None:
         self.root, self.num_shards = Path(root), num_shards
+        lock = ExitStack()
+        self.close = weakref.finalize(self, lock.close)  # as a function: gives the folder free
+        if not may_write(root):
+            lock.enter_context(lock_folder(root, 'teacher store'))
         content = json.loads(json.dumps(dict(identity, num_shards=num_shards)))
         if not (self.root / IDENTITY).is_file():
             write_atomically(self.root / IDENTITY, json.dumps(content, indent=1, sort_keys=True))
-        check_identity(self.root, content)
+        try:
+            check_identity(self.root, content)
+        except ValueError:
+            self.close()
+            raise
+
+    def __enter__(self) -> 'TeacherStoreWriter':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def missing(self, rank: int = 0, world_size: int = 1) -> List[int]:
         """Numbers of the shards that are still to be written, of those that fall to process ``rank``."""
@@ -63,10 +84,15 @@ class TeacherStoreWriter:
         Args:
             number: Which shard, from 0.
             tensors: Tensors of the same number of rows; the same names and row shapes in every shard.
+
+        Raises:
+            ValueError: The numbers of rows differ, or the writer is closed.
         """
         lengths = {name: len(tensor) for name, tensor in tensors.items()}
         if len(set(lengths.values())) != 1:
             raise ValueError(f'tensors: must have one number of rows, got {lengths}')
+        if not self.close.alive:
+            raise ValueError(f'teacher store "{self.root}": this writer is closed; make another one')
         with atomic_path(self.path(number)) as partial:
             save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, partial)
             with open(partial, 'rb') as file:
@@ -74,10 +100,13 @@ class TeacherStoreWriter:
 
     def finish(self) -> bool:
         """Write the index if all shards are there, whoever wrote them; returns whether they are."""
+        if not self.close.alive:
+            return not self.missing()
         if self.missing():
             return False
         shards = [dict(file=self.path(i).name, sha256=sha256(self.path(i))) for i in range(self.num_shards)]
         write_atomically(self.root / INDEX, json.dumps(dict(shards=shards), indent=1))
+        self.close()
         return True
 
 

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Callable, Iterator, List, Optional, Sequence
 
 os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')  # Gradio reads it when it is imported
@@ -313,7 +313,7 @@ def make_server(page: gr.Blocks, folder: UploadFolder, names: OwnNames) -> uvico
 
     return uvicorn.Server(
         uvicorn.Config(
-            Guard(app, names, folder),
+            Guard(app, names, folder, partial(is_waiting, page)),
             http=TimedProtocol,
             ws='none',
             lifespan='on',
@@ -325,6 +325,14 @@ def make_server(page: gr.Blocks, folder: UploadFolder, names: OwnNames) -> uvico
             timeout_notify=30,
         )
     )
+
+
+def is_waiting(page: gr.Blocks, name: str) -> bool:
+    """Return whether a session waits for messages; ``name`` is the session's, or the id of one of its events."""
+    queue = page._queue
+    event = queue.event_ids_to_events.get(name)
+    sessions = (session for session, events in queue.pending_event_ids_session.items() if name in events)
+    return (event.session_hash if event else next(sessions, name)) in queue.pending_messages_per_session
 
 
 def listen(host: str, port: Optional[int]) -> socket.socket:

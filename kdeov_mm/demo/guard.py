@@ -2,13 +2,14 @@
 
 import asyncio
 import ipaddress
+import json
 import os
 import re
 import tempfile
 import time
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import h11
 from python_multipart.multipart import parse_options_header
@@ -23,11 +24,12 @@ CONNECTIONS = 256  # a visitor's browser has up to six
 REQUEST_SECONDS = 120  # from a connection's opening to the end of the request: 20 MB at 1.4 Mbit/s
 
 API = '/gradio_api'
-UPLOAD = f'{API}/upload'
+UPLOAD, PROGRESS, QUEUE = f'{API}/upload', f'{API}/upload_progress', f'{API}/queue/data'
+UNKNOWN = 'This session is unknown; load the page again.'
 # What the page and Gradio's Python client ask for. Gradio has more: routes that write outside of the upload folder
 # (process_recording), or send requests to other hosts (file=https://..., proxy=, run-history).
 GET_PATHS = ('/', '/config', '/theme.css', '/favicon.ico', '/robots.txt', '/manifest.json')
-GET_PATHS += tuple(f'{API}/{name}' for name in ('info', 'app_id', 'startup-events', 'queue/data', 'upload_progress'))
+GET_PATHS += (QUEUE, PROGRESS, *(f'{API}/{name}' for name in ('info', 'app_id', 'startup-events')))
 GET_FOLDERS = ('/assets/', '/static/', '/svelte/', '/pwa_icon/', f'{API}/heartbeat/', f'{API}/call/')
 POST_PATHS = (UPLOAD, f'{API}/queue/join', f'{API}/cancel', f'{API}/reset')
 POST_FOLDERS = (f'{API}/call/',)
@@ -130,11 +132,39 @@ def route_refusal(scope: Dict[str, Any], folder: str) -> Refusal:
     return None if allowed else (403, 'This is not a part of the demo.\n')
 
 
+def stream_answer(scope: Dict[str, Any], is_waiting: Callable[[str], bool]) -> Optional[bytes]:
+    """Return the whole of a stream that Gradio should not answer itself; None for all other requests.
+
+    Gradio keeps every id of ``upload_progress`` for ever. For an unknown session it logs a traceback.
+
+    Args:
+        scope: The request.
+        is_waiting: Whether a session, or the session of an event, waits for messages.
+    """
+    path = scope['path'].rstrip('/')
+    if scope['method'] != 'GET':
+        return None
+    if path == PROGRESS:
+        return b'data: {"msg": "done"}\n\n'
+    if path == QUEUE:
+        (session,) = parse_qs(scope.get('query_string', b'').decode('latin-1')).get('session_hash', [''])[:1]
+        lost = dict(msg='unexpected_error', message=UNKNOWN, session_not_found=True, success=False)
+        return None if is_waiting(session) else f'data: {json.dumps(lost)}\n\n'.encode()
+    if path.startswith(f'{API}/call/') and not is_waiting(path.rpartition('/')[2]):
+        return f'event: error\ndata: {json.dumps(UNKNOWN)}\n\n'.encode()
+    return None
+
+
 async def refuse(send: Callable, status: int, reason: str) -> None:
     """Send a refusal as plain text."""
-    headers = [(b'content-type', b'text/plain; charset=utf-8'), (b'x-content-type-options', b'nosniff')]
+    await answer(send, status, b'text/plain; charset=utf-8', reason.encode())
+
+
+async def answer(send: Callable, status: int, kind: bytes, body: bytes) -> None:
+    """Send a whole answer."""
+    headers = [(b'content-type', kind), (b'x-content-type-options', b'nosniff'), (b'cache-control', b'no-store')]
     await send(dict(type='http.response.start', status=status, headers=headers))
-    await send(dict(type='http.response.body', body=reason.encode()))
+    await send(dict(type='http.response.body', body=body))
 
 
 class RequestLimit:
@@ -265,10 +295,18 @@ class Guard:
         app: The page. Its middleware for CORS reflects any origin, and must not see a foreign one.
         names: The server's names.
         folder: Where uploads are kept.
+        is_waiting: See :func:`stream_answer`.
     """
 
-    def __init__(self, app: Callable, names: OwnNames, folder: UploadFolder) -> None:
+    def __init__(
+        self,
+        app: Callable,
+        names: OwnNames,
+        folder: UploadFolder,
+        is_waiting: Callable[[str], bool] = lambda session: True,
+    ) -> None:
         self.app, self.names, self.folder, self.uploading = app, names, folder, 0
+        self.is_waiting = is_waiting
         self.calls = RequestLimit(app, CALL_BYTES)
         self.uploads = RequestLimit(app, folder.limits.bytes + CALL_BYTES, folder.limits.parts)
 
@@ -280,6 +318,9 @@ class Guard:
         refusal = self.names.refusal(scope) or route_refusal(scope, self.folder.path)
         if refusal:
             return await refuse(send, *refusal)
+        stream = stream_answer(scope, self.is_waiting)
+        if stream is not None:
+            return await answer(send, 200, b'text/event-stream; charset=utf-8', stream)
         if scope['method'] == 'POST':
             self.folder.trim()
         if scope['path'].rstrip('/') != UPLOAD:
@@ -288,7 +329,7 @@ class Guard:
             return await refuse(send, 503, 'Too many uploads at once; try again in a minute.\n')
         self.uploading += 1
         try:
-            await self.uploads(scope, receive, send)
+            await self.uploads(dict(scope, query_string=b''), receive, send)  # without an id, whose progress is kept
         finally:
             self.uploading -= 1
 

@@ -21,7 +21,7 @@ from kdeov_mm.utils.files import atomic_path, sha256
 from kdeov_mm.version import __version__
 from .graphs import Detector, ImageEncoder, OpenDetector
 from .nms import batched_nms_onnx
-from .runtime import FORMAT
+from .runtime import FORMAT, MAX_SIDE, is_side, parse_metadata
 
 OPSET = 18  # which onnxruntime-web, OpenVINO and TensorRT read, too
 LICENCE = 'GPL-3.0-only'
@@ -163,7 +163,12 @@ def write(
         outputs: Their names.
         path: The file.
         metadata: What the file says of itself.
+
+    Raises:
+        InputError: If the runtime would not take the metadata; before anything is computed.
     """
+    if 'kdeov_format' in metadata:  # else no file for the runtime
+        parse_metadata(path, metadata['kdeov_kind'], metadata)
     with warnings.catch_warnings():  # of the exporter's own code
         warnings.simplefilter('ignore')
         program = torch.onnx.export(
@@ -233,7 +238,7 @@ def preprocessing(cfg: Config, size: Optional[int] = None) -> dict:
         letterbox), ``channels`` and ``range`` of the input.
 
     Raises:
-        ValueError: It is done in another way, or ``size`` is not a positive multiple of 32.
+        ValueError: It is done in another way, or ``size`` is not a multiple of 32 up to ``MAX_SIDE``.
     """
     normal = cfg.model.data_preprocessor
     if list(normal.mean) != [0.0] * 3 or list(normal.std) != [255.0] * 3 or not normal.bgr_to_rgb:
@@ -253,7 +258,8 @@ def preprocessing(cfg: Config, size: Optional[int] = None) -> dict:
             f'the runtime knows, but {", ".join(steps)}'
         )
     if size is not None:
-        if size < 32 or size % 32:
-            raise ValueError(f'image size: must be a positive multiple of 32, got {size}')
         height = width = size
+    if not is_side(height) or not is_side(width):
+        got = f'{height} x {width}' if size is None else size
+        raise ValueError(f'image size: must be at most {MAX_SIDE} and a positive multiple of 32, got {got}')
     return dict(size=[height, width], **how, channels='RGB', range=[0, 1])

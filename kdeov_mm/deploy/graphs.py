@@ -91,6 +91,8 @@ class OpenDetector(nn.Module):
         height, width = size
         boxes = torch.cat([boxes[..., i : i + 1].clamp(0, side) for i, side in enumerate((width, height) * 2)], dim=-1)
         scores, labels = score_names(objectness, self.probabilities(features, matrix), self.cfg)
+        damaged = scores.isnan().flatten(1).any(1, keepdim=True)
+        scores = torch.where(scores > 0, scores, 0.0)
         scores, labels, index = batched_nms(
             boxes,
             scores,
@@ -99,6 +101,7 @@ class OpenDetector(nn.Module):
             self.cfg.nms.iou_threshold,
             self.cfg.max_per_img,
         )
+        scores = torch.where(damaged, torch.nan, scores)  # damaged weights are no empty result; the runtime refuses it
         return boxes.gather(1, index[..., None].expand(-1, -1, 4)), scores, labels
 
     def probabilities(self, features: Tensor, matrix: Tensor) -> Tensor:

@@ -52,12 +52,12 @@ def score_names(objectness: Tensor, probability: Tensor, cfg: ConfigDict) -> Tup
         cfg: ``test_cfg``: ``classes_per_box`` names of each candidate count, with a score above ``score_thr``.
 
     Returns:
-        tuple: Scores ``[..., M, n]``, 0 where none counts, and labels ``[..., M, n]``.
+        tuple: Scores ``[..., M, n]``, 0 where none counts and NaN where the weights are damaged, and labels likewise.
     """
     best, labels = probability.topk(torch.sym_min(cfg.classes_per_box, probability.shape[-1]))
     power = cfg.objectness_power
     scores = objectness[..., None] ** power * best ** (1 - power)
-    return torch.where(scores > cfg.score_thr, scores, 0.0), labels
+    return torch.where(scores <= cfg.score_thr, 0.0, scores), labels
 
 
 def to_original(boxes: Tensor, img_meta: dict) -> Tensor:

@@ -3,6 +3,7 @@
 import os
 from functools import lru_cache
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Callable, Iterable, Iterator, List, Optional
 
 from .build import THUMBNAIL, Report, check_sizes, commit, embedded, new_files, unique
@@ -13,6 +14,7 @@ from .store import ImageStore
 try:
     import ray
     from ray._private import ray_constants
+    from ray.job_config import JobConfig
 except ImportError as error:
     raise ImportError(f'several machines need Ray ({error}); run "pip install kdeov_mm[distributed]"') from error
 
@@ -69,6 +71,16 @@ def update_index_distributed(
     return report
 
 
+class OwnPath(JobConfig):
+    """A job whose workers do not look for modules in the current directory, which may be an unpacked archive.
+
+    Ray puts that directory first in their ``sys.path``, unless the job brings a directory of its own.
+    """
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True
+
+
 def connect() -> None:
     """Connect to the cluster that RAY_ADDRESS names, or start one that only this machine can reach.
 
@@ -87,7 +99,9 @@ def connect() -> None:
     # for the processes that Ray starts; this process has read it already, when it imported Ray.
     os.environ['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'
     ray_constants.ENABLE_RAY_CLUSTER = False
-    ray.init('local', include_dashboard=False, log_to_driver=False)
+    job = OwnPath()
+    job._py_driver_sys_path = [str(Path(__file__).resolve().parents[2])]  # where kdeov_mm is
+    ray.init('local', include_dashboard=False, log_to_driver=False, job_config=job)
     address = ray.util.get_node_ip_address()
     if not ip_address(address).is_loopback:
         ray.shutdown()

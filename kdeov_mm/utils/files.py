@@ -55,11 +55,13 @@ KINDS = (
 
 def read_file(path: Union[str, Path], max_bytes: int, what: str = 'file') -> bytes:
     """Read a regular file whole; see :func:`open_regular`. One that grows beyond ``max_bytes`` meanwhile is refused."""
+    parts, left = [], max_bytes + 1  # read in one piece if it does not grow; read(left) would allocate so much
     with open_regular(path, max_bytes, what) as file:
-        size = os.fstat(file.fileno()).st_size  # Python allocates all that it is asked to read
-        content = file.read(size + 1)
-        if len(content) > size:
-            content += file.read(max_bytes + 1 - len(content))
+        step = max(os.fstat(file.fileno()).st_size + 1, 2**16)
+        while left and (part := file.read(min(step, left))):
+            parts.append(part)
+            left -= len(part)
+    content = parts[0] if len(parts) == 1 else b''.join(parts)
     if len(content) > max_bytes:
         raise InputError(f'{what} "{printable(str(path))}" has more than {max_bytes} bytes, which are the most')
     return content

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, init_dist, is_distributed, is_main_process
 
 from .errors import InputError
-from .lock import holds, lock_folder
+from .lock import holds, lock_folder, shared_lock
 
 AMP_WRAPPERS = dict(
     bf16=dict(type='BFloat16OptimWrapper'), fp16=dict(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')
@@ -117,6 +117,7 @@ def lock_run(folder: Union[str, Path], what: str, leftovers: Sequence[str] = ())
         broadcast_object_list(refusal)
         if refusal[0] is not None:
             raise refusal[0]
+        stack.enter_context(shared_lock(folder))
         yield
 
 

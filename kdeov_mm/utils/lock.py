@@ -9,7 +9,7 @@ import stat
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Dict, Iterator, Union
+from typing import Dict, Iterator, Set, Union
 
 from .display import printable
 from .errors import InputError
@@ -20,6 +20,7 @@ LOCK = '.lock'
 MAX_BYTES = 4096  # of the holder's description
 UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # some network file systems have no locks
 HELD: Dict[str, int] = {}  # by this process: real path of the folder, descriptor of the lock
+JOB: Set[str] = set()  # real paths of folders that all processes of this job may write, under the lock of the first
 
 
 @contextmanager
@@ -45,30 +46,57 @@ def lock_folder(folder: Union[str, Path], what: str, wait: bool = False) -> Iter
     descriptor = open_lock(Path(folder), what)
     key = os.path.realpath(folder)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise InputError(
-                f'{what} "{printable(str(folder))}" is in use by {describe_holder(Path(folder, LOCK))}; wait for '
-                'its end, or give another folder'
-            ) from None
-        except OSError as error:
-            if error.errno not in UNSUPPORTED:
-                raise
-        HELD[key] = descriptor
-        write_holder(descriptor, describe_process())
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        os.close(descriptor)
+        raise InputError(
+            f'{what} "{printable(str(folder))}" is in use by {describe_holder(Path(folder, LOCK))}; wait for '
+            'its end, or give another folder'
+        ) from None
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            os.close(descriptor)
+            raise
+    outer, HELD[key] = HELD.get(key), descriptor  # two only where the file system has no locks
+    write_holder(descriptor, describe_process())
+    try:
         yield
     finally:
-        if HELD.get(key) == descriptor:
+        if HELD.get(key) == descriptor:  # not in a forked process, which has closed it
             del HELD[key]
+            if outer is not None:
+                HELD[key] = outer
             write_holder(descriptor, '')
-        with suppress(OSError):  # closed in a forked process
             os.close(descriptor)
 
 
 def holds(folder: Union[str, Path]) -> bool:
     """Return whether this process has locked a folder."""
     return os.path.realpath(folder) in HELD
+
+
+def may_write(folder: Union[str, Path]) -> bool:
+    """Return whether a part of this job may write in a folder without a lock of its own.
+
+    It may in a folder that its job has locked for all of its parts. In a folder within that one, the first process of
+    the job needs a lock, too, since others do not look for locks above; the other processes of the job do not.
+    """
+    path = Path(os.path.realpath(folder))
+    locked = [str(parent) for parent in (path, *path.parents) if str(parent) in JOB]
+    return str(path) in locked or any(parent not in HELD for parent in locked)
+
+
+@contextmanager
+def shared_lock(folder: Union[str, Path]) -> Iterator[None]:
+    """Let this process write in a folder that its job's first process has locked; see :func:`may_write`."""
+    key = os.path.realpath(folder)
+    new = key not in JOB
+    JOB.add(key)
+    try:
+        yield
+    finally:
+        if new:
+            JOB.discard(key)
 
 
 def open_lock(folder: Path, what: str) -> int:
@@ -121,6 +149,7 @@ def drop_in_child() -> None:
         with suppress(OSError):
             os.close(descriptor)
     HELD.clear()
+    JOB.clear()
 
 
 os.register_at_fork(after_in_child=drop_in_child)

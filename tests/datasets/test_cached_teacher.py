@@ -19,8 +19,9 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmyolo.registry import DATASETS, HOOKS, MODELS
 
-from kdeov_mm.datasets import TeacherStore
+from kdeov_mm.datasets import TeacherStore, TeacherStoreWriter
 from kdeov_mm.models.clip import load_open_clip
+from kdeov_mm.utils import InputError
 from kdeov_mm.utils.seeds import seed_sample
 
 pytestmark = pytest.mark.usefixtures('mmyolo_scope')
@@ -287,6 +288,28 @@ def test_written_twice_killed_or_shared_it_has_the_same_bytes(stored, tmp_path):
     assert {path.name: path.stat().st_mtime_ns for path in first.parent.glob('shard-*')}.items() >= written.items()
     for name, data in expected.items():  # a killed writer may leave a temporary file beside them
         assert (tmp_path / 'killed' / name).read_bytes() == data
+
+
+def test_the_second_of_two_writers_is_refused_and_the_first_goes_on(stored, tmp_path):
+    """Two real processes; the first is stopped while it has the lock."""
+    config, store = stored
+    arguments = command(config, tmp_path / 'both', '--views', str(VIEWS))
+    first = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        while first.poll() is None and not (tmp_path / 'both' / 'images' / 'shard-00000.safetensors').is_file():
+            time.sleep(0.001)
+        first.send_signal(signal.SIGSTOP)
+        before = content(tmp_path / 'both')
+        second = subprocess.run(arguments, capture_output=True, text=True)
+        assert second.returncode == 2 and str(first.pid) in second.stderr.splitlines()[-1]
+        for folder in ('both', 'both/images'):
+            with pytest.raises(InputError):
+                TeacherStoreWriter(tmp_path / folder, {}, 1)
+        assert content(tmp_path / 'both') == before
+    finally:
+        first.send_signal(signal.SIGCONT)
+        assert first.communicate() and first.returncode == 0
+    assert content(tmp_path / 'both') == content(store)
 
 
 @pytest.mark.parametrize('options', [['--views', '2'], ['--views', str(VIEWS), '--seed', '1']], ids=str)

@@ -3,6 +3,7 @@
 import io
 
 import cv2
+import mmcv
 import numpy as np
 import pytest
 from mmcv.transforms import LoadImageFromFile
@@ -11,7 +12,7 @@ from PIL import Image, ImageDraw
 from kdeov_mm.datasets import LoadImageReduced
 from kdeov_mm.datasets.broken_images import BrokenImageError
 from kdeov_mm.datasets.coco_file import image_defect
-from kdeov_mm.datasets.load_image import decode_image
+from kdeov_mm.datasets.load_image import decode_image, read_content
 from kdeov_mm.deploy import ImageError, read_image
 
 
@@ -245,3 +246,13 @@ def test_training_and_the_runtime_refuse_the_same(content):
     with pytest.raises(ImageError):
         read_image(content)
     assert image_defect(content)
+
+
+@pytest.mark.parametrize('suffix, mode', [('jpg', 'RGB'), ('jpg', 'L'), ('png', 'RGB'), ('png', 'L'), ('bmp', 'RGB')])
+@pytest.mark.parametrize('orientation', [1, 6])
+def test_usual_images_are_as_mmcv_reads_them(suffix, mode, orientation, photo, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = orientation if suffix == 'jpg' else 1
+    path = str(tmp_path / f'a.{suffix}')
+    photo.convert(mode).save(path, exif=exif)
+    assert np.array_equal(decode_image(read_content(path))[0], mmcv.imread(path))

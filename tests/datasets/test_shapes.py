@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
+from tool_loading import load_tool
 
 from kdeov_mm.datasets import shapes
 from kdeov_mm.datasets.shapes import SHAPES, SPLITS, ensure_world, world_concepts
@@ -299,3 +300,19 @@ def test_command_generates_and_previews(tmp_path):
     assert len(load(tmp_path / 'world', 'instances', 'val')['images']) == 5
     assert not (tmp_path / 'world' / 'train').exists()
     assert cv2.imread(str(tmp_path / 'sheet.png')).std() > 10
+
+
+def test_a_folder_whose_name_is_not_utf8(tmp_path):
+    """OpenCV's own writer crashes there; what is written is the same, byte by byte."""
+    root = tmp_path / os.fsdecode(b'\xff')
+    for each in (root, tmp_path / 'plain'):
+        ensure_world(each, sizes=dict(SIZES, val=2), splits=['val'])
+    assert contents(root) == contents(tmp_path / 'plain') != {}
+    tool = load_tool('make_shapes')
+    sheet = tool.preview(root, 'val')
+    assert np.array_equal(sheet, tool.preview(tmp_path / 'plain', 'val'))
+    for suffix, options in (('.jpg', [cv2.IMWRITE_JPEG_QUALITY, shapes.JPEG_QUALITY]), ('.png', [])):
+        cv2.imwrite(str(tmp_path / f'a{suffix}'), sheet, options)
+        assert (tmp_path / f'a{suffix}').read_bytes() == shapes.encode_image(sheet, suffix, options)
+    with pytest.raises(ValueError, match='xyz'):
+        shapes.encode_image(sheet, '.xyz')

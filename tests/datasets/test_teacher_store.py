@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from kdeov_mm.datasets import TeacherStore, TeacherStoreWriter
+from kdeov_mm.utils import InputError, lock_run
+from kdeov_mm.utils.lock import LOCK, lock_folder, shared_lock
 
 IDENTITY = dict(teacher='tiny', size=(64, 64))
 
@@ -136,3 +138,38 @@ def test_rows_must_belong_together(tmp_path):
     with pytest.raises(ValueError, match="one number of rows, got {'a': 2, 'b': 3}"):
         writer.write(0, dict(a=torch.zeros(2), b=torch.zeros(3)))
     assert json.loads((tmp_path / 'identity.json').read_text())['num_shards'] == 1
+
+
+# ------------------------------------------------------------------------------------------------ two writers
+def snapshot(root):
+    return {path.name: path.read_bytes() for path in Path(root).iterdir()}
+
+
+def test_a_second_writer_is_refused_until_the_first_has_finished(tmp_path):
+    first = TeacherStoreWriter(tmp_path, IDENTITY, 2)
+    first.write(0, shard(0))
+    before = snapshot(tmp_path)
+    for identity in (IDENTITY, dict(teacher='other')):
+        with pytest.raises(InputError) as refused:
+            TeacherStoreWriter(tmp_path, identity, 2)
+        assert str(os.getpid()) in str(refused.value) and str(tmp_path) in str(refused.value)
+    assert snapshot(tmp_path) == before
+    first.write(1, shard(1))
+    assert first.finish()
+    with TeacherStoreWriter(tmp_path, IDENTITY, 2) as second:
+        assert second.missing() == [] and first.finish()
+    with pytest.raises(ValueError, match='closed'):
+        first.write(0, shard(0))
+
+
+@pytest.mark.parametrize('locked', ['.', 'images'])
+def test_writers_within_the_lock_of_their_job(tmp_path, locked):
+    with lock_run(tmp_path / locked, 'store'):
+        assert fill(tmp_path / 'images')
+        assert fill(tmp_path / 'images')
+    with shared_lock(tmp_path):  # as in a process that is not the job's first
+        TeacherStoreWriter(tmp_path / 'other', IDENTITY, 1)
+        assert not (tmp_path / 'other' / LOCK).exists()
+    with lock_folder(tmp_path, 'store'):  # by another part of this process, which may not be writing it
+        TeacherStoreWriter(tmp_path / 'other', IDENTITY, 1)
+    assert (tmp_path / 'other' / LOCK).exists()

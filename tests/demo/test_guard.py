@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import logging
 import os
 import signal
 import socket
@@ -203,6 +204,30 @@ def test_files_of_this_machine_are_no_input(served):
     assert len(served.files()) == before
 
 
+def test_streams_of_unknown_sessions(served):
+    """They end as Gradio ends them, but log nothing and leave nothing behind."""
+    from gradio.routes import file_upload_statuses
+
+    logged = []
+    handler = logging.Handler()
+    handler.emit = logged.append
+    logging.getLogger('uvicorn.error').addHandler(handler)
+    try:
+        for query in ('', '?session_hash=unknown', '?session_hash=a&session_hash=b'):
+            answer = served.request('GET', f'/gradio_api/queue/data{query}')
+            assert answer.status_code == 200 and json.loads(answer.text.removeprefix('data: '))['session_not_found']
+        answer = served.request('GET', '/gradio_api/call/search/unknown')
+        assert answer.status_code == 200 and answer.text.startswith('event: error')
+        for number in range(20):
+            answer = served.request('GET', f'/gradio_api/upload_progress?upload_id={number}')
+            assert json.loads(answer.text.removeprefix('data: ')) == dict(msg='done')
+            files = [('files', ('a.png', b'x'))]
+            assert served.request('POST', f'/gradio_api/upload?upload_id={number}', files=files).status_code == 200
+    finally:
+        logging.getLogger('uvicorn.error').removeHandler(handler)
+    assert logged == [] and not file_upload_statuses._statuses and not file_upload_statuses._signals
+
+
 def test_hostile_names_of_the_folder(served):
     event, (gallery, summary) = served.call('search', 'red', None, 12)
     assert event == 'complete' and summary.startswith('1 of 1 images')
@@ -399,4 +424,4 @@ def test_thumbnails_are_read_with_limits():
     large = io.BytesIO()
     Image.fromarray(np.zeros((2000, 2000), np.uint8)).save(large, 'PNG')
     for content in (large.getvalue(), b'', b'%!PS-Adobe-3.0 EPSF-3.0\n', b'\x89PNG', None):
-        assert thumbnail(dict(thumbnail=content)).size == (160, 120)
+        assert thumbnail(dict(path='/a.jpg', thumbnail=content)).read().shape == (120, 160, 3)

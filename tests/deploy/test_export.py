@@ -150,8 +150,9 @@ def test_metadata_of_a_config(tmp_path):
     assert 'text_space' not in ready and ready['embed_dims'] == '512', 'the file of embeddings is not needed'
     coco = export.preprocessing(load_config('configs/kdeov_yolov8n_ov-coco.py'), 320)
     assert coco == dict(size=[320, 320], resize='letterbox', pad_value=114, channels='RGB', range=[0, 1])
-    with pytest.raises(ValueError, match='multiple of 32, got 100'):
-        export.preprocessing(cfg, 100)
+    for size in (100, 8192):
+        with pytest.raises(ValueError, match=f'image size: .*{size}'):
+            export.preprocessing(cfg, size)
     cfg.model.data_preprocessor.mean = [1.0, 2.0, 3.0]
     with pytest.raises(ValueError, match='data_preprocessor'):
         export.preprocessing(cfg)
@@ -177,3 +178,14 @@ def test_the_text_encoder(tiny_teacher, tmp_path):
     ready = PrecomputedTextEncoder(str(tmp_path / 'e.npy'), ['a', 'b'])
     with pytest.raises(ValueError, match='OpenCLIPTextEncoder.*PrecomputedTextEncoder'):
         export.export_text_encoder(ready, [], tmp_path / 'b.onnx', {})
+
+
+@pytest.mark.parametrize(
+    'changes, field', [(dict(embed_dims='99999'), 'embed_dims'), (dict(templates='["{}", 5]'), 'templates')]
+)
+def test_what_the_runtime_would_refuse_is_not_written(changes, field, tmp_path):
+    metadata = dict(kdeov_format='1', kdeov_kind='text_encoder', embed_dims='8', templates='["{}"]')
+    metadata['tokenizer'] = json.dumps(dict(merges='a b', context_length=16))
+    with pytest.raises(ValueError, match=f'a.onnx: {field}'):
+        export.write(None, {}, (), (), tmp_path / 'a.onnx', {**metadata, **changes})
+    assert list(tmp_path.iterdir()) == []

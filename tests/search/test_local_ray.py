@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip('ray')
 pytest.importorskip('lancedb')
+ROOT = Path(__file__).resolve().parents[2]
 
 SCRIPT = """
 import json, os, time
@@ -17,7 +19,7 @@ from kdeov_mm.search.distributed import connect
 import ray
 
 connect()
-answer = ray.get(ray.remote(lambda: 1).remote())  # now there is a worker, too
+path = ray.get(ray.remote(lambda: __import__('sys').path).remote())  # now there is a worker, too
 
 def listening():  # by socket; addresses are hexadecimal, each 32-bit word little-endian
     return {
@@ -53,20 +55,23 @@ for _ in range(20):  # agents start late
             except OSError:
                 pass
     time.sleep(0.5)
-print('RESULT', json.dumps(dict(answer=answer, sockets=list(seen.values()))))
+print('RESULT', json.dumps(dict(path=path, sockets=list(seen.values()))))
 ray.shutdown()
 """
 LOOPBACK = ('0100007F', '0000000000000000FFFF00000100007F', '00000000000000000000000001000000')
 
 
 @pytest.mark.slow
-def test_a_local_ray_listens_on_the_loopback_address_only():
+def test_a_local_ray_listens_on_the_loopback_address_only(tmp_path):
+    """And its workers find no modules in the current directory."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith('RAY_')}
-    done = subprocess.run([sys.executable, '-c', SCRIPT], capture_output=True, text=True, env=kept, timeout=900)
+    kept['PYTHONPATH'] = str(ROOT)
+    command, pipes = [sys.executable, '-c', SCRIPT], dict(capture_output=True, text=True)
+    done = subprocess.run(command, env=kept, cwd=tmp_path, timeout=900, **pipes)
     lines = [line for line in done.stdout.splitlines() if line.startswith('RESULT ')]
     assert lines, done.stderr[-3000:]
     result = json.loads(lines[0].removeprefix('RESULT '))
-    assert result['answer'] == 1 and len(result['sockets']) >= 3
+    assert str(tmp_path) not in result['path'] and '' not in result['path'] and len(result['sockets']) >= 3
     assert [socket for socket in result['sockets'] if socket[0] not in LOOPBACK] == []
 
 

@@ -1,9 +1,12 @@
 """Formats and sizes of images that are opened at all."""
 
 import io
+import struct
 
 import pytest
+from kdeov_mm.apis import InputImage
 from kdeov_mm.utils.image_files import MAX_PIXELS, open_image
+from kdeov_mm.utils.images import read_image
 from PIL import Image
 
 
@@ -27,3 +30,23 @@ def test_too_many_pixels_are_refused_before_decoding():
     assert MAX_PIXELS < Image.MAX_IMAGE_PIXELS
     with pytest.raises(ValueError, match='13000 x 13000'):
         open_image(encoded(Image.new('1', (13_000, 13_000)), 'PNG'))
+
+
+def test_bmp_in_run_lengths_and_jpeg_of_many_scans(tmp_path):
+    """Both cost far more than their size and their number of pixels say."""
+    palette, content = bytes(1024), b'\0\2\0\xff'
+    header = struct.pack('<IiiHHIIiiII', 40, 8_000_000, 1, 1, 8, 1, len(content), 0, 0, 256, 0)
+    offset = 14 + len(header) + len(palette)
+    bmp = b'BM' + struct.pack('<IHHI', offset + len(content), 0, 0, offset) + header + palette + content
+    saved = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(saved, 'JPEG', progressive=True)
+    jpeg = saved.getvalue()
+    last = jpeg.rindex(b'\xff\xda')
+    many = jpeg[:last] + jpeg[last:-2] * 200 + jpeg[-2:]
+    assert read_image(jpeg).shape == (64, 64, 3)
+    for index, bad in enumerate((bmp, many)):
+        with pytest.raises(ValueError):
+            read_image(bad)
+        (tmp_path / f'{index}.img').write_bytes(bad)
+        with pytest.raises(ValueError, match=f'{index}.img'):
+            InputImage('', path=str(tmp_path / f'{index}.img')).read()

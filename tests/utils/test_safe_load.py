@@ -16,6 +16,8 @@ from mmengine.model import initialize
 from mmengine.runner import load_checkpoint
 from mmyolo.registry import MODELS
 
+from make_hostile_files import save_hostile
+
 from kdeov_mm.apis import build_kdeov
 from kdeov_mm.models import OpenCLIPTeacher, OpenCLIPTextEncoder
 from kdeov_mm.models.clip.towers import build_towers
@@ -44,32 +46,6 @@ DOORS = dict(  # each opens bad.pt, or the weights in folder/
     export=lambda: export_weights('bad.pt', 'out.safetensors'),
     library=lambda: safe_load.restricted(lambda: torch.load('bad.pt', weights_only=False, pickle_module=pickle))(),
 )
-
-
-class Reduce:
-    """Pickles as a call of ``function``."""
-
-    def __init__(self, function, *args):
-        self.reduced = function, args
-
-    def __reduce__(self):
-        return self.reduced
-
-
-class Script(torch.nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x
-
-
-def save_hostile(path: Path, kind: str) -> None:
-    """Save weights with a pickle that makes a file ``RAN``, in one of torch's formats."""
-    content = dict(state_dict=dict(weight=torch.zeros(1, 1), x=Reduce(Path.touch, path.parent.resolve() / 'RAN')))
-    if kind == 'script':
-        torch.jit.save(torch.jit.script(Script()), str(path))
-    elif kind == 'pickle':
-        path.write_bytes(pickle.dumps(content))
-    else:
-        torch.save(content, path, _use_new_zipfile_serialization=kind == 'zip')
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ so splits may be generated one at a time, in any order and by any number of proc
 """
 
 from .captions import EMPTY_CAPTIONS
+from .coco import JPEG_QUALITY, encode_image
 from .concepts import GROUPS, SHARES, SPLITS, world_concepts
 from .drawing import COLOURS, SHAPES, TEXTURES, draw_object, outline
 from .dataset import SIZES, ensure_world
@@ -13,12 +14,14 @@ __all__ = [
     'COLOURS',
     'EMPTY_CAPTIONS',
     'GROUPS',
+    'JPEG_QUALITY',
     'SHAPES',
     'SHARES',
     'SIZES',
     'SPLITS',
     'TEXTURES',
     'draw_object',
+    'encode_image',
     'ensure_world',
     'outline',
     'world_concepts',

@@ -4,8 +4,10 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Sequence
 
 import cv2
+import numpy as np
 from tqdm import tqdm
 
 from kdeov_mm.utils.files import write_atomically
@@ -27,8 +29,7 @@ def write_split(root: Path, split: str, config: dict, concepts: list[dict]) -> N
     samples = split_samples(split, config['seed'], number, size, concepts)
     for image_id, (image, objects, texts) in enumerate(tqdm(samples, f'shapes world: {split}', number), 1):
         name = f'{image_id:012d}.jpg'
-        if not cv2.imwrite(str(part / name), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
-            raise OSError(f'cannot write {part / name}')
+        (part / name).write_bytes(encode_image(image[..., ::-1], '.jpg', [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]))
         images.append(dict(id=image_id, file_name=name, width=size, height=size))
         for item in objects:
             annotations.append(
@@ -54,6 +55,21 @@ def write_split(root: Path, split: str, config: dict, concepts: list[dict]) -> N
         folder / f'captions_{split}.json', json.dumps(dict(info=info, images=images, annotations=captions))
     )
     os.replace(part, root / split)
+
+
+def encode_image(image: np.ndarray, suffix: str, options: Sequence[int] = ()) -> bytes:
+    """Encode a BGR image as ``cv2.imwrite`` does, which crashes if a path is not UTF-8.
+
+    Raises:
+        ValueError: If OpenCV has no format of this suffix.
+    """
+    try:
+        encoded, content = cv2.imencode(suffix, image, list(options))
+    except cv2.error as error:
+        raise ValueError(f'OpenCV writes no {suffix!r} images; give a path that ends with .png or .jpg') from error
+    if not encoded:
+        raise ValueError(f'OpenCV cannot encode an image of shape {image.shape} as {suffix}')
+    return content.tobytes()
 
 
 def is_complete(root: Path, split: str) -> bool:

@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 from typing import Optional, Sequence
 
+from kdeov_mm.utils.display import brief
+from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.files import write_atomically
+from kdeov_mm.utils.json_files import MAX_METADATA_BYTES, read_json
 from kdeov_mm.utils.lock import lock_folder
 from .coco import VERSION, is_complete, write_split
 from .concepts import SHARES, SPLITS, merge, world_concepts
@@ -69,11 +72,11 @@ def check_world(root: Path, config: dict) -> None:
             raise ValueError(f'{root} is no shapes world: it has no world.json but holds {foreign[:3]}; {fix}')
         return
     try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f'{path} is not JSON ({error}); {fix}') from error
+        found = read_json(path, max_bytes=MAX_METADATA_BYTES, what='shapes world')
+    except InputError as error:
+        raise InputError(f'{error}; {fix}') from error
     differing = [
-        f'{key} is {found.get(key)!r} there and {value!r} here'
+        f'{key} is {brief(found.get(key))} there and {value!r} here'
         for key, value in config.items()
         if found.get(key) != value
     ]

@@ -10,6 +10,7 @@ from typing import List, Optional
 import open_clip
 from torch import nn
 
+from kdeov_mm.utils.errors import one_line
 from kdeov_mm.utils.files import sha256
 from kdeov_mm.utils.safe_load import find_not_finite, restricted_loading
 
@@ -100,7 +101,8 @@ def create_open_clip(model_name: str, pretrained: Optional[str]) -> nn.Module:
                 'give weights of this model, best as .safetensors' if local else 'run "pip install -U open_clip_torch"'
             )
             raise ValueError(
-                f'pretrained: {source!r} does not hold weights of {model_name} as tensors alone: {error}; {fix}'
+                f'pretrained: {source!r} does not hold weights of {model_name} as tensors alone: '
+                f'{one_line(error)[:500]}; {fix}'
             ) from error
         raise
     name = find_not_finite(model.state_dict())
