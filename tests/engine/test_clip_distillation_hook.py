@@ -222,7 +222,7 @@ def test_without_regions_the_head_is_left_alone(runner, make_hook):
     step = take_step(runner, make_hook(regions=False))
     boxes = [torch.zeros(0, 4)] * len(step.samples)
     told = step.targets.region_targets(step.images, step.samples, boxes, runner.model.texts)
-    assert told == [None] * len(step.samples) and not step.targets.any_box and not step.targets.proposals
+    assert told == [None] * len(step.samples) and not step.targets.proposals
 
 
 @pytest.mark.parametrize('epoch', [0, 1, 2])
