@@ -52,7 +52,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--repeats', type=int, default=30, help='rounds of the timing')
     parser.add_argument('--threads', type=int, default=1, help='threads of PyTorch while timing on the CPU')
     parser.add_argument('--device', default='cpu', help='where the models are timed, such as cpu or cuda:0')
-    parser.add_argument('--time-again', action='store_true', help='time also what has been timed')
     return parser.parse_args()
 
 
@@ -296,8 +295,8 @@ def main() -> None:
             failed += [] if pair.test() else [f'{pair.name} on {pair.benchmark}']
     torch.set_num_threads(args.threads)
     key = json.dumps([[pair.name, pair.source()] for pair in pairs] + [args.device, args.threads])
-    kept = out_dir / 'cost.json'
-    timed = read_json(kept) if kept.is_file() and not args.time_again else {}
+    kept = out_dir / 'cost.json'  # deleted by hand, all is timed again
+    timed = read_json(kept) if kept.is_file() else {}
     if timed.get('key') != key:
         timed = dict(key=key, costs=measure_costs(pairs, models, torch.device(args.device), args.repeats))
         write_atomically(kept, json.dumps(timed) + '\n')
