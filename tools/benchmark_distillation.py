@@ -23,11 +23,12 @@ from mmengine.runner import Runner
 from mmyolo.registry import HOOKS, MODELS
 from torch.utils.data import DataLoader
 
+BATCH_SIZE = 32
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config that trains from a store')
-    parser.add_argument('--batch-size', type=int, default=32)
     parser.add_argument('--steps', type=int, default=10, help='of each kind, after two that do not count')
     parser.add_argument('--data-root', help="folder that takes the place of the config's data_root")
     parser.add_argument(
@@ -48,7 +49,7 @@ def main() -> None:
     with user_errors():
         cfg = load_config(args.config, args.cfg_options, args.data_root)
         init_default_scope('mmyolo')
-        cfg.train_dataloader.update(batch_size=args.batch_size, num_workers=0, persistent_workers=False)
+        cfg.train_dataloader.update(batch_size=BATCH_SIZE, num_workers=0, persistent_workers=False)
         cached_loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
         plain_cfg = copy.deepcopy(cfg.train_dataloader)
         plain_cfg.dataset = plain_cfg.dataset.dataset
@@ -77,7 +78,7 @@ def main() -> None:
         loss.backward()
         optimizer.step()
 
-    constant = torch.ones(args.batch_size, model.embed_dims)
+    constant = torch.ones(BATCH_SIZE, model.embed_dims)
     kinds = dict(
         none=lambda: step(plain, distilled=False), cached=lambda: step(cached), online=lambda: step(plain, online=True)
     )
@@ -90,7 +91,7 @@ def main() -> None:
                 seconds[kind].append((time.process_time() - start[0], time.perf_counter() - start[1]))
     base = median(cpu for cpu, _ in seconds['none'])
     print(
-        f'{args.batch_size} images a step, teacher {hook.teacher.name}, {torch.get_num_threads()} threads, '
+        f'{BATCH_SIZE} images a step, teacher {hook.teacher.name}, {torch.get_num_threads()} threads, '
         f'median of {args.steps} steps, data loading included'
     )
     print('| distillation | CPU ms | wall ms | CPU, of none |\n| --- | --- | --- | --- |')

@@ -21,6 +21,8 @@ import numpy as np
 
 RECALL = 0.95
 NEIGHBOURS = 10
+DIMS, QUERIES, CLUSTER = 512, 200, 100  # of synthetic vectors; the last is their mean number in a cluster
+BATCH_SIZE, ROUNDS = 32, 5  # of images; each round measures both, interleaved
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,9 +30,6 @@ def parse_args() -> argparse.Namespace:
     what = parser.add_subparsers(dest='what', required=True)
     vectors = what.add_parser('vectors', help='searches among synthetic vectors')
     vectors.add_argument('--number', type=int, default=50_000, help='vectors')
-    vectors.add_argument('--dims', type=int, default=512)
-    vectors.add_argument('--queries', type=int, default=200)
-    vectors.add_argument('--cluster', type=int, default=100, help='vectors in a cluster, on average')
     vectors.add_argument(
         '--stores',
         nargs='+',
@@ -40,20 +39,16 @@ def parse_args() -> argparse.Namespace:
         help=f'default: {" ".join(STORES)}',
     )
     vectors.add_argument('--threads', type=int, default=2, help='cores that are used')
-    vectors.add_argument('--folder', help='for the files, which are deleted at the end; default: a temporary one')
     images = what.add_parser('images', help='embedding of a folder')
     images.add_argument('images', nargs='+', help='image files, or folders of them')
     images.add_argument('--model', required=True, metavar='FILE', help='image encoder (.onnx)')
     images.add_argument('--threads', type=int, default=1, help='threads of the model')
     images.add_argument('--workers', type=int, help='threads that decode; default: one for each core but one')
-    images.add_argument('--batch-size', type=int, default=32)
-    images.add_argument('--rounds', type=int, default=5, help='each measures both in turn')
     images.add_argument('--repeat', type=int, default=1, metavar='N', help='take each file N times')
-    images.add_argument('--folder', help='for the index, which is deleted at the end; default: a temporary one')
     args = parser.parse_args()
-    for name in ('number', 'dims', 'queries', 'cluster', 'threads', 'batch_size', 'rounds', 'repeat'):
+    for name in ('number', 'threads', 'repeat'):
         if getattr(args, name, 1) < 1:
-            parser.error(f'--{name.replace("_", "-")} must be at least 1, got {getattr(args, name)}')
+            parser.error(f'--{name} must be at least 1, got {getattr(args, name)}')
     return args
 
 
@@ -316,7 +311,7 @@ def size_of(folder: Path) -> int:
 
 def measure_vectors(args: argparse.Namespace) -> None:
     use_cores(args.threads)
-    vectors, queries = clustered(args.number, args.queries, args.dims, args.cluster)
+    vectors, queries = clustered(args.number, QUERIES, DIMS, CLUSTER)
     truth = exact_neighbours(vectors, queries)
     columns = (
         'store',
@@ -331,7 +326,7 @@ def measure_vectors(args: argparse.Namespace) -> None:
         'recall@10',
     )
     lines = ['| ' + ' | '.join(columns) + ' |', '| --- ' * len(columns) + '|']
-    with tempfile.TemporaryDirectory(prefix='benchmark_index_', dir=args.folder) as folder:
+    with tempfile.TemporaryDirectory(prefix='benchmark_index_') as folder:
         for name in args.stores:
             print(name, flush=True)
             store = STORES[name](Path(folder, name))
@@ -343,7 +338,7 @@ def measure_vectors(args: argparse.Namespace) -> None:
                 f'{found["bytes"] / 1e6:.0f} | {setting} | {found["p50"]:.2f} | {found["p95"]:.2f} | '
                 f'{found["cpu"]:.2f} | {found["recall"]:.3f} |'
             )
-    print(f'\n{args.number} vectors, {args.dims} dimensions, {args.queries} queries, {args.threads} cores')
+    print(f'\n{args.number} vectors, {DIMS} dimensions, {QUERIES} queries, {args.threads} cores')
     print('\n'.join(lines))
 
 
@@ -354,19 +349,19 @@ def measure_images(args: argparse.Namespace) -> None:
     from kdeov_mm.search import ImageEncoder, ImageStore, update_index
 
     paths, encoder = find_images(args.images), ImageEncoder(args.model, args.threads)
-    ready = [encoder.prepare(read_image(path, encoder.min_size)) for path in paths[: args.batch_size]]
-    ready = (ready * args.batch_size)[: args.batch_size]
+    ready = [encoder.prepare(read_image(path, encoder.min_size)) for path in paths[:BATCH_SIZE]]
+    ready = (ready * BATCH_SIZE)[:BATCH_SIZE]
     rates: Dict[str, List[float]] = dict(bare=[], build=[])
-    with tempfile.TemporaryDirectory(prefix='benchmark_index_', dir=args.folder) as folder:
+    with tempfile.TemporaryDirectory(prefix='benchmark_index_') as folder:
         files = copies(paths, args.repeat, Path(folder))
-        for round_ in range(args.rounds):
+        for round_ in range(ROUNDS):
             start = time.perf_counter()
-            for _ in range(-(-len(files) // args.batch_size)):
+            for _ in range(-(-len(files) // BATCH_SIZE)):
                 encoder.encode(ready)
-            rates['bare'].append(-(-len(files) // args.batch_size) * args.batch_size / (time.perf_counter() - start))
+            rates['bare'].append(-(-len(files) // BATCH_SIZE) * BATCH_SIZE / (time.perf_counter() - start))
             store = ImageStore.create(str(Path(folder, str(round_))), encoder.describe())
             start = time.perf_counter()
-            report = update_index(files, store, encoder, args.batch_size, workers=args.workers)
+            report = update_index(files, store, encoder, BATCH_SIZE, workers=args.workers)
             rates['build'].append(len(files) / (time.perf_counter() - start))
             print(
                 f'round {round_ + 1}: bare {rates["bare"][-1]:.1f}, build {rates["build"][-1]:.1f} images/s; '
@@ -378,7 +373,7 @@ def measure_images(args: argparse.Namespace) -> None:
     print(
         f'{len(files)} files, {args.threads} threads for the model, {workers} for decoding: '
         f'bare model {bare:.1f} images/s, build {build:.1f} images/s, ratio {build / bare:.2f} '
-        f'(medians of {args.rounds})'
+        f'(medians of {ROUNDS})'
     )
 
 

@@ -109,8 +109,7 @@ def write_store(cfg: Config, args: argparse.Namespace) -> None:
         model = load_model(cfg, checkpoint, build_vocabulary(cfg, names), args.device)
         if args.proposals is not None:
             model.bbox_head.proposals = args.proposals
-        prompts = distillation.get('background_prompts', BACKGROUND_PROMPTS)
-        background = TextBank.build(prompts, model.text_encoder, 'none')
+        background = TextBank.build(BACKGROUND_PROMPTS, model.text_encoder, 'none')
         source = complete_teacher(distillation.get('teacher'), model)
         identity = dict(
             content='regions',

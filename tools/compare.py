@@ -53,7 +53,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--repeats', type=int, default=30, help='rounds of the timing')
     parser.add_argument('--threads', type=int, default=1, help='threads of PyTorch while timing on the CPU')
     parser.add_argument('--device', default='cpu', help='where the models are timed, such as cpu or cuda:0')
-    parser.add_argument('--time-again', action='store_true', help='time also what has been timed')
     return parser.parse_args()
 
 
@@ -306,8 +305,8 @@ def main() -> None:
         cfg = Config.fromfile(args.config)
         pairs = read_pairs(cfg, out_dir)
         models = {pair.name: pair.build() for pair in pairs}  # complains before any test
-        kept = out_dir / 'cost.json'
-        timed = {} if args.time_again else read_costs(kept)
+        kept = out_dir / 'cost.json'  # delete it to time all models again
+        timed = read_costs(kept)
         untested = [pair for pair in pairs if pair.metrics() is None]
     failed = []
     for pair in untested:

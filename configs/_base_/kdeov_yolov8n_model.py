@@ -50,14 +50,13 @@ model = dict(
             act_cfg=act_cfg,
         ),
         prior_generator=dict(type='mmdet.MlvlPointGenerator', offset=0.5, strides=strides),
-        loss_text=1.0,
-        loss_region=dict(type='DistillationLoss', mode='cosine', loss_weight=2.0),
+        loss_region=dict(type='DistillationLoss', loss_weight=2.0),
         loss_similarity=dict(type='SimilarityDistillationLoss', scale=20.0, loss_weight=0.5),
     ),
     loss_image=dict(
         type='FeatureAlignmentLoss',
         losses=dict(
-            distill=dict(type='DistillationLoss', mode='cosine', loss_weight=4.0),
+            distill=dict(type='DistillationLoss', loss_weight=4.0),
             similarity=dict(type='SimilarityDistillationLoss', scale=20.0, loss_weight=1.0),
             align=dict(type='CrossModalAlignmentLoss', loss_weight=0.1),
         ),

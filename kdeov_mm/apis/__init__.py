@@ -2,8 +2,9 @@
 
 from kdeov_mm.structures import ClassificationResult, Detections, EmbeddingResult, Match, Results, SearchResult
 
-from .build import ImageTextModel, build_kdeov, fit_alignment
+from .build import ImageTextModel, build_kdeov, student_config
 from .detection import build_vocabulary, inference_pipeline, load_model
+from .fit import fit_alignment
 from .inferencer import KDEOVInferencer
 from .sources import InputImage, find_images, open_images
 
@@ -27,4 +28,5 @@ __all__ = [
     'inference_pipeline',
     'load_model',
     'open_images',
+    'student_config',
 ]

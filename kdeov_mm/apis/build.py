@@ -1,20 +1,20 @@
-"""The student for people who come from plain PyTorch: built, trained and used without a config file."""
+"""The student for people who come from plain PyTorch: built and used without a config file."""
 
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
+from typing import Any, Optional, Sequence, Union
 
+import mmyolo
 import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmyolo.registry import MODELS
 from PIL import Image
 from torch import Tensor, nn
 
-from kdeov_mm.models import KDEOV, OpenCLIPTeacher, OpenCLIPTextEncoder
+from kdeov_mm.models import KDEOV, OpenCLIPTextEncoder
 from kdeov_mm.models.clip.loading import check_source
 from kdeov_mm.text import check_class_names, fill, resolve_templates
 from kdeov_mm.utils import load_weights
@@ -22,14 +22,11 @@ from kdeov_mm.utils.config import read_config
 from kdeov_mm.utils.model_index import index_root
 from .sources import open_images
 
-# MMYOLO's own configs: deepen_factor, widen_factor, channels of the last stage.
-YOLOV8 = dict(n=(0.33, 0.25, 1024), s=(0.33, 0.5, 1024), m=(0.67, 0.75, 768), l=(1.0, 1.0, 512), x=(1.0, 1.25, 512))
-YOLOV5 = dict(n=(0.33, 0.25, 1024), s=(0.33, 0.5, 1024), m=(0.67, 0.75, 1024), l=(1.0, 1.0, 1024), x=(1.33, 1.25, 1024))
-BACKBONES = {
-    f'{family}{size}': (family, *numbers)
-    for family, sizes in (('yolov5', YOLOV5), ('yolov8', YOLOV8))
-    for size, numbers in sizes.items()
-}
+YOLO = dict(  # MMYOLO's own configs
+    yolov5='yolov5/yolov5_{}-v61_syncbn_fast_8xb16-300e_coco.py',
+    yolov8='yolov8/yolov8_{}_syncbn_fast_8xb16-500e_coco.py',
+)
+BACKBONES = [f'{family}{size}' for family in YOLO for size in 'nsmlx']
 FUSIONS = {'film': 'FiLMFusion', 'cross_attention': 'CrossAttentionFusion', None: None}
 
 
@@ -140,11 +137,7 @@ def build_kdeov(
     """Build a student for a CLIP.
 
     Args:
-        clip: An OpenCLIP model name, such as ``ViT-B-32``; its dimension D is the student's.
-        backbone: ``yolov8n``, ``s``, ``m``, ``l`` or ``x``, or the same of ``yolov5``.
-        fusion: ``film``, ``cross_attention`` or None. It guides detection by text; image embeddings never depend on it.
-        pretrained: CLIP's weights: an OpenCLIP tag or a local file, as for ``open_clip.create_model``; None gives
-            random ones.
+        clip, backbone, fusion, pretrained: See :func:`student_config`.
         checkpoint: The student's weights, such as those of stage 1; None gives random ones, from PyTorch's generator.
         image_size: Side in pixels that images are resized to, a multiple of 32.
 
@@ -157,119 +150,63 @@ def build_kdeov(
         >>> model.zero_shot_classify(torch.zeros(3, 64, 64), ['red circle', 'blue star']).shape
         torch.Size([2])
     """
-    check_source(clip, pretrained)
-    if backbone not in BACKBONES:
-        raise ValueError(f'backbone: must be one of {", ".join(BACKBONES)}, got {backbone!r}')
-    if fusion not in FUSIONS:
-        raise ValueError(f"fusion: must be 'film', 'cross_attention' or None, got {fusion!r}")
     if image_size < 32 or image_size % 32:
         raise ValueError(f'image_size: must be a positive multiple of 32, got {image_size}')
     init_default_scope('mmyolo')
-    student = MODELS.build(student_config(backbone, FUSIONS[fusion], clip_dims(clip, pretrained)))
+    student = MODELS.build(student_config(clip, backbone, fusion, pretrained).model)
     student.init_weights()
     if checkpoint is not None:
         load_weights(student, checkpoint)
     return ImageTextModel(student, clip, pretrained, image_size).eval()
 
 
-def clip_dims(clip: str, pretrained: Optional[str]) -> int:
-    """The dimension D of an OpenCLIP model's embeddings."""
-    known = open_clip.get_model_config(clip) if ':' not in clip else None
-    return known['embed_dim'] if known else OpenCLIPTextEncoder(clip, pretrained).encode_text(['']).shape[1]
+def student_config(
+    clip: str = 'ViT-B-32',
+    backbone: str = 'yolov8n',
+    fusion: Optional[str] = 'film',
+    pretrained: Optional[str] = None,
+) -> Config:
+    """Return the config of stage 1, without a head, for a CLIP; ``dump(file)`` writes it for ``tools/train.py``.
 
+    Args:
+        clip: An OpenCLIP model name, such as ``ViT-B-32``; its dimension D is the student's.
+        backbone: ``yolov8n``, ``s``, ``m``, ``l`` or ``x``, or the same of ``yolov5``.
+        fusion: ``film``, ``cross_attention`` or None. It conditions detection on text; image embeddings never depend
+            on it.
+        pretrained: CLIP's weights: an OpenCLIP tag or a local file, as for ``open_clip.create_model``; None gives
+            random ones.
 
-def packaged_config(name: str) -> Config:
-    """A config that comes with the package."""
-    return read_config(str(index_root() / 'configs' / name))
-
-
-def student_config(backbone: str, fusion: Optional[str], embed_dims: int) -> Config:
-    """The demo's model without its head, with another backbone, fusion and dimension."""
-    model = packaged_config('_base_/kdeov_yolov8n_model.py').model
-    family, deepen, widen, last = BACKBONES[backbone]
-    channels = [256, 512, last]
-    model.bbox_head, model.text_dropout = None, 1.0
-    for part in (model.backbone, model.neck, model.fusion, model.projector):
-        part.widen_factor = widen
-    for part in (model.neck, model.fusion, model.projector):
-        part.in_channels = channels
-    model.neck.out_channels = channels
-    model.backbone.deepen_factor = model.neck.deepen_factor = deepen
-    if family == 'yolov5':
-        model.backbone.type, model.neck.type = 'YOLOv5CSPDarknet', 'YOLOv5PAFPN'
-        model.backbone.pop('last_stage_out_channels')
-    else:
-        model.backbone.last_stage_out_channels = last
-    model.embed_dims = embed_dims
+    Raises:
+        ValueError: If a name is unknown.
+        FileNotFoundError: If the file of weights is missing.
+    """
+    check_source(clip, pretrained)
+    if backbone not in BACKBONES:
+        raise ValueError(f'backbone: must be one of {", ".join(BACKBONES)}, got {backbone!r}')
+    if fusion not in FUSIONS:
+        raise ValueError(f"fusion: must be 'film', 'cross_attention' or None, got {fusion!r}")
+    file = YOLO[backbone[:-1]].format(backbone[-1])
+    yolo = read_config(str(Path(mmyolo.__file__).parent / '.mim' / 'configs' / file)).model
+    cfg = stage_1()
+    model = cfg.model
+    model.backbone, model.neck = yolo.backbone, yolo.neck
+    for part in (model.fusion, model.projector):
+        part.update(in_channels=yolo.neck.in_channels, widen_factor=yolo.neck.widen_factor)
     if fusion is None:
         model.fusion = None
     else:
-        model.fusion.type = fusion
-    return model
+        model.fusion.type = FUSIONS[fusion]
+    model.text_encoder = dict(type='OpenCLIPTextEncoder', model_name=clip, pretrained=pretrained)
+    model.embed_dims = clip_dims(clip, pretrained)
+    return cfg
 
 
-def fit_alignment(
-    model: ImageTextModel, dataloader: Iterable[Tuple[Tensor, Sequence[str]]], epochs: int, lr: float = 1e-3
-) -> List[Dict[str, float]]:
-    """Train a student to embed images as its CLIP does, and near their captions.
-
-    The losses are those of the demo's config; the texts that student and teacher are compared over are the batch's
-    captions. The optimizer is the demo's, at a constant learning rate. Seed PyTorch for repeatable results.
-
-    Args:
-        model: Of :func:`build_kdeov`; trained in place, on its device.
-        dataloader: Gives batches of images, RGB ``[B, 3, H, W]`` with B > 1, uint8 or floating-point in [0, 1], and B
-            captions.
-        epochs: Passes over the data.
-        lr: Learning rate of AdamW.
-
-    Returns:
-        list: For each epoch the means over its steps of ``loss`` (their sum) and of each ``loss_*``, and of the
-        cosine to the teacher, ``teacher_cosine``.
-
-    Raises:
-        ValueError: An argument is out of range, the data are empty, or a batch has one image only or another number
-            of captions than images.
-    """
-    if epochs < 1 or not lr > 0:
-        raise ValueError(f'epochs and lr: must be at least 1 and greater than 0, got {epochs} and {lr}')
-    teacher = OpenCLIPTeacher(model.clip, model.pretrained).to(model.device)
-    wrapper = packaged_config('kdeov_yolov8n.py').optim_wrapper
-    wrapper.optimizer.lr = lr
-    optimizer = build_optim_wrapper(model.student, wrapper)
-    loss = model.student.loss_image
-    if loss is None:
-        raise ValueError('model: its student has no loss_image; take one of build_kdeov')
-    model.train()
-    history = []
-    for _ in range(epochs):
-        steps = [fit_step(model, teacher, loss, optimizer, images, captions) for images, captions in dataloader]
-        if not steps:
-            raise ValueError('dataloader: it gave no batch')
-        history.append({name: float(np.mean([step[name] for step in steps])) for name in steps[0]})
-    model.eval()
-    return history
+def stage_1() -> Config:
+    """Return the config of the demo's stage 1, which comes with the package."""
+    return read_config(str(index_root() / 'configs' / 'kdeov_yolov8n_pretrain.py'))
 
 
-def fit_step(
-    model: ImageTextModel,
-    teacher: OpenCLIPTeacher,
-    loss: nn.Module,
-    optimizer: Any,
-    images: Tensor,
-    captions: Sequence[str],
-) -> Dict[str, float]:
-    """One step of :func:`fit_alignment`."""
-    if len(images) != len(captions) or len(images) < 2:
-        raise ValueError(
-            f'dataloader: a batch needs at least two images and a caption for each, got {len(images)} '
-            f'images and {len(captions)} captions; set drop_last=True?'
-        )
-    images = to_unit(images).to(model.device)
-    distinct = list(dict.fromkeys(captions))
-    texts = model.encode_text(distinct)
-    rows = [texts[distinct.index(caption)] for caption in captions]
-    losses = loss(model.encode_image(images), texts, list(teacher.encode_image(images)), rows)
-    total, logged = model.student.parse_losses(losses)
-    optimizer.update_params(total)
-    return {name: float(value.detach()) for name, value in logged.items()}
+def clip_dims(clip: str, pretrained: Optional[str]) -> int:
+    """Return the dimension D of an OpenCLIP model's embeddings."""
+    known = open_clip.get_model_config(clip) if ':' not in clip else None
+    return known['embed_dim'] if known else OpenCLIPTextEncoder(clip, pretrained).encode_text(['']).shape[1]

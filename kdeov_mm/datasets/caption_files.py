@@ -85,15 +85,12 @@ def read_karpathy(path: str, split: Union[str, Sequence[str], None] = None) -> C
     return {name: text for name, text, image in zip(names, texts, images) if image['split'] in wanted}
 
 
-def read_table(
-    path: str, columns: Sequence[Union[str, int]] = ('filepath', 'title'), delimiter: Optional[str] = None
-) -> Captions:
-    """A CSV or TSV with one pair a row; rows of one image give it several captions.
+def read_table(path: str, columns: Sequence[Union[str, int]] = ('filepath', 'title')) -> Captions:
+    """A TSV (by its suffix), else a CSV, with one pair a row; rows of one image give it several captions.
 
     Args:
         path: The file, UTF-8, quoted as CSV is.
         columns: Those of image and caption: names in the first row, or numbers from 0 where there is no such row.
-        delimiter: By default a tab for ``.tsv`` and a comma for all else.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -102,7 +99,7 @@ def read_table(
     check_file(path, 'annotation file')
     if len(columns) != 2 or len({type(column) for column in columns}) != 1:
         raise ValueError(f'columns must be two names or two numbers, of image and caption, got {columns!r}')
-    delimiter = delimiter or ('\t' if path.endswith('.tsv') else ',')
+    delimiter = '\t' if path.endswith('.tsv') else ','
     captions: Captions = {}
     with open_regular(path, MAX_BYTES, 'annotation file') as opened:
         file = io.TextIOWrapper(opened, encoding='utf-8-sig', newline='')

@@ -21,13 +21,12 @@ class ImageTextDataset(SkipBrokenImages, BaseDataset):
 
     Args:
         format: ``coco`` (COCO's captions), ``karpathy`` (``dataset_flickr30k.json`` and its kind), ``flickr8k``
-            (``captions.txt``), ``table`` (CSV or TSV), or ``folder`` (images alone, no ann_file).
+            (``captions.txt``), ``table`` (``.tsv``, else CSV), or ``folder`` (images alone, no ann_file).
         ann_file: The file of captions, absolute or below data_root.
         split: For ``karpathy`` one or several names such as ``train``; for ``flickr8k`` a file of image names.
         captions_per_image: None: one sample an image, with all its captions. A number: one sample for each of so many
             captions of an image, the first ones; an image with fewer gives fewer samples, one without none.
         columns: For ``table``, see :func:`~kdeov_mm.datasets.caption_files.read_table`.
-        delimiter: For ``table``; by default a tab for ``.tsv`` and a comma for all else.
         max_broken: The largest share of images that may be unreadable. One image is always forgiven, unless this is 0.
         check_images: ``start`` checks all images before the run, ``read`` each when it is read. By default ``start``
             for tests, whose images must not change, and ``read`` for training.
@@ -46,7 +45,6 @@ class ImageTextDataset(SkipBrokenImages, BaseDataset):
         split: Union[str, Sequence[str], None] = None,
         captions_per_image: Optional[int] = None,
         columns: Optional[Sequence[Union[str, int]]] = None,
-        delimiter: Optional[str] = None,
         max_broken: float = 0.05,
         check_images: Optional[str] = None,
         data_prefix: dict = dict(img=''),
@@ -58,7 +56,6 @@ class ImageTextDataset(SkipBrokenImages, BaseDataset):
         for name, value, formats in (
             ('split', split, ('karpathy', 'flickr8k')),
             ('columns', columns, ('table',)),
-            ('delimiter', delimiter, ('table',)),
         ):
             if value is not None and format not in formats:
                 raise ValueError(f'{name}={value!r} is for format {" or ".join(formats)}, not for {format!r}')
@@ -69,7 +66,7 @@ class ImageTextDataset(SkipBrokenImages, BaseDataset):
         self.captions_per_image = captions_per_image
         self.set_max_broken(max_broken)
         self.check_images = check_images or ('start' if test_mode else 'read')
-        self.format, self.split, self.columns, self.delimiter = format, split, columns, delimiter
+        self.format, self.split, self.columns = format, split, columns
         super().__init__(*args, data_prefix=data_prefix, test_mode=test_mode, **kwargs)
 
     @property
@@ -109,5 +106,5 @@ class ImageTextDataset(SkipBrokenImages, BaseDataset):
         if self.format == 'flickr8k':
             return read_flickr8k(self.ann_file, self.split and os.path.join(self.data_root, self.split))
         if self.format == 'table':
-            return read_table(self.ann_file, self.columns or ('filepath', 'title'), self.delimiter)
+            return read_table(self.ann_file, self.columns or ('filepath', 'title'))
         return read_coco(self.ann_file)

@@ -34,12 +34,11 @@ def fold_film(model: nn.Module) -> nn.Module:
         raise TypeError(f'fusion: only FiLMFusion folds, got {type(model.fusion).__name__}')
     if not len(model.texts):
         raise ValueError('vocabulary: the model has none; call set_vocabulary first')
-    modulation = dict(zip(model.fusion.levels, zip(*model.fusion.gamma_beta(model.texts))))
+    modulation = list(zip(*model.fusion.gamma_beta(model.texts)))
     folded = copy.deepcopy(model)
     folded.fusion = None
     for conv, level, start in consumers(folded.neck):
-        if level in modulation:
-            fold_affine(conv, *modulation[level], start)
+        fold_affine(conv, *modulation[level], start)
     return folded
 
 

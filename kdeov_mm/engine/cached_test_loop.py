@@ -87,7 +87,7 @@ class CachedTestLoop(MultiTestLoop):
         teachers = [
             identify_teacher(hook.find_teacher(unwrap(self.runner.model)))
             for hook in self.runner.hooks
-            if isinstance(hook, CLIPDistillationHook) and hook.test
+            if isinstance(hook, CLIPDistillationHook)
         ]
         identity = dict(
             version=__version__,

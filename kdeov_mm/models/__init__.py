@@ -3,8 +3,6 @@
 from .assigner import ClassAgnosticTaskAlignedAssigner
 from .baselines import TeacherModel, TimmClassifier, YOLOWorld
 from .clip import (
-    EnsembleTeacher,
-    EnsembleTextEncoder,
     OpenCLIPTeacher,
     OpenCLIPTextEncoder,
     PrecomputedTextEncoder,
@@ -15,12 +13,10 @@ from .dual_encoder import OpenCLIPDualEncoder
 from .fusion import CrossAttentionFusion, FiLMFusion
 from .kdeov import KDEOV
 from .losses import (
-    ContrastiveRelationalLoss,
     CrossModalAlignmentLoss,
     DistillationLoss,
     FeatureAlignmentLoss,
     InteractiveContrastiveLoss,
-    SigmoidLoss,
     SimilarityDistillationLoss,
 )
 from .open_vocab_head import OpenVocabHead
@@ -29,12 +25,9 @@ from .projector import Projector
 
 __all__ = [
     'ClassAgnosticTaskAlignedAssigner',
-    'ContrastiveRelationalLoss',
     'CrossAttentionFusion',
     'CrossModalAlignmentLoss',
     'DistillationLoss',
-    'EnsembleTeacher',
-    'EnsembleTextEncoder',
     'FeatureAlignmentLoss',
     'FiLMFusion',
     'InteractiveContrastiveLoss',
@@ -46,7 +39,6 @@ __all__ = [
     'OpenVocabHeadModule',
     'PrecomputedTextEncoder',
     'Projector',
-    'SigmoidLoss',
     'SimilarityDistillationLoss',
     'TeacherModel',
     'TextBank',

@@ -32,7 +32,6 @@ class OpenCLIPDualEncoder(EmbeddingSpaceMixin, BaseModel):
         preprocess: What to change in the images' preprocessing, see
             :func:`~kdeov_mm.models.clip.preprocess.find_preprocess`.
         frozen: Of ``image`` and ``text``: towers of ``model_cfg`` of which the projection alone learns.
-        max_logit_scale: Upper bound of the learnt exp(log temperature); 100 in CLIP.
         data_preprocessor: Gives RGB in [0, 1]; the tower's own preprocessing is applied here.
 
     Raises:
@@ -46,7 +45,6 @@ class OpenCLIPDualEncoder(EmbeddingSpaceMixin, BaseModel):
         self,
         model_name: Optional[str] = None,
         pretrained: Union[str, bool, None] = None,
-        max_logit_scale: float = 100.0,
         data_preprocessor: Optional[dict] = None,
         model_cfg: Optional[Mapping] = None,
         preprocess: Optional[Mapping] = None,
@@ -69,7 +67,6 @@ class OpenCLIPDualEncoder(EmbeddingSpaceMixin, BaseModel):
                 )
             self.clip, self.tokenizer = build_towers(model_cfg, bool(pretrained))
             self.preprocess = Preprocess(make_preprocess(model_cfg, {}, preprocess))
-        self.max_logit_scale = max_logit_scale
         self.frozen = [dict(image='visual', text='text')[name] for name in frozen]
         for name in self.frozen:
             freeze(getattr(self.clip, name))
@@ -108,7 +105,7 @@ class OpenCLIPDualEncoder(EmbeddingSpaceMixin, BaseModel):
         captions = [s.captions[int(torch.randint(len(s.captions), ()))] for s in data_samples]
         texts = self.encode_text(captions)
         with torch.no_grad():
-            self.clip.logit_scale.clamp_(max=float(torch.tensor(self.max_logit_scale).log()))
+            self.clip.logit_scale.clamp_(max=float(torch.tensor(100.0).log()))  # CLIP's bound
         images, texts = join_ranks(images, texts)
         pairs = all_gather_object([(caption, s.get('img_path')) for caption, s in zip(captions, data_samples)])
         same = find_same(*zip(*chain.from_iterable(pairs))).to(images)

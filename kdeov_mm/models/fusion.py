@@ -13,17 +13,13 @@ from torch import Tensor, nn
 class TextGuidedFusion(BaseModule):
     """Base class: a fusion changes the backbone's features given a set of text embeddings, or leaves them alone.
 
-    A subclass has ``fuse(feats, texts, mask)``, which gets and returns the features of the chosen levels; texts that
-    do not count are zero there, and at least one of each set counts.
+    A subclass has ``fuse(feats, texts, mask)``, which gets and returns the features of all levels; texts that do not
+    count are zero there, and at least one of each set counts.
 
     Args:
         in_channels: Channels of the backbone's levels, before ``widen_factor``.
         embed_dims: Dimension D of the text embeddings; the model fills it in.
         widen_factor: The backbone's width multiplier.
-        levels: Indices of the levels that are guided; None means all.
-
-    Raises:
-        ValueError: ``levels`` names one that is not there, or one twice.
     """
 
     def __init__(
@@ -31,17 +27,10 @@ class TextGuidedFusion(BaseModule):
         in_channels: Sequence[int],
         embed_dims: int,
         widen_factor: float = 1.0,
-        levels: Optional[Sequence[int]] = None,
         init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        number = len(in_channels)
-        self.levels = tuple(range(number) if levels is None else levels)
-        if not self.levels or sorted(set(self.levels) & set(range(number))) != sorted(self.levels):
-            raise ValueError(
-                f'levels: expected different indices from 0 to {number - 1}, one for each of in_channels, got {levels}'
-            )
-        self.in_channels = [make_divisible(in_channels[level], widen_factor) for level in self.levels]
+        self.in_channels = [make_divisible(channels, widen_factor) for channels in in_channels]
         self.embed_dims = self.text_dims = embed_dims  # text_dims: its name before 0.2
 
     def forward(
@@ -65,18 +54,12 @@ class TextGuidedFusion(BaseModule):
         if texts is None:
             return tuple(feats)
         self.check(feats, texts, mask)
-        chosen = [feats[level] for level in self.levels]
         if mask is None:
-            fused = self.fuse(chosen, texts, None)
-        else:
-            texts = torch.where(mask[..., None], texts, 0.0)  # [B, K, D], whatever it was
-            guided = mask.any(-1)
-            fused = self.fuse(chosen, texts, mask | ~guided[:, None])  # no empty set: its softmax would be NaN
-            fused = [torch.where(guided[:, None, None, None], new, old) for new, old in zip(fused, chosen)]
-        result = list(feats)
-        for level, new in zip(self.levels, fused):
-            result[level] = new
-        return tuple(result)
+            return tuple(self.fuse(feats, texts, None))
+        texts = torch.where(mask[..., None], texts, 0.0)  # [B, K, D], whatever it was
+        guided = mask.any(-1)
+        fused = self.fuse(feats, texts, mask | ~guided[:, None])  # no empty set: its softmax would be NaN
+        return tuple(torch.where(guided[:, None, None, None], new, old) for new, old in zip(fused, feats))
 
     def check(self, feats: Sequence[Tensor], texts: Tensor, mask: Optional[Tensor]) -> None:
         """Raise ValueError for shapes that do not fit each other; see ``forward``."""
@@ -98,7 +81,7 @@ class FiLMFusion(TextGuidedFusion):
     identity; for a fixed vocabulary they are constants, which fold into the neck's first convolutions.
 
     Args:
-        in_channels, embed_dims, widen_factor, levels: See :class:`TextGuidedFusion`.
+        in_channels, embed_dims, widen_factor: See :class:`TextGuidedFusion`.
         hidden_dims: Width of the hidden layer between text and gamma, beta.
     """
 
@@ -108,17 +91,16 @@ class FiLMFusion(TextGuidedFusion):
         embed_dims: int,
         widen_factor: float = 1.0,
         hidden_dims: int = 128,
-        levels: Optional[Sequence[int]] = None,
         init_cfg: Optional[dict] = None,
     ) -> None:
-        super().__init__(in_channels, embed_dims, widen_factor, levels, init_cfg)
+        super().__init__(in_channels, embed_dims, widen_factor, init_cfg)
         self.hidden = nn.Sequential(nn.Linear(embed_dims, hidden_dims), nn.SiLU())
         self.modulation = nn.Linear(hidden_dims, 2 * sum(self.in_channels))
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
     def gamma_beta(self, texts: Tensor) -> Tuple[Sequence[Tensor], Sequence[Tensor]]:
-        """The modulation for sets of texts ``[..., K, D]``: gamma and beta, ``[..., C_l]`` for each of ``levels``.
+        """The modulation for sets of texts ``[..., K, D]``: gamma and beta, ``[..., C_l]`` for each level.
 
         Rows of zeros have no influence: they do not turn the mean.
         """
@@ -140,7 +122,7 @@ class CrossAttentionFusion(TextGuidedFusion):
     The result is added to the features through a projection that starts at zero: identity at initialisation.
 
     Args:
-        in_channels, embed_dims, widen_factor, levels: See :class:`TextGuidedFusion`.
+        in_channels, embed_dims, widen_factor: See :class:`TextGuidedFusion`.
         attn_dims: Width of queries, keys and values.
         num_heads: Attention heads; divides ``attn_dims``.
     """
@@ -152,10 +134,9 @@ class CrossAttentionFusion(TextGuidedFusion):
         widen_factor: float = 1.0,
         attn_dims: int = 64,
         num_heads: int = 4,
-        levels: Optional[Sequence[int]] = None,
         init_cfg: Optional[dict] = None,
     ) -> None:
-        super().__init__(in_channels, embed_dims, widen_factor, levels, init_cfg)
+        super().__init__(in_channels, embed_dims, widen_factor, init_cfg)
         self.query = nn.ModuleList(nn.Linear(channels, attn_dims) for channels in self.in_channels)
         self.output = nn.ModuleList(nn.Linear(attn_dims, channels) for channels in self.in_channels)
         self.text = nn.Linear(embed_dims, attn_dims)

@@ -15,7 +15,6 @@ from torch.nn.utils.rnn import pad_sequence
 from torchvision.ops import box_area, clip_boxes_to_image, nms
 
 from .assigner import Assignment
-from .bags import bag_embeddings, enclosing_boxes, pair_neighbours
 from .losses import weighted_mean
 from .post_processing import decode_boxes, nms_by_class, score_names, to_original, top_candidates
 from .targets import DistillationTargets
@@ -32,12 +31,9 @@ class OpenVocabHead(YOLOv8Head):
     name, so that unlabelled objects are not learnt as background.
 
     Args:
-        loss_text: Weight of the cross-entropy over the vocabulary.
         loss_region: Config of the loss between region embeddings and the teacher's (DistillationLoss); None: no
             region distillation.
         loss_similarity: Config of a SimilarityDistillationLoss over the training vocabulary, or None.
-        loss_bag: Config of the contrastive loss between bags of regions and the teacher's view of them
-            (CrossModalAlignmentLoss), or None; needs a region teacher at hand, a region store holds no bags.
         init_scale: Start of the learnt factor from cosine similarity to logit.
         proposals: Most unlabelled proposals an image that are shown to the teacher.
         proposal_score: Least objectness of a proposal, in [0, 1].
@@ -47,10 +43,8 @@ class OpenVocabHead(YOLOv8Head):
     def __init__(
         self,
         *args,
-        loss_text: float = 1.0,
         loss_region: Optional[dict] = None,
         loss_similarity: Optional[dict] = None,
-        loss_bag: Optional[dict] = None,
         init_scale: float = 20.0,
         proposals: int = 2,
         proposal_score: float = 0.1,
@@ -59,10 +53,8 @@ class OpenVocabHead(YOLOv8Head):
     ) -> None:
         super().__init__(*args, **kwargs)
         self.log_scale = nn.Parameter(torch.tensor(math.log(init_scale)))
-        self.text_weight = loss_text
         self.loss_region = MODELS.build(loss_region) if loss_region else None
         self.loss_similarity = MODELS.build(loss_similarity) if loss_similarity else None
-        self.loss_bag = MODELS.build(loss_bag) if loss_bag else None
         self.proposals, self.proposal_score, self.proposal_object = proposals, proposal_score, proposal_object
 
     @property
@@ -95,12 +87,10 @@ class OpenVocabHead(YOLOv8Head):
             InstanceData(bboxes=torch.as_tensor(sample.gt_instances.bboxes), labels=sample.gt_instances.labels)
             for sample in batch_data_samples
         ]
-        bags = None
         if targets is not None:
             ask = partial(targets.region_targets, images, batch_data_samples, texts=texts)
             proposals = self.propose_all(scores, boxes, regions, batch_data_samples) if targets.proposals else None
             regions = self.teach(regions, proposals, ask)
-            bags = self.make_bags(regions, ask) if targets.any_box else None
         assigned = self.assigner(
             boxes.detach().to(regions[0].bboxes.dtype),
             scores.detach(),
@@ -111,7 +101,7 @@ class OpenVocabHead(YOLOv8Head):
         if any('teacher' in region for region in regions):
             found = sum(int((region.labels < 0).sum()) for region in regions) / len(regions)
             losses['found_objects'] = objectness[0].new_tensor(found)
-        losses.update(self.embedding_losses(features, regions, texts, assigned, bags, sampled))
+        losses.update(self.embedding_losses(features, regions, texts, assigned, sampled))
         return losses
 
     def box_losses(
@@ -178,14 +168,6 @@ class OpenVocabHead(YOLOv8Head):
         keep[:labelled] = True
         return keep
 
-    def make_bags(self, regions: List[InstanceData], ask: Callable) -> Optional[tuple]:
-        """Pairs of neighbouring regions ``[m_i, 2]`` of each image and the teacher's embeddings ``[sum m_i, D]``."""
-        if self.loss_bag is None:
-            return None
-        pairs = [pair_neighbours(region.bboxes) for region in regions]
-        boxes = [enclosing_boxes(region.bboxes, pair) for region, pair in zip(regions, pairs)]
-        return pairs, torch.cat([told.embeddings for told in ask(boxes=boxes)])
-
     @torch.no_grad()
     def propose_all(
         self, scores: Tensor, boxes: Tensor, regions: List[InstanceData], samples: SampleList
@@ -215,7 +197,6 @@ class OpenVocabHead(YOLOv8Head):
         regions: List[InstanceData],
         texts: Tensor,
         assigned: Assignment,
-        bags: Optional[tuple] = None,
         sampled: Optional[SampledTexts] = None,
     ) -> dict:
         """Compute text and distillation losses on the assigned priors, each where there is something to learn from."""
@@ -228,8 +209,6 @@ class OpenVocabHead(YOLOv8Head):
             losses['loss_region'] = embeddings.sum() * 0
         if any(has_teacher) and self.loss_similarity is not None:
             losses['loss_region_similarity'] = embeddings.sum() * 0
-        if bags is not None:
-            losses['loss_bag'] = embeddings.sum() * 0
         if not len(embeddings):
             return losses
         weight = assigned.scores[foreground]
@@ -243,14 +222,9 @@ class OpenVocabHead(YOLOv8Head):
             if sampled is not None:
                 logits = logits.masked_fill(~sampled.compete(len(texts))[image[named]], -torch.inf)
             loss = F.cross_entropy(logits, labels[named], reduction='none')
-            losses['loss_text'] = self.text_weight * weighted_mean(loss, weight[named])
+            losses['loss_text'] = weighted_mean(loss, weight[named])
         if any(has_teacher):
             losses.update(self.region_losses(embeddings, regions, texts, weight, image, index))
-        if bags is not None:
-            pairs, teacher = bags
-            bagged, valid = bag_embeddings(embeddings, index, weight, regions, pairs)
-            if len(bagged):
-                losses['loss_bag'] = self.loss_bag(bagged, teacher[valid])
         return losses
 
     def region_losses(

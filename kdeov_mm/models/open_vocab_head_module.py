@@ -1,7 +1,7 @@
 """Layers of the open-vocabulary head."""
 
 import math
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -20,17 +20,15 @@ class OpenVocabHeadModule(YOLOv8HeadModule):
 
     Args:
         embed_dims: Dimension D of the region embeddings.
-        tower_dims: Channels of the embedding tower; None gives YOLOv8's own number.
     """
 
-    def __init__(self, *args, embed_dims: int, tower_dims: Optional[int] = None, **kwargs) -> None:
-        self.embed_dims, self.tower_dims = embed_dims, tower_dims
+    def __init__(self, *args, embed_dims: int, **kwargs) -> None:
+        self.embed_dims = embed_dims
         super().__init__(1, *args, **kwargs)
 
     def _init_layers(self) -> None:
         super()._init_layers()
-        dims = self.tower_dims or self.in_channels[0]
-        self.tower_dims = dims
+        dims = self.in_channels[0]  # as in YOLOv8, where the classes are fewer
         conv = dict(kernel_size=3, padding=1, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
         self.cls_preds = nn.ModuleList(
             nn.Sequential(ConvModule(channels, dims, **conv), ConvModule(dims, dims, **conv))

@@ -22,11 +22,9 @@ class DistillationTargets(Protocol):
     """Targets of a training step. The model asks for them; an image without a target has None in its place.
 
     Attributes:
-        any_box: Whether ``region_targets`` answers for any boxes, or for the samples' own ground truth alone.
         proposals: Whether the student's own proposals are good enough to be asked about.
     """
 
-    any_box: bool
     proposals: bool
 
     def image_targets(self, images: Tensor, samples: SampleList) -> List[Optional[Tensor]]:
@@ -55,7 +53,6 @@ class StoredTargets:
     ``gt_instances``.
     """
 
-    any_box = False
     proposals = False
 
     def image_targets(self, images: Tensor, samples: SampleList) -> List[Optional[Tensor]]:

@@ -1,11 +1,43 @@
-"""Configs of version 0.1, in which hooks held the text encoder and three fields the dimension, still work."""
+"""Configs of version 0.1, in which hooks held the text encoder and three fields the dimension, still work.
+
+Options that have been removed since are dropped where their value changes nothing, and refused by name elsewhere.
+"""
 
 import warnings
-from typing import Optional
+from typing import Any, Iterator, Optional
 
 from mmengine.config import Config
 
+from .errors import InputError
+
 PARTS = ('fusion', 'neck', 'projector', 'head_module')
+REMOVED_OPTIONS = {  # (type, option): the value that was the default, and what to do about another one
+    ('BrokenImagesHook', 'file_name'): ('broken_images.tsv', 'the file is broken_images.tsv'),
+    ('CLIPDistillationHook', 'background_prompts'): (
+        ['an empty background', 'nothing but a background'],
+        'the prompts are BACKGROUND_PROMPTS in kdeov_mm/models/clip/region_teacher.py',
+    ),
+    ('CLIPDistillationHook', 'test'): (True, 'to test without the teacher, leave the hook out'),
+    ('CrossAttentionFusion', 'levels'): (None, 'all levels are guided'),
+    ('CrossModalAlignmentLoss', 'max_scale'): (100.0, 'the bound is 100'),
+    ('DistillationLoss', 'mode'): ('cosine', 'leave it out; for l2 double loss_weight, which is the same loss'),
+    ('FiLMFusion', 'levels'): (None, 'all levels are guided'),
+    ('ImageTextDataset', 'delimiter'): (None, 'a .tsv file has tabs, any other commas'),
+    ('InteractiveContrastiveLoss', 'max_scale'): (100.0, 'the bound is 100'),
+    ('OpenCLIPDualEncoder', 'max_logit_scale'): (100.0, 'the bound is 100'),
+    ('OpenVocabHead', 'loss_bag'): (None, 'it had no measurable gain; leave it out'),
+    ('OpenVocabHead', 'loss_text'): (1.0, 'scale the other losses instead'),
+    ('OpenVocabHeadModule', 'tower_dims'): (None, "the width is YOLOv8's"),
+    ('ReportHook', 'out_dir'): ('report', 'the folder is report/'),
+    ('TimmClassifier', 'label_smoothing'): (0.0, 'leave it out'),
+}
+REMOVED_TYPES = {
+    'AffinityMimickingLoss': 'use InteractiveContrastiveLoss',
+    'ContrastiveRelationalLoss': 'use InteractiveContrastiveLoss',
+    'EnsembleTeacher': 'see projects/ensemble_teacher/README.md',
+    'EnsembleTextEncoder': 'see projects/ensemble_teacher/README.md',
+    'SigmoidLoss': 'see projects/sigmoid_loss/README.md',
+}
 
 
 def upgrade_config(cfg: Config) -> None:
@@ -14,7 +46,11 @@ def upgrade_config(cfg: Config) -> None:
     ``VocabularyHook.text_encoder``, ``templates`` and ``synonyms`` become ``model.text_encoder``; the dimensions of the
     parts become ``model.embed_dims``. A file of version 0.1 that inherits a config of today wins over that config. The
     metrics' own text encoders stay.
+
+    Raises:
+        InputError: If the config names a removed option or class.
     """
+    drop_removed(cfg)
     model = cfg.get('model')
     if not isinstance(model, dict) or model.get('type') not in ('KDEOV', 'YOLOWorld'):
         return
@@ -30,6 +66,32 @@ def upgrade_config(cfg: Config) -> None:
         f'{cfg.filename}: a config of version 0.1; its text encoder and dimension are now read as '
         'model.text_encoder and model.embed_dims'
     )
+
+
+def drop_removed(cfg: Config) -> None:
+    """Drop removed options that have their default. Refuse other values, and removed classes that no other import of
+    the config can bring."""
+    imports = (cfg.get('custom_imports') or {}).get('imports') or []
+    own = {imports} if isinstance(imports, str) else set(imports)
+    for node in typed_nodes(cfg._cfg_dict):
+        kind = str(node['type']).rsplit('.', 1)[-1]
+        if kind in REMOVED_TYPES and own <= {'kdeov_mm'}:
+            raise InputError(f'{cfg.filename}: {kind} is no longer part of kdeov_mm; {REMOVED_TYPES[kind]}')
+        for name in [name for name in node if (kind, name) in REMOVED_OPTIONS]:
+            default, advice = REMOVED_OPTIONS[kind, name]
+            value = node.pop(name)
+            if (list(value) if isinstance(default, list) else value) != default:
+                raise InputError(f'{cfg.filename}: {kind}.{name}={value!r}: the option has been removed; {advice}')
+
+
+def typed_nodes(value: Any) -> Iterator[dict]:
+    """Return all dicts of a config that have a ``type``."""
+    if isinstance(value, dict):
+        if 'type' in value:
+            yield value
+        value = list(value.values())
+    for item in value if isinstance(value, (list, tuple)) else ():
+        yield from typed_nodes(item)
 
 
 def take_text_encoder(cfg: Config) -> Optional[dict]:

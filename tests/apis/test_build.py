@@ -4,12 +4,13 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
+from mmyolo.registry import MODELS
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from kdeov_mm.apis import build_kdeov, fit_alignment
+from kdeov_mm.apis import build_kdeov, fit_alignment, student_config
 from kdeov_mm.apis.build import BACKBONES
-from kdeov_mm.utils import find_model
+from kdeov_mm.utils import find_model, load_config
 
 SHAPES = dict(clip='kdeov-shapes', pretrained='shapes', image_size=64)
 NAMES = ['red circle', 'blue star', 'green square']
@@ -105,15 +106,38 @@ def test_backbones_and_fusions(backbone, fusion):
     assert (model.student.fusion is None) == (fusion is None)
 
 
-def test_backbones_are_mmyolos():
+@pytest.mark.parametrize('backbone', BACKBONES)
+def test_backbones_are_mmyolos(backbone):
     """Factors and channels are those of MMYOLO's configs."""
     from mmengine.hub import get_config
 
-    for size in 'nsmlx':
-        cfg = get_config(f'mmyolo::yolov8/yolov8_{size}_syncbn_fast_8xb16-500e_coco.py').model.backbone
-        assert BACKBONES[f'yolov8{size}'][1:] == (cfg.deepen_factor, cfg.widen_factor, cfg.last_stage_out_channels)
-        cfg = get_config(f'mmyolo::yolov5/yolov5_{size}-v61_syncbn_fast_8xb16-300e_coco.py').model.backbone
-        assert BACKBONES[f'yolov5{size}'][1:3] == (cfg.deepen_factor, cfg.widen_factor)
+    family, size = backbone[:-1], backbone[-1]
+    name = f'yolov8_{size}' if family == 'yolov8' else f'yolov5_{size}-v61'
+    schedule = '8xb16-500e' if family == 'yolov8' else '8xb16-300e'
+    expected = get_config(f'mmyolo::{family}/{name}_syncbn_fast_{schedule}_coco.py').model
+    found = student_config('kdeov-shapes', backbone).model
+    assert found.backbone.to_dict() == expected.backbone.to_dict() and found.neck.to_dict() == expected.neck.to_dict()
+    for part in (found.fusion, found.projector):
+        assert (part.in_channels, part.widen_factor) == (expected.neck.out_channels, expected.neck.widen_factor)
+
+
+def test_the_config_is_one_that_the_tools_read(tmp_path):
+    student_config('kdeov-shapes', 'yolov8s', 'cross_attention', 'shapes').dump(tmp_path / 'mine.py')
+    cfg = load_config(str(tmp_path / 'mine.py'))
+    assert cfg.model.text_encoder.to_dict() == dict(
+        type='OpenCLIPTextEncoder', model_name='kdeov-shapes', pretrained='shapes'
+    )
+    model = build_kdeov('kdeov-shapes', 'yolov8s', 'cross_attention', 'shapes')
+    built = MODELS.build(cfg.model)
+    assert {k: v.shape for k, v in built.state_dict().items()} == {
+        k: v.shape for k, v in model.student.state_dict().items()
+    }
+
+
+def test_fit_alignment_takes_a_list_of_batches_and_writes_nothing(model, batches, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert len(fit_alignment(model, list(batches), epochs=1)) == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_dimension_of_a_real_clip():

@@ -30,7 +30,6 @@ def check_detections(found, expected, scores=1e-4, pixels=0.01):
     [
         {},
         {'fusion': None},
-        {'fusion.levels': [1]},
         {'neck.type': 'YOLOv5PAFPN'},
         {
             'test_cfg.max_per_img': 7,

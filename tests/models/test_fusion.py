@@ -114,24 +114,9 @@ def test_shapes_that_do_not_fit_are_named(kind, texts, mask, message):
         build(kind)(features(), texts, mask)
 
 
-@pytest.mark.parametrize('kind', FUSIONS)
-def test_guidance_at_chosen_levels_only(kind):
-    feats = features()
-    out = build(kind, trained=True, levels=[2])(feats, torch.randn(5, 32))
-    assert out[0] is feats[0] and out[1] is feats[1] and not torch.equal(out[2], feats[2])
-    everywhere, swapped = build(kind, levels=[0, 1, 2]), build(kind, levels=[2, 0])
-    assert everywhere.in_channels == [8, 16, 24] and swapped.in_channels == [24, 8]
-    swapped(feats, torch.randn(5, 32))
-    for levels in ([3], [-1], [0, 0], []):
-        with pytest.raises(ValueError, match='levels'):
-            build(kind, levels=levels)
-
-
-@pytest.mark.parametrize('levels', [None, [1], [2, 0]])
 @pytest.mark.parametrize('neck', ['YOLOv8PAFPN', 'YOLOv5PAFPN'])
-def test_folded_film_detects_the_same(build_student, make_samples, texts, neck, levels):
-    changes = {'neck.type': neck, 'fusion.levels': levels}
-    model = build_student(**changes).eval()
+def test_folded_film_detects_the_same(build_student, make_samples, texts, neck):
+    model = build_student(**{'neck.type': neck}).eval()
     torch.manual_seed(3)
     for parameter in model.fusion.parameters():
         torch.nn.init.normal_(parameter, std=0.4)

@@ -8,12 +8,7 @@ import torch.nn.functional as F
 from mmdet.structures import DetDataSample
 from torch import nn
 
-KINDS = (
-    'CrossModalAlignmentLoss',
-    'InteractiveContrastiveLoss',
-    'ContrastiveRelationalLoss',
-    'SigmoidLoss',
-)
+KINDS = ('CrossModalAlignmentLoss', 'InteractiveContrastiveLoss')
 SHARES = {'even': (4, 4), 'ragged': (3, 5), 'none on one rank': (8, 0), 'none': (0, 0)}
 
 

@@ -6,7 +6,7 @@ import pytest
 from mmengine.runner import load_checkpoint
 from mmyolo.registry import MODELS
 
-from kdeov_mm.utils import load_config
+from kdeov_mm.utils import InputError, load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD = Path(__file__).parent / 'old_configs'  # dumped by version 0.1
@@ -84,6 +84,28 @@ def test_ready_embeddings_take_no_prompts(read):
     ready = "dict(type='PrecomputedTextEncoder', embeddings='e.npy', names=['a'])"
     model = read(INHERITING.replace("dict(type='OpenCLIPTextEncoder', **clip)", ready)).model
     assert model.text_encoder.to_dict() == dict(type='PrecomputedTextEncoder', embeddings='e.npy', names=['a'])
+
+
+@pytest.mark.parametrize(
+    'change, named',
+    [
+        ('model = dict(bbox_head=dict(loss_bag=dict(type="CrossModalAlignmentLoss")))', 'OpenVocabHead.loss_bag'),
+        ('model = dict(bbox_head=dict(loss_region=dict(mode="l2")))', 'DistillationLoss.mode'),
+        ('model = dict(fusion=dict(levels=[1]))', 'FiLMFusion.levels'),
+        ('model = dict(loss_image=dict(losses=dict(crd=dict(type="ContrastiveRelationalLoss"))))', 'ContrastiveRel'),
+        ('model = dict(loss_image=dict(losses=dict(siglip=dict(type="SigmoidLoss"))))', 'projects/sigmoid_loss'),
+        ('custom_hooks = [dict(type="CLIPDistillationHook", test=False)]', 'CLIPDistillationHook.test'),
+    ],
+)
+def test_a_removed_option_is_named(read, change, named):
+    with pytest.raises(InputError, match=named):
+        read(f"_base_ = '{ROOT}/configs/kdeov_yolov8n.py'\n{change}\n")
+
+
+def test_a_removed_option_that_changes_nothing_is_dropped(read):
+    changes = 'model = dict(fusion=dict(levels=None), bbox_head=dict(loss_text=1.0, loss_bag=None))'
+    cfg = read(f"_base_ = '{ROOT}/configs/kdeov_yolov8n.py'\n{changes}\n")
+    assert cfg.model.to_dict() == load_config(str(ROOT / 'configs/kdeov_yolov8n.py')).model.to_dict()
 
 
 def test_todays_stay_as_they_are(recwarn):

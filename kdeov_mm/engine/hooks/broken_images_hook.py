@@ -13,18 +13,14 @@ from kdeov_mm.datasets.broken_images import BrokenImages
 class BrokenImagesHook(Hook):
     """Lets the training data sets list broken images in one file, over all processes and workers.
 
-    Args:
-        file_name: File in the work dir; each line holds data set, image and reason, separated by tabs.
+    Each line of ``broken_images.tsv`` in the work dir holds data set, image and reason, separated by tabs.
     """
-
-    def __init__(self, file_name: str = 'broken_images.tsv') -> None:
-        self.file_name = file_name
 
     def before_train(self, runner) -> None:
         """Name the file to the data sets, before their workers start."""
         self.datasets = list(broken_image_sets(runner.train_dataloader.dataset))
         for dataset in self.datasets:
-            dataset.list_broken(str(Path(runner.work_dir, self.file_name)))
+            dataset.list_broken(str(Path(runner.work_dir, 'broken_images.tsv')))
 
 
 def broken_image_sets(dataset) -> Iterator[BrokenImages]:

@@ -24,17 +24,14 @@ class CLIPDistillationHook(Hook):
     preprocessing. It lives in this hook, so it is in no checkpoint, no optimizer and no distributed graph.
 
     Args:
-        teacher: Config of an image teacher (``OpenCLIPTeacher``, ``EnsembleTeacher``). What it leaves out is that of
-            the model's text encoder, so that None is the image tower of the same CLIP.
+        teacher: Config of an image teacher such as ``OpenCLIPTeacher``. What it leaves out is that of the model's text
+            encoder, so that None is the image tower of the same CLIP.
         regions: Whether the head may ask the teacher about regions.
         proposals_from_epoch: First epoch (from 0) in which unlabelled proposals are shown to the teacher.
-        background_prompts: Texts that describe a region without an object.
         caption_choice: Which of an image's captions an epoch takes: ``turn``, one after the other, or ``random``, a
             function of seed, epoch and image, so that images take theirs independently.
         train: Whether the hook does all this in training; False where a ``CachedTeacherDataset`` does, and the teacher
             is then loaded for tests alone.
-        test: Whether test batches get ``teacher_embedding`` too, so that metrics report the teacher beside
-            the student.
 
     Raises:
         ValueError: If ``caption_choice`` is unknown.
@@ -47,18 +44,15 @@ class CLIPDistillationHook(Hook):
         teacher: Optional[dict] = None,
         regions: bool = True,
         proposals_from_epoch: int = 1,
-        background_prompts: Sequence[str] = BACKGROUND_PROMPTS,
         caption_choice: str = 'turn',
         train: bool = True,
-        test: bool = True,
     ) -> None:
         if caption_choice not in ('turn', 'random'):
             raise ValueError(f"caption_choice must be 'turn' or 'random', got {caption_choice!r}")
         self.caption_choice = caption_choice
         self.teacher_cfg = teacher
         self.regions, self.proposals_from_epoch = regions, proposals_from_epoch
-        self.background_prompts = list(background_prompts)
-        self.train, self.test = train, test
+        self.train = train
         self.teacher = None
 
     def build(self, runner):
@@ -93,7 +87,7 @@ class CLIPDistillationHook(Hook):
         if model.loss_image is not None and 'captions' in model.loss_image.inputs:
             self.embed_captions = caption_embedder(model, runner.train_dataloader.dataset)
         if self.regions and model.with_bbox:
-            self.background = TextBank.build(self.background_prompts, model.text_encoder, templates='none')
+            self.background = TextBank.build(BACKGROUND_PROMPTS, model.text_encoder, templates='none')
 
     def before_train_epoch(self, runner) -> None:
         """Hand the model this epoch's source of targets."""
@@ -121,12 +115,10 @@ class CLIPDistillationHook(Hook):
         return sample.captions[epoch % len(sample.captions)]
 
     def before_test_epoch(self, runner) -> None:
-        if self.test:
-            self.build(runner)
+        self.build(runner)
 
     def before_test_iter(self, runner, batch_idx: int, data_batch: dict = None) -> None:
-        if self.test:
-            self.fill(data_batch)
+        self.fill(data_batch)
 
     def fill(self, data_batch: dict) -> None:
         """Embed the batch's images (uint8 BGR, ``[3, H, W]`` each) into ``teacher_embedding``, for metrics."""

@@ -12,19 +12,13 @@ from kdeov_mm.evaluation.report import print_table, write_report
 
 @HOOKS.register_module()
 class ReportHook(Hook):
-    """After testing, write ``metrics.json``, ``report.md`` and pictures, and print the final table.
+    """After testing, write ``report/`` with ``metrics.json``, ``report.md`` and pictures, and print the final table.
 
     Metrics of all data sets that the test loop runs come into one report. A metric with a method
     ``draw(out_dir) -> list of paths`` adds its own pictures and files.
-
-    Args:
-        out_dir: Folder of the report inside the work dir.
     """
 
     priority = 'VERY_LOW'
-
-    def __init__(self, out_dir: str = 'report') -> None:
-        self.out_dir = out_dir
 
     def before_run(self, runner) -> None:
         """Start an empty report."""
@@ -40,7 +34,7 @@ class ReportHook(Hook):
         """Write and print the report of a test run; nothing after training."""
         if not self.metrics or not is_main_process():
             return
-        out_dir = Path(runner.work_dir) / self.out_dir
+        out_dir = Path(runner.work_dir) / 'report'
         name = Path(runner.work_dir).name
         report = write_report(self.metrics, out_dir, name, self.drawers)
         print_table(self.metrics, name)

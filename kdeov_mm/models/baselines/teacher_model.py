@@ -20,7 +20,7 @@ class TeacherModel(EmbeddingSpaceMixin, BaseModel):
 
     Args:
         text_encoder: Config of the text encoder that shares the teacher's space.
-        teacher: Config of an image teacher (``OpenCLIPTeacher``, ``EnsembleTeacher``); None: that of the text encoder.
+        teacher: Config of an image teacher such as ``OpenCLIPTeacher``; None: that of the text encoder.
         embed_dims: Dimension D that the embeddings must have; None: any.
         data_preprocessor: Gives RGB in [0, 1]; the teacher's own preprocessing follows.
 

@@ -22,7 +22,6 @@ class TimmClassifier(BaseModel):
         model_name: A timm model name.
         num_classes: K.
         pretrained: What to start from: timm's weights (True), a local file of such weights, or random ones (False).
-        label_smoothing: In [0, 1).
         data_preprocessor: Normalises as the weights want it (``timm.create_model(...).pretrained_cfg``).
 
     Raises:
@@ -35,7 +34,6 @@ class TimmClassifier(BaseModel):
         model_name: str,
         num_classes: int,
         pretrained: Union[bool, str] = False,
-        label_smoothing: float = 0.0,
         data_preprocessor: Optional[dict] = None,
     ) -> None:
         if not timm.is_model(model_name.split('.')[0]):
@@ -48,7 +46,7 @@ class TimmClassifier(BaseModel):
             self.backbone = timm.create_model(
                 model_name, pretrained=bool(pretrained), pretrained_cfg_overlay=source, num_classes=num_classes
             )
-        self.num_classes, self.label_smoothing = num_classes, label_smoothing
+        self.num_classes = num_classes
 
     def forward(
         self, inputs: Tensor, data_samples: Optional[List[DetDataSample]] = None, mode: str = 'tensor'
@@ -72,5 +70,5 @@ class TimmClassifier(BaseModel):
                     'set num_classes of the model'
                 )
         labels = torch.tensor([sample.gt_label for sample in data_samples], device=logits.device)
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        loss = F.cross_entropy(logits, labels)
         return dict(loss=loss, batch_top1=(logits.argmax(1) == labels).float().mean())

@@ -2,12 +2,11 @@
 
 from kdeov_mm.text import TEMPLATE_SETS, template_set
 from kdeov_mm.text import read_class_names as read_names  # the old name, for one release
-from .ensemble import EnsembleTeacher, EnsembleTextEncoder, complete_teacher, identify_teacher
 from .loading import load_open_clip
 from .online_targets import OnlineTargets
 from .precomputed_text_encoder import PrecomputedTextEncoder
 from .region_teacher import RegionTeacher
-from .teacher import OpenCLIPTeacher, describe_teacher
+from .teacher import OpenCLIPTeacher, complete_teacher, describe_teacher, identify_teacher
 from .teacher_view import teacher_view
 from .text_bank import TextBank
 from .text_encoder import OpenCLIPTextEncoder, build_text_encoder
@@ -15,8 +14,6 @@ from .text_encoder import OpenCLIPTextEncoder, build_text_encoder
 TEMPLATES = {name: template_set(name) for name in TEMPLATE_SETS}  # the old spelling, for one release
 
 __all__ = [
-    'EnsembleTeacher',
-    'EnsembleTextEncoder',
     'OnlineTargets',
     'OpenCLIPTeacher',
     'OpenCLIPTextEncoder',

@@ -34,7 +34,6 @@ class OnlineTargets(StoredTargets):
     ) -> None:
         self.teacher, self.background = teacher, background
         self.embed_captions, self.choose_caption = embed_captions, choose_caption
-        self.any_box = background is not None
         self.proposals = proposals
 
     def image_targets(self, images: Tensor, samples: SampleList) -> List[Optional[Tensor]]:

@@ -156,3 +156,31 @@ def describe_teacher(teacher, batch_size: int) -> str:
         f'Teacher {teacher.name}: {teacher.num_bytes / 2**20:.1f} MiB of weights, {seconds * 1000:.1f} ms for a '
         f'batch of {batch_size} images on {teacher.device}'
     )
+
+
+def complete_teacher(cfg: Optional[dict], model: object) -> dict:
+    """Fill what the config of an image teacher leaves out from the text encoder of the same CLIP.
+
+    Args:
+        cfg: Config of an image teacher; None for the image tower of the text encoder's CLIP.
+        model: Has the text encoder as ``text_encoder``; it is looked at only where something is left out.
+
+    Raises:
+        ValueError: If there is nothing to fill it from: ready embeddings do not name their CLIP.
+    """
+    if cfg is not None and (cfg['type'] != 'OpenCLIPTeacher' or 'model_name' in cfg):
+        return dict(cfg)
+    own = model.text_encoder.teacher
+    if own is None or cfg is not None and own['type'] != cfg['type']:
+        raise ValueError(
+            f'teacher: {type(model.text_encoder).__name__} does not name the CLIP of an OpenCLIPTeacher; set '
+            'model_name and pretrained in the teacher of the CLIPDistillationHook, or leave the hook out'
+        )
+    return {**own, **(cfg or {})}
+
+
+def identify_teacher(cfg: dict) -> dict:
+    """What the embeddings of a teacher, given by its config, depend on; no weights are loaded."""
+    arguments = dict(cfg)
+    name = arguments.pop('type')
+    return dict(type=name, **MODELS.get(name).identify(**arguments))

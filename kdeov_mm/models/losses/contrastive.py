@@ -23,7 +23,6 @@ class CrossModalAlignmentLoss(JoinedBatchLoss):
 
     Args:
         init_scale: Start of the scale; 1 / 0.07 in CLIP.
-        max_scale: Its upper bound; 100 in CLIP.
         loss_weight: Factor.
     """
 
@@ -46,7 +45,6 @@ class InteractiveContrastiveLoss(JoinedBatchLoss):
 
     Args:
         init_scale: Start of the scale; 1 / 0.07 in CLIP.
-        max_scale: Its upper bound; 100 in CLIP.
         loss_weight: Factor; 1 in CLIP-KD.
     """
 

@@ -12,36 +12,22 @@ from torch import Tensor, nn
 class DistillationLoss(nn.Module):
     """Pulls the student's embedding s to the teacher's embedding t of the same image or region.
 
-    The mean of one of these (feature distillation; ``l2`` is FD of CLIP-KD, Yang et al. 2024)::
-
-        cosine      1 - s.t / |s||t|
-        l2          sum_d (s_d - t_d)^2
-        smooth_l1   sum_d h(s_d - t_d),    h(x) = x^2 / 2 if |x| < 1 else |x| - 1/2    (Girshick 2015)
+    The mean of ``1 - s.t / |s||t|``. Embeddings are normalised, so that twice this loss is the squared distance of
+    CLIP-KD's feature distillation (Yang et al. 2024).
 
     Args:
-        mode: ``cosine``, ``l2`` or ``smooth_l1``.
         loss_weight: Factor.
-
-    Raises:
-        ValueError: Unknown mode.
     """
 
     inputs: Sequence[str] = ('student', 'teacher')
 
-    def __init__(self, mode: str = 'cosine', loss_weight: float = 1.0) -> None:
+    def __init__(self, loss_weight: float = 1.0) -> None:
         super().__init__()
-        if mode not in ('cosine', 'l2', 'smooth_l1'):
-            raise ValueError(f'mode: {mode!r} is unknown; choose cosine, l2 or smooth_l1')
-        self.mode, self.loss_weight = mode, loss_weight
+        self.loss_weight = loss_weight
 
     def forward(self, student: Tensor, teacher: Tensor, weight: Optional[Tensor] = None) -> Tensor:
         """Compare normalised embeddings ``[N, D]``; ``weight`` ``[N]`` makes the mean a weighted one. Scalar, >= 0."""
-        if self.mode == 'cosine':
-            loss = 1 - F.cosine_similarity(student, teacher, dim=-1)
-        elif self.mode == 'l2':
-            loss = (student - teacher).square().sum(-1)
-        else:
-            loss = F.smooth_l1_loss(student, teacher, reduction='none').sum(-1)
+        loss = 1 - F.cosine_similarity(student, teacher, dim=-1)
         return self.loss_weight * weighted_mean(loss, weight)
 
 

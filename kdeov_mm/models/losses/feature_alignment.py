@@ -25,7 +25,7 @@ class FeatureAlignmentLoss(nn.Module):
         ValueError: There is no loss, or one lists no inputs, or unknown ones.
 
     Examples:
-        >>> loss = FeatureAlignmentLoss(dict(distill=dict(type='DistillationLoss', mode='cosine')))
+        >>> loss = FeatureAlignmentLoss(dict(distill=dict(type='DistillationLoss')))
         >>> sorted(loss(torch.eye(2), torch.zeros(0, 2), teacher=list(torch.eye(2))))
         ['loss_distill', 'teacher_cosine', 'teacher_cosine_p5']
     """

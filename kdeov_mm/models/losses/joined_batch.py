@@ -46,26 +46,26 @@ class JoinedBatchLoss(nn.Module):
     """Base of the losses in which each pair of the batch is compared with all others of all ranks.
 
     Every rank computes the whole matrix, so that its memory grows with the square of the global batch: 256 MiB in
-    float32 for 8,192 pairs. A subclass implements ``compare``.
+    float32 for 8,192 pairs. A subclass implements ``compare``. The learnt scale is at most ``max_scale``, 100 as in
+    CLIP.
 
     Args:
         init_scale: Start of the learnt factor from cosine similarity to logit, the inverse of a temperature; > 0.
-        max_scale: Its upper bound, > 0.
         loss_weight: Factor.
 
     Raises:
-        ValueError: A scale is not positive.
+        ValueError: ``init_scale`` is not positive.
     """
 
     inputs: Sequence[str] = ('student', 'captions')
+    max_scale = 100.0
 
-    def __init__(self, init_scale: float = 1 / 0.07, max_scale: float = 100.0, loss_weight: float = 1.0) -> None:
+    def __init__(self, init_scale: float = 1 / 0.07, loss_weight: float = 1.0) -> None:
         super().__init__()
-        for name, value in (('init_scale', init_scale), ('max_scale', max_scale)):
-            if not value > 0:
-                raise ValueError(f'{name}: must be positive, got {value}')
+        if not init_scale > 0:
+            raise ValueError(f'init_scale: must be positive, got {init_scale}')
         self.log_scale = nn.Parameter(torch.tensor(math.log(init_scale)))
-        self.max_scale, self.loss_weight = max_scale, loss_weight
+        self.loss_weight = loss_weight
 
     @property
     def scale(self) -> Tensor:

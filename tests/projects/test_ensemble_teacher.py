@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from mmyolo.registry import MODELS
 
-from kdeov_mm.models import EnsembleTeacher, EnsembleTextEncoder, OpenCLIPTeacher, OpenCLIPTextEncoder
+from kdeov_mm.models import OpenCLIPTeacher, OpenCLIPTextEncoder
 from kdeov_mm.models.clip import identify_teacher
+from projects.ensemble_teacher.ensemble_teacher import EnsembleTeacher, EnsembleTextEncoder
 
 pytestmark = pytest.mark.usefixtures('mmyolo_scope')
 TEXTS = ['a red circle', 'a blue star']

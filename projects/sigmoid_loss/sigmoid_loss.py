@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from mmyolo.registry import MODELS
 from torch import Tensor, nn
 
-from .joined_batch import JoinedBatchLoss
+from kdeov_mm.models.losses.joined_batch import JoinedBatchLoss
 
 
 @MODELS.register_module()
@@ -19,18 +19,18 @@ class SigmoidLoss(JoinedBatchLoss):
     Args:
         init_scale: Start of the scale; 10 in SigLIP.
         init_bias: Start of the bias; -10 in SigLIP, so that the many negatives weigh little at first.
-        max_scale: The scale's upper bound; none in SigLIP.
         loss_weight: Factor.
     """
+
+    max_scale = float('inf')  # SigLIP's scale has no upper bound
 
     def __init__(
         self,
         init_scale: float = 10.0,
         init_bias: float = -10.0,
-        max_scale: float = float('inf'),
         loss_weight: float = 1.0,
     ) -> None:
-        super().__init__(init_scale, max_scale, loss_weight)
+        super().__init__(init_scale, loss_weight)
         self.bias = nn.Parameter(torch.tensor(float(init_bias)))
 
     def compare(self, student: Tensor, captions: Tensor) -> Tensor:

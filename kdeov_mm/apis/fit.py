@@ -1,0 +1,103 @@
+"""Training of a student on images and captions that a dataloader gives, without a config file."""
+
+import re
+import tempfile
+import uuid
+from typing import Dict, Iterable, List, Sequence, Tuple
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from kdeov_mm.models import OpenCLIPTeacher
+from .build import ImageTextModel, stage_1, to_unit
+
+
+def fit_alignment(
+    model: ImageTextModel, dataloader: Iterable[Tuple[Tensor, Sequence[str]]], epochs: int, lr: float = 1e-3
+) -> List[Dict[str, float]]:
+    """Train a student to embed images as its CLIP does, and near their captions.
+
+    MMEngine's ``Runner`` trains, on a GPU where there is one; afterwards the model is where it was. The losses are
+    those of the demo's config; the texts that student and teacher are compared over are the batch's captions. The
+    optimizer is the demo's, at a constant learning rate. Nothing is written. For checkpoints, logs and a schedule use
+    :func:`student_config` with ``tools/train.py``. Seed PyTorch for repeatable results.
+
+    Args:
+        model: Of :func:`build_kdeov`; trained in place.
+        dataloader: A PyTorch ``DataLoader`` with a length, or a list of batches. A batch is images, RGB
+            ``[B, 3, H, W]`` with B > 1, uint8 or floating-point in [0, 1], and B captions.
+        epochs: Passes over the data.
+        lr: Learning rate of AdamW.
+
+    Returns:
+        list: For each epoch the means over its steps of ``loss`` (their sum) and of each ``loss_*``, and of the
+        cosine to the teacher, ``teacher_cosine``.
+
+    Raises:
+        ValueError: An argument is out of range, the data are empty, or a batch has one image only or another number
+            of captions than images.
+    """
+    if epochs < 1 or not lr > 0:
+        raise ValueError(f'epochs and lr: must be at least 1 and greater than 0, got {epochs} and {lr}')
+    if model.student.loss_image is None:
+        raise ValueError('model: its student has no loss_image; take one of build_kdeov')
+    if isinstance(dataloader, DataLoader):
+        loader = dataloader
+    else:
+        loader = DataLoader(list(dataloader), batch_size=None, collate_fn=lambda batch: batch)
+    if not len(loader):
+        raise ValueError('dataloader: it gave no batch')
+    wrapper = stage_1().optim_wrapper
+    wrapper.optimizer.lr = lr
+    device = model.device
+    with tempfile.TemporaryDirectory() as folder:
+        runner = Runner(
+            AlignmentModel(model),
+            work_dir=folder,
+            train_dataloader=loader,
+            train_cfg=dict(by_epoch=True, max_epochs=epochs),
+            optim_wrapper=wrapper,
+            default_hooks=dict(timer=None, logger=None, checkpoint=None, sampler_seed=None),
+            default_scope='mmyolo',
+            log_level='ERROR',
+            experiment_name=uuid.uuid4().hex,  # runners of one name share their records
+            randomness=dict(seed=int(torch.randint(2**31, ()))),
+        )
+        runner.train()
+    model.to(device).eval()
+    scalars = {name.removeprefix('train/'): log.data[0] for name, log in runner.message_hub.log_scalars.items()}
+    steps = {name: values for name, values in scalars.items() if re.search('loss|teacher|temperature', name)}
+    means = {name: values.reshape(epochs, -1).mean(1) for name, values in steps.items()}
+    return [{name: float(values[epoch]) for name, values in means.items()} for epoch in range(epochs)]
+
+
+class AlignmentModel(BaseModel):
+    """What the runner trains in :func:`fit_alignment`: the student's image losses, over the captions of each batch.
+
+    Args:
+        model: The student and its text encoder.
+    """
+
+    def __init__(self, model: ImageTextModel) -> None:
+        super().__init__()
+        self.model = model
+        self.teacher = OpenCLIPTeacher(model.clip, model.pretrained)
+
+    def forward(self, images: Tensor, captions: Sequence[str], mode: str = 'loss') -> Dict[str, Tensor]:
+        """Compute the losses of a batch."""
+        if len(images) != len(captions) or len(images) < 2:
+            raise ValueError(
+                f'dataloader: a batch needs at least two images and a caption for each, got {len(images)} '
+                f'images and {len(captions)} captions; set drop_last=True?'
+            )
+        images = to_unit(images).to(self.model.device)
+        distinct = list(dict.fromkeys(captions))
+        texts = self.model.encode_text(distinct)
+        rows = [texts[distinct.index(caption)] for caption in captions]
+        targets = self.teacher.to(images.device).encode_image(images)
+        loss = self.model.student.loss_image
+        assert loss is not None  # fit_alignment has looked
+        return loss(self.model.encode_image(images), texts, list(targets), rows)
