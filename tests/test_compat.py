@@ -250,7 +250,7 @@ def load(loader: str, file: Path):
         return CheckpointLoader.load_checkpoint(str(file), map_location='cpu')
     allowed = safe_load.checkpoint_globals()
     allowed.update(torch._weights_only_unpickler._get_allowed_globals())
-    return torch.load(file, map_location='cpu', weights_only=False, pickle_module=safe_load.restricted_pickle(allowed))
+    return torch.load(file, map_location='cpu', weights_only=False, pickle_module=safe_load.make_safe_pickle(allowed))
 
 
 def test_restricted_loader_reads_checkpoints(tmp_path):

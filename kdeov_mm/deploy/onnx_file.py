@@ -8,7 +8,7 @@ from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.files import read_file
 from kdeov_mm.utils.protobuf import fields
 
-MAX_BYTES = 2 * 2**30  # protobuf's own limit of a message
+MAX_ONNX_BYTES = 2 * 2**30  # protobuf's own limit of a message
 MAX_FIELDS = 5_000_000  # that are looked at; a hostile file must not keep this busy for minutes
 
 # The fields of ONNX's messages that lead to tensors, by their numbers in onnx.proto.
@@ -43,7 +43,7 @@ def read_onnx(path: Union[str, Path]) -> bytes:
         FileNotFoundError: If there is no such file.
         InputError: If it is not a regular file, is too large, is no ONNX file, or keeps tensors in another file.
     """
-    content = read_file(path, MAX_BYTES, 'ONNX file')
+    content = read_file(path, MAX_ONNX_BYTES, 'ONNX file')
     name = printable(str(path))
     try:
         check_model(content, name)

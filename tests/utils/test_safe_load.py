@@ -44,7 +44,7 @@ DOORS = dict(  # each opens bad.pt, or the weights in folder/
     download=lambda: load_checkpoint(torch.nn.Linear(1, 1), 'http://127.0.0.1/bad.pt'),
     student=lambda: build_kdeov(CLIP, checkpoint='bad.pt'),
     export=lambda: export_weights('bad.pt', 'out.safetensors'),
-    library=lambda: safe_load.restricted(lambda: torch.load('bad.pt', weights_only=False, pickle_module=pickle))(),
+    library=lambda: safe_load.with_safe_load(lambda: torch.load('bad.pt', weights_only=False, pickle_module=pickle))(),
 )
 
 
@@ -103,7 +103,7 @@ def test_open_clip_that_restricts_nothing(lifted, hostile, door, monkeypatch):
 
 def test_torch_is_as_before_afterwards(tmp_path):
     before = torch.load, torch.jit.load
-    with pytest.raises(KeyError), safe_load.restricted_loading():
+    with pytest.raises(KeyError), safe_load.safe_load_patched():
         assert torch.load is safe_load.load
         raise KeyError
     assert (torch.load, torch.jit.load) == before
