@@ -103,8 +103,9 @@ def count_samples(shards: Sequence[str], sizes: Union[str, Mapping[str, int], No
         sizes = read_json(sizes, max_bytes=MAX_METADATA_BYTES, what='sizes:')
     unknown = [shard for shard in shards if os.path.basename(shard) not in sizes]
     if unknown:
-        raise ValueError(
-            f'sizes: there is no number for "{os.path.basename(unknown[0])}" and {len(unknown) - 1} others'
+        raise InputError(
+            f'{source}: no number of samples for "{printable(os.path.basename(unknown[0]))}" and {len(unknown) - 1} '
+            'others; add them'
         )
     for shard in shards:
         size = sizes[os.path.basename(shard)]

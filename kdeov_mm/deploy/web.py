@@ -126,8 +126,8 @@ def read_package(folder: Path) -> Dict[str, bytes]:
     about = parse_json(package, f'{PACKAGE}: {folder / "package.json"}')
     if (about.get('name'), about.get('version')) != (PACKAGE, VERSION):
         raise InputError(
-            f'{PACKAGE}: {folder} holds {short_text(about.get("name"))} {short_text(about.get("version"))}, but the page '
-            f'needs version {VERSION}; run "npm install --ignore-scripts {PACKAGE}@{VERSION}"'
+            f'{PACKAGE}: {folder} holds {short_text(about.get("name"))} {short_text(about.get("version"))}, but the '
+            f'page needs version {VERSION}; run "npm install --ignore-scripts {PACKAGE}@{VERSION}"'
         )
     files = {'package.json': package}
     for name, expected in ONNXRUNTIME.items():

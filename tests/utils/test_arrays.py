@@ -8,6 +8,8 @@ import pytest
 from kdeov_mm.utils import InputError
 from kdeov_mm.utils.arrays import find_bad_row, read_npy, row_defect
 
+pytestmark = pytest.mark.usefixtures('bounded_memory')
+
 
 @pytest.fixture(autouse=True)
 def files(tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ from kdeov_mm.models import OpenCLIPTeacher, OpenCLIPTextEncoder
 from kdeov_mm.models.clip.towers import build_towers
 from kdeov_mm.utils import InputError, check_checkpoint, check_weights, export_weights, load_weights, safe_load
 
-pytestmark = pytest.mark.usefixtures('mmyolo_scope')
+pytestmark = pytest.mark.usefixtures('mmyolo_scope', 'bounded_memory')
 CLIP = 'kdeov-shapes'  # the smallest
 HUGGING_FACE = dict(
     embed_dim=8,
@@ -61,7 +61,7 @@ def bert(tiny_hugging_face):
 
 @pytest.fixture(params=['zip', 'legacy', 'pickle', 'script'])
 def hostile(request, tmp_path, monkeypatch, bert):
-    """A file and a model's folder of hostile weights in the current folder, which a download gives, too."""
+    """Write a file and a model's folder of hostile weights to the current folder. A download returns the same file."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'hub'))
     monkeypatch.setattr(
