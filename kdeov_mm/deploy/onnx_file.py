@@ -1,7 +1,6 @@
 """ONNX files that hold all of their weights, so that their SHA-256 says what they compute. Standard library only."""
 
 from pathlib import Path
-from typing import Union
 
 from kdeov_mm.utils.display import printable
 from kdeov_mm.utils.errors import InputError
@@ -34,7 +33,7 @@ EXTERNAL_DATA, DATA_LOCATION = 13, 14  # fields of a tensor
 OPERATOR, LOOPS = 4, (b'Loop', b'Scan')  # field of a node, and the operators that repeat a graph
 
 
-def read_onnx(path: Union[str, Path]) -> bytes:
+def read_onnx(path: str | Path) -> bytes:
     """Read an ONNX file whose tensors are all in the file itself.
 
     ONNX Runtime before 1.24 reads tensors from any other file that a model names, also outside of its folder.

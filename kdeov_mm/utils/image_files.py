@@ -1,4 +1,4 @@
-"""Which image files are read, and how large they may be: one limit for training, inference, runtime, index and demo."""
+"""Formats and sizes of image files that are read: one limit for training, inference, runtime, index and demo."""
 
 import io
 import os
