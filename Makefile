@@ -19,9 +19,9 @@ LOCKED = $(if $(filter %lock.txt,$(REQUIREMENTS)),--require-hashes --only-binary
 help:
 	@echo 'make install    all that is needed, into $(VENV); the other targets do this first'
 	@echo 'make demo       install, then train $(CONFIG) on embedded data and show what it learnt;'
-	@echo '                interrupted, it goes on where it was when run again'
+	@echo '                an interrupted run resumes'
 	@echo 'make no-distillation  the same training with the distillation losses off, for comparison'
-	@echo 'make teacher    train the teacher of the embedded data anew, in place of the shipped weights'
+	@echo 'make teacher    retrain the teacher of the embedded data, in place of the shipped weights'
 	@echo 'make test       install, then run the tests (PYTEST_OPTIONS="-m slow" for those that train)'
 	@echo 'make lint       style, spelling and types of the sources'
 	@echo 'make test-fork  the tests on the maintained fork of OpenMMLab, in .venv-fork'
@@ -36,8 +36,8 @@ help:
 	@echo 'VENV=DIR        another virtual environment than .venv;  PYTHON=python3.11 the Python that makes it'
 	@echo 'REQUIREMENTS=requirements.txt  install the newest versions, not the locked ones'
 
-# The stamp holds the checksum of what is to be installed and is written last. An environment that this recipe began
-# and did not finish is begun anew; another one that exists is only added to.
+# The stamp holds the checksum of what is to be installed and is written last. An unfinished environment is rebuilt; a
+# finished one is only added to.
 install:
 	@set -eu; \
 	sum=`{ echo '$(REQUIREMENTS)'; cat setup.py requirements/*.txt; } | cksum`; \
@@ -48,7 +48,7 @@ install:
 	        if $$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then break; fi; \
 	    done; \
 	fi; \
-	if [ -f '$(INCOMPLETE)' ]; then echo 'Starting again an interrupted installation'; rm -rf '$(VENV)'; fi; \
+	if [ -f '$(INCOMPLETE)' ]; then echo 'Restarting an interrupted installation'; rm -rf '$(VENV)'; fi; \
 	if [ -x '$(PY)' ]; then python='$(PY)'; fi; \
 	if ! $$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then \
 	    echo "error: $$python is not Python 3.10 to 3.12 (`$$python --version 2>&1 || true`);" \
@@ -109,7 +109,7 @@ lint: install
 test-fork:
 	$(MAKE) test VENV=.venv-fork REQUIREMENTS=requirements/fork.txt
 
-# Made anew each time: what is installed would count as new enough.
+# Rebuilt each time, because pip keeps installed versions that satisfy the bounds.
 test-newest:
 	rm -rf .venv-newest
 	$(MAKE) test VENV=.venv-newest REQUIREMENTS=requirements.txt

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 from pathlib import Path
 
@@ -36,6 +37,18 @@ def text_bank_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('KDEOV_CACHE', str(tmp_path_factory.mktemp('cache')))
         yield
+
+
+@pytest.fixture
+def bounded_memory():
+    """Let this process map 4 GiB more memory than now, so that a hostile file fails the test, not the machine."""
+    pages = Path('/proc/self/statm')
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if pages.exists():
+        limit = int(pages.read_text().split()[0]) * resource.getpagesize() + 4 * 2**30
+        resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 @pytest.fixture

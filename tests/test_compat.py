@@ -222,7 +222,7 @@ class Reduce:
     ],
     ids=['system', 'eval', 'getattr-dict', 'getattr-array', 'exec'],
 )
-@pytest.mark.parametrize('loader', ['torch', 'restricted'])
+@pytest.mark.parametrize('loader', ['torch', 'safe'])
 def test_malicious_checkpoint_is_refused(tmp_path, bad, loader):
     marker, file = tmp_path / 'ran', tmp_path / 'bad.pth'
     function, args = bad.reduced
@@ -233,7 +233,7 @@ def test_malicious_checkpoint_is_refused(tmp_path, bad, loader):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize('loader', ['torch', 'restricted'])
+@pytest.mark.parametrize('loader', ['torch', 'safe'])
 @pytest.mark.parametrize('name', ['__init__', '__globals__', '__class__', '_set_default_statistics', 'absent'])
 def test_getattr_reaches_public_methods_only(tmp_path, loader, name):
     file = tmp_path / 'getattr.pth'
@@ -250,13 +250,13 @@ def load(loader: str, file: Path):
         return CheckpointLoader.load_checkpoint(str(file), map_location='cpu')
     allowed = safe_load.checkpoint_globals()
     allowed.update(torch._weights_only_unpickler._get_allowed_globals())
-    return torch.load(file, map_location='cpu', weights_only=False, pickle_module=safe_load.restricted_pickle(allowed))
+    return torch.load(file, map_location='cpu', weights_only=False, pickle_module=safe_load.make_safe_pickle(allowed))
 
 
 def test_restricted_loader_reads_checkpoints(tmp_path):
     make_runner(tmp_path / 'run', 1).train()
     file = tmp_path / 'run/epoch_1.pth'
-    one, other = load('torch', file), load('restricted', file)
+    one, other = load('torch', file), load('safe', file)
     assert one.keys() == other.keys()
     assert all(torch.equal(value, other['state_dict'][name]) for name, value in one['state_dict'].items())
     np.testing.assert_array_equal(other['message_hub']['runtime_info']['counts'], np.arange(3))

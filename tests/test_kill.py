@@ -1,4 +1,4 @@
-"""What befalls a training: kill -9, Ctrl-C, a full disk, a read-only folder, a second one in the same folder.
+"""Faults during training: kill -9, Ctrl-C, a full disk, a read-only folder, a second training in the same folder.
 
 A training that is killed again and again ends with the weights of an undisturbed one, bit by bit.
 ``KDEOV_KILLS`` in the environment is the number of kills, ``KDEOV_KILL_SEED`` chooses their moments.
@@ -40,18 +40,18 @@ def all_moments():
     return moments
 
 
-def choose_moments(number, seed):
-    """Of each kind one, then at random."""
+def choose_moments(count, seed):
+    """Choose one moment of each kind, then random ones."""
     rng, everything = random.Random(seed), all_moments()
     first = [
         rng.choice([moment for moment in everything if moment[0] == kind])
         for kind in ('write', 'validate', 'update', 'saved')
-    ][:number]
+    ][:count]
     rest = [moment for moment in everything if moment not in first]
-    return sorted(first + rng.sample(rest, number - len(first)), key=everything.index)
+    return sorted(first + rng.sample(rest, count - len(first)), key=everything.index)
 
 
-def wait_for_the_kill(mark, kind, number):
+def wait_for_the_kill(mark, kind, index):
     """Make this process stop at a moment, and say so by a file."""
     from mmengine.fileio import LocalBackend
     from mmengine.optim import OptimWrapper
@@ -64,24 +64,24 @@ def wait_for_the_kill(mark, kind, number):
     put, step, save, validate = LocalBackend.put, OptimWrapper.step, Runner.save_checkpoint, ValLoop.run_iter
 
     def put_half(self, content, path):
-        if Path(path).name.startswith(f'.iter_{number}.'):
+        if Path(path).name.startswith(f'.iter_{index}.'):
             Path(path).write_bytes(content[: len(content) // 2])
             stop()
         put(self, content, path)
 
     def step_never(self, **kwargs):
-        if self._inner_count == number:
+        if self._inner_count == index:
             stop()
         step(self, **kwargs)
 
     def save_then_stop(self, out_dir, filename, *args, **kwargs):
         save(self, out_dir, filename, *args, **kwargs)
-        if filename == f'iter_{number}.pth':  # last_checkpoint still names the one before
+        if filename == f'iter_{index}.pth':  # last_checkpoint still names the one before
             stop()
 
     def validate_one(self, *args):
         validate(self, *args)
-        if self.runner.epoch == number:
+        if self.runner.epoch == index:
             stop()
 
     if kind == 'write':
@@ -110,9 +110,37 @@ def work(config, work_dir, log, moment, max_bytes=None):
     tool.main()
 
 
+class Training:
+    """Stage 1 with validation and a moving average, which saves at each step.
+
+    Args:
+        folder: The folder of the config, ``config.py``, the work dirs and the logs.
+    """
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def start(self, name, moment=None, max_bytes=None):
+        """Start a process and wait until it ends or has reached the moment; return process and log."""
+        log = self.folder / f'{name} {moment} {max_bytes}.txt'
+        arguments = (self.folder / 'config.py', self.folder / name, log, moment, max_bytes)
+        process = processes.Process(target=work, args=arguments)
+        process.start()
+        while process.is_alive() and not Path(f'{log}.stopped').exists():
+            time.sleep(0.02)
+        return process, log
+
+    def __call__(self, name, moment=None):
+        """Train to the end, or kill the training at the moment; return the work dir."""
+        process, log = self.start(name, moment)
+        process.kill()
+        process.join()
+        assert process.exitcode == (-signal.SIGKILL if moment else 0), log.read_text()[-3000:]
+        return self.folder / name
+
+
 @pytest.fixture
 def train(demo_config, tmp_path):
-    """Trains stage 1 with validation and a moving average, saving each step; kills at the moment, if one is given."""
     cfg = demo_config(config=ROOT / 'configs' / 'kdeov_yolov8n_pretrain.py', epochs=EPOCHS)
     cfg.train_cfg.type = 'ResumableTrainLoop'
     cfg.default_hooks.checkpoint.update(by_epoch=False, interval=1, max_keep_ckpts=1)
@@ -120,25 +148,7 @@ def train(demo_config, tmp_path):
         dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.1, update_buffers=True, priority=49)
     )
     cfg.dump(str(tmp_path / 'config.py'))
-
-    def start(name, moment=None, max_bytes=None):
-        log = tmp_path / f'{name} {moment} {max_bytes}.txt'
-        arguments = (tmp_path / 'config.py', tmp_path / name, log, moment, max_bytes)
-        process = processes.Process(target=work, args=arguments)
-        process.start()
-        while process.is_alive() and not Path(f'{log}.stopped').exists():
-            time.sleep(0.02)
-        return process, log
-
-    def run(name, moment=None):
-        process, log = start(name, moment)
-        process.kill()
-        process.join()
-        assert process.exitcode == (-signal.SIGKILL if moment else 0), log.read_text()[-3000:]
-        return tmp_path / name
-
-    run.start = start
-    return run
+    return Training(tmp_path)
 
 
 @pytest.mark.slow
@@ -158,8 +168,8 @@ def test_a_training_killed_at_any_moment_gives_the_weights_of_an_undisturbed_one
     assert not list(cut.glob('.*.pth'))
 
 
-def said(log):
-    """The last line of a training that ended without a traceback."""
+def last_line(log):
+    """Return the last line of a training that ended without a traceback."""
     text = log.read_text()
     assert 'Traceback' not in text, text[-3000:]
     return text.strip().splitlines()[-1]
@@ -175,7 +185,7 @@ def test_a_second_training_in_a_work_dir_is_refused_and_changes_nothing(train, t
     before = files(tmp_path / 'shared')
     second, log = train.start('shared')
     second.join()
-    assert second.exitcode == 2 and str(first.pid) in said(log)
+    assert second.exitcode == 2 and str(first.pid) in last_line(log)
     assert files(tmp_path / 'shared') == before and [name for name in before if name.startswith('.iter_3.')]
     first.kill()
     first.join()
@@ -188,7 +198,7 @@ def test_ctrl_c_says_what_is_saved(train, tmp_path):
     os.kill(process.pid, signal.SIGINT)
     process.join()
     assert process.exitcode == 130
-    assert str(tmp_path / 'stopped' / 'iter_3.pth') in said(log) and '--resume' in said(log)
+    assert str(tmp_path / 'stopped' / 'iter_3.pth') in last_line(log) and '--resume' in last_line(log)
     assert (tmp_path / 'stopped' / 'iter_3.pth').is_file() and not list((tmp_path / 'stopped').glob('.*.pth'))
 
 
@@ -200,7 +210,7 @@ def test_a_full_disk_in_training_ends_with_one_line_and_loses_nothing(train, tmp
     names = sorted(path.name for path in work_dir.glob('**/*.pth'))  # the killed run may have left an outdated one
     process, log = train.start('full', max_bytes=len(before) // 2)
     process.join()
-    assert process.exitcode == 2 and 'iter_3.pth' in said(log)
+    assert process.exitcode == 2 and 'iter_3.pth' in last_line(log)
     assert sorted(path.name for path in work_dir.glob('**/*.pth')) == names
     assert (work_dir / 'iter_2.pth').read_bytes() == before
     train('full')
@@ -217,7 +227,7 @@ def test_a_read_only_work_dir_ends_with_one_line_before_training(train, tmp_path
         process.join()
     finally:
         subprocess.run(['umount', str(tmp_path / 'locked')], check=True)
-    assert process.exitcode == 2 and str(tmp_path / 'locked') in said(log)
+    assert process.exitcode == 2 and str(tmp_path / 'locked') in last_line(log)
 
 
 # ------------------------------------------------------------------------------------ without training

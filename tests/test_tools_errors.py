@@ -13,7 +13,7 @@ import pytest
 import torch
 from mmengine.runner import CheckpointLoader
 
-from kdeov_mm.engine.hooks import FirstStep
+from kdeov_mm.engine.hooks import FirstStepHook
 from kdeov_mm.utils import load_config, resolve_checkpoint, user_errors
 from kdeov_mm.utils.config import leaves
 from tool_loading import load_tool
@@ -250,7 +250,7 @@ def test_amp_without_gpu(fail, monkeypatch):
 
 
 def test_a_full_disk_in_training_is_said_in_one_line(capsys):
-    first = FirstStep()
+    first = FirstStepHook()
     first.reached = True
     with pytest.raises(SystemExit) as stop, user_errors(until=first):
         raise OSError(errno.ENOSPC, 'epoch_2.pth could not be written')

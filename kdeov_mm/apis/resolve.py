@@ -1,8 +1,7 @@
-"""Which files a user means by a model."""
+"""Names and paths of models, resolved to files."""
 
 import os
 from pathlib import Path
-from typing import Optional, Tuple, Union
 
 from kdeov_mm.utils import InputError, find_model
 from kdeov_mm.utils.model_index import read_index
@@ -10,31 +9,31 @@ from kdeov_mm.utils.model_index import read_index
 SUFFIXES = ('.py', '.onnx', '.pth', '.safetensors')
 
 
-def is_path(model: Union[str, Path]) -> bool:
-    """Whether a user names a file or folder: with a separator, as a ``pathlib.Path``, or by the suffix of a file.
+def is_path(model: str | Path) -> bool:
+    """Return whether the user gave a path, not a name.
 
-    Any other word is a name of the model index. A folder of that name in the current directory, such as one that an
-    archive brought along, is never meant: its config would run.
+    A path is a ``pathlib.Path``, has a separator, or has the suffix of a file and is no folder. Any other word is a
+    name of the model index. It never means a folder in the current directory, such as one from an unpacked archive,
+    whose config would run.
     """
-    if isinstance(model, Path):
+    if isinstance(model, Path) or not {os.sep, os.altsep}.isdisjoint(model):
         return True
-    return not {os.sep, os.altsep}.isdisjoint(model) or model.endswith(SUFFIXES)
+    return model.endswith(SUFFIXES) and not os.path.isdir(model)
 
 
-def resolve_model(model: Union[str, Path], checkpoint: Optional[str] = None) -> Tuple[str, str]:
-    """The config and the checkpoint that a user means.
+def resolve_model(model: str | Path, checkpoint: str | None = None) -> tuple[str, str]:
+    """Find the config and the checkpoint of a model.
 
     Args:
-        model: A name of the model index; or the path of a config file, or of a work dir, which has config and
-            checkpoint, see :func:`is_path`.
-        checkpoint: A file or work dir; None: the weights that are shipped for the name, else those that were trained
-            in ``work_dirs/`` here; or the work dir's own.
+        model: A name of the model index, or the path of a config file or work dir; see :func:`is_path`.
+        checkpoint: A file or work dir. None: the work dir's checkpoint; for a name the shipped weights, or else the
+            checkpoint in ``./work_dirs/<config name>``.
 
     Returns:
-        tuple: Paths of a config file, and of a checkpoint or work dir.
+        tuple: The paths of a config file and of a checkpoint or work dir.
 
     Raises:
-        InputError: There is no such model, or no checkpoint.
+        InputError: If there is no such model, or no checkpoint.
     """
     if is_path(model):
         return resolve_path(str(model), checkpoint)
@@ -55,8 +54,8 @@ def resolve_model(model: Union[str, Path], checkpoint: Optional[str] = None) -> 
     raise InputError(f'model {model!r}: its weights are not here; {source}, or train it with "kdeov train {model}"')
 
 
-def resolve_path(model: str, checkpoint: Optional[str]) -> Tuple[str, str]:
-    """See :func:`resolve_model`, for the path of a config file or work dir."""
+def resolve_path(model: str, checkpoint: str | None) -> tuple[str, str]:
+    """Resolve the path of a config or work dir; see :func:`resolve_model`."""
     path = Path(model)
     if path.is_dir():
         configs = sorted(path.glob('*.py'))
@@ -72,6 +71,11 @@ def resolve_path(model: str, checkpoint: Optional[str]) -> Tuple[str, str]:
                 f'checkpoint: none is given for the config {model}; give a file, or the work dir of its training'
             )
         return model, checkpoint
+    if path.is_file():
+        raise InputError(
+            f'model: {model!r} is not a config (.py) or a work dir; to use weights, give a model name and '
+            f'--checkpoint {model}'
+        )
     raise InputError(
-        f'model: no folder {model!r}; give a name, a config (.py) with a checkpoint, a work dir, or an ONNX file'
+        f'model: no file or folder {model!r}; give a name, a config (.py) with a checkpoint, a work dir or an ONNX file'
     )

@@ -10,12 +10,12 @@ import os
 from collections import Counter
 from typing import Optional, Sequence, Union
 
-from kdeov_mm.utils.display import brief, printable
+from kdeov_mm.utils.display import short_repr, printable
 from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.files import open_regular, read_file
 from kdeov_mm.utils.image_files import SUFFIXES as IMAGE_SUFFIXES
 from kdeov_mm.utils.image_files import find_image_files
-from kdeov_mm.utils.json_files import MAX_BYTES, MAX_METADATA_BYTES, read_json
+from kdeov_mm.utils.json_files import MAX_JSON_BYTES, MAX_METADATA_BYTES, read_json
 from kdeov_mm.utils.records import LIST, NAMES, PATHS, TEXTS, check_records
 
 from .coco_file import load_coco
@@ -46,8 +46,8 @@ def read_coco(path: str) -> Captions:
     for row, record in enumerate(content['annotations']):
         if record['image_id'] not in names:
             raise InputError(
-                f'annotation file "{printable(path)}": annotations[{row}] is of image {brief(record["image_id"])}, '
-                'which "images" does not list'
+                f'annotation file "{printable(path)}": annotations[{row}] is of image '
+                f'{short_repr(record["image_id"])}, which "images" does not list'
             )
         captions[names[record['image_id']]].append(record['caption'])
     return captions
@@ -101,7 +101,7 @@ def read_table(path: str, columns: Sequence[Union[str, int]] = ('filepath', 'tit
         raise ValueError(f'columns must be two names or two numbers, of image and caption, got {columns!r}')
     delimiter = '\t' if path.endswith('.tsv') else ','
     captions: Captions = {}
-    with open_regular(path, MAX_BYTES, 'annotation file') as opened:
+    with open_regular(path, MAX_JSON_BYTES, 'annotation file') as opened:
         file = io.TextIOWrapper(opened, encoding='utf-8-sig', newline='')
         rows = csv.reader(file, delimiter=delimiter, strict=True)
         try:

@@ -7,9 +7,9 @@ from typing import Iterable, Optional, Union
 
 from kdeov_mm.utils.errors import one_line
 from kdeov_mm.utils.files import open_regular
-from kdeov_mm.utils.image_files import MAX_BYTES, open_image
+from kdeov_mm.utils.image_files import MAX_IMAGE_BYTES, open_image
 
-from kdeov_mm.utils.display import brief, printable
+from kdeov_mm.utils.display import short_repr, printable
 from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.json_files import read_json
 from kdeov_mm.utils.records import (
@@ -80,29 +80,29 @@ def load_coco(path: str, fields: dict[str, tuple] = INSTANCE_FIELDS) -> dict:
         raise InputError(f"{source} must hold an object as COCO's do, got a {type(content).__name__}")
     for key, names in fields.items():
         if not isinstance(content.get(key), list):
-            raise InputError(f'{source} lacks the list "{key}"; it has {brief(sorted(content))}')
+            raise InputError(f'{source} lacks the list "{key}"; it has {short_repr(sorted(content))}')
         check_records(content[key], KINDS[key], names, source, key)
         if 'id' in names:
             repeated = _repeated(record['id'] for record in content[key])
             if repeated:
-                raise InputError(f'{source}: ids appear twice in "{key}": {brief(repeated[:5])}')
+                raise InputError(f'{source}: ids appear twice in "{key}": {short_repr(repeated[:5])}')
     if 'categories' in fields:
         repeated = _repeated(category['name'] for category in content['categories'])
         if repeated:
-            raise InputError(f'{source}: categories share a name: {brief(repeated[:5])}')
+            raise InputError(f'{source}: categories share a name: {short_repr(repeated[:5])}')
         known = {category['id'] for category in content['categories']}
         for row, record in enumerate(content['annotations']):
             if record['category_id'] not in known:
                 raise InputError(
-                    f'{source}: annotations[{row}] is of category {brief(record["category_id"])}, which "categories" '
-                    'does not list; add the category or remove the annotation'
+                    f'{source}: annotations[{row}] is of category {short_repr(record["category_id"])}, which '
+                    f'"categories" does not list; add the category or remove the annotation'
                 )
     if 'images' in fields and content['images'] and content['annotations']:
         kinds = type(content['images'][0]['id']), type(content['annotations'][0]['image_id'])
         if kinds[0] is not kinds[1]:  # no annotation would belong to any image
             raise InputError(
-                f'{source}: images[0].id is {brief(content["images"][0]["id"])}, but annotations[0].image_id is '
-                f'{brief(content["annotations"][0]["image_id"])}; both must be integers or both strings'
+                f'{source}: images[0].id is {short_repr(content["images"][0]["id"])}, but annotations[0].image_id is '
+                f'{short_repr(content["annotations"][0]["image_id"])}; both must be integers or both strings'
             )
     return content
 
@@ -115,7 +115,7 @@ def image_defect(image: Union[str, bytes]) -> Optional[str]:
     is decoded in full. Special files and images beyond the limits of ``kdeov_mm.utils.image_files`` cannot be used.
     """
     try:
-        with io.BytesIO(image) if isinstance(image, bytes) else open_regular(image, MAX_BYTES, 'image') as file:
+        with io.BytesIO(image) if isinstance(image, bytes) else open_regular(image, MAX_IMAGE_BYTES, 'image') as file:
             with open_image(file) as header:
                 end = dict(JPEG=b'\xff\xd9', PNG=b'IEND').get(header.format)
                 position = file.tell()

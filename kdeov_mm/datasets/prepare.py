@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.dist import barrier, init_dist, is_distributed, is_main_process
 
 from kdeov_mm.utils.config import find_classes
-from kdeov_mm.utils.display import brief
+from kdeov_mm.utils.display import short_repr
 from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.json_files import read_json
 from .shapes import ensure_world
@@ -125,5 +125,7 @@ def check_coco(name: str, path: str, needed: Tuple[str, ...], changed: int) -> O
         raise InputError(f'{name}: {path} names no images; check that it is the file you mean')
     file_name = content['images'][0].get('file_name')
     if not isinstance(file_name, (str, type(None))):
-        raise InputError(f'{name}: {path}: images[0].file_name is {brief(file_name)}; expected the path of an image')
+        raise InputError(
+            f'{name}: {path}: images[0].file_name is {short_repr(file_name)}; expected the path of an image'
+        )
     return file_name

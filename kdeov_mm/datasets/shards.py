@@ -14,9 +14,9 @@ from mmyolo.registry import DATASETS
 from torch import Tensor, zeros
 from torch.utils.data import IterableDataset, get_worker_info
 
-from kdeov_mm.utils.display import brief, printable
+from kdeov_mm.utils.display import short_repr, printable
 from kdeov_mm.utils.errors import InputError
-from kdeov_mm.utils.image_files import MAX_BYTES
+from kdeov_mm.utils.image_files import MAX_IMAGE_BYTES
 from kdeov_mm.utils.json_files import MAX_METADATA_BYTES, parse_json, read_json
 from kdeov_mm.utils.records import TEXTS, check_values
 from kdeov_mm.utils.seeds import mix_seed, seed_sample
@@ -103,14 +103,15 @@ def count_samples(shards: Sequence[str], sizes: Union[str, Mapping[str, int], No
         sizes = read_json(sizes, max_bytes=MAX_METADATA_BYTES, what='sizes:')
     unknown = [shard for shard in shards if os.path.basename(shard) not in sizes]
     if unknown:
-        raise ValueError(
-            f'sizes: there is no number for "{os.path.basename(unknown[0])}" and {len(unknown) - 1} others'
+        raise InputError(
+            f'{source}: no number of samples for "{printable(os.path.basename(unknown[0]))}" and {len(unknown) - 1} '
+            'others; add them'
         )
     for shard in shards:
         size = sizes[os.path.basename(shard)]
         if type(size) is not int or not 0 <= size <= MAX_SAMPLES:
             raise InputError(
-                f'{source}: that of "{printable(os.path.basename(shard))}" is {brief(size)}; expected a number of '
+                f'{source}: that of "{printable(os.path.basename(shard))}" is {short_repr(size)}; expected a number of '
                 f'samples from 0 to {MAX_SAMPLES}; correct or delete the file'
             )
     return [sizes[os.path.basename(shard)] for shard in shards]
@@ -140,7 +141,7 @@ class BoundedTarInfo(tarfile.TarInfo):
     """A tar file's entry that is refused by :class:`tarfile.ReadError` if it would take too much memory."""
 
     def _proc_member(self, file: tarfile.TarFile) -> tarfile.TarInfo:  # called before any content is read
-        limit = MAX_BYTES if self.type in tarfile.REGULAR_TYPES else MAX_HEADER
+        limit = MAX_IMAGE_BYTES if self.type in tarfile.REGULAR_TYPES else MAX_HEADER
         if self.size > limit:
             raise tarfile.ReadError(f'"{printable(self.name)}" has {self.size} bytes; at most {limit} are read')
         return super()._proc_member(file)  # type: ignore[misc]

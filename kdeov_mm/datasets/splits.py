@@ -3,7 +3,7 @@
 import difflib
 from typing import Callable, Collection, Dict, Iterable, List, Mapping, Sequence, Union
 
-from kdeov_mm.utils.display import brief
+from kdeov_mm.utils.display import short_repr
 from kdeov_mm.utils.errors import InputError
 
 # OV-COCO as in OVR-CNN (Zareian et al., CVPR 2021): 48 base and 17 novel of COCO's 80 classes, 15 unused.
@@ -142,12 +142,12 @@ def class_groups(vocabulary: Union[str, Mapping[str, Sequence[str]]], categories
     if callable(vocabulary):
         vocabulary = vocabulary(categories)
     if not isinstance(vocabulary, Mapping):
-        raise InputError(f'vocabulary must be {{group: class names}}, got {brief(vocabulary)}')
+        raise InputError(f'vocabulary must be {{group: class names}}, got {short_repr(vocabulary)}')
     known = [category['name'] for category in categories]
     groups: dict[str, str] = {}
     for group, names in vocabulary.items():
         if isinstance(names, str) or not isinstance(names, Collection) or not all(isinstance(n, str) for n in names):
-            raise InputError(f'vocabulary[{group!r}] must be a list of class names, got {brief(names)}')
+            raise InputError(f'vocabulary[{group!r}] must be a list of class names, got {short_repr(names)}')
         check_known(names, known, f'vocabulary[{group!r}]')
         for name in names:
             if groups.setdefault(name, group) != group:

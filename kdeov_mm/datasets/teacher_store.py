@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from kdeov_mm.utils.display import brief
+from kdeov_mm.utils.display import short_repr
 from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.files import atomic_path, sha256, write_atomically
 from kdeov_mm.utils.json_files import MAX_METADATA_BYTES, read_json
@@ -231,12 +231,14 @@ def check_shard(path: Path, tensors: Mapping[str, Tensor], first: Mapping[str, T
     """Raise InputError unless a shard's tensors have one number of rows and are otherwise as the first shard's."""
     lengths = {name: len(tensor) if tensor.ndim else None for name, tensor in tensors.items()}
     if len(set(lengths.values())) != 1 or None in lengths.values():
-        raise InputError(f'teacher store: "{path}": its tensors must have one number of rows, got {brief(lengths)}')
+        raise InputError(
+            f'teacher store: "{path}": its tensors must have one number of rows, got {short_repr(lengths)}'
+        )
     kinds = [{name: (each.dtype, each.shape[1:]) for name, each in shard.items()} for shard in (tensors, first)]
     if kinds[0] != kinds[1]:
         raise InputError(
             f'teacher store: "{path}": its tensors must be of the names, types and shapes of the first shard, got '
-            f'{brief(kinds[0])}, not {brief(kinds[1])}; make the store again'
+            f'{short_repr(kinds[0])}, not {short_repr(kinds[1])}; make the store again'
         )
 
 
@@ -250,5 +252,5 @@ def check_identity(root: Path, wanted: Mapping) -> None:
     found = read_metadata(root / IDENTITY)
     differing = sorted(key for key in wanted if found.get(key) != wanted[key])
     if differing:
-        told = '; '.join(f'{key} is {brief(found.get(key))}, not {brief(wanted[key])}' for key in differing)
+        told = '; '.join(f'{key} is {short_repr(found.get(key))}, not {short_repr(wanted[key])}' for key in differing)
         raise ValueError(f'teacher store "{root}" was made by something else: {told}. Use another folder, or delete it')

@@ -49,10 +49,9 @@ def split_host(text: str) -> Tuple[Optional[str], Optional[int]]:
 
 
 class OwnNames:
-    """The names by which the server is called: a page of another name, or by another name, may not use it.
+    """Check that a request is for this server and not from a foreign page.
 
-    A page of the name ``evil.example``, which resolves to this machine (DNS rebinding), is told by its Host header, and
-    any other foreign page by its Origin and Sec-Fetch-Site headers. Programs send none of these two.
+    The Host header reveals DNS rebinding. Origin and Sec-Fetch-Site reveal foreign pages; programs send neither header.
 
     Args:
         host: Address or name that the server listens at.
@@ -182,9 +181,9 @@ class RequestLimit:
     async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
         if scope['type'] != 'http':
             return await self.app(scope, receive, send)
-        told = dict(scope['headers']).get(b'content-length', b'0')
-        if not told.isdigit() or int(told) > self.bytes:
-            return await refuse(send, 413, 'The request is too large.')
+        content_length = dict(scope['headers']).get(b'content-length', b'0')
+        if not content_length.isdigit() or int(content_length) > self.bytes:
+            return await refuse(send, 413, self.limits())
         count = None if self.parts is None else PartCount(scope)
         received, refused, cut, replaced = 0, False, False, False
 
@@ -201,7 +200,7 @@ class RequestLimit:
             nonlocal replaced
             if message['type'] == 'http.response.start' and refused:  # what the app says of a request that was cut
                 replaced = True
-                await refuse(send, 413, 'The request is too large.')
+                await refuse(send, 413, self.limits())
             if not replaced:
                 await send(message)
 
@@ -210,6 +209,11 @@ class RequestLimit:
         except Exception:
             if not cut:  # if it was, Starlette says that the client is gone
                 raise
+
+    def limits(self) -> str:
+        """Return the reason of a refusal."""
+        parts = '' if self.parts is None else f' and {self.parts} files'
+        return f'A request may have at most {self.bytes / 2**20:.1f} MiB{parts}; send smaller or fewer files.\n'
 
 
 class PartCount:

@@ -1,14 +1,13 @@
 """ONNX files that hold all of their weights, so that their SHA-256 says what they compute. Standard library only."""
 
 from pathlib import Path
-from typing import Union
 
 from kdeov_mm.utils.display import printable
 from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.files import read_file
 from kdeov_mm.utils.protobuf import fields
 
-MAX_BYTES = 2 * 2**30  # protobuf's own limit of a message
+MAX_ONNX_BYTES = 2 * 2**30  # protobuf's own limit of a message
 MAX_FIELDS = 5_000_000  # that are looked at; a hostile file must not keep this busy for minutes
 
 # The fields of ONNX's messages that lead to tensors, by their numbers in onnx.proto.
@@ -34,7 +33,7 @@ EXTERNAL_DATA, DATA_LOCATION = 13, 14  # fields of a tensor
 OPERATOR, LOOPS = 4, (b'Loop', b'Scan')  # field of a node, and the operators that repeat a graph
 
 
-def read_onnx(path: Union[str, Path]) -> bytes:
+def read_onnx(path: str | Path) -> bytes:
     """Read an ONNX file whose tensors are all in the file itself.
 
     ONNX Runtime before 1.24 reads tensors from any other file that a model names, also outside of its folder.
@@ -43,7 +42,7 @@ def read_onnx(path: Union[str, Path]) -> bytes:
         FileNotFoundError: If there is no such file.
         InputError: If it is not a regular file, is too large, is no ONNX file, or keeps tensors in another file.
     """
-    content = read_file(path, MAX_BYTES, 'ONNX file')
+    content = read_file(path, MAX_ONNX_BYTES, 'ONNX file')
     name = printable(str(path))
     try:
         check_model(content, name)

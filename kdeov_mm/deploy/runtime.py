@@ -12,8 +12,8 @@ from kdeov_mm.text import Tokenizer, build_prompts, check_class_names, check_tem
 from kdeov_mm.structures import ClassificationResult, Detections, softmax
 from kdeov_mm.structures.classification import LOGIT_SCALE
 from kdeov_mm.structures.retrieval import rank
-from kdeov_mm.utils.arrays import find_bad_row
-from kdeov_mm.utils.display import brief, plain, printable
+from kdeov_mm.utils.arrays import find_bad_row, row_defect
+from kdeov_mm.utils.display import short_repr, short_text, printable
 from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.json_files import parse_json
 
@@ -319,7 +319,7 @@ class Runtime:
         bad = find_bad_row(texts)
         if bad >= 0:
             raise InputError(
-                f'texts: the embedding of {brief(names[bad])}, row {bad}, is zero, or too large or small to normalise'
+                f'texts: the embedding of {short_repr(names[bad])}, row {bad}, {row_defect(texts[bad])}; make it again'
             )
         return texts
 
@@ -361,8 +361,8 @@ def check_metadata(path: Union[str, Path], session: onnxruntime.InferenceSession
     if data['kdeov_format'] != FORMAT or data.get('kdeov_kind') not in KINDS:
         made = parse_json(data.get('versions', '{}'), f'{path}: versions').get('kdeov_mm', 'unknown')
         raise ValueError(
-            f'{path}: written by kdeov_mm {plain(made)} in format {plain(data["kdeov_format"])}, but this runtime '
-            f'reads format {FORMAT}; export it again with this version'
+            f'{path}: written by kdeov_mm {short_text(made)} in format {short_text(data["kdeov_format"])}, but this '
+            f'runtime reads format {FORMAT}; export it again with this version'
         )
     return data['kdeov_kind']
 
@@ -379,7 +379,7 @@ def parse_metadata(path: Union[str, Path], kind: str, data: Dict[str, str]) -> D
     """
 
     def refuse(field: str, value: Any, expected: str) -> None:
-        raise InputError(f'{path}: {field} is {brief(value)}; expected {expected}; export it again')
+        raise InputError(f'{path}: {field} is {short_repr(value)}; expected {expected}; export it again')
 
     def parse(field: str, kind: type) -> Any:
         if field not in data:

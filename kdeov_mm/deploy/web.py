@@ -13,7 +13,7 @@ from typing import Dict, Iterator, Optional, Sequence
 
 import numpy as np
 
-from ..utils.display import plain
+from ..utils.display import short_text
 from ..utils.errors import InputError
 from ..utils.files import read_file
 from ..utils.json_files import parse_json
@@ -32,7 +32,7 @@ ONNXRUNTIME = {
     'ort-wasm-simd-threaded.mjs': 'e13f7f94fc51b4ca72b12faeb1ee95f4ace6dfbc8939bc718aabdc0a27c4299b',
     'ort-wasm-simd-threaded.wasm': '3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2',
 }
-MAX_BYTES = 128 * 2**20  # the archive of 1.30.0 has 32 MiB
+MAX_ARCHIVE_BYTES = 128 * 2**20  # the archive of 1.30.0 has 32 MiB
 RESIZES = ('letterbox', 'stretch')
 
 
@@ -126,13 +126,13 @@ def read_package(folder: Path) -> Dict[str, bytes]:
     about = parse_json(package, f'{PACKAGE}: {folder / "package.json"}')
     if (about.get('name'), about.get('version')) != (PACKAGE, VERSION):
         raise InputError(
-            f'{PACKAGE}: {folder} holds {plain(about.get("name"))} {plain(about.get("version"))}, but the page needs '
-            f'version {VERSION}; run "npm install --ignore-scripts {PACKAGE}@{VERSION}"'
+            f'{PACKAGE}: {folder} holds {short_text(about.get("name"))} {short_text(about.get("version"))}, but the '
+            f'page needs version {VERSION}; run "npm install --ignore-scripts {PACKAGE}@{VERSION}"'
         )
     files = {'package.json': package}
     for name, expected in ONNXRUNTIME.items():
         path = folder / 'dist' / name
-        files[name] = read_file(path, MAX_BYTES, f'{PACKAGE}:')
+        files[name] = read_file(path, MAX_ARCHIVE_BYTES, f'{PACKAGE}:')
         check_digest(hashlib.sha256(files[name]), expected, path)
     return files
 
@@ -164,7 +164,7 @@ def npm_package(source: Optional[Path] = None) -> Iterator[Path]:
         archive = Path(source) if source is not None else download(Path(folder))
         if not archive.exists():
             raise FileNotFoundError(f'{PACKAGE}: no file or folder {str(archive)!r}')
-        content = read_file(archive, MAX_BYTES, f'{PACKAGE}:')
+        content = read_file(archive, MAX_ARCHIVE_BYTES, f'{PACKAGE}:')
         check_digest(hashlib.sha512(content), ARCHIVE_SHA512, archive)
         with tarfile.open(fileobj=io.BytesIO(content)) as file:
             file.extractall(folder, filter='data')

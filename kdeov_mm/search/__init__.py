@@ -2,7 +2,7 @@
 
 from .build import Report, update_index
 from .encoder import ImageEncoder
-from .named import image_encoder_file, text_encoder_file
+from .index_files import image_encoder_file, text_encoder_file
 from .query import check_text_source, embed_query, remember_text
 from .store import ImageStore, Model
 from .verify import check_index

@@ -1,4 +1,4 @@
-"""Filling of an index: threads read and decode while the model works, and every batch is a transaction."""
+"""Filling of an index: threads read and decode while the model works; each ``commit_size`` files are a transaction."""
 
 import os
 from collections import deque
@@ -45,10 +45,10 @@ def update_index(
     thumbnail: int = THUMBNAIL,
     progress: Callable[[int], object] = lambda files: None,
 ) -> Report:
-    """Add to an index those images that it does not have; run again, it goes on where it was.
+    """Add new images to an index; an interrupted run resumes when it is started again.
 
-    Files are known by path, size and time of change, and images by their content. A file that has changed replaces
-    what it was. A killed run loses the batch that it worked on.
+    Files are known by path, size and time of change, and images by their content. A changed file replaces its earlier
+    version. After ``kill -9`` committed images stay, and files of the open transaction are embedded again.
 
     Args:
         paths: Files.

@@ -1,10 +1,10 @@
-"""Filling of an index by many machines: Ray Data reads and embeds, one process writes."""
+"""Building of an index on several machines: Ray Data reads and embeds, one process writes."""
 
 import os
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, List, Optional
+from typing import Callable, Iterable, Iterator
 
 from .build import THUMBNAIL, Report, check_sizes, commit, embedded, new_files, unique
 from .encoder import ImageEncoder
@@ -18,7 +18,7 @@ try:
 except ImportError as error:
     raise ImportError(f'several machines need Ray ({error}); run "pip install kdeov_mm[distributed]"') from error
 
-TASK_FILES = 256  # files of one task; what a lost machine repeats is as much
+TASK_FILES = 256  # files in one Ray task, and the most that are embedded again when a machine fails
 COLUMNS = ('path', 'size', 'mtime_ns', 'changed')
 
 
@@ -30,22 +30,22 @@ def update_index_distributed(
     commit_size: int = 1024,
     thumbnail: int = THUMBNAIL,
     task_files: int = TASK_FILES,
-    min_size: Optional[int] = None,
+    min_size: int | None = None,
     progress: Callable[[int], object] = lambda files: None,
 ) -> Report:
-    """As :func:`update_index`, with the CPUs of a Ray cluster.
+    """Embed files on a Ray cluster and write them from this process; otherwise as :func:`update_index`.
 
-    Tasks are pure: what a lost machine was doing, another does again, and only this process writes. Each content is
-    written once, whatever arrives twice.
+    Tasks have no side effects. Ray repeats tasks of a failed machine, and duplicates are written once.
 
     Args:
         paths, store, batch_size, commit_size, thumbnail, progress: See :func:`update_index`.
-        model_file: ONNX file of the image encoder; like the images, under the same path on all machines.
-        task_files: Files of one task.
+        model_file: ONNX file of the image encoder. All machines need it, and the images, under the same path.
+        task_files: Files in one Ray task.
         min_size: See :class:`ImageEncoder`.
 
     Raises:
-        ValueError: A size is not positive, or another process is writing.
+        ValueError: If a size is not positive, or another process is writing.
+        RuntimeError: If Ray would listen on the network; see :func:`connect`.
     """
     check_sizes(batch_size=batch_size, commit_size=commit_size, task_files=task_files, thumbnail=thumbnail)
     report = Report()
@@ -84,8 +84,8 @@ class OwnPath(JobConfig):
 def connect() -> None:
     """Connect to the cluster that RAY_ADDRESS names, or start one that only this machine can reach.
 
-    By default Ray listens on all interfaces and runs what anyone who reaches it sends. It also joins a cluster that any
-    user of this machine has started, which 'local' prevents.
+    By default Ray listens on all interfaces and runs code from anyone who can connect. It also joins a cluster that any
+    user of this machine has started; 'local' prevents this.
 
     Raises:
         RuntimeError: If other machines could reach the Ray that was started.
@@ -112,13 +112,13 @@ def connect() -> None:
 
 
 @lru_cache(maxsize=1)
-def encoder_of(model_file: str, min_size: Optional[int]) -> ImageEncoder:
-    """The model of this process; one thread, since each task has one CPU."""
+def encoder_of(model_file: str, min_size: int | None) -> ImageEncoder:
+    """Load the model of this process once, with one thread, since each task has one CPU."""
     return ImageEncoder(model_file, threads=1, min_size=min_size)
 
 
-def embed_files(files: dict, model_file: str, min_size: Optional[int], batch_size: int, thumbnail: int) -> dict:
-    """One task: columns of files to columns of rows, None where a row does not have them."""
+def embed_files(files: dict, model_file: str, min_size: int | None, batch_size: int, thumbnail: int) -> dict:
+    """Embed one task's files and return columns, with None for missing values."""
     encoder = encoder_of(model_file, min_size)
     sources = (Source(**dict(zip(files, values))) for values in zip(*(column.tolist() for column in files.values())))
     loaded = (load(source, encoder.prepare, encoder.min_size, thumbnail) for source in sources)
@@ -126,8 +126,8 @@ def embed_files(files: dict, model_file: str, min_size: Optional[int], batch_siz
 
 
 def as_columns(rows: Iterator[dict]) -> dict:
-    """Lists of equal length."""
-    rows: List[dict] = list(rows)
+    """Convert rows to columns."""
+    rows: list[dict] = list(rows)
     names = ('path', 'size', 'mtime_ns', 'changed', 'sha256', 'reason', 'width', 'height', 'thumbnail', 'embedding')
     columns = {name: [row.get(name) for row in rows] for name in names}
     columns['embedding'] = [None if value is None else value.tolist() for value in columns['embedding']]
@@ -135,5 +135,5 @@ def as_columns(rows: Iterator[dict]) -> dict:
 
 
 def without_none(row: dict) -> dict:
-    """Only what a row has."""
+    """Drop None values from a row."""
     return {name: value for name, value in row.items() if value is not None}

@@ -1,4 +1,4 @@
-"""The embedding of a query in words."""
+"""Embedding of text queries."""
 
 import hashlib
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kdeov_mm.deploy.onnx_file import read_onnx
-from kdeov_mm.utils.display import printable
+from kdeov_mm.utils.display import printable, short_text
 from kdeov_mm.utils.errors import InputError
 from .store import Model, is_utf8
 
@@ -17,18 +17,19 @@ def embed_query(text: str, source: str, model: Model) -> np.ndarray:
     """Embed one text.
 
     Args:
-        text: The query, as a whole sentence or as single words.
-        source: An exported text encoder (``.onnx``), or a config (``.py``), whose model's text encoder is
-            taken. A config is code that is executed: give what the user names, or what
-            ``kdeov_mm.search.text_encoder_file`` returns, never ``store.model.text``.
+        text: The query.
+        source: An exported text encoder (``.onnx``), or a config (``.py``) of a model with a text encoder. A config is
+            code and is executed: give a path from the user or from ``kdeov_mm.search.text_encoder_file``, never
+            ``store.model.text``.
         model: The image encoder of the index.
 
     Returns:
         numpy.ndarray: float32, L2-normalised, ``[D]``.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The text is empty, or the source is neither of these, or of another space than the images.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the text is empty, or the source is of another type, or its embeddings are not comparable with
+            those of the images.
     """
     if not text.strip():
         raise ValueError(f'query: words are needed, got {text!r}')
@@ -41,7 +42,10 @@ def embed_query(text: str, source: str, model: Model) -> np.ndarray:
         encoder = Runtime(source)
         space = encoder.metadata.get('text_encoder', {}).get('text_space')
         if model.text_space and space and space != model.text_space:
-            raise ValueError(f'text encoder: {source} is of the space {space}, but the images of {model.text_space}')
+            raise ValueError(
+                f'text encoder: {printable(source)} was exported from {short_text(space)}, but the index holds '
+                f'{short_text(model.text_space)}; give the text encoder of the same model with --text'
+            )
         embedding = encoder.encode_text([text])[0]
     else:
         from kdeov_mm.models import build_text_encoder
@@ -49,16 +53,19 @@ def embed_query(text: str, source: str, model: Model) -> np.ndarray:
 
         embedding = build_text_encoder(load_config(source)).encode_text([text])[0].numpy()
     if embedding.shape != (model.dims,):
-        raise ValueError(f'text encoder: {source} gives {len(embedding)} dimensions, but {model.path} has {model.dims}')
+        raise ValueError(
+            f'text encoder: {printable(source)} gives {len(embedding)} dimensions, but {printable(model.path)} has '
+            f'{model.dims}; give the text encoder of the same model with --text'
+        )
     return embedding
 
 
 def check_text_source(source: str) -> None:
-    """Check that a source of :func:`embed_query` is there, without loading it.
+    """Check that a source of :func:`embed_query` exists, without loading it.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is neither an ONNX file nor a config.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is neither an ONNX file nor a config.
     """
     if not Path(source).is_file():
         raise FileNotFoundError(f'text encoder: no file {source!r}')
@@ -67,9 +74,9 @@ def check_text_source(source: str) -> None:
 
 
 def remember_text(model: Model, source: str) -> Model:
-    """Return what an index is to remember, with the file that embeds queries if that is an ONNX file.
+    """Add the text encoder to the model description of an index, if it is an ONNX file.
 
-    A config is not remembered: it is code, and what an index names is never executed.
+    A config is not stored in an index: it is code, and what an index names is never executed.
 
     Args:
         model: The image encoder of the index.

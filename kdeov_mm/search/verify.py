@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from kdeov_mm.utils.display import printable
 from kdeov_mm.utils.files import open_regular
-from kdeov_mm.utils.image_files import MAX_BYTES
+from kdeov_mm.utils.image_files import MAX_IMAGE_BYTES
 from .store import ImageStore, storage_errors
 
 ROWS = 10_000  # read at a time
@@ -64,7 +64,7 @@ def content_of(path: str) -> str:
     """Return the SHA-256 of a regular file, or nothing if there is none that can be read."""
     digest = hashlib.sha256()
     try:
-        with open_regular(path, MAX_BYTES, 'image') as file:
+        with open_regular(path, MAX_IMAGE_BYTES, 'image') as file:
             for block in iter(lambda: file.read(1 << 20), b''):
                 digest.update(block)
     except (ValueError, OSError):

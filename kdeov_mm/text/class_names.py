@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
-from kdeov_mm.utils.display import brief, shorten
+from kdeov_mm.utils.display import short_repr, shorten
 from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.json_files import read_json
 from .lines import MAX_CHARACTERS, is_unicode, read_lines
@@ -23,7 +23,7 @@ def check_class_names(names: Sequence[str]) -> None:
         raise ValueError('names: the vocabulary is empty; give at least one name')
     for index, name in enumerate(names):
         if not isinstance(name, str) or not name.strip():
-            raise ValueError(f'names: each must be a non-empty string, but number {index + 1} is {brief(name)}')
+            raise ValueError(f'names: each must be a non-empty string, but number {index + 1} is {short_repr(name)}')
         if len(name) > MAX_CHARACTERS:
             raise ValueError(
                 f'names: number {index + 1}, {shorten(name)!r}, has {len(name)} characters; CLIP reads '
@@ -90,7 +90,8 @@ def read_synonyms(source: str | Path | Mapping[str, Sequence[str]] | None) -> di
     for name, words in content.items():
         if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) and word.strip() for word in words):
             raise ValueError(
-                f'synonyms{where}: those of {brief(name)} must be a list of non-empty strings, got {brief(words)}'
+                f'synonyms{where}: those of {short_repr(name)} must be a list of non-empty strings, got '
+                f'{short_repr(words)}'
             )
     return {name: list(words) for name, words in content.items()}
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
-from kdeov_mm.utils.display import brief
+from kdeov_mm.utils.display import short_repr
 from kdeov_mm.utils.errors import InputError
 from .lines import MAX_CHARACTERS, is_unicode, read_lines
 
@@ -45,7 +45,7 @@ def check_templates(templates: Sequence[str], what: str = 'templates') -> None:
     if bad or not len(templates):
         raise InputError(
             f'{what}: each needs exactly one "{{}}" for the name, may have one "{{article}}", no other brace, and at '
-            f'most {MAX_CHARACTERS} characters; got {brief(bad or templates)}'
+            f'most {MAX_CHARACTERS} characters; got {short_repr(bad or templates)}'
         )
 
 

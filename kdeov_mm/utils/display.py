@@ -24,24 +24,25 @@ def escape(character: str) -> str:
 
 
 def is_surrogate(character: str) -> bool:
-    """Return whether a character stands for a byte that is not UTF-8."""
+    """Return whether a character is a surrogate, such as Python uses for bytes that are not UTF-8."""
     return 0xD800 <= ord(character) <= 0xDFFF
 
 
-def brief(value: Any) -> str:
+def short_repr(value: Any) -> str:
     """Return a value as Python source, safe to print on a terminal, and short however long or deep the value is."""
-    return BRIEF.repr(value)
+    return SHORT.repr(value)
 
 
-BRIEF = reprlib.Repr()
-BRIEF.maxstring = BRIEF.maxother = 80
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = 80
+brief = short_repr  # the old name
 
 
-def plain(value: Any) -> str:
-    """Return a text without quotes and any other value as :func:`brief`; safe to print and short."""
-    return printable(value[:80]) if isinstance(value, str) else brief(value)
+def short_text(value: Any) -> str:
+    """Return a text without quotes and any other value as :func:`short_repr`; safe to print and short."""
+    return printable(value[:80]) if isinstance(value, str) else short_repr(value)
 
 
 def shorten(text: str, length: int = 60) -> str:
-    """At most ``length`` characters of a text, for an error message."""
+    """Cut a text to ``length`` characters, for an error message."""
     return text if len(text) <= length else text[: length - 3] + '...'

@@ -5,7 +5,7 @@ from typing import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
-from .arrays import find_bad_row
+from .arrays import find_bad_row, row_defect
 from .errors import InputError
 
 
@@ -14,15 +14,13 @@ def normalize_rows(rows: Tensor, where: Callable[[int], str]) -> Tensor:
 
     Args:
         rows: Floating-point numbers of any precision.
-        where: Says which row a number is, for the message.
+        where: Return the place of a row in its file, for the message.
 
     Raises:
-        InputError: If a row is NaN, infinite, zero, or so large or small that its norm leaves float32.
+        InputError: If a row cannot be normalised; see :func:`kdeov_mm.utils.arrays.find_bad_row`.
     """
-    bad = find_bad_row(rows.detach().cpu().double().numpy())
+    values = rows.detach().cpu().double().numpy()
+    bad = find_bad_row(values)
     if bad >= 0:
-        raise InputError(
-            f'an embedding holds NaN or infinite values, only zeros, or numbers too large or small to normalise: '
-            f'{where(bad)}; make the file again'
-        )
+        raise InputError(f'{where(bad)}: the embedding {row_defect(values[bad])}; make the file again')
     return F.normalize(rows.float(), dim=-1)

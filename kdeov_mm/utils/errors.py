@@ -21,14 +21,14 @@ def user_errors(until: Any = None) -> Iterator[None]:
     """Turn a ``ValueError`` or ``OSError`` of the body into one line and exit status 2.
 
     Args:
-        until: An object with a flag ``reached``, such as the hook ``FirstStep``. Once it is set, errors keep their
-            traceback, but for those of a full disk. ``KDEOV_TRACEBACK=1`` in the environment keeps it always.
+        until: An object with a flag ``reached``, such as the hook ``FirstStepHook``. Errors after this flag is set keep
+            their traceback, except for a full disk. ``KDEOV_TRACEBACK=1`` in the environment keeps every traceback.
     """
     try:
         yield
     except (ValueError, OSError) as error:
-        training = until is not None and until.reached and getattr(error, 'errno', None) not in DISK_ERRORS
-        if os.environ.get('KDEOV_TRACEBACK') or training:
+        keep_traceback = until is not None and until.reached and getattr(error, 'errno', None) not in DISK_ERRORS
+        if os.environ.get('KDEOV_TRACEBACK') or keep_traceback:
             raise
         print(f'error: {one_line(error)}', file=sys.stderr)
         sys.exit(2)
@@ -38,8 +38,8 @@ def user_errors(until: Any = None) -> Iterator[None]:
 def interruptible(advice: Callable[[], str] = lambda: 'run the same command again') -> Iterator[None]:
     """Turn Ctrl-C in the body, or in the function that this decorates, into one line and exit status 130.
 
-    Of several processes that torchrun started, the first prints it. ``KDEOV_TRACEBACK=1`` in the environment keeps the
-    traceback, which tells where a program hangs.
+    Under torchrun only rank 0 prints the line. ``KDEOV_TRACEBACK=1`` in the environment keeps the traceback, which
+    shows where a program hangs.
 
     Args:
         advice: Says what is saved and how to go on.
@@ -49,7 +49,8 @@ def interruptible(advice: Callable[[], str] = lambda: 'run the same command agai
     except KeyboardInterrupt:
         if os.environ.get('KDEOV_TRACEBACK'):
             raise
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # torchrun hands on the one that the terminal has sent already
+        # Ignore the second SIGINT: torchrun forwards what the terminal already sent.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if os.environ.get('RANK', '0') == '0':
             start = '\n' if sys.stderr.isatty() else ''  # after a progress bar and the terminal's ^C
             print(f'{start}interrupted: {one_line(advice())}', file=sys.stderr)

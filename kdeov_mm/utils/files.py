@@ -7,15 +7,20 @@ import stat
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Iterable, Iterator, Optional, Union
+from typing import BinaryIO, Iterable, Iterator
 
 from .display import printable
 from .errors import InputError
 
 
 @contextmanager
-def open_regular(path: Union[str, Path], max_bytes: int, what: str = 'file') -> Iterator[BinaryIO]:
-    """Open a regular file for reading; nothing that could block, never end or act on being opened.
+def open_regular(path: str | Path, max_bytes: int, what: str = 'file') -> Iterator[BinaryIO]:
+    """Open a regular file for reading and refuse folders, devices, FIFOs and sockets.
+
+    Args:
+        path: The file; a link to a file is followed.
+        max_bytes: The largest size that is accepted.
+        what: What the file is, for messages, such as ``image``.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -41,7 +46,7 @@ def check_regular(status: os.stat_result, name: str, max_bytes: int, what: str =
         kind = next((kind for is_kind, kind in KINDS if is_kind(status.st_mode)), 'special file')
         raise InputError(f'{what} "{name}" is a {kind}; give a regular file')
     if status.st_size > max_bytes:
-        raise InputError(f'{what} "{name}" has {status.st_size} bytes; at most {max_bytes} are read')
+        raise InputError(f'{what} "{name}" has {status.st_size} bytes; the limit is {max_bytes}; give a smaller file')
 
 
 KINDS = (
@@ -53,8 +58,8 @@ KINDS = (
 )
 
 
-def read_file(path: Union[str, Path], max_bytes: int, what: str = 'file') -> bytes:
-    """Read a regular file whole; see :func:`open_regular`. One that grows beyond ``max_bytes`` meanwhile is refused."""
+def read_file(path: str | Path, max_bytes: int, what: str = 'file') -> bytes:
+    """Read a whole regular file; see :func:`open_regular`. Refuse a file that grows beyond ``max_bytes`` meanwhile."""
     parts, left = [], max_bytes + 1  # read in one piece if it does not grow; read(left) would allocate so much
     with open_regular(path, max_bytes, what) as file:
         step = max(os.fstat(file.fileno()).st_size + 1, 2**16)
@@ -63,14 +68,16 @@ def read_file(path: Union[str, Path], max_bytes: int, what: str = 'file') -> byt
             left -= len(part)
     content = parts[0] if len(parts) == 1 else b''.join(parts)
     if len(content) > max_bytes:
-        raise InputError(f'{what} "{printable(str(path))}" has more than {max_bytes} bytes, which are the most')
+        raise InputError(
+            f'{what} "{printable(str(path))}" is larger than {max_bytes} bytes, the limit; give a smaller file'
+        )
     return content
 
 
-FILE = '\0'  # marks, among the paths to visit, those of files; no path contains it
+FILE = '\0'  # ends the path of a file, as opposed to a folder, in the list of walk_files; no path contains it
 
 
-def walk_files(folder: Union[str, Path]) -> Iterator[str]:
+def walk_files(folder: str | Path) -> Iterator[str]:
     """Yield the paths of all files below a folder, sorted by name within each folder, as ``folder/...``.
 
     Links to folders are followed, and each folder is visited once, so that cyclic links end. Special files are listed
@@ -108,8 +115,8 @@ def is_folder(entry: os.DirEntry) -> bool:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``, which replaces it when the block ends without an error.
 
-    The name cannot be guessed and the file is made exclusively, so that neither a planted link nor another thread is
-    in the way. The content is on the disk before the old file is replaced. The permissions are those of a new file.
+    The name cannot be guessed and the file must be new, so neither a planted link nor another thread can interfere. The
+    content is on the disk before the old file is replaced. The permissions are those of a new file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +150,7 @@ def write_atomically(path: Path, text: str) -> Path:
     return path
 
 
-def sha256(path: Union[str, Path]) -> str:
+def sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file's content, hexadecimal."""
     digest = hashlib.sha256()
     with open(path, 'rb') as file:
@@ -152,7 +159,7 @@ def sha256(path: Union[str, Path]) -> str:
     return digest.hexdigest()
 
 
-def fingerprint_files(paths: Iterable[str]) -> Optional[str]:
+def fingerprint_files(paths: Iterable[str]) -> str | None:
     """Return a checksum of paths, sizes and times of files, in their order; None if one does not exist."""
     digest = hashlib.sha256()
     for path in paths:

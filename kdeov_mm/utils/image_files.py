@@ -1,11 +1,11 @@
-"""Which image files are read, and how large they may be: one limit for training, inference, runtime, index and demo."""
+"""Formats and sizes of image files that are read: one limit for training, inference, runtime, index and demo."""
 
 import io
 import os
 import warnings
 from collections import Counter
 from pathlib import Path
-from typing import BinaryIO, List, Tuple, Union
+from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError, features
 
@@ -13,10 +13,10 @@ from .display import printable
 from .files import read_file, walk_files
 
 
-def find_decoders() -> Tuple[Tuple[str, ...], Tuple[str, ...]]:
-    """Return formats and suffixes of AVIF and HEIC, as far as Pillow and pillow-heif here can decode them."""
-    formats: Tuple[str, ...] = ()
-    suffixes: Tuple[str, ...] = ()
+def find_decoders() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return formats and suffixes of AVIF and HEIC that the installed Pillow and pillow-heif decode."""
+    formats: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
     if 'avif' in features.modules and features.check('avif'):
         formats, suffixes = ('AVIF',), ('.avif',)
     try:
@@ -35,20 +35,20 @@ UNREAD_SUFFIXES = tuple(suffix for suffix in ('.avif', '.heic', '.heif') if suff
 BRANDS = (b'avif', b'avis', b'heic', b'heix', b'heim', b'heis', b'hevc', b'mif1', b'msf1')  # of AVIF and HEIC
 INSTALL = 'run "pip install kdeov_mm[heif]", which reads AVIF and HEIC'
 MAX_PIXELS = 80_000_000  # 240 MB as RGB; below Pillow's own limit of 89 million
-MAX_BYTES = 512 * 2**20  # of a file
+MAX_IMAGE_BYTES = 512 * 2**20  # of a file
 START_OF_SCAN, MAX_SCANS = b'\xff\xda', 100  # JPEG's marker, which pixel data cannot contain
 
 
-def read_image_file(path: Union[str, Path]) -> bytes:
+def read_image_file(path: str | Path) -> bytes:
     """Read an image file's content; see ``kdeov_mm.utils.files.read_file``."""
-    return read_file(path, MAX_BYTES, 'image')
+    return read_file(path, MAX_IMAGE_BYTES, 'image')
 
 
-def find_image_files(folder: Union[str, Path]) -> List[str]:
-    """Find the files below a folder that are called images, sorted, as ``folder/...``.
+def find_image_files(folder: str | Path) -> list[str]:
+    """Find files with an image suffix below a folder, sorted, as ``folder/...``.
 
-    Special files with such a name are listed too; what reads them refuses them. AVIF and HEIC files that cannot be
-    read here are counted in one warning.
+    Special files with such a suffix are listed too; :func:`read_image_file` refuses them. One warning counts the AVIF
+    and HEIC files that this installation cannot read.
     """
     paths = sorted(walk_files(folder))
     unread = Counter(suffix for suffix in map(suffix_of, paths) if suffix in UNREAD_SUFFIXES)
@@ -59,11 +59,11 @@ def find_image_files(folder: Union[str, Path]) -> List[str]:
 
 
 def suffix_of(path: str) -> str:
-    """Return a path's suffix in small letters."""
+    """Return a path's suffix in lower case."""
     return os.path.splitext(path)[1].lower()
 
 
-def open_image(content: Union[bytes, BinaryIO]) -> Image.Image:
+def open_image(content: bytes | BinaryIO) -> Image.Image:
     """Open an image from its content or file, without decoding its pixels.
 
     Raises:
@@ -90,17 +90,17 @@ def open_image(content: Union[bytes, BinaryIO]) -> Image.Image:
 
 
 def check_cost(image: Image.Image, file: BinaryIO) -> None:
-    """Raise ValueError for an image whose decoding costs far more than its size says.
+    """Raise ValueError for an image that costs far more memory or time to decode than its size suggests.
 
     Pillow's decoder of run-length encoded BMP has no limit of memory. Each scan of a progressive JPEG passes over all
-    pixels; encoders write about ten.
+    pixels; usual files have about ten scans.
     """
     if image.format == 'BMP' and image.info.get('compression') in (1, 2):
         raise ValueError('run-length encoded BMP, which is not read; save it as PNG')
     if image.format in ('JPEG', 'MPO'):
         position = file.tell()
         file.seek(0)
-        scans = file.read(MAX_BYTES).count(START_OF_SCAN)
+        scans = file.read(MAX_IMAGE_BYTES).count(START_OF_SCAN)
         file.seek(position)
         if scans > MAX_SCANS:
             raise ValueError(f'a JPEG of {scans} scans; at most {MAX_SCANS} are read; save it again')
@@ -109,8 +109,8 @@ def check_cost(image: Image.Image, file: BinaryIO) -> None:
 def check_depth(image: Image.Image) -> None:
     """Raise ValueError for pixels of 32 bits.
 
-    Integers and floating-point numbers are refused alike, as nothing says which range they have. TIFF and PFM may hold
-    them. Integers of 16 bits are accepted, of which readers keep the upper 8 bits.
+    TIFF and PFM may hold 32-bit integers and floating-point numbers. The file does not say which range they have, so
+    both are refused. 16-bit integers are accepted; readers keep the upper 8 bits.
     """
     if image.mode == 'F' or (image.mode == 'I' and image.format in ('TIFF', None)):
         kind = 'float' if image.mode == 'F' else 'integer'

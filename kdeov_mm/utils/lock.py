@@ -9,7 +9,7 @@ import stat
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Dict, Iterator, Set, Union
+from typing import Iterator
 
 from .display import printable
 from .errors import InputError
@@ -17,18 +17,18 @@ from .files import read_file
 from .json_files import parse_json
 
 LOCK = '.lock'
-MAX_BYTES = 4096  # of the holder's description
+MAX_LOCK_BYTES = 4096  # of the holder's description
 UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # some network file systems have no locks
-HELD: Dict[str, int] = {}  # by this process: real path of the folder, descriptor of the lock
-JOB: Set[str] = set()  # real paths of folders that all processes of this job may write, under the lock of the first
+HELD: dict[str, int] = {}  # map the real path of each folder locked by this process to its file descriptor
+JOB: set[str] = set()  # real paths of folders that all processes of this job may write, under the lock of the first
 
 
 @contextmanager
-def lock_folder(folder: Union[str, Path], what: str, wait: bool = False) -> Iterator[None]:
-    """Keep other writers on this machine out of a folder, which is made if need be.
+def lock_folder(folder: str | Path, what: str, wait: bool = False) -> Iterator[None]:
+    """Make a folder if it does not exist, and lock it against other writers on this machine.
 
-    The system frees the lock of a process that ends, however it ends. Object stores and file systems without locks are
-    not locked.
+    The system frees the lock when the process ends, also after ``kill -9``. Object stores, and file systems without
+    locks, are not locked.
 
     Args:
         folder: The folder, or the URI of an object store.
@@ -36,8 +36,8 @@ def lock_folder(folder: Union[str, Path], what: str, wait: bool = False) -> Iter
         wait: Whether to wait until the folder is free.
 
     Raises:
-        InputError: If another process, or another part of this one, is writing there; names the process, its host and
-            when it began.
+        InputError: If another process, or another part of this one, has the lock. The message names the process, its
+            host and its start where the lock file tells them.
         OSError: If the folder cannot be written.
     """
     if '://' in str(folder):
@@ -70,12 +70,12 @@ def lock_folder(folder: Union[str, Path], what: str, wait: bool = False) -> Iter
             os.close(descriptor)
 
 
-def holds(folder: Union[str, Path]) -> bool:
+def holds(folder: str | Path) -> bool:
     """Return whether this process has locked a folder."""
     return os.path.realpath(folder) in HELD
 
 
-def may_write(folder: Union[str, Path]) -> bool:
+def may_write(folder: str | Path) -> bool:
     """Return whether a part of this job may write in a folder without a lock of its own.
 
     It may in a folder that its job has locked for all of its parts. In a folder within that one, the first process of
@@ -87,7 +87,7 @@ def may_write(folder: Union[str, Path]) -> bool:
 
 
 @contextmanager
-def shared_lock(folder: Union[str, Path]) -> Iterator[None]:
+def shared_lock(folder: str | Path) -> Iterator[None]:
     """Let this process write in a folder that its job's first process has locked; see :func:`may_write`."""
     key = os.path.realpath(folder)
     new = key not in JOB
@@ -100,7 +100,7 @@ def shared_lock(folder: Union[str, Path]) -> Iterator[None]:
 
 
 def open_lock(folder: Path, what: str) -> int:
-    """Open the lock file of a folder; a planted link or a special file is not followed."""
+    """Open a folder's lock file; refuse links and special files."""
     path = folder / LOCK
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -120,21 +120,21 @@ def open_lock(folder: Path, what: str) -> int:
 
 
 def describe_process() -> str:
-    """Return what a refusal says of this process, as JSON."""
+    """Return id, host and start of this process as JSON, the content of a lock file."""
     return json.dumps(dict(pid=os.getpid(), host=socket.gethostname(), since=time.strftime('%Y-%m-%d %H:%M:%S')))
 
 
 def write_holder(descriptor: int, text: str) -> None:
-    """Replace the content of a lock file; only the lock itself matters, so that a full disk is no reason to fail."""
+    """Replace the content of the lock file. Errors are ignored: the lock, not the content, keeps others out."""
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, text.encode(), 0)
 
 
 def describe_holder(path: Path) -> str:
-    """Return who holds a lock, as far as its file says so in the expected form; anybody can have written it."""
+    """Describe the holder from the lock file. The file is untrusted."""
     try:
-        holder = parse_json(read_file(path, MAX_BYTES, 'lock'), 'lock')
+        holder = parse_json(read_file(path, MAX_LOCK_BYTES, 'lock'), 'lock')
         pid, host, since = (holder[name] for name in ('pid', 'host', 'since'))
     except (OSError, InputError, KeyError):
         return 'another process'
@@ -144,7 +144,7 @@ def describe_holder(path: Path) -> str:
 
 
 def drop_in_child() -> None:
-    """Close the inherited locks in a forked process, such as one that loads data: it may outlive a killed holder."""
+    """Close the inherited locks in a forked process, such as a data loader, which may outlive a killed holder."""
     for descriptor in HELD.values():
         with suppress(OSError):
             os.close(descriptor)

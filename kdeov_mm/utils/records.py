@@ -7,7 +7,7 @@ from typing import Any, Callable, Collection, Mapping, NamedTuple
 
 import numpy as np
 
-from .display import brief
+from .display import short_repr
 from .errors import InputError
 
 MAX_NUMBER = 1e15  # of a coordinate or an area; its square is still a finite float32
@@ -17,8 +17,9 @@ class Kind(NamedTuple):
     """What the values of a field must be.
 
     Attributes:
-        fits: Whether a list of values is right; if it is not, no longer list that begins with it is.
-        expected: The same in words.
+        fits: Check a list of values. If it returns False for a list, it must return False for every longer list with
+            the same beginning; :func:`first_wrong` searches by bisection.
+        expected: The expected values in words, for messages.
     """
 
     fits: Callable[[list], bool]
@@ -45,7 +46,7 @@ def check_records(records: Any, fields: Mapping[str, Kind], required: Collection
         except KeyError:
             row = next(row for row, record in enumerate(records) if field not in record)
             missing = [field for field in required if field not in records[row]]
-            raise InputError(f'{source}: {name}[{row}] lacks {missing}; it is {brief(records[row])}') from None
+            raise InputError(f'{source}: {name}[{row}] lacks {missing}; it is {short_repr(records[row])}') from None
         values = column if field in required else [value for value in column if value is not None]
         if not fields[field].fits(values):
             index = first_wrong(values, fields[field])
@@ -69,7 +70,7 @@ def first_wrong(values: list, kind: Kind) -> int:
 
 def refuse(where: str, value: Any, kind: Kind) -> None:
     """Raise InputError that says what is wrong where."""
-    raise InputError(f'{where} is {brief(value)}; expected {kind.expected}; correct or remove this record')
+    raise InputError(f'{where} is {short_repr(value)}; expected {kind.expected}; correct or remove this record')
 
 
 def types_of(values: list) -> set[type]:

@@ -10,7 +10,7 @@ import threading
 import zipfile
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Iterator
 
 import torch
 
@@ -21,8 +21,8 @@ MARK = object()
 TORCH_LOAD, LOADING = torch.load, threading.RLock()
 
 
-def checkpoint_globals() -> Dict[str, Any]:
-    """What a checkpoint of MMEngine's runner may name besides tensors: NumPy arrays and ``HistoryBuffer``.
+def checkpoint_globals() -> dict[str, Any]:
+    """Return what a checkpoint of MMEngine's runner may name besides tensors: NumPy arrays and ``HistoryBuffer``.
 
     ``HistoryBuffer`` pickles its statistics as ``getattr(HistoryBuffer, 'mean')``; the ``getattr`` given here
     returns this class's public methods and nothing else.
@@ -30,10 +30,10 @@ def checkpoint_globals() -> Dict[str, Any]:
     import numpy as np
     from mmengine.logging import HistoryBuffer
 
-    def history_method(owner: type, name: str) -> Callable:
-        method = vars(HistoryBuffer).get(name) if owner is HistoryBuffer else None
+    def history_method(target: type, name: str) -> Callable:
+        method = vars(HistoryBuffer).get(name) if target is HistoryBuffer else None
         if name.startswith('_') or not inspect.isfunction(method):
-            raise pickle.UnpicklingError(f'a checkpoint may not ask for attribute {name!r} of {owner!r}')
+            raise pickle.UnpicklingError(f'a checkpoint may not ask for attribute {name!r} of {target!r}')
         return method
 
     reconstruct, scalar = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
@@ -53,8 +53,8 @@ def checkpoint_globals() -> Dict[str, Any]:
     return allowed
 
 
-def restricted_pickle(allowed: Dict[str, Any]) -> Any:
-    """A ``pickle_module`` for ``torch.load`` that finds nothing outside ``allowed`` (full name: object)."""
+def make_safe_pickle(allowed: dict[str, Any]) -> Any:
+    """Build a ``pickle_module`` for ``torch.load`` that finds only ``allowed`` (full name: object)."""
 
     class Unpickler(pickle.Unpickler):
         def find_class(self, module, name):
@@ -68,29 +68,29 @@ def restricted_pickle(allowed: Dict[str, Any]) -> Any:
     return overlay(pickle, Unpickler=Unpickler, load=lambda file, **kwargs: Unpickler(file, **kwargs).load())
 
 
-def restriction() -> Dict[str, Any]:
-    """Arguments that keep ``torch.load`` from executing anything, whatever the environment says.
+def load_arguments() -> dict[str, Any]:
+    """Return arguments with which ``torch.load`` executes nothing, whatever the environment says.
 
-    torch >= 2.6 has a loader for weights only, to whose allow-list :func:`checkpoint_globals` are added. That of an
-    older torch cannot be extended by name: there a restricted pickle module takes its place.
+    torch >= 2.6 has a loader for weights only. This function adds :func:`checkpoint_globals` to its allow-list. The
+    allow-list of an older torch takes no names, so :func:`make_safe_pickle` replaces its pickle module.
     """
     allowed = checkpoint_globals()
     if tuple(int(part) for part in torch.__version__.split('.')[:2]) >= (2, 6):
         torch.serialization.add_safe_globals([(value, name) for name, value in allowed.items()])
         return dict(weights_only=True)
     allowed.update(torch._weights_only_unpickler._get_allowed_globals())
-    return dict(weights_only=False, pickle_module=restricted_pickle(allowed))
+    return dict(weights_only=False, pickle_module=make_safe_pickle(allowed))
 
 
-def load(file: Any, map_location: Any = None, *, mmap: Optional[bool] = None, **_: Any) -> Any:
-    """Read what ``torch.save`` wrote, in place of ``torch.load``, whose arguments for unpickling are ignored.
+def load(file: Any, map_location: Any = None, *, mmap: bool | None = None, **_: Any) -> Any:
+    """Read what ``torch.save`` wrote, as ``torch.load`` does, but ignore arguments for unpickling.
 
     Raises:
         UnpicklingError, RuntimeError: If the file is damaged, or holds anything but tensors and plain data.
     """
     check_archive(file)
-    with restricted_loading():  # an older torch.load hands TorchScript archives to torch.jit.load
-        content = TORCH_LOAD(file, map_location=map_location, **(dict(mmap=True) if mmap else {}), **restriction())
+    with safe_load_patched():  # an older torch.load hands TorchScript archives to torch.jit.load
+        content = TORCH_LOAD(file, map_location=map_location, **(dict(mmap=True) if mmap else {}), **load_arguments())
     return without_configs(content)
 
 
@@ -142,8 +142,8 @@ def check_tuples(content: Any) -> None:
 
     Only the sizes of tuples are followed through the pickle's stack and memo; all else counts as one element.
     """
-    stack: List[Any] = []
-    memo: Dict[int, int] = {}
+    stack: list[Any] = []
+    memo: dict[int, int] = {}
     for code, argument, _ in pickletools.genops(content):
         name = code.name
         if name in ('BINGET', 'LONG_BINGET', 'GET'):
@@ -155,7 +155,7 @@ def check_tuples(content: Any) -> None:
         elif name == 'DUP':
             stack.append(stack[-1])
         else:
-            taken: List[Any] = []
+            taken: list[Any] = []
             for item in reversed(code.stack_before):
                 if item is pickletools.stackslice:
                     while stack[-1] is not MARK:
@@ -176,11 +176,11 @@ def refuse_script(file: Any, *_: Any, **__: Any) -> None:
 
 
 @contextmanager
-def restricted_loading() -> Iterator[None]:
-    """Let libraries that call ``torch.load`` in their own way, such as OpenCLIP and timm, get :func:`load` instead.
+def safe_load_patched() -> Iterator[None]:
+    """Replace ``torch.load`` by :func:`load` while libraries such as OpenCLIP and timm read weights.
 
-    Which of their versions restrict it, and how, differs. Other threads get it, too, meanwhile: that may refuse a file
-    of theirs, but lifts no restriction.
+    The versions of these libraries differ in how they call ``torch.load``. The replacement is process-wide: during the
+    call another thread may be refused a file, but no thread loses a restriction.
     """
     with LOADING:
         before = torch.load, torch.jit.load
@@ -191,33 +191,33 @@ def restricted_loading() -> Iterator[None]:
             torch.load, torch.jit.load = before
 
 
-def restricted(function: Callable) -> Callable:
-    """The same function under :func:`restricted_loading`."""
+def with_safe_load(function: Callable) -> Callable:
+    """Wrap a function in :func:`safe_load_patched`."""
 
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        with restricted_loading():
+        with safe_load_patched():
             return function(*args, **kwargs)
 
     return wrapper
 
 
 def secure_mmengine() -> None:
-    """Let MMEngine load all checkpoints, files and downloads, through :func:`load`; called by ``import kdeov_mm``.
+    """Make MMEngine load all checkpoints, files and downloads, through :func:`load`; ``import kdeov_mm`` calls this.
 
     The fork's loader, which falls back to ``weights_only=False``, is replaced.
     """
     from mmengine.runner import checkpoint
 
-    restriction()  # a user's own torch.load(..., weights_only=True) reads our checkpoints, too
+    load_arguments()  # a user's own torch.load(..., weights_only=True) reads our checkpoints, too
     checkpoint.torch = overlay(torch, load=load)
     if hasattr(checkpoint, '_safe_torch_load'):
         checkpoint._safe_torch_load = load
-    checkpoint.load_url = restricted(checkpoint.load_url)
+    checkpoint.load_url = with_safe_load(checkpoint.load_url)
 
 
-def find_not_finite(tensors: Dict[str, Any]) -> Optional[str]:
-    """The name of the first floating-point tensor with NaN or infinity, or None."""
+def find_not_finite(tensors: dict[str, Any]) -> str | None:
+    """Return the name of the first floating-point tensor with NaN or infinity, or None."""
     for name, value in tensors.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             return name

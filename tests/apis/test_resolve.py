@@ -36,8 +36,9 @@ def test_a_name_of_the_index_wins_over_a_folder(planted):
     assert not (planted / 'RAN').exists()
 
 
-@pytest.mark.parametrize('name', ['mine', 'plain', '.', '..'])
+@pytest.mark.parametrize('name', ['mine', 'plain', '.', '..', 'a.pth', 'a.py', 'a.onnx', 'a.safetensors'])
 def test_a_bare_name_is_no_folder(planted, name):
+    (planted / 'mine').rename(planted / name) if name.startswith('a.') else None
     for checkpoint in (None, 'plain'):
         with pytest.raises(InputError) as caught:
             KDEOVInferencer(name, checkpoint)
@@ -57,6 +58,13 @@ def test_files_need_no_separator():
     for name in ('weights.pth', 'weights.safetensors', 'absent/folder'):
         with pytest.raises(InputError, match=name):
             resolve_model(name)
+
+
+def test_weights_alone_are_no_model(planted):
+    (planted / 'weights.pth').touch()
+    with pytest.raises(InputError) as caught:
+        resolve_model('weights.pth')
+    assert '--checkpoint weights.pth' in str(caught.value)
 
 
 @pytest.mark.parametrize('command', ['test', 'train', 'export'])

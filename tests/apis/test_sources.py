@@ -170,7 +170,7 @@ def test_broken_files_are_named(broken, photos):
 def test_a_special_file_given_by_itself_is_refused(hostile, tmp_path, kind, suffix):
     path = tmp_path / f'given{suffix}'
     path.symlink_to(hostile[1][kind])
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=path.name):
         open_images(path)
 
 

@@ -238,7 +238,7 @@ def test_a_file_name_is_no_command(folder, build, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('kind', ['compressed', 'member', 'header'])
 def test_shards_that_take_more_memory_than_their_size_are_refused(build, tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(module, 'MAX_BYTES', 1000)
+    monkeypatch.setattr(module, 'MAX_IMAGE_BYTES', 1000)
     monkeypatch.setattr(module, 'MAX_HEADER', 1000)
     content = {'a.jpg': 2000 if kind == 'member' else 10}
     if kind == 'header':

@@ -100,7 +100,7 @@ def test_what_is_too_large(url, tmp_path):
         answer = httpx.post(f'{url}/gradio_api/upload', files=dict(files=('large.png', file)))
     assert answer.status_code == 413
     answer = httpx.post(f'{url}/gradio_api/call/classify', content=bytes(2**20 + 10_001))
-    assert answer.status_code == 413 and answer.text == 'The request is too large.'
+    assert answer.status_code == 413
 
 
 def test_a_body_of_untold_length():

@@ -19,6 +19,7 @@ from kdeov_mm.search import ImageStore, check_index, image_encoder_file, text_en
 from kdeov_mm.search.store import METADATA, SKIPPED_SCHEMA, image_schema
 from kdeov_mm.utils import InputError
 
+pytestmark = pytest.mark.usefixtures('bounded_memory')
 PAYLOAD = (
     "open('executed', 'w').close()\ncustom_hooks = [dict(type='VocabularyHook', text_encoder=dict(type='None'))]\n"
 )
@@ -75,7 +76,7 @@ def kdeov(*args):
 
 @pytest.mark.parametrize('kind', ['config', 'folder', 'named_onnx', 'python', 'link'])
 @pytest.mark.parametrize('command', ['tool', 'tool --image', 'tool add', 'search', 'search --image'])
-def test_what_an_index_names_is_never_executed(tool, model, command, kind):
+def test_what_an_index_names_is_never_executed(tool, model, command, kind, capsys):
     path = os.path.abspath(write_payloads()[kind])
     sha256 = digest(path) if os.path.isfile(path) else '0' * 64
     photo = write_images(Path('photos'), 1)[0]
@@ -90,6 +91,7 @@ def test_what_an_index_names_is_never_executed(tool, model, command, kind):
         else:
             kdeov('search', *asked, '--index', 'index')
     assert stop.value.code == 2 and not Path('executed').exists()
+    assert os.path.basename(path) in capsys.readouterr().err
 
 
 def test_the_api_reads_nothing_that_an_index_names(model):
@@ -138,15 +140,15 @@ def test_models_that_lancedb_would_load_are_refused(model, encoder):
 
 def test_named_files(model, tmp_path):
     """Only an unchanged ONNX file that is whole, and inside if its path is relative."""
-    bus = write_text_encoder(tmp_path / 'text.onnx', np.eye(DIMS)[1])
-    store = ImageStore.open(forge(replace(model, text=bus, text_sha256=digest(bus))))
-    assert text_encoder_file(store) == bus and image_encoder_file(store) == model.path
-    shutil.copy(bus, 'index/inside.onnx')
-    os.symlink(bus, 'index/out.onnx')
+    text_encoder = write_text_encoder(tmp_path / 'text.onnx', np.eye(DIMS)[1])
+    store = ImageStore.open(forge(replace(model, text=text_encoder, text_sha256=digest(text_encoder))))
+    assert text_encoder_file(store) == text_encoder and image_encoder_file(store) == model.path
+    shutil.copy(text_encoder, 'index/inside.onnx')
+    os.symlink(text_encoder, 'index/out.onnx')
     os.mkfifo('index/pipe.onnx')
     os.symlink('/dev/zero', 'index/zero.onnx')
     write_external(tmp_path / 'external.onnx', '../secret')
-    shutil.copy(bus, 'index/other.txt')
+    shutil.copy(text_encoder, 'index/other.txt')
     names = ['out.onnx', 'pipe.onnx', 'zero.onnx', '../text.onnx', 'index/../inside.onnx', 'other.txt', 'a\0.onnx', '']
     store.model.text = 'inside.onnx'
     assert text_encoder_file(store) == os.path.realpath('index/inside.onnx')
@@ -154,15 +156,19 @@ def test_named_files(model, tmp_path):
         store.model.text = name
         with pytest.raises((ValueError, FileNotFoundError), match='--text'):
             text_encoder_file(store)
+    store.model.text, store.folder = 'inside.onnx', 's3://bucket/index'
+    with pytest.raises(InputError, match='inside.onnx'):
+        text_encoder_file(store)
+    store.folder = 'index'
     external = str(tmp_path / 'external.onnx')
     store.model.text, store.model.text_sha256 = external, digest(external)
     with pytest.raises(ValueError, match='external.onnx'):
         text_encoder_file(store)
-    store.model.text, store.model.text_sha256 = bus, digest(bus)
-    write_text_encoder(bus, np.eye(DIMS)[2])
-    with pytest.raises(ValueError, match='SHA-256'):
+    store.model.text, store.model.text_sha256 = text_encoder, digest(text_encoder)
+    write_text_encoder(text_encoder, np.eye(DIMS)[2])
+    with pytest.raises(ValueError, match='text.onnx'):
         text_encoder_file(store)
-    os.unlink(bus)
+    os.unlink(text_encoder)
     with pytest.raises(FileNotFoundError, match='text.onnx'):
         text_encoder_file(store)
     store.model.text_sha256 = None
@@ -171,14 +177,16 @@ def test_named_files(model, tmp_path):
 
 
 def test_an_index_of_an_older_version_opens_and_asks_for_the_text_encoder(tool, model, capsys):
-    bus = write_text_encoder('text.onnx', np.eye(DIMS)[0])
-    about = dict(format=1, model={k: v for k, v in asdict(model).items() if k != 'text_sha256'} | dict(text=bus))
+    text_encoder = write_text_encoder('text.onnx', np.eye(DIMS)[0])
+    about = dict(
+        format=1, model={k: v for k, v in asdict(model).items() if k != 'text_sha256'} | dict(text=text_encoder)
+    )
     forge(model, rows=[{}], metadata={METADATA: json.dumps(about)})
     assert ImageStore.open('index').search(np.eye(DIMS)[0], 1)[0]['path'] == '/photo.jpg'
     with pytest.raises(SystemExit):
         tool('query', 'a bus', '--index', 'index')
     assert '--text' in capsys.readouterr().err
-    tool('query', 'a bus', '--index', 'index', '--text', bus)
+    tool('query', 'a bus', '--index', 'index', '--text', text_encoder)
     assert '/photo.jpg' in capsys.readouterr().out
 
 
@@ -270,7 +278,7 @@ def test_embeddings_that_are_not_finite_are_not_found(model):
     store = ImageStore.open('index')
     with pytest.raises(ValueError, match='index'):
         store.search(np.eye(DIMS)[0], 5)
-    assert any('not normalised' in problem for problem in check_index(store))
+    assert any('/photo.jpg' in problem and '/other.jpg' in problem for problem in check_index(store))
 
 
 def test_names_in_an_index_do_not_reach_the_terminal_as_they_are(tool, model, capsys):

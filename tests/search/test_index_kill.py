@@ -48,7 +48,7 @@ def wait(process, log, seconds):
     process.join(seconds)
 
 
-def test_a_build_killed_at_any_moment_loses_its_last_batch_at_most(tmp_path, encoder_file):
+def test_a_build_killed_at_any_moment_keeps_what_was_committed(tmp_path, encoder_file):
     from kdeov_mm.search import ImageEncoder, ImageStore, check_index, update_index
 
     paths = write_images(tmp_path / 'photos', FILES)

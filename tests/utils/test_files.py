@@ -10,6 +10,8 @@ import pytest
 from kdeov_mm.utils import InputError
 from kdeov_mm.utils.files import atomic_path, read_file, walk_files, write_atomically
 
+pytestmark = pytest.mark.usefixtures('bounded_memory')
+
 
 def test_a_regular_file_is_read_whole(tmp_path):
     (tmp_path / 'a').write_bytes(b'12345')

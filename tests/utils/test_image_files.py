@@ -9,6 +9,8 @@ from kdeov_mm.utils.image_files import MAX_PIXELS, open_image
 from kdeov_mm.utils.images import read_image
 from PIL import Image
 
+pytestmark = pytest.mark.usefixtures('bounded_memory')
+
 
 def encoded(image: Image.Image, format: str) -> bytes:
     file = io.BytesIO()

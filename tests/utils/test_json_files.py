@@ -1,8 +1,10 @@
 """JSON that is not what it should be is refused by a message that names the file."""
 
+import json
+
 import pytest
 from kdeov_mm.utils import InputError
-from kdeov_mm.utils.json_files import parse_json, read_json
+from kdeov_mm.utils.json_files import Constant, find_constant, parse_json, read_json
 
 
 @pytest.mark.parametrize(
@@ -22,3 +24,20 @@ def test_read(tmp_path):
     assert parse_json('[1]', 'text', list) == [1]
     with pytest.raises(InputError):
         read_json(path, max_bytes=5)
+
+
+@pytest.mark.parametrize(
+    'content, place',
+    [
+        ('{"a": 1e999, "b": NaN}', 'b'),
+        ('{"a": [1e999, {"c": [0, -Infinity]}], "b": NaN}', 'a[1].c[1]'),
+        ('NaN', 'the value'),
+        ('{"a": NaN, "a": 1e999}', 'a value'),
+    ],
+)
+def test_a_number_beyond_float_is_not_taken_for_nan(content, place):
+    assert find_constant(json.loads(content, parse_constant=Constant)) == place
+    with pytest.raises(InputError) as refused:
+        parse_json(content, 'file')
+    assert place in str(refused.value)
+    assert type(parse_json(content, 'file', object, finite=False)) in (dict, float)

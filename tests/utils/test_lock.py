@@ -13,7 +13,7 @@ from contextlib import suppress
 import pytest
 
 from kdeov_mm.utils import InputError
-from kdeov_mm.utils.lock import LOCK, MAX_BYTES, holds, lock_folder
+from kdeov_mm.utils.lock import LOCK, MAX_LOCK_BYTES, holds, lock_folder
 
 processes = multiprocessing.get_context('fork')
 
@@ -108,7 +108,7 @@ def test_waiting(tmp_path, hold):
         b'{}',
         b'{"pid": "1", "host": "h", "since": "s"}',
         b'\xff',
-        b'9' * (MAX_BYTES + 1),
+        b'9' * (MAX_LOCK_BYTES + 1),
         b'{"pid": 1, "host": "\\u001b[31mred", "since": "now"}',
     ],
 )

@@ -23,7 +23,7 @@ from kdeov_mm.models import OpenCLIPTeacher, OpenCLIPTextEncoder
 from kdeov_mm.models.clip.towers import build_towers
 from kdeov_mm.utils import InputError, check_checkpoint, check_weights, export_weights, load_weights, safe_load
 
-pytestmark = pytest.mark.usefixtures('mmyolo_scope')
+pytestmark = pytest.mark.usefixtures('mmyolo_scope', 'bounded_memory')
 CLIP = 'kdeov-shapes'  # the smallest
 HUGGING_FACE = dict(
     embed_dim=8,
@@ -44,7 +44,7 @@ DOORS = dict(  # each opens bad.pt, or the weights in folder/
     download=lambda: load_checkpoint(torch.nn.Linear(1, 1), 'http://127.0.0.1/bad.pt'),
     student=lambda: build_kdeov(CLIP, checkpoint='bad.pt'),
     export=lambda: export_weights('bad.pt', 'out.safetensors'),
-    library=lambda: safe_load.restricted(lambda: torch.load('bad.pt', weights_only=False, pickle_module=pickle))(),
+    library=lambda: safe_load.with_safe_load(lambda: torch.load('bad.pt', weights_only=False, pickle_module=pickle))(),
 )
 
 
@@ -61,7 +61,7 @@ def bert(tiny_hugging_face):
 
 @pytest.fixture(params=['zip', 'legacy', 'pickle', 'script'])
 def hostile(request, tmp_path, monkeypatch, bert):
-    """A file and a model's folder of hostile weights in the current folder, which a download gives, too."""
+    """Write a file and a model's folder of hostile weights to the current folder. A download returns the same file."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'hub'))
     monkeypatch.setattr(
@@ -103,7 +103,7 @@ def test_open_clip_that_restricts_nothing(lifted, hostile, door, monkeypatch):
 
 def test_torch_is_as_before_afterwards(tmp_path):
     before = torch.load, torch.jit.load
-    with pytest.raises(KeyError), safe_load.restricted_loading():
+    with pytest.raises(KeyError), safe_load.safe_load_patched():
         assert torch.load is safe_load.load
         raise KeyError
     assert (torch.load, torch.jit.load) == before

@@ -4,7 +4,7 @@ from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .broken_images_hook import BrokenImagesHook
 from .clip_distillation_hook import CLIPDistillationHook
 from .epoch_seed_hook import EpochSeedHook
-from .first_step import FirstStep
+from .first_step import FirstStepHook
 from .loss_guard_hook import LossGuardHook
 from .network_time_hook import NetworkTimeHook
 from .report_hook import ReportHook
@@ -13,12 +13,15 @@ from .text_encoder_hook import TextEncoderHook
 from .throughput_hook import ThroughputHook
 from .vocabulary_hook import VocabularyHook
 
+FirstStep = FirstStepHook  # the old name
+
 __all__ = [
     'AtomicCheckpointHook',
     'BrokenImagesHook',
     'CLIPDistillationHook',
     'EpochSeedHook',
     'FirstStep',
+    'FirstStepHook',
     'LossGuardHook',
     'NetworkTimeHook',
     'ReportHook',

@@ -1,9 +1,9 @@
-"""Checkpoints that are whole or not there."""
+"""Checkpoints that are complete or absent."""
 
+import errno
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Union
 
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
@@ -14,35 +14,38 @@ from kdeov_mm.utils.files import atomic_path, write_atomically
 from kdeov_mm.utils.launch import lock_run
 
 
+DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
 @register_backend('atomic_local', force=True)
 class AtomicLocalBackend(LocalBackend):
-    """Local files that are written under another name and then renamed: whole, or as they were before."""
+    """Write each local file under a temporary name and rename it, so that it is complete or unchanged."""
 
-    def put(self, obj: bytes, filepath: Union[str, Path]) -> None:
+    def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write bytes.
 
         Raises:
-            OSError: It could not be written; names the file, its size and the reason.
+            OSError: If the file cannot be written; names the file, its size and the reason.
         """
         try:
             with atomic_path(Path(filepath)) as partial:
                 super().put(obj, partial)
         except OSError as error:
+            fix = 'make the folder writable' if error.errno in DENIED else 'free disk space'
             raise type(error)(
                 error.errno,
-                f'{filepath} ({len(obj) / 1e6:.1f} MB) could not be written: {error.strerror}. What was '
-                'saved before is as it was; make room, then go on with --resume',
+                f'{filepath} ({len(obj) / 1e6:.1f} MB) could not be written: {error.strerror}. Earlier checkpoints are '
+                f'unchanged; {fix}, then resume with --resume',
             ) from error
 
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """MMEngine's hook, which whatever happens leaves the last checkpoint and the best one complete.
+    """Save checkpoints so that the last and the best one are always complete.
 
-    A checkpoint in a local folder is written under another name and then renamed, and so is ``last_checkpoint``. The
-    one that ``max_keep_ckpts`` or ``save_best`` takes away is removed after the new one is there, not before; so there
-    must be room for one more. Only files in the folder of the checkpoints are removed, whatever a resumed checkpoint
-    names. While it trains, no other training may write there.
+    Each file is written under a temporary name, then renamed. An outdated checkpoint is removed after the new one is
+    saved, so the disk needs room for one more. The hook removes files only in its own folder. It locks the folder
+    during training.
 
     Args:
         *args, **kwargs: Of MMEngine's ``CheckpointHook``.
@@ -52,7 +55,7 @@ class AtomicCheckpointHook(CheckpointHook):
     """
 
     def before_train(self, runner) -> None:
-        """Lock the folders, choose how to write, and remove what an earlier run was writing when it was killed."""
+        """Lock the folders, choose how to write, and remove the unfinished files of a killed run."""
         out_dir = str(self.out_dir or runner.work_dir)
         if self.backend_args is None and self.file_client_args is None and '://' not in out_dir:
             self.backend_args = dict(backend='atomic_local')
@@ -62,12 +65,15 @@ class AtomicCheckpointHook(CheckpointHook):
             self.locks.enter_context(lock_run(folder, 'work dir', ('.*.pth', '.last_checkpoint.*')))
 
     def after_run(self, runner) -> None:
-        """Let others write."""
+        """Release the locks."""
         if hasattr(self, 'locks'):
             self.locks.close()
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
-        """Save a checkpoint; MMEngine's method removes the outdated one first and truncates ``last_checkpoint``."""
+        """Save a checkpoint, then remove the outdated one and replace ``last_checkpoint``.
+
+        MMEngine's method removes the outdated checkpoint first and truncates ``last_checkpoint``.
+        """
         outdated = None
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
             if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
@@ -94,21 +100,24 @@ class AtomicCheckpointHook(CheckpointHook):
                 self.remove(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(outdated)))
 
     def _save_best_checkpoint(self, runner, metrics) -> None:
-        """Save the best checkpoint; MMEngine's method, which removes the one before first, is not told of it."""
+        """Save the best checkpoint, then remove the previous best.
+
+        MMEngine removes the previous best first, so its path is hidden during the call.
+        """
         if not self.save_best:
             return
         if len(self.key_indicators) == 1:
             before, self.best_ckpt_path = self.best_ckpt_path, None
             super()._save_best_checkpoint(runner, metrics)
-            self.best_ckpt_path = self.newer(before, self.best_ckpt_path)
+            self.best_ckpt_path = self.keep_best(before, self.best_ckpt_path)
         else:
             before, self.best_ckpt_path_dict = self.best_ckpt_path_dict, dict.fromkeys(self.best_ckpt_path_dict)
             super()._save_best_checkpoint(runner, metrics)
             for name, path in before.items():
-                self.best_ckpt_path_dict[name] = self.newer(path, self.best_ckpt_path_dict[name])
+                self.best_ckpt_path_dict[name] = self.keep_best(path, self.best_ckpt_path_dict[name])
 
-    def newer(self, before: str | None, saved: str | None) -> str | None:
-        """Return the best checkpoint, the one before if none was saved, and remove the other."""
+    def keep_best(self, before: str | None, saved: str | None) -> str | None:
+        """Return the path of the best checkpoint and remove the previous best, if a new one was saved."""
         if saved is None:
             return before
         if before is not None and before != saved and is_main_process():
@@ -116,7 +125,7 @@ class AtomicCheckpointHook(CheckpointHook):
         return saved
 
     def remove(self, path: str) -> None:
-        """Remove a checkpoint, if it is one of this training's: a resumed one may come from elsewhere."""
+        """Remove a checkpoint of this training's folder; a resumed checkpoint may name files elsewhere."""
         if os.path.dirname(str(path)) != str(self.out_dir).rstrip('/'):
             return
         if self.file_backend.isfile(path):

@@ -1,12 +1,12 @@
-"""Whether a run has begun."""
+"""A hook that records whether a run has begun."""
 
 from mmengine.hooks import Hook
 
 
-class FirstStep(Hook):
-    """Knows whether training or testing has begun: before, an error is most likely one of the input.
+class FirstStepHook(Hook):
+    """Record that the first training or test step was reached.
 
-    ``kdeov_mm.utils.user_errors`` takes it as ``until``.
+    Earlier errors are reported as user errors in one line: ``kdeov_mm.utils.user_errors`` takes the hook as ``until``.
     """
 
     priority = 'VERY_HIGH'
@@ -15,7 +15,7 @@ class FirstStep(Hook):
         self.reached = False
 
     def before_train_iter(self, *args, **kwargs) -> None:
-        """Remember that the first step was reached."""
+        """Record that the first step was reached."""
         self.reached = True
 
     before_test_iter = before_train_iter

@@ -11,7 +11,7 @@ from mmengine.model import BaseModel
 from mmyolo.registry import MODELS
 from torch import Tensor
 
-from kdeov_mm.utils.safe_load import restricted_loading
+from kdeov_mm.utils.safe_load import safe_load_patched
 
 
 @MODELS.register_module()
@@ -42,7 +42,7 @@ class TimmClassifier(BaseModel):
             raise FileNotFoundError(f'pretrained: no file {pretrained!r} (weights of {model_name})')
         super().__init__(data_preprocessor=data_preprocessor)
         source = dict(file=pretrained) if isinstance(pretrained, str) else None
-        with restricted_loading():
+        with safe_load_patched():
             self.backbone = timm.create_model(
                 model_name, pretrained=bool(pretrained), pretrained_cfg_overlay=source, num_classes=num_classes
             )

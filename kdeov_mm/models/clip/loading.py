@@ -12,7 +12,7 @@ from torch import nn
 
 from kdeov_mm.utils.errors import one_line
 from kdeov_mm.utils.files import sha256
-from kdeov_mm.utils.safe_load import find_not_finite, restricted_loading
+from kdeov_mm.utils.safe_load import find_not_finite, safe_load_patched
 
 open_clip.add_model_config(Path(__file__).parent / 'model_configs')
 WEIGHTS = Path(__file__).parent / 'weights'  # shipped as {model name}-{tag}.safetensors
@@ -93,7 +93,7 @@ def create_open_clip(model_name: str, pretrained: Optional[str]) -> nn.Module:
     source = model_name if ':' in model_name else pretrained  # hf-hub:..., local-dir:...
     local = model_name.startswith('local-dir:') or pretrained is not None and Path(pretrained).is_file()
     try:
-        with restricted_loading():
+        with safe_load_patched():
             model = open_clip.create_model(model_name, pretrained=pretrained)
     except Exception as error:  # OpenCLIP raises many types for one cause: the weights do not fit
         if local or isinstance(error, pickle.UnpicklingError):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from open_clip.transform import PreprocessCfg, center_crop_or_pad, merge_preprocess_dict
 from torch import Tensor, nn
 
-from kdeov_mm.utils.display import brief
+from kdeov_mm.utils.display import short_repr
 from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.json_files import MAX_METADATA_BYTES, read_json
 from kdeov_mm.utils.records import are_numbers
@@ -64,15 +64,15 @@ def check_changes(changes: Mapping) -> None:
         raise ValueError(f'preprocess: unknown {", ".join(unknown)}; give any of {", ".join((*FREE, *CHOICES))}')
     for name, choices in CHOICES.items():
         if name in changes and changes[name] not in choices:
-            raise ValueError(f'preprocess.{name}: must be one of {", ".join(choices)}, got {brief(changes[name])}')
+            raise ValueError(f'preprocess.{name}: must be one of {", ".join(choices)}, got {short_repr(changes[name])}')
     for name in ('mean', 'std'):
         if name in changes and not is_colour(changes[name]):
-            raise ValueError(f'preprocess.{name}: must be three numbers, got {brief(changes[name])}')
+            raise ValueError(f'preprocess.{name}: must be three numbers, got {short_repr(changes[name])}')
     if 'std' in changes and not all(value > 0 for value in changes['std']):
-        raise ValueError(f'preprocess.std: must be three positive numbers, got {brief(changes["std"])}')
+        raise ValueError(f'preprocess.std: must be three positive numbers, got {short_repr(changes["std"])}')
     fill = changes.get('fill_color', 0)
     if not are_numbers([fill]) or not 0 <= fill <= 255:
-        raise ValueError(f'preprocess.fill_color: must be a number from 0 to 255, got {brief(fill)}')
+        raise ValueError(f'preprocess.fill_color: must be a number from 0 to 255, got {short_repr(fill)}')
 
 
 def is_colour(value: Any) -> bool:
@@ -90,10 +90,10 @@ def read_config(path: Path) -> Tuple[dict, dict]:
     if not all(type(side) is int and 0 < side <= MAX_SIDE for side in sides):
         raise InputError(
             f'model config "{path}": model_cfg.vision_cfg.image_size must be one or two numbers from 1 to {MAX_SIDE}, '
-            f'got {brief(size)}'
+            f'got {short_repr(size)}'
         )
     if not isinstance(own, dict) or own.get('mode') not in (None, 'RGB'):
-        raise InputError(f'model config "{path}": preprocess_cfg must be an object of mode RGB, got {brief(own)}')
+        raise InputError(f'model config "{path}": preprocess_cfg must be an object of mode RGB, got {short_repr(own)}')
     try:
         check_changes({key: value for key, value in own.items() if key in (*CHOICES, *FREE) and value is not None})
     except ValueError as error:

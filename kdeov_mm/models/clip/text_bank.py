@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kdeov_mm.text import build_prompts, check_class_names, read_synonyms, resolve_templates
-from kdeov_mm.utils.arrays import find_bad_row
+from kdeov_mm.utils.arrays import find_bad_row, row_defect
 from kdeov_mm.utils.display import shorten
 from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.files import atomic_path
@@ -91,11 +91,12 @@ class TextBank:
             raise ValueError(f'vocabulary: the embeddings must be floating-point numbers, got {self.embeddings.dtype}')
         if not torch.isfinite(self.embeddings).all():
             raise ValueError('vocabulary: the embeddings hold NaN or infinite values')
-        bad = find_bad_row(self.embeddings.detach().cpu().double().numpy())
+        embeddings = self.embeddings.detach().cpu().double().numpy()
+        bad = find_bad_row(embeddings)
         if bad >= 0:
             raise InputError(
-                f'vocabulary: the embedding of {shorten(self.names[bad])!r} is zero, or its norm is out of range; '
-                'give one that can be normalised'
+                f'vocabulary: the embedding of {shorten(self.names[bad])!r} '
+                f'{row_defect(embeddings[bad])}; make it again'
             )
 
 

@@ -10,7 +10,7 @@ from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from torch import nn
 
 from kdeov_mm.utils.config import suggest
-from kdeov_mm.utils.safe_load import restricted_loading
+from kdeov_mm.utils.safe_load import safe_load_patched
 
 # Where OpenCLIP's towers have the projection to the joint space: the first part of its parameters' names.
 PROJECTIONS = ('head', 'proj', 'text_projection')
@@ -39,7 +39,7 @@ def build_towers(model_cfg: Mapping, pretrained: bool = False) -> Tuple[nn.Modul
     else:
         tokenizer = SimpleTokenizer(context_length=text.get('context_length', 77))
     others = {name: value for name, value in model_cfg.items() if name not in ('vision_cfg', 'text_cfg', 'custom_text')}
-    with restricted_loading():
+    with safe_load_patched():
         return open_clip.CustomTextCLIP(vision_cfg=vision, text_cfg=text, **others), tokenizer
 
 
