@@ -73,7 +73,7 @@ install:
 	    fi; \
 	    $(PIP_INSTALL) $(LOCKED) --no-deps --force-reinstall "$$@"; \
 	fi; \
-	'$(PY)' -c 'import kdeov_mm'; \
+	'$(PY)' -c 'import kdeov_mm.registered'; \
 	rm -f '$(INCOMPLETE)'; \
 	echo "$$sum" > '$(STAMP)'
 
@@ -90,11 +90,11 @@ teacher: install
 	$(PY) tools/train.py configs/shapes_teacher.py --work-dir work_dirs/shapes_teacher --resume
 	$(PY) tools/train.py configs/shapes_teacher_stage2.py --work-dir work_dirs/shapes_teacher_stage2 --resume
 	$(PY) tools/train.py configs/shapes_teacher_stage3.py --work-dir work_dirs/shapes_teacher_stage3 --resume
-	$(PY) tools/export_weights.py work_dirs/shapes_teacher_stage3 $(TEACHER) --prefix clip.
+	$(PY) tools/model_converters/export_weights.py work_dirs/shapes_teacher_stage3 $(TEACHER) --prefix clip.
 
 # Twice, so that ONNX Runtime, OpenVINO, LanceDB and Gradio share no process with the trainings.
 PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --max-worker-restart 0 --dist loadfile $(PYTEST_OPTIONS)
-NATIVE = tests/demo tests/deploy tests/search
+NATIVE = tests/cli tests/demo tests/deploy tests/search
 
 test: install
 	$(PYTEST) $(NATIVE:%=--ignore=%)

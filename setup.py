@@ -6,7 +6,6 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
-from setuptools.command.egg_info import egg_info
 
 ROOT = Path(__file__).resolve().parent
 # Each is requirements/{name}.txt.
@@ -50,14 +49,6 @@ class BuildWithMim(build_py):
                 shutil.copy(source, target)
 
 
-class EggInfoForMim(egg_info):
-    """Name ``kdeov_mm`` before ``kdeov``: OpenMIM takes the first for the package that has ``.mim``."""
-
-    def run(self) -> None:
-        super().run()
-        Path(self.egg_info, 'top_level.txt').write_text('kdeov_mm\nkdeov\n')
-
-
 readme = ROOT / 'README.md'
 setup(
     name='kdeov_mm',
@@ -72,12 +63,12 @@ setup(
         'Topic :: Scientific/Engineering :: Image Recognition',
     ],
     keywords='computer vision, open-vocabulary detection, knowledge distillation, CLIP, YOLO',
-    packages=find_packages(include=('kdeov', 'kdeov_mm', 'kdeov_mm.*')),
+    packages=find_packages(include=('kdeov_mm', 'kdeov_mm.*')),
     package_data={'kdeov_mm': ['py.typed', '**/*.json', '**/*.safetensors', '**/*.txt']},
-    entry_points=dict(console_scripts=['kdeov = kdeov.__main__:main']),
+    entry_points=dict(console_scripts=['kdeov = kdeov_mm.cli:main']),
     python_requires='>=3.10',
     install_requires=requirements('mminstall') + requirements('runtime'),
     extras_require=dict({name: requirements(name) for name in EXTRAS}, faster=['faster-coco-eval']),
-    cmdclass=dict(build_py=BuildWithMim, egg_info=EggInfoForMim),
+    cmdclass=dict(build_py=BuildWithMim),
     zip_safe=False,
 )

@@ -1,5 +1,6 @@
 # Stage 1 from the teacher's stored embeddings (docs/teacher_cache.md). Write them first:
-#   python tools/cache_teacher.py configs/kdeov_yolov8n_pretrain.py data/shapes/teacher_store --views 8
+#   python tools/dataset_converters/cache_teacher.py configs/kdeov_yolov8n_pretrain.py \
+#       data/shapes/teacher_store --views 8
 _base_ = './kdeov_yolov8n_pretrain.py'
 
 train_dataloader = dict(

@@ -1,18 +1,12 @@
 """KDEOV-MM: an open-vocabulary YOLO distilled from CLIP, as a plugin to MMYOLO.
 
+The import itself is light: PyTorch and OpenMMLab are prepared when they are first imported, see ``kdeov_mm.plugin``.
 Where MMEngine is not installed only the runtime of exported models is there, ``kdeov_mm.deploy``.
 """
 
 import importlib.util
 
 if importlib.util.find_spec('mmengine') is not None:
-    from . import compat
+    from .plugin import prepare_when_needed
 
-    compat.apply()
-
-    from .utils.safe_load import secure_mmengine  # noqa: E402  needs torch, which apply() looks for
-
-    secure_mmengine()
-
-    from . import datasets, engine, evaluation, models  # noqa: E402, F401
-    from .utils import checkpoint  # noqa: E402, F401  teaches MMEngine to load safetensors
+    prepare_when_needed()

@@ -13,9 +13,9 @@ from unittest import mock
 import torch
 from safetensors.torch import load_file
 
-from kdeov.__main__ import TOOLS, parse as parse_kdeov
+from kdeov_mm.cli.command_line import parse as parse_kdeov
 from kdeov_mm.utils import load_config
-from kdeov_mm.utils.model_index import find_model, read_index
+from kdeov_mm.utils.model_index import find_model
 from tool_loading import load_tool
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -128,7 +128,13 @@ def check(command: Command) -> None:
 def check_tool(path: Path, words: List[str]) -> None:
     """Let a tool parse its command line, and look up the fields of the config that it names."""
     assert path.is_file(), f'{path.name} does not exist'
-    args = parse(path, words)
+    if path.parent == ROOT / 'tools':  # the script of a command
+        return check_kdeov([path.stem, *words])
+    check_config(parse(path, words))
+
+
+def check_config(args: argparse.Namespace) -> None:
+    """Look up the fields of the config that a command line names."""
     config = getattr(args, 'config', None)
     options = getattr(args, 'cfg_options', None)
     if not isinstance(config, str) or config.isupper() or not (ROOT / config).is_file():
@@ -147,7 +153,7 @@ class Parsed(BaseException):
 
 def parse(path: Path, words: List[str]) -> argparse.Namespace:
     """The tool's own reading of its arguments: it runs until it has parsed them."""
-    module = load_tool(path.stem)
+    module = load_tool(path.relative_to(ROOT / 'tools').with_suffix(''))
     original = argparse.ArgumentParser.parse_args
 
     def parse_args(self, args=None, namespace=None):
@@ -167,20 +173,14 @@ def parse(path: Path, words: List[str]) -> argparse.Namespace:
 
 
 def check_kdeov(words: List[str]) -> None:
-    """Let ``kdeov`` parse its arguments, and a command that is a script of ``tools/`` that script."""
+    """Let ``kdeov`` parse its arguments, and look up the fields of the config that they name."""
     if '--help' in words or '--version' in words:
         return
     try:
-        args = parse_kdeov(words)
+        args = parse_kdeov(words).args
     except SystemExit as error:
         raise AssertionError(f'kdeov does not take {" ".join(words)}') from error
-    if args.command in TOOLS:
-        rest = list(args.rest)
-        if rest and rest[0] in (models := read_index()):
-            rest[0] = models[rest[0]].config
-            if args.command in ('test', 'export') and (len(rest) == 1 or rest[1].startswith('-')):
-                rest.insert(1, 'WEIGHTS')
-        check_tool(ROOT / 'tools' / TOOLS[args.command][0], rest)
+    check_config(args)
 
 
 def make_checkout(folder: Path) -> Path:

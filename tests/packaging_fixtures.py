@@ -28,7 +28,7 @@ PROBES = ('kdeov_mm/models/clip/weights/probe.safetensors', 'kdeov_mm/models/pro
 def source(tmp_path_factory):
     """A copy of what is packaged, so that builds leave nothing in the tree, with a data file of each kind."""
     folder = tmp_path_factory.mktemp('source')
-    for name in ('kdeov', 'kdeov_mm', 'configs', 'tools', 'requirements', 'docs/web'):
+    for name in ('kdeov_mm', 'configs', 'tools', 'requirements', 'docs/web'):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns('__pycache__', '.mim'))
     for name in FILES:

@@ -1,17 +1,18 @@
-"""tools/benchmark.py: its counts, ratios and options."""
+"""``kdeov bench``: its counts, ratios and options."""
 
 import json
 
 import pytest
 from torch import nn
 
-from kdeov_mm.benchmarks.inference_engines import complexity
-from tool_loading import load_tool
+from kdeov_mm.benchmarks import ENGINE_NAMES, deployment
+from kdeov_mm.benchmarks.inference_engines import ENGINES, complexity
+from kdeov_mm.cli import main
 
 
 @pytest.fixture(scope='module')
 def tool():
-    return load_tool('benchmark')
+    return deployment
 
 
 def test_multiply_accumulates_by_hand():
@@ -34,6 +35,10 @@ def test_ratios_are_those_of_one_round(tool):
     ]
     row = tool.summarise(measured, {name: 224 for name, _, _ in measured})[0]
     assert row['p50_ms'] == 2000 and row['p95_ms'] == pytest.approx(9200) and row['images_per_second'] == 0.5
+
+
+def test_every_engine_has_its_name():
+    assert tuple(ENGINES) == ENGINE_NAMES
 
 
 class Tiny(nn.Module):
@@ -67,13 +72,13 @@ def test_a_run_goes_on_where_it_ended_and_one_failure_costs_no_other(tool, tmp_p
         '--out-dir',
         str(tmp_path),
     ]
-    tool.main([*options, '--models', 'A', '--batch-sizes', '1', '3'])
+    main(['bench', *options, '--models', 'A', '--batch-sizes', '1', '3'])
     first = json.loads((tmp_path / 'benchmark.json').read_text())
     assert {(row['engine'], row['batch'], row['rounds']) for row in first['rows']} == {
         (engine, batch, 4) for engine in ('eager', 'ort_fp32', 'ort_int8') for batch in (1, 3)
     }
     monkeypatch.setitem(tool.ENGINES, 'ort_fp32', lambda *_: broken())
-    tool.main([*options, '--batch-sizes', '3'])
+    main(['bench', *options, '--batch-sizes', '3'])
     result = json.loads((tmp_path / 'benchmark.json').read_text())
     assert [row for row in result['rows'] if row['model'] == 'A'] == [row for row in first['rows'] if row['batch'] == 3]
     assert {row['engine'] for row in result['rows'] if row['model'] == 'B'} == {'eager', 'ort_int8'}
@@ -95,7 +100,7 @@ def test_a_run_goes_on_where_it_ended_and_one_failure_costs_no_other(tool, tmp_p
 )
 def test_bad_options_are_refused_before_any_work(tool, tmp_path, capsys, options, message):
     with pytest.raises(SystemExit) as stop:
-        tool.main([*options, '--out-dir', str(tmp_path / 'out')])
+        main(['bench', *options, '--out-dir', str(tmp_path / 'out')])
     error = capsys.readouterr().err
     assert stop.value.code == 2 and message in error and error.count('\n') == 1
     assert not (tmp_path / 'out').exists()

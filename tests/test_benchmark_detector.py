@@ -1,4 +1,4 @@
-"""tools/benchmark_detector.py: its stages are the detectors' own, it writes what it says, bad options are refused."""
+"""tools/benchmarks/detector.py: its stages are the detectors' own, it writes what it says, bad options are refused."""
 
 import json
 
@@ -15,7 +15,7 @@ from tool_loading import load_tool
 
 @pytest.fixture(scope='module')
 def tool():
-    return load_tool('benchmark_detector')
+    return load_tool('benchmarks/detector')
 
 
 @torch.no_grad()

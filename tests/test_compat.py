@@ -350,7 +350,7 @@ def test_torchvision_of_another_build(tmp_path):
     """What a torchvision of another build raises at import becomes one line with the repair."""
     (tmp_path / 'torchvision').mkdir()
     (tmp_path / 'torchvision/__init__.py').write_text("raise RuntimeError('operator torchvision::nms does not exist')")
-    done = python('import kdeov_mm', tmp_path)
+    done = python('import kdeov_mm, mmengine', tmp_path)
     last = done.stderr.strip().splitlines()[-1]
     assert 'different builds (operator torchvision::nms does not exist)' in last and 'pip install' in last
     assert 'RuntimeError' not in done.stderr

@@ -27,7 +27,7 @@ def test_commands_are_found():
     'words, said',
     [
         ('python tools/train.py configs/absent.py', 'configs/absent.py does not exist'),
-        ('python tools/train.py configs/kdeov_yolov8n.py --no-such-option', 'train.py does not take'),
+        ('python tools/train.py configs/kdeov_yolov8n.py --no-such-option', 'kdeov does not take train'),
         ('python tools/absent.py', 'absent.py does not exist'),
         ('kdeov absent images', 'kdeov does not take absent images'),
         ('make absent', 'the Makefile has no absent'),
@@ -135,19 +135,19 @@ def test_reference_pages():
         '',
         '- `ValueError`: Bad, very bad.',
     ]
-    for package in ('models', 'losses', 'datasets', 'evaluation'):
+    for package in ('models', 'losses', 'datasets', 'evaluation', 'apis', 'deploy', 'utils'):
         name = f'models.{package}' if package == 'losses' else package
         page = reference.render(name, ROOT / 'kdeov_mm' / Path(*name.split('.')))
         assert page.count('\n## ') > 3
 
 
 def test_results_of_the_report_have_commands():
-    """Each section below "Results" has a command of tools/ or make."""
+    """Each section below "Results" has a command of tools/, kdeov or make."""
     results = (ROOT / 'docs/report.md').read_text().split('\n## Results\n')[1].split('\n## ')[0]
     sections = results.split('\n### ')[1:]
     assert len(sections) > 4
     for section in sections:
-        assert re.search(r'```\n(make|python tools/)', section), section.splitlines()[0]
+        assert re.search(r'```\n(make|python tools/|kdeov )', section), section.splitlines()[0]
 
 
 def test_numbers_of_the_report_are_those_of_the_measurements():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from kdeov.__main__ import main
+from kdeov_mm.cli import main
 
 TEXT = (Path(__file__).resolve().parents[1] / 'docs' / 'inference.md').read_text()
 COMMANDS = [line for block in re.findall(r'```bash\n(.*?)```', TEXT, re.S) for line in block.splitlines()]

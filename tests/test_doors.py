@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MEMORY, SECONDS = 2**30, 60  # that a door may use beyond what is imported, and that a case may take
 REFUSALS = {'ValueError', 'OSError'}
 processes = multiprocessing.get_context('forkserver')
-processes.set_forkserver_preload(['kdeov_mm', 'kdeov_mm.models', 'kdeov_mm.engine', 'kdeov_mm.evaluation'])
+processes.set_forkserver_preload(['kdeov_mm.registered', 'kdeov_mm.apis.torch_backend', 'kdeov_mm.evaluation.pictures'])
 
 
 class Door(NamedTuple):
@@ -58,9 +58,8 @@ class Door(NamedTuple):
 # ------------------------------------------------------------------------------------------------ doors
 def kdeov(*args: Any) -> None:
     """The command ``kdeov``, in this process."""
-    from kdeov.__main__ import main
+    from kdeov_mm.cli import main
 
-    sys.path[:] = [path for path in sys.path if not path.endswith('tools')]
     status = main([str(arg) for arg in args])
     if status:
         raise SystemExit(status)
@@ -74,7 +73,7 @@ def tool(name: str, *args: Any) -> None:
 
 
 def defect(path: Path) -> None:
-    from kdeov_mm.datasets.coco_file import image_defect
+    from kdeov_mm.utils.image_files import image_defect
 
     if found := image_defect(str(path)):
         raise ValueError(found)
@@ -367,13 +366,13 @@ DOORS = {
         'annotations', dataset('ImageTextDataset', format='karpathy'), refuses='good.coco extra.coco'
     ),
     'ImageTextDataset, table': Door('table', dataset('ImageTextDataset', format='table')),
-    'tools/make_ov_split.py': Door(
+    'make_ov_split.py': Door(
         'boxes', lambda path: tool('make_ov_split', path, '--vocabulary', 'vocabulary.json'), True
     ),
     'TeacherStore': Door('store', teacher_store),
     'RegionStore': Door('store', regions),
     'shapes': Door('world', world),
-    'tools/compare.py': Door('costs', costs),
+    'compare.py': Door('costs', costs),
 }
 
 

@@ -634,7 +634,13 @@ def test_make_ov_split_writes_beside_its_input_only(vocabulary, tmp_path):
     (folder / 'ann.json').write_text(json.dumps(COCO))
     (tmp_path / 'v.json').write_text(json.dumps(vocabulary))
     done = subprocess.run(
-        [sys.executable, 'tools/make_ov_split.py', folder / 'ann.json', '--vocabulary', tmp_path / 'v.json'],
+        [
+            sys.executable,
+            'tools/dataset_converters/make_ov_split.py',
+            folder / 'ann.json',
+            '--vocabulary',
+            tmp_path / 'v.json',
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

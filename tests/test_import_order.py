@@ -9,7 +9,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 # From the top to the bottom. A package may import those of lower lines; two of one line do not import each other.
 ORDER = (
-    ('__init__',),
+    ('__main__', '__init__'),
+    ('plugin',),
+    ('registered',),
     ('cli',),
     ('demo', 'benchmarks'),
     ('apis',),

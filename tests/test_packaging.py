@@ -36,7 +36,7 @@ def test_wheel_contents(source, wheel):
     assert set(PROBES) <= package and {f'kdeov_mm/.mim/{name}' for name in ('tools/train.py', 'docs/web/app.js')} <= mim
     packed = {name for name in names if '.dist-info/' not in name}
     assert package | mim <= packed
-    assert all(name.startswith(('kdeov/', 'kdeov_mm/')) and '__pycache__' not in name for name in packed)
+    assert all(name.startswith('kdeov_mm/') and '__pycache__' not in name for name in packed)
 
 
 def test_wheel_metadata(wheel):
@@ -45,7 +45,7 @@ def test_wheel_metadata(wheel):
         licenses = [name for name in archive.namelist() if name.endswith('LICENSE')]
         assert 'GNU GENERAL PUBLIC LICENSE' in archive.read(licenses[0]).decode()
         (top_level,) = (name for name in archive.namelist() if name.endswith('.dist-info/top_level.txt'))
-        assert archive.read(top_level).decode().split() == ['kdeov_mm', 'kdeov']  # MIM takes the first
+        assert archive.read(top_level).decode().split() == ['kdeov_mm']
     for field in ('Name: kdeov_mm\n', 'Requires-Python: >=3.10\n', 'GPL-3.0-only'):
         assert field in metadata
     for needed in ('mmyolo==0.6.0', 'mmdet==3.3.0', 'mmengine==0.10.7', 'mmcv-lite==2.1.0', 'torch>=2.1'):

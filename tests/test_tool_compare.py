@@ -1,4 +1,4 @@
-"""tools/compare.py: one report of several models, resumed, with errors before any work."""
+"""tools/analysis_tools/compare.py: one report of several models, resumed, with errors before any work."""
 
 import json
 import os

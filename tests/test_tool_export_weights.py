@@ -1,4 +1,4 @@
-"""tools/export_weights.py: weights without pickle that tools and OpenCLIP read."""
+"""tools/model_converters/export_weights.py: weights without pickle that tools and OpenCLIP read."""
 
 import sys
 from pathlib import Path

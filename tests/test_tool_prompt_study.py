@@ -1,4 +1,4 @@
-"""tools/prompt_study.py compares prompts, and embeds images once."""
+"""tools/analysis_tools/prompt_study.py compares prompts, and embeds images once."""
 
 import json
 import sys

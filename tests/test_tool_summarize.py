@@ -17,7 +17,7 @@ def runs(tmp_path):
 
 
 def summarize(*args):
-    return subprocess.run([sys.executable, 'tools/summarize.py', *args], capture_output=True, text=True)
+    return subprocess.run([sys.executable, 'tools/analysis_tools/summarize.py', *args], capture_output=True, text=True)
 
 
 def test_mean_and_spread(runs):

@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from safetensors.torch import save_file
 
-from kdeov.__main__ import main as kdeov
+from kdeov_mm.cli import main as kdeov
 from kdeov_mm.utils import resolve_checkpoint
 
 pytestmark = pytest.mark.usefixtures('mmyolo_scope')
@@ -33,7 +33,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(folder, monkeypatch):
-    """Run those commands of a document that call a tool, with more options for some of the tools."""
+    """Run those commands of a document that call a tool or ``kdeov``, with more options for some of the tools."""
 
     def run(document, **more):
         done = []
@@ -43,6 +43,9 @@ def run(folder, monkeypatch):
                 monkeypatch.setattr(sys, 'argv', [*command.words[1:], *more.get(tool.stem, ())])
                 runpy.run_path(str(tool), run_name='__main__')
                 done.append(tool.stem)
+            elif command.words[0] == 'kdeov':
+                assert kdeov(command.words[1:]) == 0
+                done.append(command.words[1])
         return done
 
     return run
@@ -53,7 +56,7 @@ def blocks(document):
 
 
 def found(folder):
-    """The detections in a folder that tools/detect.py wrote: names and scores, and whether there are pictures."""
+    """The detections in a folder that ``kdeov detect`` wrote: names and scores, and whether there are pictures."""
     coco = COCO(str(Path(folder) / 'detections.json'))
     assert len(list(Path(folder).glob('*.png'))) == len(coco.imgs)
     names = {category['id']: category['name'] for category in coco.cats.values()}
@@ -97,7 +100,7 @@ def test_own_classes(run, capsys):
     names = {}
     exec(python, names)
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith('data/mine/test/')]
-    assert len(told) > len(found('work_dirs/ready')) > 0 and names['model'].vocabulary == ['something round']
+    assert len(told) == len(found('work_dirs/ready')) > 0
     best = max(score for _, score in found('work_dirs/ready'))
     scores = [float(re.search(r'(\d\.\d+(?:e-\d+)?) \[', line)[1]) for line in told]
     assert max(scores) == pytest.approx(best, abs=2e-3)

@@ -1,105 +1,10 @@
-"""Train a model from a config."""
+"""Train a model from a config: the script of ``kdeov train`` for launchers and OpenMIM."""
 
-import argparse
-from contextlib import ExitStack
-from typing import Dict, Optional
-
-import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
-from kdeov_mm.datasets import prepare_data
-from kdeov_mm.engine.hooks import FirstStep
-from kdeov_mm.utils import (
-    check_checkpoint,
-    check_weights,
-    enable_amp,
-    find_resume,
-    interruptible,
-    is_finished,
-    load_config,
-    lock_run,
-    parse_launched,
-    saved_so_far,
-    set_launcher,
-    user_errors,
-)
-from mmengine.config import Config, DictAction
-from mmengine.runner import Runner
-from mmyolo.registry import RUNNERS
+from kdeov_mm.cli import run_script
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='folder of logs and checkpoints; default: work_dirs/<name of the config>')
-    parser.add_argument('--data-root', help="folder that takes the place of the config's data_root everywhere in it")
-    parser.add_argument(
-        '--resume',
-        nargs='?',
-        const='auto',
-        metavar='CHECKPOINT',
-        help='go on from this checkpoint; without a value, from the newest complete one in the work dir',
-    )
-    parser.add_argument(
-        '--amp',
-        nargs='?',
-        const='auto',
-        choices=('auto', 'bf16', 'fp16'),
-        help='train with automatic mixed precision; by default in fp16 on a GPU, in bf16 on the CPU',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='FIELD=VALUE',
-        help='replace fields of the config, such as train_dataloader.batch_size=8 or key="[a,b]"',
-    )
-    return parse_launched(parser)
-
-
-@interruptible()
-def main() -> Dict[str, str]:
-    args = parse_args()
-    with user_errors():
-        cfg = load_config(args.config, args.cfg_options, args.data_root, args.work_dir)
-        set_launcher(cfg, args.launcher)
-        if args.amp:
-            enable_amp(cfg, args.amp)
-    with interruptible(lambda: saved_so_far(cfg.work_dir)), ExitStack() as stack:
-        with user_errors():
-            stack.enter_context(lock_run(cfg.work_dir, 'work dir'))  # before the runner writes anything there
-            runner = build_runner(cfg, args.resume)
-        if runner is not None:
-            runner.register_hook(first := FirstStep())
-            with user_errors(until=first):
-                runner.train()
-    return dict(work_dir=cfg.work_dir)
-
-
-def build_runner(cfg: Config, resume: Optional[str]) -> Optional[Runner]:
-    """Build the runner and its data sets.
-
-    Args:
-        cfg: The config.
-        resume: The checkpoint to go on from, ``auto`` for the work dir's own, None to begin.
-
-    Returns:
-        Runner: None if the checkpoint is the end of this training.
-
-    Raises:
-        InputError: If the checkpoint or the data cannot be used.
-    """
-    path = find_resume(cfg.work_dir) if resume == 'auto' else resume
-    if path:
-        if is_finished(cfg, check_checkpoint(path, resume=True)):
-            print(f'{path} is the end of this training: nothing to do')
-            return None
-        cfg.load_from = path
-        cfg.resume = True
-    prepare_data(cfg, 'train', 'val')
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    if cfg.get('load_from') and not cfg.get('resume'):
-        check_weights(runner.model, cfg.load_from, partial=True)
-    _ = runner.train_loop, runner.val_loop  # builds the data sets: they too complain before training
-    return runner
+def main() -> dict:
+    return run_script('train')
 
 
 if __name__ == '__main__':

@@ -1,5 +1,5 @@
 # A small stand-in for CLIP: OpenCLIP's dual encoder, trained on CIFAR-10's training images with their class names as
-# captions. tools/export_weights.py makes weights of its checkpoint.
+# captions. tools/model_converters/export_weights.py makes weights of its checkpoint.
 _base_ = ['../_base_/default_runtime.py', '../_base_/cifar10_folder.py', '../_base_/adamw.py']
 
 max_epochs = 12

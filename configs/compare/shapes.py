@@ -1,5 +1,5 @@
 # The demo's student, its teacher, a dual encoder and vanilla YOLO on the shapes world, see docs/comparison.md:
-# python tools/compare.py configs/compare/shapes.py
+# python tools/analysis_tools/compare.py configs/compare/shapes.py
 models = [
     dict(name='KDEOV-n', checkpoint='work_dirs/kdeov_yolov8n', configs=dict(shapes='configs/kdeov_yolov8n.py')),
     dict(name='teacher', configs=dict(shapes='configs/baselines/openclip_kdeov-shapes.py')),

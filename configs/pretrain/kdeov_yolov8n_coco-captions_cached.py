@@ -1,5 +1,6 @@
 # The same from the teacher's stored embeddings (docs/teacher_cache.md). Write them first:
-#   python tools/cache_teacher.py configs/pretrain/kdeov_yolov8n_coco-captions.py data/coco/teacher_store \
+#   python tools/dataset_converters/cache_teacher.py \
+#       configs/pretrain/kdeov_yolov8n_coco-captions.py data/coco/teacher_store \
 #       --views 8 --workers 8
 _base_ = './kdeov_yolov8n_coco-captions.py'
 

@@ -51,17 +51,26 @@ def render(package: str, folder: Path) -> str:
 
 def exported(tree: ast.Module, folder: Path) -> Iterator[Definition]:
     """Definitions of the names that an ``__init__.py`` takes from modules beside it, in alphabetical order."""
-    sources = [
+    sources = {
         (alias.name, folder / f'{node.module}.py')
         for node in tree.body
-        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module != 'lazy'
         for alias in node.names
-    ]
+    }
+    for node in tree.body:  # names that are imported when they are used
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == 'MODULES':
+            sources |= {(each.arg, find_module(each.value.value, folder)) for each in node.value.keywords}
     for name, path in sorted(sources):
         if path.is_file():
             for node in ast.parse(path.read_text(encoding='utf-8')).body:
                 if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == name:
                     yield node
+
+
+def find_module(name: str, folder: Path) -> Path:
+    """The file of a module, ``.name`` beside an ``__init__.py`` or ``kdeov_mm.package.name``."""
+    path = folder / name[1:] if name.startswith('.') else ROOT / name.replace('.', '/')
+    return path.with_suffix('.py')
 
 
 def document(node: Definition) -> Iterator[str]:

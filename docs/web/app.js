@@ -9,7 +9,7 @@ const COLOURS = ['#e6194b', '#3cb44b', '#4363d8', '#f58231', '#911eb4', '#008080
 const element = id => document.getElementById(id);
 
 /**
- * An exported detector with the names that it is shipped with; `folder` is what tools/make_web.py wrote.
+ * An exported detector with the names that it is shipped with; `folder` is what tools/deployment/make_web.py wrote.
  * The texts of an open_detector go in with each image; those of a (closed) detector are folded into it.
  */
 export class Detector {
@@ -83,7 +83,7 @@ export class Detector {
 
 async function fetchFile(url) {
   const answer = await fetch(url);
-  if (!answer.ok) throw new Error(`${url} is missing (${answer.status}); write this folder with tools/make_web.py.`);
+  if (!answer.ok) throw new Error(`${url} is missing (${answer.status}); write this folder with tools/deployment/make_web.py.`);
   return answer;
 }
 

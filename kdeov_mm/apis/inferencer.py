@@ -22,10 +22,7 @@ from typing import (
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
-from kdeov_mm.datasets.broken_images import BrokenImageError
 from kdeov_mm.structures import (
     ClassificationResult,
     Detections,
@@ -37,9 +34,9 @@ from kdeov_mm.structures import (
 )
 from kdeov_mm.structures.classification import LOGIT_SCALE
 from kdeov_mm.text import check_class_names, read_class_names
-
-from .backends import Backend, OnnxBackend, TorchBackend
-from .resolve import is_path, resolve_model
+from kdeov_mm.utils.image_files import BrokenImageError
+from .backends import Backend, OnnxBackend
+from .resolve import is_exported, resolve_model
 from .sources import CHANNEL_ORDERS, ENDLESS, InputImage, open_images
 
 REMEMBERED = 8  # vocabularies of an inferencer whose embeddings stay in memory
@@ -114,6 +111,8 @@ class KDEOVInferencer:
                     raise ValueError(f'checkpoint: {model} has its own weights; leave {checkpoint} out')
                 self.backend = OnnxBackend(model)
             else:
+                from .torch_backend import TorchBackend
+
                 self.backend = TorchBackend(*resolve_model(cast(Union[str, Path], model), checkpoint), device)
         self.batch_size, self.channel_order = batch_size, channel_order
         self.on_error, self.show_progress = on_error, show_progress
@@ -353,6 +352,9 @@ class KDEOVInferencer:
     ) -> Iterator[T]:
         """See :meth:`_results`."""
         if self.show_progress:
+            from rich.console import Console
+            from rich.progress import track
+
             images = iter(track(images, 'Images', None if number == ENDLESS else number, console=Console(stderr=True)))
         while batch := list(islice(images, self.batch_size)):
             kept, pixels = [], []
@@ -381,15 +383,6 @@ def read_vocabulary(names: Names) -> Tuple[str, ...]:
     names = list(names)
     check_class_names(names)
     return tuple(names)
-
-
-def is_exported(model: Any) -> bool:
-    """Whether a model is given by ONNX files or a folder of them."""
-    if not isinstance(model, (str, Path)):
-        return True
-    if not is_path(model):
-        return False
-    return Path(model).suffix == '.onnx' or Path(model).is_dir() and any(Path(model).glob('*.onnx'))
 
 
 def index_result(query: str, rows: Sequence[dict]) -> SearchResult:

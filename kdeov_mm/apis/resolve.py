@@ -2,9 +2,10 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
-from kdeov_mm.utils import InputError, find_model
-from kdeov_mm.utils.model_index import read_index
+from kdeov_mm.utils.errors import InputError
+from kdeov_mm.utils.model_index import find_model, read_index
 
 SUFFIXES = ('.py', '.onnx', '.pth', '.safetensors')
 
@@ -19,6 +20,15 @@ def is_path(model: str | Path) -> bool:
     if isinstance(model, Path) or not {os.sep, os.altsep}.isdisjoint(model):
         return True
     return model.endswith(SUFFIXES) and not os.path.isdir(model)
+
+
+def is_exported(model: Any) -> bool:
+    """Return whether a model is given by ONNX files or a folder of them."""
+    if not isinstance(model, (str, Path)):
+        return True
+    if not is_path(model):
+        return False
+    return Path(model).suffix == '.onnx' or Path(model).is_dir() and any(Path(model).glob('*.onnx'))
 
 
 def resolve_model(model: str | Path, checkpoint: str | None = None) -> tuple[str, str]:
@@ -42,7 +52,7 @@ def resolve_model(model: str | Path, checkpoint: str | None = None) -> tuple[str
             f'model: {model!r} is not in the model index; a path needs a separator: give {os.path.join(".", model)!r} '
             'if you mean the file or folder of this name and trust the config in it'
         )
-    entry = find_model(model)
+    entry = find_model(str(model))
     if checkpoint:
         return entry.config, checkpoint
     if entry.weights and Path(entry.weights).is_file():

@@ -7,21 +7,27 @@ import sys
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
-import cv2
 import numpy as np
-import torch
 from PIL import Image
 
-from kdeov_mm.datasets.broken_images import BrokenImageError
-from kdeov_mm.datasets.coco_file import image_defect
-from kdeov_mm.datasets.load_image import decode_image
 from kdeov_mm.utils.display import is_surrogate, printable
 from kdeov_mm.utils.errors import InputError, one_line
-from kdeov_mm.utils.files import check_regular, open_regular
-from kdeov_mm.utils.image_files import SUFFIXES, check_depth, find_image_files, read_image_file
+from kdeov_mm.utils.files import check_regular, open_regular, walk_files
+from kdeov_mm.utils.image_files import (
+    SUFFIXES,
+    BrokenImageError,
+    check_depth,
+    find_image_files,
+    image_defect,
+    read_image_file,
+)
 from kdeov_mm.utils.images import to_rgb
+
+if TYPE_CHECKING:  # OpenCV and PyTorch are imported when they are needed
+    import cv2
+    import torch
 
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
 CHANNEL_ORDERS = ('rgb', 'bgr')
@@ -62,6 +68,8 @@ class InputImage:
         defect = image_defect(content)
         if defect:
             raise BrokenImageError(f'image {name}: {defect}')
+        from kdeov_mm.utils.decode import decode_image
+
         try:
             return np.ascontiguousarray(decode_image(content)[0][..., ::-1])
         except BrokenImageError as error:
@@ -69,6 +77,16 @@ class InputImage:
 
 
 Found = Tuple[Iterator[InputImage], Optional[float]]
+
+
+def is_image_file(path: str) -> bool:
+    """Whether a file is called an image."""
+    return path.lower().endswith(SUFFIXES)
+
+
+def no_image_in(folder: str) -> InputError:
+    """Return the error of a folder without images."""
+    return InputError(f'images: no file below "{printable(folder)}" ends with {", ".join(SUFFIXES)}')
 
 
 def find_images(paths: Sequence[str]) -> List[str]:
@@ -84,7 +102,7 @@ def find_images(paths: Sequence[str]) -> List[str]:
         if os.path.isdir(path):
             inside = find_image_files(path)
             if not inside:
-                raise InputError(f'images: no file below "{name}" ends with {", ".join(SUFFIXES)}')
+                raise no_image_in(path)
             found += inside
         elif os.path.exists(path):
             check_regular(os.stat(path), name, sys.maxsize, 'image')
@@ -92,6 +110,33 @@ def find_images(paths: Sequence[str]) -> List[str]:
         else:
             raise FileNotFoundError(f'images: no file or folder "{name}"')
     return list(dict.fromkeys(found))
+
+
+def check_paths(paths: Sequence[Union[str, int]]) -> None:
+    """Check that paths lead somewhere, without opening anything; numbers of cameras are not looked at.
+
+    Raises:
+        FileNotFoundError: A file or folder does not exist, or a glob fits none.
+        ValueError: An address in the internet, or a folder without images.
+    """
+    for path in paths:
+        if isinstance(path, int) or os.path.exists(path):
+            if isinstance(path, str) and os.path.isdir(path) and not any(map(is_image_file, walk_files(path))):
+                raise no_image_in(path)
+            continue
+        check_address(path)
+        if not glob.has_magic(path):
+            raise FileNotFoundError(f'images: no file or folder "{printable(path)}"')
+        if next(glob.iglob(path, recursive=True), None) is None:
+            raise FileNotFoundError(f'images: no file fits {path!r}')
+
+
+def check_address(path: str) -> None:
+    """Raise ValueError if a path is an address in the internet."""
+    if '://' in path:
+        raise ValueError(
+            f'images: {printable(path)} is an address; nothing is downloaded: fetch the file and give its path'
+        )
 
 
 def open_images(images: Any, channel_order: str = 'rgb') -> Found:
@@ -134,7 +179,7 @@ def open_part(images: Any, channel_order: str) -> Found:
         return read_video(images, f'camera {images}'), ENDLESS
     if isinstance(images, InputImage):
         return iter([images]), 1
-    if isinstance(images, (Image.Image, np.ndarray, torch.Tensor)):
+    if isinstance(images, (Image.Image, np.ndarray)) or is_tensor(images):
         pixels = to_pixels(images, channel_order)
         return (InputImage('', pixels=each) for each in pixels), len(pixels)
     if isinstance(images, (list, tuple)):
@@ -151,11 +196,10 @@ def open_part(images: Any, channel_order: str) -> Found:
 
 def open_path(path: str) -> Found:
     """A file, a folder, a glob or a video."""
-    if '://' in path:
-        raise ValueError(
-            f'images: {printable(path)} is an address; nothing is downloaded: fetch the file and give its path'
-        )
+    check_address(path)
     if Path(path).suffix.lower() in VIDEO_SUFFIXES and Path(path).is_file():
+        import cv2
+
         with_frames = open_video(path)
         number = int(with_frames.get(cv2.CAP_PROP_FRAME_COUNT))
         with_frames.release()
@@ -186,15 +230,17 @@ def read_video(source: Union[str, int], name: str) -> Iterator[InputImage]:
     return frames(capture, name)
 
 
-def open_video(source: Union[str, int]) -> cv2.VideoCapture:
+def open_video(source: Union[str, int]) -> 'cv2.VideoCapture':
     """Open a video or a camera with OpenCV, which crashes at a name that is not UTF-8."""
+    import cv2
+
     if isinstance(source, int) or not any(map(is_surrogate, source)):
         return cv2.VideoCapture(source)
     with open_regular(source, sys.maxsize, 'video') as file:
         return cv2.VideoCapture(f'/dev/fd/{file.fileno()}')
 
 
-def frames(capture: cv2.VideoCapture, name: str) -> Iterator[InputImage]:
+def frames(capture: 'cv2.VideoCapture', name: str) -> Iterator[InputImage]:
     """The frames of an opened video."""
     number = 0
     try:
@@ -208,7 +254,13 @@ def frames(capture: cv2.VideoCapture, name: str) -> Iterator[InputImage]:
         capture.release()
 
 
-def to_pixels(image: Union[Image.Image, np.ndarray, torch.Tensor], channel_order: str) -> List[np.ndarray]:
+def is_tensor(value: Any) -> bool:
+    """Whether a value is a tensor of PyTorch, which need not be imported."""
+    torch = sys.modules.get('torch')
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def to_pixels(image: Union[Image.Image, np.ndarray, 'torch.Tensor'], channel_order: str) -> List[np.ndarray]:
     """Pixels in memory as uint8 RGB ``[H, W, 3]`` each.
 
     Raises:
@@ -218,7 +270,9 @@ def to_pixels(image: Union[Image.Image, np.ndarray, torch.Tensor], channel_order
         check_depth(image)
         return [np.asarray(to_rgb(image))]
     shape = list(image.shape)
-    if isinstance(image, torch.Tensor):
+    if is_tensor(image):
+        import torch
+
         if len(shape) not in (3, 4) or shape[-3] != 3 or not image.numel():
             raise ValueError(f'images: a tensor must be [3, H, W] or [N, 3, H, W] in RGB, got {shape}')
         image = image.detach().cpu()

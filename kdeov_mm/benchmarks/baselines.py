@@ -1,4 +1,4 @@
-"""The networks that tools/benchmark.py compares: ours and other people's, with random weights."""
+"""The networks that kdeov bench compares: ours and other people's, with random weights."""
 
 from dataclasses import dataclass
 from functools import partial

@@ -50,7 +50,7 @@ def cuda(module: nn.Module, files: Dict[str, Path], threads: int, dtype: torch.d
     return torch.inference_mode()(lambda images: module(images.to('cuda', dtype)))
 
 
-ENGINES = {
+ENGINES: Dict[str, Callable[..., Run]] = {
     'eager': eager,
     'compiled': compiled,
     'ort_fp32': ort,

@@ -9,11 +9,7 @@ from mmengine.logging import print_log
 
 from kdeov_mm.utils.display import printable
 from kdeov_mm.utils.errors import InputError
-from .coco_file import image_defect
-
-
-class BrokenImageError(ValueError):
-    """An image cannot be decoded; raised by transforms that load, and skipped by data sets."""
+from kdeov_mm.utils.image_files import BrokenImageError, image_defect
 
 
 def check_inside(paths: Iterable[str], folder: str, source: str) -> None:

@@ -53,7 +53,7 @@ class LoadTeacherEmbedding(BaseTransform):
     augmentation, so that in ``ResumableTrainLoop`` it is a function of seed, epoch and index.
 
     Args:
-        store: Folder that ``tools/cache_teacher.py`` wrote.
+        store: Folder that ``tools/dataset_converters/cache_teacher.py`` wrote.
         transforms: The pipeline.
         verify: See ``TeacherStore``.
 
@@ -111,7 +111,7 @@ class CachedTeacherDataset(Dataset):
 
     Args:
         dataset: Config of a data set with an index and a pipeline, as it is trained on with the teacher online.
-        store: Folder that ``tools/cache_teacher.py`` wrote for it.
+        store: Folder that ``tools/dataset_converters/cache_teacher.py`` wrote for it.
         teacher: Config of the teacher that the store must be of; None accepts any.
         text_encoder: Config of the text encoder that the captions must be of; None accepts any, or none.
         verify: Whether to compare the store's files with their checksums, which reads them once.

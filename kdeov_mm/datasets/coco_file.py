@@ -1,13 +1,8 @@
-"""Reading what users hand in: annotation files in COCO's format, and images that may be broken."""
+"""Reading what users hand in: annotation files in COCO's format."""
 
-import io
 import os
 from collections import Counter
-from typing import Iterable, Optional, Union
-
-from kdeov_mm.utils.errors import one_line
-from kdeov_mm.utils.files import open_regular
-from kdeov_mm.utils.image_files import MAX_IMAGE_BYTES, open_image
+from typing import Iterable
 
 from kdeov_mm.utils.display import short_repr, printable
 from kdeov_mm.utils.errors import InputError
@@ -105,27 +100,3 @@ def load_coco(path: str, fields: dict[str, tuple] = INSTANCE_FIELDS) -> dict:
                 f'{short_repr(content["annotations"][0]["image_id"])}; both must be integers or both strings'
             )
     return content
-
-
-def image_defect(image: Union[str, bytes]) -> Optional[str]:
-    """Say why an image, a file's path or its content, cannot be used, or None if it can.
-
-    OpenCV silently fills what a truncated JPEG lacks with grey, so decoding alone does not tell. Reading the
-    header and the end of the file does, and costs little; only a file without the end that its format demands
-    is decoded in full. Special files and images beyond the limits of ``kdeov_mm.utils.image_files`` cannot be used.
-    """
-    try:
-        with io.BytesIO(image) if isinstance(image, bytes) else open_regular(image, MAX_IMAGE_BYTES, 'image') as file:
-            with open_image(file) as header:
-                end = dict(JPEG=b'\xff\xd9', PNG=b'IEND').get(header.format)
-                position = file.tell()
-                file.seek(max(0, file.seek(0, os.SEEK_END) - 1024))
-                complete = end is not None and end in file.read()
-                file.seek(position)
-                if not complete:
-                    header.load()
-    except FileNotFoundError:
-        return 'does not exist'
-    except Exception as error:  # PIL's decoders raise anything from OSError to SyntaxError
-        return f'{type(error).__name__}: {one_line(error)}'
-    return None

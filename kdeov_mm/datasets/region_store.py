@@ -18,7 +18,7 @@ from .teacher_store import TeacherStore
 
 
 class RegionStore:
-    """A teacher store whose rows are regions, see ``tools/cache_regions.py``.
+    """A teacher store whose rows are regions, see ``tools/dataset_converters/cache_regions.py``.
 
     Rows have ``image`` (id of the image), ``box`` (xyxy, pixels of the original image, ``[4]``), ``label`` (-1 for an
     unlabelled object) and ``embedding`` (float16, ``[D]``). An image's labelled rows come first, in the order of

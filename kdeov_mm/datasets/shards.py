@@ -16,13 +16,12 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from kdeov_mm.utils.display import short_repr, printable
 from kdeov_mm.utils.errors import InputError
-from kdeov_mm.utils.image_files import MAX_IMAGE_BYTES
+from kdeov_mm.utils.image_files import MAX_IMAGE_BYTES, BrokenImageError, image_defect
 from kdeov_mm.utils.json_files import MAX_METADATA_BYTES, parse_json, read_json
 from kdeov_mm.utils.records import TEXTS, check_values
 from kdeov_mm.utils.seeds import mix_seed, seed_sample
-from .broken_images import BrokenImageError, BrokenImages
+from .broken_images import BrokenImages
 from .caption_files import IMAGE_SUFFIXES
-from .coco_file import image_defect
 from .load_image import LoadImageReduced
 
 HIDDEN = '__[^/]*__($|/)'  # names of entries that are no samples, as the webdataset package has it

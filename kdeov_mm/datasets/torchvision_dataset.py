@@ -13,10 +13,10 @@ from timm.data import ImageNetInfo
 from torch.utils.data import Dataset
 
 from kdeov_mm.text import read_class_names
-from kdeov_mm.utils.config import suggest
+from kdeov_mm.utils.display import suggest
 from kdeov_mm.utils.files import fingerprint_files
+from kdeov_mm.utils.image_files import BrokenImageError
 
-from .broken_images import BrokenImageError
 
 LABEL_FIELDS = ('targets', '_labels', 'labels')  # what torchvision's data sets call them
 FILE_FIELDS = ('_image_files', '_images')

@@ -4,8 +4,7 @@ Names are imported when they are used: the runtime of exported models has only N
 side of training need not have the last one.
 """
 
-import importlib
-from typing import Any
+from kdeov_mm.utils.lazy import import_when_used
 
 MODULES = dict(
     ImageError='kdeov_mm.utils.images',
@@ -16,9 +15,4 @@ MODULES = dict(
 )
 
 __all__ = list(MODULES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in MODULES:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return getattr(importlib.import_module(MODULES[name]), name)
+__getattr__ = import_when_used(__name__, MODULES)

@@ -13,8 +13,8 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from kdeov_mm.utils.files import atomic_path
+from .kinds import RUNTIMES
 
-RUNTIMES = ('onnxruntime', 'openvino')  # each fuses another pattern
 PREDICTION = re.compile(r'layers\.(obj_preds\.\d+|reg_preds\.\d+\.2)\.weight')
 REASONS = dict(
     prediction='its output is the box or the objectness itself: 256 steps are too coarse, and it is little work',
@@ -84,7 +84,7 @@ def quantize(
     and only what a convolution reads is rounded.
 
     Args:
-        path: A file that tools/export.py wrote; not a text encoder.
+        path: A file that "kdeov export" wrote; not a text encoder.
         images: Real inputs to calibrate with, as ``Runtime.preprocess`` gives them, ``[3, H, W]`` each; hundreds, so
             that what activates a channel most is among them.
         out: The file to write.

@@ -16,18 +16,17 @@ from kdeov_mm.utils.arrays import find_bad_row, row_defect
 from kdeov_mm.utils.display import short_repr, short_text, printable
 from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.json_files import parse_json
-
+from .kinds import KINDS
 from .onnx_file import read_onnx
 
 FORMAT = '1'  # of the files' metadata and of the graphs' inputs and outputs
-KINDS = ('image_encoder', 'detector', 'open_detector', 'text_encoder')
 RESIZES = ('letterbox', 'stretch')
 MAX_SIDE = 4096  # pixels of the input that a file may ask for
 MAX_EMBED_DIMS, MAX_CONTEXT, MAX_TEMPLATES = 65536, 1000, 1000
 
 
 class Runtime:
-    """Runs the files that tools/export.py writes.
+    """Runs the files that "kdeov export" writes.
 
     Args:
         paths: One ONNX file or several, at most one of each kind, of one model.
@@ -113,7 +112,7 @@ class Runtime:
         if found is None:
             raise ValueError(
                 f'this needs a file of kind {" or ".join(kinds)}, but there is only '
-                f'{", ".join(self.sessions)}; write it with tools/export.py and give it too'
+                f'{", ".join(self.sessions)}; write it with "kdeov export" and give it too'
             )
         return found
 
@@ -350,14 +349,14 @@ def open_session(
 
 
 def check_metadata(path: Union[str, Path], session: onnxruntime.InferenceSession) -> str:
-    """The kind of a file that tools/export.py wrote.
+    """The kind of a file that "kdeov export" wrote.
 
     Raises:
         ValueError: Another program wrote it, or a version with another format.
     """
     data = session.get_modelmeta().custom_metadata_map
     if 'kdeov_format' not in data:
-        raise ValueError(f'{path}: an ONNX file of another model; this runtime reads what tools/export.py writes')
+        raise ValueError(f'{path}: an ONNX file of another model; this runtime reads what "kdeov export" writes')
     if data['kdeov_format'] != FORMAT or data.get('kdeov_kind') not in KINDS:
         made = parse_json(data.get('versions', '{}'), f'{path}: versions').get('kdeov_mm', 'unknown')
         raise ValueError(

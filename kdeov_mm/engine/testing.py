@@ -1,33 +1,13 @@
-"""What the tools that test a model share: their options, and the runner."""
+"""What the commands that test a model share: the config and the runner."""
 
 import argparse
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.runner import Runner
 from mmyolo.registry import RUNNERS
 
 from kdeov_mm.datasets import prepare_data
 from kdeov_mm.utils import InputError, check_weights, load_config, resolve_checkpoint, set_launcher, unwrap
-
-
-def add_test_options(parser: argparse.ArgumentParser) -> None:
-    """Add config, checkpoint, ``--work-dir``, ``--data-root`` and ``--cfg-options``."""
-    parser.add_argument('config', help='config file')
-    parser.add_argument(
-        'checkpoint',
-        nargs='?',
-        help='checkpoint file, or a work dir, whose last complete one is taken; none for a model that '
-        'brings its weights, such as those of configs/baselines/openclip_*',
-    )
-    parser.add_argument('--work-dir', help='folder of the results; default: work_dirs/<name of the config>')
-    parser.add_argument('--data-root', help="folder that takes the place of the config's data_root everywhere in it")
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='FIELD=VALUE',
-        help='replace fields of the config, such as test_dataloader.0.batch_size=8',
-    )
 
 
 def load_test_config(args: argparse.Namespace) -> Config:

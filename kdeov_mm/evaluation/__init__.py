@@ -1,9 +1,17 @@
-"""Metrics for the three tasks, and the report that shows them."""
+"""Metrics for the three tasks, and the report that shows them.
 
-from .classification_metric import ClassificationMetric
-from .ov_coco_metric import OVCocoMetric
-from .ov_lvis_metric import OVLVISMetric
-from .retrieval_metric import RetrievalMetric
-from .zero_shot_metric import ZeroShotMetric
+Names are imported when they are used: pictures need neither torch nor MMEngine.
+"""
 
-__all__ = ['ClassificationMetric', 'OVCocoMetric', 'OVLVISMetric', 'RetrievalMetric', 'ZeroShotMetric']
+from kdeov_mm.utils.lazy import import_when_used
+
+MODULES = dict(
+    ClassificationMetric='.classification_metric',
+    OVCocoMetric='.ov_coco_metric',
+    OVLVISMetric='.ov_lvis_metric',
+    RetrievalMetric='.retrieval_metric',
+    ZeroShotMetric='.zero_shot_metric',
+)
+
+__all__ = list(MODULES)
+__getattr__ = import_when_used(__name__, MODULES)

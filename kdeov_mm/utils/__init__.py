@@ -4,35 +4,30 @@ Names are imported when they are used: ``files``, ``json_files``, ``image_files`
 MMEngine, so that the runtime of exported models and the command line can share them with training.
 """
 
-import importlib
-from typing import Any
+from .lazy import import_when_used
 
 MODULES = dict(
-    InputError='errors',
-    check_at_least='launch',
-    check_checkpoint='checkpoint',
-    check_weights='checkpoint',
-    enable_amp='launch',
-    export_weights='checkpoint',
-    find_model='model_index',
-    find_resume='checkpoint',
-    interruptible='errors',
-    is_finished='checkpoint',
-    load_config='config',
-    load_weights='checkpoint',
-    lock_run='launch',
-    parse_launched='launch',
-    resolve_checkpoint='checkpoint',
-    saved_so_far='checkpoint',
-    set_launcher='launch',
-    unwrap='model',
-    user_errors='errors',
+    InputError='.errors',
+    add_cfg_options='.options',
+    check_at_least='.options',
+    check_checkpoint='.checkpoint',
+    check_weights='.checkpoint',
+    enable_amp='.launch',
+    export_weights='.checkpoint',
+    find_model='.model_index',
+    find_resume='.checkpoint',
+    interruptible='.errors',
+    is_finished='.checkpoint',
+    load_config='.config',
+    load_weights='.checkpoint',
+    lock_run='.launch',
+    parse_launched='.options',
+    resolve_checkpoint='.checkpoint',
+    saved_so_far='.checkpoint',
+    set_launcher='.launch',
+    unwrap='.model',
+    user_errors='.errors',
 )
 
 __all__ = list(MODULES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in MODULES:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return getattr(importlib.import_module(f'{__name__}.{MODULES[name]}'), name)
+__getattr__ = import_when_used(__name__, MODULES)

@@ -9,7 +9,6 @@ from typing import Iterable, List, Optional, Tuple
 import torch
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
-from safetensors.torch import load_file, save_file
 
 from .errors import InputError
 from .files import atomic_path, read_file
@@ -24,6 +23,8 @@ def load_from_safetensors(filename: str, map_location: object = None) -> dict:
 
     They come on the CPU, whatever ``map_location``: loading copies them to where the model is.
     """
+    from safetensors.torch import load_file
+
     return dict(state_dict=load_file(filename))
 
 
@@ -58,6 +59,8 @@ def export_weights(checkpoint: str, output: str, prefix: str = '') -> int:
         for name, value in weights.items()
     }
     check_finite(weights, f'{checkpoint}, in float16')
+    from safetensors.torch import save_file
+
     with atomic_path(Path(output)) as partial:
         save_file(weights, partial)
         os.chmod(partial, 0o644)

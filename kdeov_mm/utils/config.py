@@ -1,6 +1,5 @@
 """Reading a config with the tools' options: ``--data-root``, ``--cfg-options`` and ``--work-dir``."""
 
-import difflib
 import inspect
 import warnings
 from pathlib import Path
@@ -12,8 +11,10 @@ from mmengine.registry import Registry
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
+from .display import suggest
 from .errors import InputError
 from .old_configs import upgrade_config
+from .options import RawOptions, check_config_file
 
 RUNNER_FIELDS = {
     'activation_checkpointing',
@@ -49,7 +50,7 @@ def load_config(
     cfg = read_config(path)
     upgrade_config(cfg)
     drop_collate_scope(cfg)
-    options = dict(cfg_options or {})
+    options = cfg_options.parse() if isinstance(cfg_options, RawOptions) else dict(cfg_options or {})
     data_root = data_root or options.pop('data_root', None)
     if data_root:
         cfg = replace_data_root(cfg, data_root)
@@ -70,10 +71,7 @@ def read_config(path: str) -> Config:
     Raises:
         InputError: if it is absent or is not a config.
     """
-    file = Path(path)
-    if not file.is_file():
-        names = [str(other) for other in sorted(file.parent.glob('*.py'))] if file.parent.is_dir() else []
-        raise InputError(f'config file not found: {path}{suggest(path, names)}')
+    check_config_file(path)
     try:
         return Config.fromfile(path)
     except Exception as error:  # a config is code: anything can go wrong in it
@@ -114,12 +112,6 @@ def drop_collate_scope(cfg: Config) -> None:
         for dataloader in dataloaders if name.endswith('_dataloader') else ():
             if isinstance(dataloader, dict) and isinstance(dataloader.get('collate_fn'), dict):
                 dataloader['collate_fn'].pop('_scope_', None)
-
-
-def suggest(name: str, known) -> str:
-    """``'; did you mean a, b?'`` for the known names closest to ``name``, empty if none is close."""
-    close = difflib.get_close_matches(name, list(known))
-    return f'; did you mean {", ".join(close)}?' if close else ''
 
 
 def replace_data_root(cfg: Config, data_root: str) -> Config:

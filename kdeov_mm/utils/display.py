@@ -1,8 +1,9 @@
 """Text from files, names and other people, made safe to print on a terminal."""
 
+import difflib
 import reprlib
 import unicodedata
-from typing import Any
+from typing import Any, Iterable
 
 HIDDEN = ('Cc', 'Cf', 'Cs', 'Zl', 'Zp')  # control, format (right-to-left marks), surrogates, line and paragraph ends
 JOINERS = '\u200c\u200d'  # needed by Persian and by emoji; they change no order and start no sequence
@@ -35,7 +36,6 @@ def short_repr(value: Any) -> str:
 
 SHORT = reprlib.Repr()
 SHORT.maxstring = SHORT.maxother = 80
-brief = short_repr  # the old name
 
 
 def short_text(value: Any) -> str:
@@ -46,3 +46,9 @@ def short_text(value: Any) -> str:
 def shorten(text: str, length: int = 60) -> str:
     """Cut a text to ``length`` characters, for an error message."""
     return text if len(text) <= length else text[: length - 3] + '...'
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """``'; did you mean a, b?'`` for the known names closest to ``name``, empty if none is close."""
+    close = difflib.get_close_matches(name, list(known))
+    return f'; did you mean {", ".join(close)}?' if close else ''

@@ -10,7 +10,12 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError, features
 
 from .display import printable
-from .files import read_file, walk_files
+from .errors import one_line
+from .files import open_regular, read_file, walk_files
+
+
+class BrokenImageError(ValueError):
+    """An image cannot be decoded; raised by transforms that load, and skipped by data sets."""
 
 
 def find_decoders() -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -115,3 +120,27 @@ def check_depth(image: Image.Image) -> None:
     if image.mode == 'F' or (image.mode == 'I' and image.format in ('TIFF', None)):
         kind = 'float' if image.mode == 'F' else 'integer'
         raise ValueError(f'32-bit {kind} pixels of unknown range; scale them to 8 or 16 bits')
+
+
+def image_defect(image: str | bytes) -> str | None:
+    """Say why an image, a file's path or its content, cannot be used, or None if it can.
+
+    OpenCV silently fills what a truncated JPEG lacks with grey, so decoding alone does not tell. Reading the
+    header and the end of the file does, and costs little; only a file without the end that its format demands
+    is decoded in full. Special files and images beyond the limits of ``kdeov_mm.utils.image_files`` cannot be used.
+    """
+    try:
+        with io.BytesIO(image) if isinstance(image, bytes) else open_regular(image, MAX_IMAGE_BYTES, 'image') as file:
+            with open_image(file) as header:
+                end = dict(JPEG=b'\xff\xd9', PNG=b'IEND').get(header.format)
+                position = file.tell()
+                file.seek(max(0, file.seek(0, os.SEEK_END) - 1024))
+                complete = end is not None and end in file.read()
+                file.seek(position)
+                if not complete:
+                    header.load()
+    except FileNotFoundError:
+        return 'does not exist'
+    except Exception as error:  # PIL's decoders raise anything from OSError to SyntaxError
+        return f'{type(error).__name__}: {one_line(error)}'
+    return None

@@ -1,6 +1,5 @@
-"""What tools share that a job launcher may start: options, ``--launcher``, ``--amp``, and one writer a folder."""
+"""What commands share that a job launcher may start: processes, mixed precision, and one writer a folder."""
 
-import argparse
 import os
 import warnings
 from contextlib import ExitStack, contextmanager
@@ -17,23 +16,6 @@ from .lock import holds, lock_folder, shared_lock
 AMP_WRAPPERS = dict(
     bf16=dict(type='BFloat16OptimWrapper'), fp16=dict(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')
 )
-
-
-def parse_launched(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parse the command line of a tool that a job launcher may start, with ``--launcher`` and its rank."""
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='job launcher')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
-
-
-def check_at_least(parser: argparse.ArgumentParser, args: argparse.Namespace, **least: int) -> None:
-    """End the program with a usage message if a numeric option is below its least value; None is not looked at."""
-    for name, value in least.items():
-        given = getattr(args, name)
-        if given is not None and given < value:
-            parser.error(f'--{name.replace("_", "-")} must be at least {value}, got {given}')
 
 
 def set_launcher(cfg: Config, launcher: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any, Dict, NamedTuple, Optional
 
 import yaml
 
-from .config import suggest
+from .display import suggest
 from .errors import InputError
 
 PACKAGE = Path(__file__).resolve().parents[1]

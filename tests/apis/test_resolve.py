@@ -1,15 +1,14 @@
 """Which files a model's name stands for, and that a folder that lies around is never taken for one."""
 
+import importlib
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
 from kdeov_mm.apis import KDEOVInferencer
-from kdeov_mm.apis.inferencer import is_exported
-from kdeov_mm.apis.resolve import is_path, resolve_model
+from kdeov_mm.apis.resolve import is_exported, is_path, resolve_model
 from kdeov_mm.utils import InputError, find_model
 
 NAME = 'kdeov_yolov8n'
@@ -69,13 +68,10 @@ def test_weights_alone_are_no_model(planted):
 
 @pytest.mark.parametrize('command', ['test', 'train', 'export'])
 def test_tools_take_the_name_for_that_of_the_index(planted, command, monkeypatch, capsys):
-    from kdeov.__main__ import main
+    from kdeov_mm.cli import main
 
-    (planted / 'package' / 'tools').mkdir(parents=True)
-    (planted / 'package' / 'tools' / f'{command}.py').write_text('import sys\ndef main():\n    return sys.argv[1:]')
-    monkeypatch.setattr('kdeov_mm.cli.index_root', lambda: planted / 'package')
-    monkeypatch.setattr(sys, 'argv', sys.argv)
-    monkeypatch.setattr(sys, 'path', [*sys.path])
+    module = importlib.import_module(f'kdeov_mm.cli.{command}')
+    monkeypatch.setattr(module, 'run', lambda args: [args.config, *filter(None, [getattr(args, 'checkpoint', None)])])
     assert main(['--json', command, NAME]) == 0
     expected = [ENTRY.config] if command == 'train' else [ENTRY.config, ENTRY.weights]
     assert json.loads(capsys.readouterr().out)['result'] == expected

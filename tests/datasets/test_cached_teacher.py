@@ -45,7 +45,7 @@ class NoteLosses(Hook):
 def command(config, store, *options):
     return [
         sys.executable,
-        'tools/cache_teacher.py',
+        'tools/dataset_converters/cache_teacher.py',
         config,
         store,
         '--shard-size',

@@ -10,9 +10,9 @@ from mmcv.transforms import LoadImageFromFile
 from PIL import Image, ImageDraw
 
 from kdeov_mm.datasets import LoadImageReduced
-from kdeov_mm.datasets.broken_images import BrokenImageError
-from kdeov_mm.datasets.coco_file import image_defect
-from kdeov_mm.datasets.load_image import decode_image, read_content
+from kdeov_mm.datasets.load_image import read_content
+from kdeov_mm.utils.image_files import BrokenImageError, image_defect
+from kdeov_mm.utils.decode import decode_image
 from kdeov_mm.deploy import ImageError, read_image
 
 

@@ -17,7 +17,7 @@ from mmyolo.registry import DATASETS
 from pycocotools.coco import COCO
 
 from kdeov_mm.datasets import OVCocoDataset, ensure_world, world_concepts
-from kdeov_mm.datasets.coco_file import image_defect
+from kdeov_mm.utils.image_files import image_defect
 from kdeov_mm.datasets.splits import OV_COCO
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -379,7 +379,7 @@ def test_an_error_of_the_pipeline_is_not_hidden(small):
 @needs_real_data
 def test_make_ov_split(tmp_path):
     source = REAL / 'annotations' / 'instances_val2017.json'
-    command = [sys.executable, 'tools/make_ov_split.py', str(source), '--out-dir', str(tmp_path)]
+    command = [sys.executable, 'tools/dataset_converters/make_ov_split.py', str(source), '--out-dir', str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
     coco = COCO(str(source))
     for name, names in dict(OV_COCO, all=OV_COCO['base'] + OV_COCO['novel']).items():
@@ -405,7 +405,7 @@ def test_make_ov_split_refuses_unknown_names(tmp_path):
     (tmp_path / 'names.json').write_text(json.dumps(dict(base=['person'], novel=['aeroplane'])))
     command = [
         sys.executable,
-        'tools/make_ov_split.py',
+        'tools/dataset_converters/make_ov_split.py',
         str(REAL / 'annotations' / 'instances_val2017.json'),
         '--out-dir',
         str(tmp_path),

@@ -115,7 +115,7 @@ def test_make_ov_split(lvis_mini, tmp_path):
     source = tmp_path / 'lvis_v1_train.json'
     shutil.copy(lvis_mini / 'annotations' / source.name, source)
     subprocess.run(
-        [sys.executable, 'tools/make_ov_split.py', str(source), '--vocabulary', 'ov_lvis'],
+        [sys.executable, 'tools/dataset_converters/make_ov_split.py', str(source), '--vocabulary', 'ov_lvis'],
         cwd=ROOT,
         check=True,
         env={**os.environ, 'PYTHONPATH': str(ROOT)},

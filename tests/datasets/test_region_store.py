@@ -30,7 +30,7 @@ def stored(demo_config, tmp_path_factory):
     save_checkpoint(dict(state_dict=MODELS.build(cfg.model).state_dict(), meta={}), str(folder / 'student.pth'))
     command = [
         sys.executable,
-        'tools/cache_regions.py',
+        'tools/dataset_converters/cache_regions.py',
         folder / 'config.py',
         folder / 'student.pth',
         folder / 'store',

@@ -284,7 +284,7 @@ def test_a_killed_run_leaves_nothing_that_looks_finished(tmp_path):
 def test_command_generates_and_previews(tmp_path):
     command = [
         sys.executable,
-        'tools/make_shapes.py',
+        'tools/dataset_converters/make_shapes.py',
         '--root',
         str(tmp_path / 'world'),
         '--splits',

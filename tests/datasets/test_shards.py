@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 
 from kdeov_mm.datasets import ImageTextShards
 from kdeov_mm.datasets import shards as module
-from kdeov_mm.datasets.load_image import decode_image
+from kdeov_mm.utils.decode import decode_image
 
 PIPELINE = [
     dict(type='LoadImageReduced', min_size=64),

@@ -9,7 +9,7 @@ import torchvision
 from mmyolo.registry import DATASETS
 from PIL import Image
 
-from kdeov_mm.datasets.broken_images import BrokenImageError
+from kdeov_mm.utils.image_files import BrokenImageError
 from kdeov_mm.datasets.torchvision_dataset import read_labels
 
 PACK = dict(type='mmdet.PackDetInputs', meta_keys=('img_path', 'img_id', 'gt_label', 'ori_shape'))

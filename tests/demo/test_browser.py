@@ -33,7 +33,7 @@ def url(scene, tmp_path_factory):
     export = Path(os.environ.get('KDEOV_EXPORT') or folder / 'export')  # files that are there already
     if not export.is_dir():
         subprocess.run(
-            [sys.executable, 'tools/export.py', str(CONFIG), weights, '--out-dir', str(export)],
+            [sys.executable, '-m', 'kdeov_mm', 'export', str(CONFIG), weights, '--out-dir', str(export)],
             **run,
             check=True,
             capture_output=True,
@@ -48,7 +48,9 @@ def url(scene, tmp_path_factory):
     command = [
         sys.executable,
         '-u',
-        'tools/demo.py',
+        '-m',
+        'kdeov_mm',
+        'demo',
         str(export),
         '--images',
         str(photos),

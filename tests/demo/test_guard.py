@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tool_loading import load_tool
 
 httpx = pytest.importorskip('httpx')
 pytest.importorskip('gradio')
@@ -409,12 +408,13 @@ def test_the_folder_is_deleted_when_the_program_ends(end, tmp_path):
 
 
 def test_allow_host(capsys):
-    parse_args = load_tool('demo').parse_args
-    args = parse_args(['export', '--allow-host', 'Demo.example', '--allow-host', '[::2]'])
+    from kdeov_mm.cli.command_line import parse
+
+    args = parse(['demo', 'export', '--allow-host', 'Demo.example', '--allow-host', '[::2]']).args
     assert args.allow_host == ['demo.example', '::2']
     for name in ('https://demo.example', 'demo.example:80', 'a b', ''):
         with pytest.raises(SystemExit) as ended:
-            parse_args(['export', '--allow-host', name])
+            parse(['demo', 'export', '--allow-host', name])
         assert ended.value.code == 2
 
 

@@ -1,10 +1,9 @@
 """A tiny encoder, an empty index, and the tool."""
 
-import sys
-
 import pytest
 from search_data import write_encoder
-from tool_loading import load_tool
+
+from kdeov_mm.cli import main
 
 
 @pytest.fixture(scope='session')
@@ -30,12 +29,11 @@ def store(tmp_path, encoder):
 
 @pytest.fixture
 def tool(monkeypatch, tmp_path):
-    """Runs tools/index.py in an empty folder."""
-    module = load_tool('index')
+    """Runs ``kdeov index`` in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
     def run(*args):
-        monkeypatch.setattr(sys, 'argv', ['index.py', *map(str, args)])
-        module.main()
+        if status := main(['index', *map(str, args)]):
+            raise SystemExit(status)
 
     return run

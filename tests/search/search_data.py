@@ -1,4 +1,4 @@
-"""A tiny image encoder as tools/export.py would write it, and folders of small images."""
+"""A tiny image encoder as ``kdeov export`` would write it, and folders of small images."""
 
 import json
 

@@ -69,7 +69,7 @@ def write_payloads():
 
 
 def kdeov(*args):
-    from kdeov.__main__ import main
+    from kdeov_mm.cli import main
 
     return main([str(arg) for arg in args])
 

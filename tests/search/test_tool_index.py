@@ -1,4 +1,4 @@
-"""tools/index.py from end to end, and what it says of bad input."""
+"""``kdeov index`` from end to end, and what it says of bad input."""
 
 import json
 import os

@@ -9,7 +9,7 @@ from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from torch import nn
 
-from kdeov_mm.utils.config import suggest
+from kdeov_mm.utils.display import suggest
 from kdeov_mm.utils.safe_load import safe_load_patched
 
 # Where OpenCLIP's towers have the projection to the joint space: the first part of its parameters' names.

@@ -1,1 +1,0 @@
-"""The command line of kdeov_mm: ``kdeov``, or ``python -m kdeov``. Nothing heavy is imported before it is needed."""

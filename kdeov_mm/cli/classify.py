@@ -1,0 +1,44 @@
+"""Name whole images.
+
+kdeov classify photo.jpg --names cat dog bird
+kdeov classify photos/ --names-file names.txt --top 1 --json
+"""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from kdeov_mm.utils.display import printable
+from kdeov_mm.utils.errors import InputError, user_errors
+from .images import Answer, add_images, add_model, add_names, draw, each_image, given_images
+
+if TYPE_CHECKING:
+    from kdeov_mm.structures import ClassificationResult
+
+JSON_LINES = True
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    add_images(parser)
+    add_names(parser)
+    parser.add_argument('--top', type=int, default=5, metavar='K', help='names of each image; default: 5')
+    parser.add_argument('--out-dir', metavar='DIR', help='folder of pictures; default: none are drawn')
+    add_model(parser)
+
+
+def run(args: argparse.Namespace, answer: Answer) -> None:
+    """Classify, and draw if asked."""
+    with user_errors():
+        if args.top < 1:
+            raise InputError(f'--top {args.top}: must be at least 1')
+
+    def tell(number: int, result: 'ClassificationResult') -> None:
+        told = ', '.join(f'{name} {share:.2f}' for name, share in zip(result.names, result.probabilities))
+        print(printable(f'{result.image.name}: {told}{draw(result, args.out_dir, number)}'))
+
+    each_image(
+        args,
+        lambda inferencer: inferencer.classify(given_images(args.images), top=args.top, stream=True),
+        tell,
+        answer,
+    )

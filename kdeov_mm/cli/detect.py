@@ -1,0 +1,62 @@
+"""Find words of your own in images.
+
+kdeov detect photo.jpg --names "red circle" dog
+kdeov detect photos/ "more/*.png" --names-file names.txt --score-thr 0.5 --out-dir found
+kdeov detect clip.mp4 --names dog --json > found.jsonl      one line a frame
+kdeov detect photos/ --names dog --coco found.json          a COCO file, with scores
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdeov_mm.utils.display import printable
+from kdeov_mm.utils.errors import InputError, user_errors
+from .images import Answer, add_images, add_model, add_names, draw, each_image, given_images
+
+if TYPE_CHECKING:
+    from kdeov_mm.structures import Detections
+
+JSON_LINES = True
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    add_images(parser)
+    add_names(parser)
+    parser.add_argument('--score-thr', type=float, default=0.3, metavar='S', help='least score, 0 to 1; default: 0.3')
+    parser.add_argument(
+        '--out-dir',
+        metavar='DIR',
+        help='folder of the pictures; default: work_dirs/detect, and no pictures with --json',
+    )
+    parser.add_argument('--coco', metavar='FILE', help='write all detections as a COCO annotation file')
+    add_model(parser)
+
+
+def run(args: argparse.Namespace, answer: Answer) -> None:
+    """Detect, draw, and write the COCO file."""
+    with user_errors():
+        if not 0 <= args.score_thr <= 1:
+            raise InputError(f'--score-thr {args.score_thr}: score_threshold must be from 0 to 1')
+    content: dict[str, list] = dict(images=[], categories=[], annotations=[])
+    out_dir = args.out_dir or (None if args.json else 'work_dirs/detect')
+
+    def tell(number: int, result: 'Detections') -> None:
+        if args.coco:
+            result.add_to_coco(content)
+        told = ', '.join(f'{name} {score:.2f}' for name, score in zip(result.names, result.scores)) or 'nothing found'
+        print(printable(f'{result.image.name}: {told}{draw(result, out_dir, number)}'))
+
+    each_image(
+        args,
+        lambda inferencer: inferencer.detect(given_images(args.images), score_threshold=args.score_thr, stream=True),
+        tell,
+        answer,
+    )
+    if args.coco:
+        from kdeov_mm.utils.files import write_atomically
+
+        written = write_atomically(Path(args.coco), json.dumps(content))
+        print(printable(f'{len(content["annotations"])} objects: {written}'))

@@ -1,0 +1,213 @@
+"""Write a trained model as ONNX files for kdeov_mm.deploy.Runtime (docs/deploy.md).
+
+kdeov export configs/kdeov_yolov8n.py work_dirs/kdeov_yolov8n --vocabulary names.txt
+kdeov export CONFIG CHECKPOINT --vocabulary names.txt --check photos/ --int8 calibration_photos/
+kdeov export CONFIG CHECKPOINT --kinds image_encoder text_encoder
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Iterator, Optional
+
+from kdeov_mm.deploy.kinds import KINDS, RUNTIMES
+from kdeov_mm.utils.errors import InputError, user_errors
+from kdeov_mm.utils.options import add_cfg_options, check_checkpoint_file, check_config_file, check_files
+
+if TYPE_CHECKING:
+    import numpy as np
+    from mmengine.config import Config
+    from torch import nn
+
+    from kdeov_mm.deploy import Runtime
+
+MOST_CHECKED, MOST_CALIBRATION = 100, 512  # images; rare high activations show in hundreds only
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file, or a work dir, whose last complete one is taken')
+    parser.add_argument('--vocabulary', metavar='FILE', help='names to fold into the detector: one a line, or .json')
+    parser.add_argument('--templates', help="none, single, openai_imagenet_80, vild or a file; default: the config's")
+    parser.add_argument('--embeddings', metavar='FILE', help='.npy or .safetensors with one row for each name')
+    parser.add_argument(
+        '--kinds',
+        nargs='+',
+        choices=KINDS,
+        metavar='KIND',
+        help=f'what to write, of {", ".join(KINDS)}; default: all that the model and options allow',
+    )
+    parser.add_argument('--image-size', type=int, metavar='PIXELS', help="side of the input; default: the config's")
+    parser.add_argument('--out-dir', default='work_dirs/export', help='folder of the files')
+    parser.add_argument(
+        '--int8', nargs='+', metavar='IMAGES', help='write {kind}_int8.onnx, too; hundreds of images to calibrate with'
+    )
+    parser.add_argument(
+        '--int8-for',
+        nargs='+',
+        choices=RUNTIMES,
+        default=RUNTIMES[:1],
+        metavar='RUNTIME',
+        help=f'of {", ".join(RUNTIMES)}, which compute other parts in eight bits; default: {RUNTIMES[0]}',
+    )
+    parser.add_argument('--check', nargs='+', metavar='IMAGES', help='images to compare ONNX Runtime with PyTorch on')
+    add_cfg_options(parser)
+
+
+def choose_kinds(args: argparse.Namespace, cfg: 'Config') -> list[str]:
+    """What to write.
+
+    Raises:
+        InputError: What is asked for needs something that is missing.
+    """
+    possible = dict(
+        image_encoder=None,
+        detector=None if args.vocabulary else 'give --vocabulary',
+        open_detector=None,
+        text_encoder=None if cfg.model.get('text_encoder') else 'the config has no model.text_encoder',
+    )
+    if not cfg.model.get('bbox_head'):
+        possible.update(dict.fromkeys(('detector', 'open_detector'), 'the model has no bbox_head'))
+    if args.vocabulary and possible['detector']:
+        raise InputError(f'--vocabulary {args.vocabulary}: {possible["detector"]}')
+    for kind in args.kinds or ():
+        if possible[kind]:
+            raise InputError(f'--kinds {kind}: {possible[kind]}')
+    return args.kinds or [kind for kind in KINDS if not possible[kind]]
+
+
+def load_inputs(paths: list[str], runtime: 'Runtime') -> Iterator['np.ndarray']:
+    """The images that can be read, as the network's input, one by one; the others are reported."""
+    from kdeov_mm.deploy import ImageError, read_image
+
+    for path in paths:
+        try:
+            yield runtime.preprocess(read_image(path, min_size=min(runtime.input_size)))
+        except ImageError as error:
+            print(f'skipped {error}', file=sys.stderr)
+
+
+def compare(runtime: 'Runtime', model: 'nn.Module', inputs: list['np.ndarray']) -> str:
+    """Compare a file in ONNX Runtime with the model in PyTorch."""
+    import numpy as np
+    import torch
+    from kdeov_mm.benchmarks.agreement import cosines, unexplained, unmatched
+    from mmdet.structures import DetDataSample
+
+    if not inputs:
+        raise InputError('--check: no image can be read')
+    (kind,) = runtime.sessions
+    feeds = {'texts': model.texts.numpy()} if kind == 'open_detector' else {}
+    found = [runtime.session.run(None, {'images': image[None], **feeds}) for image in inputs]
+    if kind == 'image_encoder':
+        with torch.no_grad():
+            expected = [model.encode_image(torch.from_numpy(image[None])) for image in inputs]
+        agreement = cosines(np.concatenate([result for (result,) in found]), torch.cat(expected).numpy())
+        return f'{len(inputs)} images, least cosine to PyTorch {agreement.min():.6f}, mean {agreement.mean():.6f}'
+    shape = inputs[0].shape[1:]
+    meta = dict(ori_shape=shape, img_shape=shape, scale_factor=(1.0, 1.0))
+    missing = wrong = number = 0
+    limits = model.bbox_head.test_cfg
+    for image, (boxes, scores, labels) in zip(inputs, found):
+        with torch.no_grad():
+            (sample,) = model.predict(torch.from_numpy(image[None]), [DetDataSample(metainfo=meta)], rescale=False)
+        expected = sample.pred_instances
+        keep = labels[0] >= 0
+        both = (
+            dict(boxes=boxes[0][keep], scores=scores[0][keep], labels=labels[0][keep]),
+            dict(boxes=expected.bboxes.numpy(), scores=expected.scores.numpy(), labels=expected.labels.numpy()),
+        )
+        missing += unmatched(*both)
+        wrong += unexplained(*both, limits.nms.iou_threshold, limits.max_per_img, limits.score_thr)
+        number += len(expected)
+    return (
+        f'{len(inputs)} images, {number} detections in PyTorch; {missing} of either side without a partner at '
+        f'IoU 0.99 and score difference 0.001, of which {missing - wrong} by ties of scores'
+    )
+
+
+def check(args: argparse.Namespace) -> Optional[list[str]]:
+    """Check what was given before anything heavy is imported, and return the names to fold into the detector.
+
+    Raises:
+        ValueError, FileNotFoundError: If it cannot be used.
+    """
+    check_config_file(args.config)
+    check_checkpoint_file(args.checkpoint)
+    for option in ('check', 'int8'):
+        check_files(f'--{option}', getattr(args, option))
+    if not args.vocabulary:
+        return None
+    from kdeov_mm.text import read_class_names
+
+    return read_class_names(args.vocabulary)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the files, compare and quantise them."""
+    with user_errors():
+        names = check(args)
+        write_files(args, names)
+
+
+def write_files(args: argparse.Namespace, names: Optional[list[str]]) -> None:
+    """See :func:`run`."""
+    import torch
+    import torch.nn.functional as F
+    from kdeov_mm.apis import build_vocabulary, find_images, load_model
+    from kdeov_mm.deploy import Runtime
+    from kdeov_mm.deploy.export import (
+        describe,
+        export_detector,
+        export_image_encoder,
+        export_open_detector,
+        export_text_encoder,
+    )
+    from kdeov_mm.deploy.quantize import quantize
+    from kdeov_mm.models import build_text_encoder
+    from kdeov_mm.text import resolve_templates
+    from kdeov_mm.utils import check_checkpoint, load_config, resolve_checkpoint
+
+    writers = dict(image_encoder=export_image_encoder, detector=export_detector, open_detector=export_open_detector)
+    cfg = load_config(args.config, args.cfg_options)
+    kinds = choose_kinds(args, cfg)
+    checked, calibration = (find_images(paths) if paths else [] for paths in (args.check, args.int8))
+    checkpoint = resolve_checkpoint(args.checkpoint)
+    check_checkpoint(checkpoint)
+    metadata = describe(cfg, checkpoint, args.image_size)
+    bank = build_vocabulary(cfg, names, args.templates, args.embeddings) if names else None
+    model = load_model(cfg, checkpoint, bank)
+    if bank is None:  # for the checks
+        model.texts = F.normalize(torch.randn(80, model.embed_dims, generator=torch.Generator().manual_seed(0)))
+    out_dir = Path(args.out_dir)
+    for kind in kinds:
+        path = out_dir / f'{kind}.onnx'
+        print(f'writing {path}', file=sys.stderr)
+        if kind == 'text_encoder':
+            encoder = build_text_encoder(cfg)
+            templates = resolve_templates(args.templates or encoder.templates)
+            export_text_encoder(encoder, templates, path, metadata)
+            print(f'{path}: {path.stat().st_size / 2**20:.1f} MiB')
+            continue
+        writers[kind](model, path, metadata)
+        runtime = Runtime(path)
+        files = [path]
+        kept = {}
+        for target in args.int8_for if calibration else ():
+            files.append(path.with_stem(f'{kind}_int8' + ('' if target == RUNTIMES[0] else f'_{target}')))
+            kept[files[-1]] = quantize(
+                path,
+                load_inputs(calibration[:MOST_CALIBRATION], runtime),
+                files[-1],
+                model.texts.numpy() if kind == 'open_detector' else None,
+                runtime=target,
+            )
+        inputs = list(load_inputs(checked[:MOST_CHECKED], runtime))
+        for file in files:
+            told = compare(Runtime(file), model, inputs) if checked else ''
+            print(f'{file}: {file.stat().st_size / 2**20:.1f} MiB' + (told and f'; {told}'))
+            if file in kept:
+                print(f'{file}: left in float are')
+            for layer, reason in kept.get(file, {}).items():
+                print(f'    {layer}: {reason}')

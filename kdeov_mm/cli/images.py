@@ -1,0 +1,150 @@
+"""What the commands that use a model on images share: options, checks of what was given, one result after another."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Union
+
+from kdeov_mm.utils.errors import InputError, one_line, user_errors
+from kdeov_mm.utils.options import check_checkpoint_file, check_files
+
+if TYPE_CHECKING:
+    from kdeov_mm.apis import KDEOVInferencer
+    from kdeov_mm.structures.results import ImageResult
+
+MODEL = 'kdeov_yolov8n'
+DIGITS = 6  # of the pictures' numbers
+Answer = Callable[[dict], None]
+
+
+def add_images(parser: argparse.ArgumentParser, nargs: str = '+') -> None:
+    """Add the images."""
+    parser.add_argument(
+        'images', nargs=nargs, metavar='IMAGE', help='files, folders, globs, videos, or the number of a camera'
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose a model."""
+    parser.add_argument(
+        '--model',
+        default=MODEL,
+        metavar='MODEL',
+        help='a name of the model index, a config (.py), a '
+        f'work dir (with a separator: ./mine), an ONNX file or the folder that "kdeov export" wrote; default: {MODEL}',
+    )
+    parser.add_argument('--checkpoint', metavar='FILE', help="weights; default: the model's own")
+    parser.add_argument('--device', help='such as cpu or cuda:0; default: the GPU where there is one')
+    parser.add_argument('--batch-size', type=int, default=8, metavar='N', help='images in one run; default: 8')
+    parser.add_argument('--json', action='store_true', help='print JSON on stdout, and all else on stderr')
+
+
+def add_names(parser: argparse.ArgumentParser) -> None:
+    """Add the options that give the vocabulary."""
+    names = parser.add_mutually_exclusive_group(required=True)
+    names.add_argument('--names', nargs='+', metavar='NAME', help='the words to choose from')
+    names.add_argument('--names-file', metavar='FILE', help='a text file with one name a line, or a .json file')
+    parser.add_argument(
+        '--templates', metavar='T', help="none, single, openai_imagenet_80, vild or a file; default: the model's"
+    )
+    parser.add_argument(
+        '--embeddings', metavar='FILE', help='.npy or .safetensors with one row for each name: needs no text encoder'
+    )
+
+
+def given_images(paths: list[str]) -> list[Union[str, int]]:
+    """Return different paths as they are, and numbers of cameras as numbers."""
+    return [int(path) if path.isdecimal() and not Path(path).exists() else path for path in dict.fromkeys(paths)]
+
+
+def check_model(args: argparse.Namespace) -> None:
+    """Check the options of :func:`add_model`, without loading anything.
+
+    Raises:
+        ValueError, FileNotFoundError: If there is no such model or file.
+    """
+    from kdeov_mm.apis.resolve import is_exported, resolve_model
+
+    if args.batch_size < 1:
+        raise InputError(f'--batch-size {args.batch_size}: batch_size must be at least 1')
+    if is_exported(args.model):
+        check_files('--model', args.model)
+    else:
+        config, checkpoint = resolve_model(args.model, args.checkpoint)
+        check_files('--model', config)
+        check_checkpoint_file(checkpoint)
+
+
+def check_names(args: argparse.Namespace) -> list[str]:
+    """Check the options of :func:`add_names`, and return the names.
+
+    Raises:
+        ValueError, FileNotFoundError: If a name is bad, or there is no such file.
+    """
+    from kdeov_mm.text import check_class_names, read_class_names, resolve_templates
+
+    names = args.names or read_class_names(args.names_file)
+    check_class_names(names)
+    if args.embeddings and args.templates:
+        raise InputError('--templates: ready --embeddings have theirs already; give one of the two')
+    if args.templates is not None:
+        resolve_templates(args.templates)
+    check_files('embeddings', args.embeddings)
+    return names
+
+
+def make_inferencer(args: argparse.Namespace, skipped: list[str]) -> 'KDEOVInferencer':
+    """Load the model that was asked for; images that cannot be read are reported and counted."""
+    from kdeov_mm.apis import KDEOVInferencer
+
+    def skip(error: Exception) -> None:
+        skipped.append(str(error))
+        print(f'skipped {one_line(error)}', file=sys.stderr)
+
+    return KDEOVInferencer(
+        args.model,
+        args.checkpoint,
+        args.device,
+        args.batch_size,
+        on_error=skip,
+        show_progress=sys.stderr.isatty() and args.json,
+    )
+
+
+def each_image(
+    args: argparse.Namespace,
+    start: Callable[['KDEOVInferencer'], Iterator['ImageResult']],
+    tell: Callable[[int, Any], None],
+    answer: Answer,
+) -> None:
+    """Do a task with one image after the other, and tell and answer each result at once.
+
+    Raises:
+        SystemExit: With 2 if something that was given cannot be used.
+        ValueError: If no image can be read.
+    """
+    skipped: list[str] = []
+    with user_errors():
+        from kdeov_mm.apis.sources import check_paths
+
+        check_paths(given_images(args.images))
+        names = check_names(args)
+        check_model(args)
+        inferencer = make_inferencer(args, skipped)
+        inferencer.set_vocabulary(names, args.templates, args.embeddings)
+        results = start(inferencer)
+    number = -1
+    for number, result in enumerate(results):
+        tell(number, result)
+        answer(result.to_dict())
+    if skipped and number < 0:
+        raise ValueError(f'images: none of the {len(skipped)} can be read')
+
+
+def draw(result: 'ImageResult', folder: Optional[str], number: int) -> str:
+    """Write a result's picture into a folder, if there is one, and return what to say of it."""
+    if not folder:
+        return ''
+    from kdeov_mm.structures.results import picture_path
+
+    return f' -> {result.save(picture_path(folder, number, DIGITS, result.image.name))}'

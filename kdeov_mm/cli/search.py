@@ -1,0 +1,88 @@
+"""Find the images that fit a text, or another image.
+
+kdeov search "a red bus at night" photos/ --top 5 --picture found.png
+kdeov search --image bus.jpg photos/
+kdeov search "a red bus at night" --index work_dirs/index   an index that "kdeov index" made
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
+
+from kdeov_mm.utils.display import printable
+from kdeov_mm.utils.errors import InputError, user_errors
+from kdeov_mm.utils.options import check_files
+from .images import MODEL, Answer, add_images, add_model, check_model, given_images, make_inferencer
+
+if TYPE_CHECKING:
+    from kdeov_mm.structures import SearchResult
+
+JSON_LINES = True
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument('query', nargs='?', help='words; left out with --image')
+    add_images(parser, '*')
+    parser.add_argument('--image', metavar='FILE', help='an image in place of words')
+    parser.add_argument('--index', metavar='DIR', help='look in this index in place of images')
+    parser.add_argument('--top', type=int, default=10, metavar='K', help='how many; default: 10')
+    parser.add_argument('--picture', metavar='FILE', help='draw them')
+    add_model(parser)
+
+
+def run(args: argparse.Namespace, answer: Answer) -> None:
+    """Search, and draw if asked."""
+    with user_errors():
+        given = [each for each in (args.query, *args.images) if each is not None]
+        words, images = (None, given) if args.image else (args.query, given[1:])
+        check(args, words, images)
+        result = (
+            search_index(args, words)
+            if args.index
+            else make_inferencer(args, []).search(words or Path(args.image), given_images(images), args.top)
+        )
+    for row in result.rows():
+        print(f'{row["rank"]:3} {row["score"]:.4f} {printable(row["image"])}')
+    if args.picture:
+        print(printable(str(result.save(args.picture))))
+    answer(result.to_dict())
+
+
+def check(args: argparse.Namespace, words: Optional[str], images: list[str]) -> None:
+    """Check what was given, without loading anything.
+
+    Raises:
+        ValueError, FileNotFoundError: If it cannot be used.
+    """
+    if not args.image and words is None:
+        raise InputError('search: give words, or --image')
+    if bool(images) == bool(args.index):
+        raise InputError('search: give images to look in, or --index; not both, nor none')
+    if args.top < 1:
+        raise InputError(f'--top {args.top}: top must be at least 1')
+    if args.image:
+        check_files('--image', args.image)
+    if images:
+        from kdeov_mm.apis.sources import check_paths
+
+        check_paths(given_images(images))
+    if images or args.model != MODEL:
+        check_model(args)
+    elif '://' not in args.index and not Path(args.index).is_dir():
+        raise FileNotFoundError(f'index: there is none in {args.index!r}; make one with "kdeov index build"')
+
+
+def search_index(args: argparse.Namespace, words: Optional[str]) -> 'SearchResult':
+    """Search an index; without ``--model`` by the encoders that it names, if they are unchanged ONNX files."""
+    from kdeov_mm.apis import KDEOVInferencer
+    from kdeov_mm.apis.inferencer import index_result
+    from kdeov_mm.search import ImageStore, embed_query, image_encoder_file, text_encoder_file
+
+    store = ImageStore.open(args.index)
+    if args.model != MODEL or words is not None and store.model.text is None:
+        return make_inferencer(args, []).search(words or Path(args.image), store, args.top)
+    if words is None:
+        return KDEOVInferencer([image_encoder_file(store)]).search(Path(args.image), store, args.top)
+    embedding = embed_query(words, text_encoder_file(store), store.model)
+    return index_result(words, store.search(embedding, args.top))

@@ -1,0 +1,20 @@
+"""Names of a package that are imported when they are used (PEP 562)."""
+
+import importlib
+from typing import Any, Callable, Mapping
+
+
+def import_when_used(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a package's ``__getattr__``.
+
+    Args:
+        package: The package's ``__name__``.
+        modules: The module that defines each name; ``.name`` is one of the package.
+    """
+
+    def find(name: str) -> Any:
+        if name not in modules:
+            raise AttributeError(f'module {package!r} has no attribute {name!r}')
+        return getattr(importlib.import_module(modules[name], package), name)
+
+    return find
