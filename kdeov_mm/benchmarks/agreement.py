@@ -23,7 +23,9 @@ def unmatched(first: dict, second: dict, iou: float = 0.99, score: float = 1e-3)
     return sum(int(alone.sum()) for alone in without_partner(first, second, iou, score))
 
 
-def unexplained(first: dict, second: dict, nms: float, most: int, least: float = 0.0, tie: float = 1e-4) -> int:
+def unexplained(
+    first: dict, second: dict, nms: float, max_detections: int, min_score: float = 0.0, tie: float = 1e-4
+) -> int:
     """Detections without a partner, see :func:`unmatched`, that rounding does not explain.
 
     Where two scores differ by rounding only, their order may change. Then of two boxes that overlap, another one
@@ -35,17 +37,17 @@ def unexplained(first: dict, second: dict, nms: float, most: int, least: float =
     Args:
         first, second: See :func:`unmatched`.
         nms: The threshold of suppression.
-        most: Detections of an image at most.
-        least: Score below which there is no detection.
+        max_detections: Detections of an image at most.
+        min_score: Score below which there is no detection.
         tie: How much better, by rounding, its score may be, and how much less the overlap.
     """
-    number = 0
+    count = 0
     for alone, own, other in zip(without_partner(first, second), (first, second), (second, first)):
         not_worse = other['scores'][None] >= own['scores'][:, None] - tie
         same = (overlap(own['boxes'], other['boxes']) > nms - tie) & (own['labels'][:, None] == other['labels'][None])
-        cut = not_worse.all(axis=1) & (len(other['scores']) >= most)
-        number += int((alone & ~cut & (own['scores'] > least + tie) & ~(same & not_worse).any(axis=1)).sum())
-    return number
+        cut = not_worse.all(axis=1) & (len(other['scores']) >= max_detections)
+        count += int((alone & ~cut & (own['scores'] > min_score + tie) & ~(same & not_worse).any(axis=1)).sum())
+    return count
 
 
 def without_partner(first: dict, second: dict, iou: float = 0.99, score: float = 1e-3) -> Tuple[np.ndarray, np.ndarray]:

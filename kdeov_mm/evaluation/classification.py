@@ -22,24 +22,24 @@ from .base import pessimistic_rank
 AVERAGES = dict(precision=multiclass_precision, recall=multiclass_recall, f1=multiclass_f1_score)
 
 
-def rank_labels(scores: Tensor, labels: Tensor, namesakes: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
-    """How many classes stand before the right one, and which class is predicted.
+def rank_labels(scores: Tensor, labels: Tensor, duplicates: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+    """Return the rank of the true class and the predicted class of each image.
 
-    A class whose score is that of the right one stands before it and is predicted in its place; with namesakes, whose
-    scores are always equal, the first of them does, as with an argmax.
+    Ties count against the true class: a class with an equal score ranks before it and is predicted. Only of duplicate
+    class names, whose scores are always equal, the first one is predicted, as argmax does.
 
     Args:
         scores: float64 ``[N, K]``.
         labels: int64 ``[N]`` in [0, K).
-        namesakes: int64 ``[K]``, the first class of the same name; None where all names differ.
+        duplicates: int64 ``[K]``, the first class of the same name; None where all names differ.
 
     Returns:
         tuple: Rank (0 is first) and prediction, int64 ``[N]``.
     """
     classes = torch.arange(scores.shape[1])
     own = classes == labels[:, None]
-    if namesakes is not None:
-        own |= (namesakes == namesakes[labels][:, None]) & (classes > labels[:, None])
+    if duplicates is not None:
+        own |= (duplicates == duplicates[labels][:, None]) & (classes > labels[:, None])
     rank = pessimistic_rank(scores, scores.gather(1, labels[:, None])[:, 0], own)
     best_other = scores.masked_fill(own, -torch.inf).argmax(1)
     return rank, torch.where(rank == 0, labels, best_other)
@@ -144,8 +144,8 @@ def write_class_files(
     counts = confusion(predictions, labels, len(names))
     images = values.pop('images').tolist()
     rows = [
-        [name, group, number, *(f'{value[i]:.6f}' if number else '' for value in values.values())]
-        for i, (name, group, number) in enumerate(zip(names, groups, images))
+        [name, group, count, *(f'{value[i]:.6f}' if count else '' for value in values.values())]
+        for i, (name, group, count) in enumerate(zip(names, groups, images))
     ]
     pairs = [
         [names[truth], names[predicted], count, f'{count / images[truth]:.6f}']
@@ -157,7 +157,9 @@ def write_class_files(
             out_dir / f'{task}_confusion.csv',
             [['true / predicted', *names], *([name, *row] for name, row in zip(names, counts.tolist()))],
         ),
-        write_csv(out_dir / f'{task}_confused_pairs.csv', [['true', 'predicted', 'images', 'share of true'], *pairs]),
+        write_csv(
+            out_dir / f'{task}_confused_pairs.csv', [['true', 'predicted', 'images', 'fraction of true'], *pairs]
+        ),
     ]
 
 

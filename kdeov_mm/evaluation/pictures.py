@@ -113,22 +113,22 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str], path: Path) -> Pa
         names: K names.
         path: File to write.
     """
-    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    fraction = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     size = 2.2 + 0.36 * len(names)
     fig = Figure(figsize=(size + 0.6, size), layout='constrained')
     axes = fig.add_subplot()
-    image = axes.imshow(share, cmap='Blues', vmin=0, vmax=1)
+    image = axes.imshow(fraction, cmap='Blues', vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=50, ha='right', rotation_mode='anchor', fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_xlabel('predicted', fontsize=9)
     axes.set_ylabel('true', fontsize=9)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    for i, j in zip(*np.nonzero(share >= 0.005)):
-        colour = 'white' if share[i, j] > 0.5 else INK
-        axes.text(j, i, f'{100 * share[i, j]:.0f}', ha='center', va='center', fontsize=7, color=colour)
+    for i, j in zip(*np.nonzero(fraction >= 0.005)):
+        colour = 'white' if fraction[i, j] > 0.5 else INK
+        axes.text(j, i, f'{100 * fraction[i, j]:.0f}', ha='center', va='center', fontsize=7, color=colour)
     bar = fig.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
-    bar.set_label('share of the true class (numbers: %)', fontsize=8)
+    bar.set_label('fraction of the true class (cells: %)', fontsize=8)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
     return save(fig, path)
@@ -145,11 +145,15 @@ def confusion_overview(counts: np.ndarray, pairs: Sequence[tuple], path: Path) -
     cells = min(len(counts), 200)  # a cell is then a few pixels wide
     edges = np.linspace(0, len(counts), cells + 1).astype(int)[:-1]
     blocks = np.add.reduceat(np.add.reduceat(counts, edges, axis=0), edges, axis=1)
-    share = blocks / np.maximum(blocks.sum(1, keepdims=True), 1)
+    fraction = blocks / np.maximum(blocks.sum(1, keepdims=True), 1)
     fig = Figure(figsize=(16, 7.6), layout='constrained')
     left, right = fig.subplots(1, 2, width_ratios=[1.15, 1])
     image = left.imshow(
-        share, cmap='Blues', norm=PowerNorm(0.5, 0, 1), extent=(0, len(counts), len(counts), 0), interpolation='nearest'
+        fraction,
+        cmap='Blues',
+        norm=PowerNorm(0.5, 0, 1),
+        extent=(0, len(counts), len(counts), 0),
+        interpolation='nearest',
     )
     left.set_xlabel('predicted class (number)', fontsize=9)
     left.set_ylabel('true class (number)', fontsize=9)
@@ -158,7 +162,7 @@ def confusion_overview(counts: np.ndarray, pairs: Sequence[tuple], path: Path) -
     merged = '' if cells == len(counts) else f' ({len(counts)} classes in {cells} groups of neighbours)'
     left.set_title(f'Confusion matrix{merged}', fontsize=10.5, loc='left')
     bar = fig.colorbar(image, ax=left, fraction=0.04, pad=0.02, ticks=[0, 0.01, 0.05, 0.1, 0.25, 0.5, 1])
-    bar.set_label('share of the true class', fontsize=8)
+    bar.set_label('fraction of the true class', fontsize=8)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
     names = [f'{ellipsize(true, 32)} → {ellipsize(predicted, 32)}' for true, predicted, _ in pairs]
@@ -320,50 +324,6 @@ def detections(examples: List[dict], groups: Sequence[str], title: str, path: Pa
     labels = [*colours, 'ground truth']
     fig.legend(handles, labels, loc='outside lower center', ncols=len(handles), frameon=False, fontsize=9)
     fig.suptitle(title, fontsize=11, color=INK)
-    return save(fig, path)
-
-
-def named_image(img_path: Union[str, BinaryIO], names: Sequence[str], shares: Sequence[float], path: Path) -> Path:
-    """Draw an image beside bars of the names that fit it.
-
-    Args:
-        img_path: The image, by its path or opened.
-        names: Best first.
-        shares: Of each name, in [0, 1].
-        path: File to write.
-    """
-    fig = Figure(figsize=(8, 3.4), layout='constrained')
-    left, right = fig.subplots(1, 2, width_ratios=[1, 1.2])
-    show_image(left, img_path)
-    drawn = right.barh(range(len(names)), shares, color=BLUE)
-    right.bar_label(drawn, fmt='{:.2f}', fontsize=9, color=INK, padding=2)
-    right.set_yticks(range(len(names)), [ellipsize(name, 40) for name in names], fontsize=9, parse_math=False)
-    right.set_ylim(len(names) - 0.4, -0.6)
-    right.set_xlim(0, 1.15)
-    right.set_xticks([])
-    clean(right)
-    right.spines['bottom'].set_visible(False)
-    return save(fig, path)
-
-
-def named_boxes(img_path: Union[str, BinaryIO], found: List[dict], names: Sequence[str], path: Path) -> Path:
-    """Draw an image with predicted boxes, coloured by name.
-
-    Args:
-        img_path: The image, by its path or opened.
-        found: ``dict(bbox, name, score)``, best first; boxes are xywh in pixels.
-        names: All names; their order gives their colours.
-        path: File to write.
-    """
-    colours = {name: GROUP_COLOURS[i % len(GROUP_COLOURS)] for i, name in enumerate(names)}
-    fig = Figure()
-    axes = fig.add_axes((0, 0, 1, 1))
-    show_image(axes, img_path)
-    width, height = axes.get_xlim()[1] + 0.5, axes.get_ylim()[0] + 0.5
-    zoom = min(max(1.0, 640 / max(width, height)), 1600 / max(width, height))  # names can be read, files stay small
-    fig.set_size_inches(width * zoom / DPI, height * zoom / DPI)
-    for item in reversed(found):
-        name_box(axes, item, colours[item['name']], size=9)
     return save(fig, path)
 
 

@@ -9,7 +9,7 @@ All functions take and give the same:
         ``not_exhaustive_category_ids``.
     category: Record of the class, with ``id``; for federated data also ``frequency``.
     truth: Annotations of the class in these images.
-    found: Its detections: id (from 1), image_id, category_id, bbox (xywh), area, score, iscrowd.
+    detections: Its detections: id (from 1), image_id, category_id, bbox (xywh), area, score, iscrowd.
     max_dets: Detections counted in one image, best first; None counts all.
 and return float64 ``[10, 101]``: precision at IoU 0.5, 0.55, ... 0.95 and recall 0, 0.01, ... 1; -1 where
 nothing is to be found.
@@ -30,30 +30,30 @@ FASTER = 'faster-coco-eval'
 
 
 def pycocotools_precision(
-    images: List[dict], category: dict, truth: List[dict], found: List[dict], max_dets: Optional[int]
+    images: List[dict], category: dict, truth: List[dict], detections: List[dict], max_dets: Optional[int]
 ) -> np.ndarray:
     """COCO's evaluation by pycocotools."""
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
-        engine = COCOeval(*_index(COCO, images, category, truth, found), 'bbox')
-        return _run_coco(engine, found, max_dets)
+        engine = COCOeval(*_index(COCO, images, category, truth, detections), 'bbox')
+        return _run_coco(engine, detections, max_dets)
 
 
 def faster_precision(
-    images: List[dict], category: dict, truth: List[dict], found: List[dict], max_dets: Optional[int], **options
+    images: List[dict], category: dict, truth: List[dict], detections: List[dict], max_dets: Optional[int], **options
 ) -> np.ndarray:
     """COCO's evaluation by faster-coco-eval; ``options`` are those of its ``COCOeval_faster``."""
     from faster_coco_eval import COCO as FasterCOCO
     from faster_coco_eval import COCOeval_faster
 
-    engine = COCOeval_faster(*_index(FasterCOCO, images, category, truth, found), 'bbox', **options)
-    return _run_coco(engine, found, max_dets)
+    engine = COCOeval_faster(*_index(FasterCOCO, images, category, truth, detections), 'bbox', **options)
+    return _run_coco(engine, detections, max_dets)
 
 
 def lvis_precision(
-    images: List[dict], category: dict, truth: List[dict], found: List[dict], max_dets: Optional[int] = None
+    images: List[dict], category: dict, truth: List[dict], detections: List[dict], max_dets: Optional[int] = None
 ) -> np.ndarray:
     """LVIS's federated evaluation by the lvis package, which counts all detections."""
-    engine = LVISEval(_Records(images, category, truth), _Records(images, category, found), iou_type='bbox')
+    engine = LVISEval(_Records(images, category, truth), _Records(images, category, detections), iou_type='bbox')
     engine.params.area_rng = engine.params.area_rng[:1]
     engine.evaluate()
     engine.accumulate()
@@ -61,10 +61,10 @@ def lvis_precision(
 
 
 def faster_lvis_precision(
-    images: List[dict], category: dict, truth: List[dict], found: List[dict], max_dets: Optional[int] = None
+    images: List[dict], category: dict, truth: List[dict], detections: List[dict], max_dets: Optional[int] = None
 ) -> np.ndarray:
     """LVIS's federated evaluation by faster-coco-eval."""
-    return faster_precision(images, category, truth, found, max_dets, lvis_style=True)
+    return faster_precision(images, category, truth, detections, max_dets, lvis_style=True)
 
 
 COCO_ENGINES = {'pycocotools': pycocotools_precision, FASTER: faster_precision}
@@ -107,9 +107,9 @@ def _index(api: type, images: List[dict], category: dict, *lists: List[dict]) ->
     return indexed
 
 
-def _run_coco(engine, found: List[dict], max_dets: Optional[int]) -> np.ndarray:
+def _run_coco(engine, detections: List[dict], max_dets: Optional[int]) -> np.ndarray:
     params = engine.params
-    params.maxDets = [len(found) if max_dets is None else max_dets]
+    params.maxDets = [len(detections) if max_dets is None else max_dets]
     params.areaRng, params.areaRngLbl = params.areaRng[:1], params.areaRngLbl[:1]
     engine.evaluate()
     engine.accumulate()

@@ -85,15 +85,15 @@ def make_rows(metrics: Dict[str, float]) -> List[Row]:
         group, _, metric = name.rpartition('/')
         row = rows.setdefault((task, group, metric), Row(task, group, metric))
         row.values[role] = value
-    found = [row for row in rows.values() if 'student' in row.values]
+    complete = [row for row in rows.values() if 'student' in row.values]
 
     def order(key, known=()):
-        names = [*known, *dict.fromkeys(key(row) for row in found if key(row) not in known)]
+        names = [*known, *dict.fromkeys(key(row) for row in complete if key(row) not in known)]
         return lambda row: names.index(key(row))
 
     task = order(lambda row: row.task, TASKS)
     section = order(lambda row: row.group if is_retrieval(row.task) else row.metric)
-    return sorted(found, key=lambda row: (task(row), section(row)))
+    return sorted(complete, key=lambda row: (task(row), section(row)))
 
 
 def is_retrieval(task: str) -> bool:

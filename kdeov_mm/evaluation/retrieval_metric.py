@@ -92,14 +92,14 @@ class RetrievalMetric(EmbeddingMetric):
 
     @staticmethod
     def calculate(
-        images: Tensor, texts: Tensor, owner: Tensor, topk: Sequence[int] = (1, 5, 10), block_size: int = 128
+        images: Tensor, texts: Tensor, gt_index: Tensor, topk: Sequence[int] = (1, 5, 10), block_size: int = 128
     ) -> Dict[str, float]:
         """Recall at k, median rank and mAP@10 in both directions.
 
         Args:
             images: ``[N, D]``.
             texts: ``[M, D]``.
-            owner: int64 ``[M]``, the index of the image that each text was written for.
+            gt_index: int64 ``[M]``, the index of the image that each text was written for.
             topk: The values of k.
             block_size: Rows of the similarity matrix in memory at one time.
 
@@ -108,10 +108,10 @@ class RetrievalMetric(EmbeddingMetric):
         """
         check_same_dimension(images, texts)
         images, texts = (F.normalize(rows.double(), dim=-1) for rows in (images, texts))
-        everyone, asking = torch.arange(len(images)), owner.unique()
+        everyone, asking = torch.arange(len(images)), gt_index.unique()
         ranked = dict(
-            t2i=rank_answers(texts, images, owner, everyone, block_size),
-            i2t=rank_answers(images[asking], texts, asking, owner, block_size),
+            t2i=rank_answers(texts, images, gt_index, everyone, block_size),
+            i2t=rank_answers(images[asking], texts, asking, gt_index, block_size),
         )
         return {
             f'{direction}/{name}': value
@@ -120,12 +120,15 @@ class RetrievalMetric(EmbeddingMetric):
         }
 
     @staticmethod
-    def chance(num_images: int, owner: Tensor, topk: Sequence[int] = (1, 5, 10)) -> Dict[str, float]:
+    def chance(num_images: int, gt_index: Tensor, topk: Sequence[int] = (1, 5, 10)) -> Dict[str, float]:
         """What a random order reaches, exactly; arguments as in :meth:`calculate`."""
-        own = owner.bincount()
+        own = gt_index.bincount()
         return {
             f'{direction}/{name}': value
-            for direction, right, candidates in (('t2i', torch.ones(1), num_images), ('i2t', own[own > 0], len(owner)))
+            for direction, right, candidates in (
+                ('t2i', torch.ones(1), num_images),
+                ('i2t', own[own > 0], len(gt_index)),
+            )
             for name, value in summarise_chance(right.double(), candidates, topk).items()
         }
 
@@ -134,20 +137,20 @@ class RetrievalMetric(EmbeddingMetric):
         captions = [text for result in results for text in result['captions']]
         if not captions:
             raise ValueError(f'RetrievalMetric: none of the {len(results)} images has a caption')
-        owner = torch.tensor([i for i, result in enumerate(results) for _ in result['captions']])
+        gt_index = torch.tensor([i for i, result in enumerate(results) for _ in result['captions']])
         texts = self.embed_repeated(captions)
         embeddings = self.stack(results)
         folds: Dict[str, List[dict]] = {role: [] for role in (*embeddings, 'chance')}
         for members in torch.arange(len(results)).tensor_split(self.num_folds(len(results))):
             start, end = members[0].item(), members[-1].item() + 1
-            asking = (owner >= start) & (owner < end)
+            asking = (gt_index >= start) & (gt_index < end)
             if not asking.any():
                 continue
-            own = owner[asking] - start
+            own = gt_index[asking] - start
             for role, images in embeddings.items():
                 folds[role].append(self.calculate(images[start:end], texts[asking], own, self.topk, self.block_size))
             folds['chance'].append(self.chance(end - start, own, self.topk))
-        self.find_examples(results, captions, embeddings['student'], texts, owner)
+        self.find_examples(results, captions, embeddings['student'], texts, gt_index)
         return {
             role: {name: sum(each[name] for each in values) / len(values) for name in values[0]}
             for role, values in folds.items()
@@ -174,7 +177,7 @@ class RetrievalMetric(EmbeddingMetric):
         return embeddings[[distinct[text] for text in texts]]
 
     def find_examples(
-        self, results: List[dict], captions: List[str], images: Tensor, texts: Tensor, owner: Tensor
+        self, results: List[dict], captions: List[str], images: Tensor, texts: Tensor, gt_index: Tensor
     ) -> None:
         """Keep queries with their best answers: texts in ``examples``, images in ``image_examples``."""
         if self.queries is None:
@@ -185,7 +188,7 @@ class RetrievalMetric(EmbeddingMetric):
         images, texts, query_texts = (F.normalize(rows.double(), dim=-1) for rows in (images, texts, query_texts))
         self.examples = []
         for query, row in zip(queries, query_texts @ images.T):
-            own = sorted({owner[i].item() for i, text in enumerate(captions) if text == query})
+            own = sorted({gt_index[i].item() for i, text in enumerate(captions) if text == query})
             rank = None
             if own:
                 before = row >= row[own].max() - TIE
@@ -202,14 +205,14 @@ class RetrievalMetric(EmbeddingMetric):
                 )
             )
         self.image_examples = []
-        asking = owner.unique()
+        asking = gt_index.unique()
         for image in asking[spread(len(asking), self.num_examples)].tolist():
             scores = images[image] @ texts.T
             self.image_examples.append(
                 dict(
                     img_path=results[image]['img_path'],
                     answers=[
-                        dict(text=captions[i], score=scores[i].item(), hit=owner[i].item() == image)
+                        dict(text=captions[i], score=scores[i].item(), hit=gt_index[i].item() == image)
                         for i in scores.topk(min(self.num_answers, len(texts))).indices.tolist()
                     ],
                 )
@@ -243,14 +246,14 @@ def rank_answers(
         tuple: int64 ``[Q, R]``, the wrong candidates before the r-th best right one (C where there is no r-th one; R is
         at most ``AP_DEPTH``), and how many right ones each query has, int64 ``[Q]``.
     """
-    most = min(int(candidate_ids.unique(return_counts=True)[1].max()), AP_DEPTH)
+    max_right = min(int(candidate_ids.unique(return_counts=True)[1].max()), AP_DEPTH)
     # Made beforehand: small tensors kept between the large ones would leave holes in memory that nothing fits.
-    before = torch.empty(len(queries), most, dtype=torch.long)
+    before = torch.empty(len(queries), max_right, dtype=torch.long)
     right = torch.empty(len(queries), dtype=torch.long)
     for block in torch.arange(len(queries)).split(block_size):
         scores = queries[block] @ candidates.T
         own = query_ids[block, None] == candidate_ids
-        best = scores.masked_fill(~own, -torch.inf).topk(most).values  # of right ones, best first
+        best = scores.masked_fill(~own, -torch.inf).topk(max_right).values  # of right ones, best first
         scores.masked_fill_(own, -torch.inf)
         for r, level in enumerate(best.T):
             wrong = (scores >= level[:, None] - TIE).sum(1)
@@ -283,9 +286,9 @@ def summarise_chance(right: Tensor, candidates: int, topk: Sequence[int]) -> Dic
         missed = missed * ((candidates - right - drawn) / max(candidates - drawn, 1)).clamp(min=0)
         found.append(round((1 - missed).mean().item(), 12))  # without what rounding leaves
     places = torch.arange(1, min(AP_DEPTH, candidates) + 1).double()
-    share = right / candidates
-    both = share * (right - 1) / max(candidates - 1, 1)
-    precision = (share[:, None] + both[:, None] * (places - 1)) / places  # at a right answer, times its probability
+    fraction = right / candidates
+    both = fraction * (right - 1) / max(candidates - 1, 1)
+    precision = (fraction[:, None] + both[:, None] * (places - 1)) / places  # at a right answer, times its probability
     return {
         **{f'R@{k}': found[k - 1] for k in topk},
         'median_rank': 1.0 + next(k for k, recall in enumerate(found) if recall >= 0.5),

@@ -66,15 +66,15 @@ class ZeroShotMetric(ClassificationMixin, EmbeddingMetric):
         texts = self.embed(list(dict.fromkeys(classes)))
         order = {name: i for i, name in enumerate(dict.fromkeys(classes))}
         texts = texts[[order[name] for name in classes]]
-        namesakes = torch.tensor([first[name] for name in classes]) if len(order) < len(classes) else None
-        ranked = {role: rank_images(images, texts, labels, namesakes) for role, images in embeddings.items()}
+        duplicates = torch.tensor([first[name] for name in classes]) if len(order) < len(classes) else None
+        ranked = {role: rank_images(images, texts, labels, duplicates) for role, images in embeddings.items()}
         return self.measure(ranked, labels, classes)
 
 
-def rank_images(images: Tensor, texts: Tensor, labels: Tensor, namesakes: Optional[Tensor] = None) -> tuple:
+def rank_images(images: Tensor, texts: Tensor, labels: Tensor, duplicates: Optional[Tensor] = None) -> tuple:
     """:func:`rank_labels` of embeddings ``[N, D]`` and ``[K, D]``, block by block."""
     parts = [
-        rank_labels(similarity(images[block], texts), labels[block], namesakes)
+        rank_labels(similarity(images[block], texts), labels[block], duplicates)
         for block in torch.arange(len(images)).split(BLOCK)
     ]
     return tuple(torch.cat(part) for part in zip(*parts))

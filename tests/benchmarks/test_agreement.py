@@ -36,21 +36,21 @@ def test_bounds(change, number):
 
 
 def test_what_rounding_explains():
-    full = dict(nms=0.7, most=3)
+    full = dict(nms=0.7, max_detections=3)
     assert unexplained(detections(), detections(), **full) == 0
     # The last of a full list is another one
     cut = detections(BOXES + [[0, 0, 0, 0], [0, 0, 0, 0], [20, 0, 20, 0]], (0.9, 0.5, 0.40005))
     assert unmatched(detections(), cut) == 2 and unexplained(detections(), cut, **full) == 0
-    assert unexplained(detections(), cut, nms=0.7, most=4) == 2  # of a list with room, none may be absent
+    assert unexplained(detections(), cut, nms=0.7, max_detections=4) == 2  # of a list with room, none may be absent
     better = detections(cut['boxes'], (0.9, 0.5, 0.402))
     assert unexplained(detections(), better, **full) == 1  # it was in no tie: the first run lacks it
     # Of two that overlap, another one stays
     turned = detections(BOXES + [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 4]])
-    assert unmatched(detections(), turned) == 2 and unexplained(detections(), turned, nms=0.7, most=9) == 0
+    assert unmatched(detections(), turned) == 2 and unexplained(detections(), turned, nms=0.7, max_detections=9) == 0
     for nms, number in ((200 / 240 + 5e-5, 0), (200 / 240 + 1e-3, 2)):  # around their overlap
-        assert unexplained(detections(), turned, nms=nms, most=9) == number
+        assert unexplained(detections(), turned, nms=nms, max_detections=9) == number
     named = detections(turned['boxes'], labels=(0, 1, 3))
-    assert unexplained(detections(), named, nms=0.7, most=9) == 2
+    assert unexplained(detections(), named, nms=0.7, max_detections=9) == 2
 
 
 def test_overlap_and_cosine_by_hand():
