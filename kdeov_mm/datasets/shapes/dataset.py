@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Optional, Sequence
 
-from kdeov_mm.utils.display import brief
+from kdeov_mm.utils.display import short_repr
 from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.files import write_atomically
 from kdeov_mm.utils.json_files import MAX_METADATA_BYTES, read_json
@@ -76,7 +76,7 @@ def check_world(root: Path, config: dict) -> None:
     except InputError as error:
         raise InputError(f'{error}; {fix}') from error
     differing = [
-        f'{key} is {brief(found.get(key))} there and {value!r} here'
+        f'{key} is {short_repr(found.get(key))} there and {value!r} here'
         for key, value in config.items()
         if found.get(key) != value
     ]
