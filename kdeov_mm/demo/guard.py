@@ -8,7 +8,8 @@ import re
 import tempfile
 import time
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import parse_qs, urlsplit
 
 import h11
@@ -37,10 +38,10 @@ POST_FOLDERS = (f'{API}/call/',)
 LOOPBACK = ('localhost', '127.0.0.1', '::1')
 HOST = re.compile(r'(?:\[([0-9a-f:.]+)\]|([^\s:/@\[\]]+))(?::([0-9]{1,5}))?')
 
-Refusal = Optional[Tuple[int, str]]  # status and reason; None: the request may pass
+Refusal = tuple[int, str] | None  # status and reason; None: the request may pass
 
 
-def split_host(text: str) -> Tuple[Optional[str], Optional[int]]:
+def split_host(text: str) -> tuple[str | None, int | None]:
     """Split ``name:port`` or ``[address]:port``, the port of which may be missing; (None, None) if it is neither."""
     match = HOST.fullmatch(text.lower())
     if not match:
@@ -61,7 +62,7 @@ class OwnNames:
     def __init__(self, host: str, allowed: Sequence[str] = ()) -> None:
         self.host, self.allowed = host.strip('[]').lower(), [name.lower() for name in allowed]
 
-    def refusal(self, scope: Dict[str, Any]) -> Refusal:
+    def refusal(self, scope: dict[str, Any]) -> Refusal:
         """Say why a request is not for this server, or comes from a foreign page; None if neither."""
         hosts = header_values(scope, b'host')
         name, port = split_host(hosts[0]) if len(hosts) == 1 else (None, None)
@@ -75,7 +76,7 @@ class OwnNames:
             return 403, 'This server answers to its own page only, not to pages of other origins.\n'
         return None
 
-    def is_own(self, scope: Dict[str, Any], name: Optional[str], port: int) -> bool:
+    def is_own(self, scope: dict[str, Any], name: str | None, port: int) -> bool:
         """Return whether a request's Host is a name of this server."""
         if name is None or name in self.allowed:
             return name is not None
@@ -93,7 +94,7 @@ def plain_address(address: str) -> str:
     return str(getattr(parsed, 'ipv4_mapped', None) or parsed)
 
 
-def is_same_origin(origin: str, name: str, port: Optional[int]) -> bool:
+def is_same_origin(origin: str, name: str, port: int | None) -> bool:
     """Return whether an Origin has a Host header's name and port; the scheme may be that of a proxy."""
     try:
         parts = urlsplit(origin)
@@ -103,7 +104,7 @@ def is_same_origin(origin: str, name: str, port: Optional[int]) -> bool:
         return False
 
 
-def is_link(scope: Dict[str, Any]) -> bool:
+def is_link(scope: dict[str, Any]) -> bool:
     """Return whether a request opens the page in a window of its own, as a link on another page does."""
     wanted = [(b'sec-fetch-mode', ['navigate']), (b'sec-fetch-dest', ['document'])]
     return (
@@ -113,12 +114,12 @@ def is_link(scope: Dict[str, Any]) -> bool:
     )
 
 
-def header_values(scope: Dict[str, Any], name: bytes) -> List[str]:
+def header_values(scope: dict[str, Any], name: bytes) -> list[str]:
     """Return all values of a header."""
     return [value.decode('latin-1') for key, value in scope['headers'] if key == name]
 
 
-def route_refusal(scope: Dict[str, Any], folder: str) -> Refusal:
+def route_refusal(scope: dict[str, Any], folder: str) -> Refusal:
     """Say why a path is not asked for by the page; None if it is."""
     method, path = scope['method'], scope['path']
     if len(scope.get('query_string', b'')) > QUERY_BYTES:
@@ -131,7 +132,7 @@ def route_refusal(scope: Dict[str, Any], folder: str) -> Refusal:
     return None if allowed else (403, 'This is not a part of the demo.\n')
 
 
-def stream_answer(scope: Dict[str, Any], is_waiting: Callable[[str], bool]) -> Optional[bytes]:
+def stream_answer(scope: dict[str, Any], is_waiting: Callable[[str], bool]) -> bytes | None:
     """Return the whole of a stream that Gradio should not answer itself; None for all other requests.
 
     Gradio keeps every id of ``upload_progress`` for ever. For an unknown session it logs a traceback.
@@ -175,7 +176,7 @@ class RequestLimit:
         parts: The most parts that a multipart body may have; default: any number.
     """
 
-    def __init__(self, app: Callable, bytes: int, parts: Optional[int] = None) -> None:
+    def __init__(self, app: Callable, bytes: int, parts: int | None = None) -> None:
         self.app, self.bytes, self.parts = app, bytes, parts
 
     async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
@@ -219,7 +220,7 @@ class RequestLimit:
 class PartCount:
     """Count the parts of a multipart body from its pieces, without parsing it; may count too many, never too few."""
 
-    def __init__(self, scope: Dict[str, Any]) -> None:
+    def __init__(self, scope: dict[str, Any]) -> None:
         types = header_values(scope, b'content-type')
         boundary = parse_options_header(types[0])[1].get(b'boundary') if types else None  # as Gradio reads it
         self.mark = None if boundary is None else b'--' + boundary
@@ -369,6 +370,6 @@ class TimedProtocol(H11Protocol):
         self.set_deadline()
         super().on_response_complete()
 
-    def connection_lost(self, exc: Optional[Exception]) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         self.end_deadline()
         super().connection_lost(exc)

@@ -4,7 +4,7 @@ import os
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from .build import THUMBNAIL, Report, check_sizes, commit, embedded, new_files, unique
 from .encoder import ImageEncoder
