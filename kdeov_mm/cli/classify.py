@@ -34,7 +34,7 @@ def run(args: argparse.Namespace, answer: Answer) -> None:
 
     def tell(number: int, result: 'ClassificationResult') -> None:
         told = ', '.join(f'{name} {share:.2f}' for name, share in zip(result.names, result.probabilities))
-        print(printable(f'{result.image.name}: {told}{draw(result, args.out_dir, number)}'))
+        print(printable(f'{result.image_name}: {told}{draw(result, args.out_dir, number)}'))
 
     each_image(
         args,

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace, answer: Answer) -> None:
         if args.coco:
             result.add_to_coco(content)
         told = ', '.join(f'{name} {score:.2f}' for name, score in zip(result.names, result.scores)) or 'nothing found'
-        print(printable(f'{result.image.name}: {told}{draw(result, out_dir, number)}'))
+        print(printable(f'{result.image_name}: {told}{draw(result, out_dir, number)}'))
 
     each_image(
         args,

@@ -147,4 +147,4 @@ def draw(result: 'ImageResult', folder: Optional[str], number: int) -> str:
         return ''
     from kdeov_mm.structures.results import picture_path
 
-    return f' -> {result.save(picture_path(folder, number, DIGITS, result.image.name))}'
+    return f' -> {result.save(picture_path(folder, number, DIGITS, result.image_name))}'
