@@ -172,9 +172,8 @@ def remove(args: argparse.Namespace) -> None:
 
 def embed(args: argparse.Namespace, store: 'ImageStore') -> 'np.ndarray':
     """The embedding of what is asked for, ``[D]``."""
-    import numpy as np
-
     from kdeov_mm.search import ImageEncoder, embed_query, text_encoder_file
+    from kdeov_mm.utils.arrays import read_npy
 
     if args.query is not None:
         return embed_query(args.query, args.text or text_encoder_file(store), store.model)
@@ -183,10 +182,7 @@ def embed(args: argparse.Namespace, store: 'ImageStore') -> 'np.ndarray':
 
         encoder = ImageEncoder(find_model(args.model, store))
         return encoder.encode([encoder.prepare(read_image(args.image, encoder.min_size))])[0]
-    try:
-        return np.load(args.embedding, allow_pickle=False).reshape(-1)
-    except (ValueError, EOFError) as error:
-        raise InputError(f'--embedding: {args.embedding} is no .npy file of numbers: {error}') from error
+    return read_npy(args.embedding, '--embedding').reshape(-1)
 
 
 def thumbnail(row: dict) -> io.BytesIO:

@@ -123,6 +123,7 @@ def test_broken_images_are_told_and_listed(tool, encoder_file, photos, capsys):
         (['query', 'wide', '--version', '77'], 'version 77'),
         (['query', '--image', 'absent.jpg'], 'absent.jpg'),
         (['query', '--embedding', 'notes.txt'], 'notes.txt'),
+        (['query', '--embedding', 'fifo.npy'], 'fifo.npy'),
         (['query', '--embedding', 'texts.npy'], 'query'),
         (['remove'], '--missing'),
         (['remove', 'photos', '--missing'], '--missing'),
@@ -130,6 +131,8 @@ def test_broken_images_are_told_and_listed(tool, encoder_file, photos, capsys):
     ],
 )
 def test_bad_input_gets_one_line(built, encoder_file, args, said, tmp_path, capsys):
+    if not Path('fifo.npy').exists():
+        os.mkfifo('fifo.npy')
     Path('cut.onnx').write_bytes(Path(encoder_file).read_bytes()[:100])
     write_encoder('other.onnx', bias=-0.3)
     Path('notes.txt').write_text('notes')
