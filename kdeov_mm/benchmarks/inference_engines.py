@@ -81,7 +81,7 @@ except FileNotFoundError:
 
 def peak_memory(path: Path, size: int, threads: int) -> float:
     """MiB that a fresh process of ONNX Runtime needs at most for one image, beyond one that runs nothing."""
-    command = [sys.executable, '-c', PEAK]
+    command = [sys.executable, '-I', '-c', PEAK]  # isolated: modules in the current directory are not found
     used, base = (
         int(
             subprocess.run(

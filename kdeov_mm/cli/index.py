@@ -192,14 +192,14 @@ def thumbnail(row: dict) -> io.BytesIO:
         FileNotFoundError: If there is neither.
         InputError: If it is no image that is read.
     """
-    from kdeov_mm.utils.image_files import open_image, read_image_file
+    from kdeov_mm.utils.image_files import open_image, orientation, read_image_file
     from PIL import ImageOps
 
     content = row['thumbnail'] or read_image_file(row['path'])
     try:
         with open_image(content) as image:
             image.draft('RGB', (CELL, CELL))
-            small = ImageOps.exif_transpose(image).convert('RGB')
+            small = (ImageOps.exif_transpose(image) if orientation(image) != 1 else image).convert('RGB')
     except Exception as error:  # Pillow's decoders raise anything from OSError to SyntaxError
         what = 'thumbnail of' if row['thumbnail'] else 'image'
         raise InputError(f'--picture: the {what} "{row["path"]}" cannot be drawn: {one_line(error)}') from error

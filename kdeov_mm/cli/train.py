@@ -84,6 +84,8 @@ def build_runner(cfg: 'Config', resume: Optional[str]) -> Optional['Runner']:
     from mmengine.runner import Runner
     from mmyolo.registry import RUNNERS
 
+    if cfg.get('resume') and cfg.get('load_from') and not resume:
+        resume = cfg.load_from  # as with --resume: checked before it is read
     path = find_resume(cfg.work_dir) if resume == 'auto' else resume
     if path:
         if is_finished(cfg, check_checkpoint(path, resume=True)):

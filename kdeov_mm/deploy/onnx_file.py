@@ -29,6 +29,8 @@ MESSAGES = {
     'SparseTensorProto': {1: TENSOR, 2: TENSOR},
     TENSOR: {},
 }
+ORT_FORMAT = b'ORTM'  # by which ONNX Runtime tells its own format
+FUNCTIONS = 25  # field of a model: functions may call others, which grows exponentially when they are put in
 EXTERNAL_DATA, DATA_LOCATION = 13, 14  # fields of a tensor
 OPERATOR, LOOPS = 4, (b'Loop', b'Scan')  # field of a node, and the operators that repeat a graph
 
@@ -44,6 +46,8 @@ def read_onnx(path: str | Path) -> bytes:
     """
     content = read_file(path, MAX_ONNX_BYTES, 'ONNX file')
     name = printable(str(path))
+    if content[4:8] == ORT_FORMAT:
+        raise InputError(f'ONNX file "{name}" is in the format of ONNX Runtime; give an ONNX file')
     try:
         check_model(content, name)
     except InputError:
@@ -57,7 +61,7 @@ def check_model(content: bytes, name: str) -> None:
     """Check that a model keeps all tensors in itself and runs each operator once.
 
     Raises:
-        InputError: If it has external data, or a loop, which may never end; exported files have none.
+        InputError: If it has external data, functions, or a loop, which may never end; exported files have none.
         ValueError: If it is not a protobuf message.
     """
     waiting, count = [('ModelProto', 0, len(content))], 0
@@ -69,6 +73,8 @@ def check_model(content: bytes, name: str) -> None:
                 raise ValueError(f'more than {MAX_FIELDS} fields')
             if message == TENSOR and (field == EXTERNAL_DATA or field == DATA_LOCATION and value):
                 raise InputError(f'ONNX file "{name}" keeps tensors in other files; export it as one file')
+            if message == 'ModelProto' and field == FUNCTIONS:
+                raise InputError(f'ONNX file "{name}" has functions, which no exported model has; do not use it')
             if message == NODE and field == OPERATOR and content[begin:stop] in LOOPS:
                 raise InputError(f'ONNX file "{name}" has a loop, which no exported model has; do not use it')
             if field in MESSAGES[message] and stop > begin:

@@ -336,6 +336,7 @@ def open_session(
         )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.add_session_config_entry('session.load_model_format', 'ONNX')
     if threads:
         options.intra_op_num_threads = threads
     try:

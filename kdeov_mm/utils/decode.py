@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 
 from .errors import one_line
-from .image_files import BrokenImageError, open_image
-from .images import ORIENTATION, to_rgb, upright_size
+from .image_files import BrokenImageError, open_image, orientation
+from .images import to_rgb, upright_size
 
 REDUCED = {
     1: cv2.IMREAD_COLOR,
@@ -46,12 +46,12 @@ def decode_image(content: bytes, min_size: int = 0) -> tuple[np.ndarray, tuple[i
             if image.format != 'JPEG' or image.mode not in ('L', 'RGB'):
                 rgb = np.asarray(to_rgb(image))
                 return np.ascontiguousarray(rgb[..., ::-1]), rgb.shape[:2]
-            orientation, size = image.getexif().get(ORIENTATION, 1), upright_size(image)[::-1]
+            turn, size = orientation(image), upright_size(image)[::-1]
             factors = (8, 4, 2, 1) if min_size else (1,)
             factor = next(factor for factor in factors if factor == 1 or min(size) // factor >= min_size)
             decoded = cv2.imdecode(np.frombuffer(content, np.uint8), REDUCED[factor] | cv2.IMREAD_IGNORE_ORIENTATION)
             if decoded is None:
                 raise ValueError('OpenCV cannot decode it')
-            return np.ascontiguousarray(TURNED[orientation](decoded) if orientation in TURNED else decoded), size
+            return np.ascontiguousarray(TURNED[turn](decoded) if turn in TURNED else decoded), size
     except Exception as error:  # decoders raise anything from OSError to SyntaxError
         raise BrokenImageError(f'{type(error).__name__}: {one_line(error)}') from error

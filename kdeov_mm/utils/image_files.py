@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -39,6 +40,10 @@ SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.
 UNREAD_SUFFIXES = tuple(suffix for suffix in ('.avif', '.heic', '.heif') if suffix not in SUFFIXES)
 BRANDS = (b'avif', b'avis', b'heic', b'heix', b'heim', b'heis', b'hevc', b'mif1', b'msf1')  # of AVIF and HEIC
 INSTALL = 'run "pip install kdeov_mm[heif]", which reads AVIF and HEIC'
+BYTE_ORDERS = {b'II': '<', b'MM': '>'}  # of TIFF and EXIF data
+TYPE_BYTES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}  # others: 1
+DIRECTORIES, MAX_DIRECTORIES = (330, 34665, 34853, 40965), 1000  # tags that name further lists of tags
+ORIENTATION = 0x0112  # EXIF's tag; 1 is upright, from 5 on height and width are exchanged
 MAX_PIXELS = 80_000_000  # 240 MB as RGB; below Pillow's own limit of 89 million
 MAX_IMAGE_BYTES = 512 * 2**20  # of a file
 START_OF_SCAN, MAX_SCANS = b'\xff\xda', 100  # JPEG's marker, which pixel data cannot contain
@@ -77,6 +82,11 @@ def open_image(content: bytes | BinaryIO) -> Image.Image:
         Exception: Pillow's, of any type, if it is no image in one of ``FORMATS``.
     """
     file = io.BytesIO(content) if isinstance(content, bytes) else content
+    begin = file.tell()
+    if file.read(4)[:2] in BYTE_ORDERS:  # TIFF, whose tags Pillow reads when it opens it
+        file.seek(begin)
+        check_tags(file.read(MAX_IMAGE_BYTES))
+    file.seek(begin)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', Image.DecompressionBombWarning)
@@ -109,6 +119,55 @@ def check_cost(image: Image.Image, file: BinaryIO) -> None:
         file.seek(position)
         if scans > MAX_SCANS:
             raise ValueError(f'a JPEG of {scans} scans; at most {MAX_SCANS} are read; save it again')
+
+
+def orientation(image: Image.Image) -> int:
+    """Return how EXIF says that an image is rotated, from 1 (upright) to 8.
+
+    Raises:
+        ValueError: If the EXIF data claim more bytes than they have, see :func:`check_tags`.
+    """
+    exif, profile = image.info.get('exif'), image.info.get('Raw profile type exif')
+    if exif is None and isinstance(profile, str):  # PNG: three lines, then hexadecimal digits
+        exif = bytes.fromhex(''.join(profile.split('\n')[3:]))
+    if isinstance(exif, bytes):
+        check_tags(exif.removeprefix(b'Exif\0\0'))
+    return image.getexif().get(ORIENTATION, 1)
+
+
+def check_tags(content: bytes) -> None:
+    """Raise ValueError if the tags of TIFF or EXIF data claim more bytes than there are.
+
+    Many tags may name the same bytes, of which Pillow keeps a copy for each tag. The format is that of TIFF 6.0,
+    section 2, and of BigTIFF.
+    """
+    order = BYTE_ORDERS.get(content[:2])
+    if order is None or len(content) < 8:
+        return
+    big = struct.unpack(order + 'H', content[2:4])[0] == 43
+    head, entry, pointer, inline = ('Q', 'HHQ', 'Q', 8) if big else ('H', 'HHI', 'I', 4)
+    left, seen, total = [struct.unpack_from(order + pointer, content, 8 if big else 4)[0]], set(), 0
+    try:
+        while left:
+            position = left.pop()
+            if not position or position in seen or len(seen) > MAX_DIRECTORIES:
+                continue
+            seen.add(position)
+            (count,) = struct.unpack_from(order + head, content, position)
+            position += struct.calcsize(order + head)
+            for _ in range(count):
+                tag, kind, number = struct.unpack_from(order + entry, content, position)
+                position += struct.calcsize(order + entry)
+                size = number * TYPE_BYTES.get(kind, 1)
+                total += size if size > inline else 0
+                if tag in DIRECTORIES:
+                    left.append(struct.unpack_from(order + pointer, content, position)[0])
+                position += inline
+                if total > len(content):
+                    raise ValueError(f'its tags claim more than its {len(content)} bytes')
+            left.append(struct.unpack_from(order + pointer, content, position)[0])
+    except struct.error:
+        return  # cut short: Pillow reads no further, either
 
 
 def check_depth(image: Image.Image) -> None:

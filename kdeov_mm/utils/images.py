@@ -8,9 +8,7 @@ from PIL import Image, ImageOps
 
 from .display import printable
 from .errors import InputError, one_line
-from .image_files import open_image, read_image_file
-
-ORIENTATION = 0x0112  # EXIF's tag; 1 is upright, from 5 on height and width are exchanged
+from .image_files import open_image, orientation, read_image_file
 
 
 class ImageError(ValueError):
@@ -62,7 +60,7 @@ def to_rgb(image: Image.Image, min_size: int = 0) -> Image.Image:
         factor = next(factor for factor in (8, 4, 2, 1) if factor == 1 or min(image.size) // factor >= min_size)
         image.draft('RGB', (image.width // factor, image.height // factor))
     image.load()
-    if image.getexif().get(ORIENTATION, 1) != 1:  # a copy, as is a conversion: most images need neither
+    if orientation(image) != 1:  # a copy, as is a conversion: most images need neither
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith('I'):  # 16 bits of grey, which Pillow would cut off at 255
         image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
@@ -71,7 +69,7 @@ def to_rgb(image: Image.Image, min_size: int = 0) -> Image.Image:
 
 def upright_size(image: Image.Image) -> Tuple[int, int]:
     """Return width and height of an opened image as one sees it, turned as its EXIF data say."""
-    if image.format != 'TIFF' and image.getexif().get(ORIENTATION, 1) >= 5:  # Pillow turns TIFF by itself
+    if image.format != 'TIFF' and orientation(image) >= 5:  # Pillow turns TIFF by itself
         return image.height, image.width
     return image.width, image.height
 

@@ -3,11 +3,8 @@
 import _compat_pickle
 import codecs
 import inspect
-import os
 import pickle
-import pickletools
 import threading
-import zipfile
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Callable, Iterator
@@ -16,8 +13,8 @@ import torch
 
 from kdeov_mm.compat import overlay
 
-MAX_TUPLE = 10_000  # elements, with those of the tuples in it
-MARK = object()
+from .pickle_check import check_archive, check_content, without_configs
+
 TORCH_LOAD, LOADING = torch.load, threading.RLock()
 
 
@@ -91,83 +88,8 @@ def load(file: Any, map_location: Any = None, *, mmap: bool | None = None, **_: 
     check_archive(file)
     with safe_load_patched():  # an older torch.load hands TorchScript archives to torch.jit.load
         content = TORCH_LOAD(file, map_location=map_location, **(dict(mmap=True) if mmap else {}), **load_arguments())
+    check_content(content)
     return without_configs(content)
-
-
-def without_configs(content: Any) -> Any:
-    """Remove the config texts from a checkpoint of MMEngine's runner, which executes them when a training resumes."""
-    if isinstance(content, dict):
-        hub = content.get('message_hub')
-        for part in (content.get('meta'), hub.get('runtime_info') if isinstance(hub, dict) else None):
-            if isinstance(part, dict):
-                for name in ('config', 'cfg'):
-                    part.pop(name, None)
-    return content
-
-
-def check_archive(file: Any) -> None:
-    """Refuse an archive that takes far more memory or time to read than its size says.
-
-    ``torch.save`` compresses nothing, and its tuples are short. A tuple of tuples that share their elements takes
-    exponential time to hash.
-
-    Args:
-        file: A path, or a file object that can seek.
-
-    Raises:
-        UnpicklingError: If an entry is compressed, or a tuple has more than ``MAX_TUPLE`` elements in all.
-    """
-    opened = open(file, 'rb') if isinstance(file, (str, os.PathLike)) else file
-    begin = opened.tell()
-    try:
-        if zipfile.is_zipfile(opened):
-            with zipfile.ZipFile(opened) as archive:
-                for entry in archive.infolist():
-                    if entry.compress_type != zipfile.ZIP_STORED:
-                        raise pickle.UnpicklingError(f'{entry.filename} is compressed; torch.save compresses nothing')
-                    if entry.filename.endswith('data.pkl'):
-                        check_tuples(archive.read(entry))
-        else:  # torch before 1.6: five pickles, then the tensors
-            opened.seek(begin)
-            for _ in range(5):
-                check_tuples(opened)
-    except (zipfile.BadZipFile, ValueError, IndexError, KeyError, EOFError, OverflowError) as error:
-        raise pickle.UnpicklingError(f'damaged: {error}') from error
-    finally:
-        opened.seek(begin) if opened is file else opened.close()
-
-
-def check_tuples(content: Any) -> None:
-    """Raise UnpicklingError for a pickle in which a tuple has more than ``MAX_TUPLE`` elements, with those inside it.
-
-    Only the sizes of tuples are followed through the pickle's stack and memo; all else counts as one element.
-    """
-    stack: list[Any] = []
-    memo: dict[int, int] = {}
-    for code, argument, _ in pickletools.genops(content):
-        name = code.name
-        if name in ('BINGET', 'LONG_BINGET', 'GET'):
-            stack.append(memo[int(argument)])
-        elif name in ('BINPUT', 'LONG_BINPUT', 'PUT', 'MEMOIZE'):
-            memo[len(memo) if name == 'MEMOIZE' else int(argument)] = stack[-1]
-        elif name == 'MARK':
-            stack.append(MARK)
-        elif name == 'DUP':
-            stack.append(stack[-1])
-        else:
-            taken: list[Any] = []
-            for item in reversed(code.stack_before):
-                if item is pickletools.stackslice:
-                    while stack[-1] is not MARK:
-                        taken.append(stack.pop())
-                else:
-                    taken.append(stack.pop())
-            size = 1
-            if name in ('TUPLE', 'TUPLE1', 'TUPLE2', 'TUPLE3'):
-                size += sum(item for item in taken if item is not MARK)
-                if size > MAX_TUPLE:
-                    raise pickle.UnpicklingError(f'a tuple of more than {MAX_TUPLE} elements')
-            stack += [size] * len(code.stack_after)
 
 
 def refuse_script(file: Any, *_: Any, **__: Any) -> None:

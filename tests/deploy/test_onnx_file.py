@@ -115,3 +115,17 @@ def test_tensors_in_other_files_are_seen_though_their_tags_are_too_long(tmp_path
     (tmp_path / 'external.onnx').write_bytes(content)
     with pytest.raises(InputError, match='external.onnx'):
         read_onnx(tmp_path / 'external.onnx')
+
+
+def test_the_runtimes_own_format_and_functions_are_refused(tmp_path):
+    (tmp_path / 'own.onnx').write_bytes(b'\x0a\x02abORTM' + bytes(100))
+    with pytest.raises(InputError, match='own.onnx'):
+        read_onnx(tmp_path / 'own.onnx')
+    function = helper.make_function(
+        'own', 'twice', ['x'], ['y'], [helper.make_node('Add', ['x', 'x'], ['y'])], [helper.make_opsetid('', 17)]
+    )
+    graph = helper.make_graph([helper.make_node('twice', ['images'], ['y'], domain='own')], 'graph', [IMAGES], [])
+    opsets = [helper.make_opsetid('', 17), helper.make_opsetid('own', 1)]
+    onnx.save(helper.make_model(graph, functions=[function], opset_imports=opsets), tmp_path / 'functions.onnx')
+    with pytest.raises(InputError, match='functions.onnx'):
+        read_onnx(tmp_path / 'functions.onnx')

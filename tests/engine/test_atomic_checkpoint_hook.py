@@ -230,15 +230,16 @@ def test_a_full_disk_leaves_the_best_one(best, full_disk, tmp_path):
     assert best_names(tmp_path) == ['best_score_epoch_1.pth']
 
 
-def test_a_checkpoint_from_elsewhere_removes_no_file_of_another_folder(tmp_path):
+@pytest.mark.parametrize('best', ['own', 'work_dir/..', 'work_dir/.', 'work_dir/'])
+def test_a_checkpoint_from_elsewhere_removes_no_file_of_another_folder(tmp_path, best):
     (tmp_path / 'own').write_text('mine')
     hook = HOOKS.build(dict(type='AtomicCheckpointHook', interval=1, save_best='score', rule='greater'))
     runner = Runner(tmp_path / 'work_dir')
-    runner.message_hub.update_info('best_ckpt', str(tmp_path / 'own'))  # as a resumed checkpoint says
+    runner.message_hub.update_info('best_ckpt', f'{tmp_path}/{best}')  # as a resumed checkpoint says
     hook.before_train(runner)
     hook.after_train_epoch(runner)
     hook.after_val_epoch(runner, dict(score=1.0))
-    assert (tmp_path / 'own').read_text() == 'mine'
+    assert (tmp_path / 'own').read_text() == 'mine' and (tmp_path / 'work_dir').is_dir()
 
 
 # ------------------------------------------------------------------------------------ two trainings

@@ -52,3 +52,24 @@ def test_bmp_in_run_lengths_and_jpeg_of_many_scans(tmp_path):
         (tmp_path / f'{index}.img').write_bytes(bad)
         with pytest.raises(ValueError, match=f'{index}.img'):
             InputImage('', path=str(tmp_path / f'{index}.img')).read()
+
+
+def tags_of(count, size, big=False):
+    """TIFF data with many tags that name the same bytes."""
+    head = b'II' + struct.pack('<H', 42) + struct.pack('<I', 8)
+    entries = b''.join(struct.pack('<HHII', 60000 + k % 5000, 1, size, 0) for k in range(count))
+    return head + struct.pack('<H', count) + entries + struct.pack('<I', 0)
+
+
+def test_tags_that_share_their_bytes_are_refused():
+    saved = io.BytesIO()
+    Image.new('RGB', (8, 8)).save(saved, 'PNG', exif=tags_of(2000, 20_000))
+    for content in (tags_of(2000, 20_000), saved.getvalue()):
+        with pytest.raises(ValueError, match='claim|identify'):
+            read_image(content)
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, 'a description'
+    for format in ('JPEG', 'PNG', 'TIFF', 'WEBP'):
+        saved = io.BytesIO()
+        Image.new('RGB', (8, 4)).save(saved, format, exif=exif.tobytes())
+        assert read_image(saved.getvalue()).shape == (8, 4, 3), format

@@ -6,6 +6,7 @@ import multiprocessing
 import pickle
 import shutil
 import zipfile
+from collections import Counter, OrderedDict
 from pathlib import Path
 
 import mmengine
@@ -21,7 +22,15 @@ from make_hostile_files import save_hostile
 from kdeov_mm.apis import build_kdeov
 from kdeov_mm.models import OpenCLIPTeacher, OpenCLIPTextEncoder
 from kdeov_mm.models.clip.towers import build_towers
-from kdeov_mm.utils import InputError, check_checkpoint, check_weights, export_weights, load_weights, safe_load
+from kdeov_mm.utils import (
+    InputError,
+    check_checkpoint,
+    check_weights,
+    export_weights,
+    load_weights,
+    pickle_check,
+    safe_load,
+)
 
 pytestmark = pytest.mark.usefixtures('mmyolo_scope', 'bounded_memory')
 CLIP = 'kdeov-shapes'  # the smallest
@@ -230,3 +239,74 @@ def test_files_of_every_format_of_torch_are_read(tmp_path):
         for file in (tmp_path / f'{number}.pth', io.BytesIO((tmp_path / f'{number}.pth').read_bytes())):
             found = safe_load.load(file)
             assert found['a'].equal(weights['a']) and found['deep'] == weights['deep']
+
+
+PAYLOAD = "open('executed', 'w').close()"
+
+
+def shadowed():
+    """A checkpoint whose attribute "get" hides its content."""
+    content = OrderedDict(meta=dict(config=PAYLOAD, epoch=1, iter=3), state_dict={'a': torch.ones(2)})
+    content.get = Counter
+    return content
+
+
+def test_attributes_do_not_hide_what_a_checkpoint_holds(tmp_path):
+    path = tmp_path / 'shadow.pth'
+    torch.save(shadowed(), path)
+    with pytest.raises(pickle.UnpicklingError):
+        safe_load.load(path)
+    weights = torch.nn.BatchNorm1d(2).state_dict()
+    assert weights._metadata  # versions of the modules, which loading needs
+    torch.save(dict(state_dict=weights), path)
+    assert safe_load.load(path)['state_dict']._metadata == weights._metadata
+
+
+@pytest.mark.parametrize('kind', ['upper case', 'zip behind a pickle', 'two pickles', 'one content, many entries'])
+def test_what_torch_reads_is_what_is_checked(tmp_path, kind):
+    nested = b'\x80\x02}' + b')' + b''.join(b'q%ch%c\x86' % (k, k) for k in range(60)) + b'K\x01s.'
+    path, harmless = tmp_path / 'bad.pth', io.BytesIO()
+    torch.save({'a': torch.zeros(2)}, harmless)
+    if kind == 'zip behind a pickle':
+        path.write_bytes(nested + harmless.getvalue())
+    else:
+        with zipfile.ZipFile(harmless) as source, zipfile.ZipFile(path, 'w') as target:
+            for name in source.namelist():
+                content = source.read(name)
+                if name.endswith('data.pkl'):
+                    name = name.upper() if kind == 'upper case' else name
+                    content = nested if kind == 'upper case' else content
+                target.writestr(name, content)
+            if kind == 'two pickles':
+                target.writestr('other/data.pkl', content)
+            if kind == 'one content, many entries':
+                target.filelist += target.filelist[:1] * 50
+                target._didModify = True
+    with pytest.raises(pickle.UnpicklingError):
+        safe_load.check_archive(path)
+
+
+def test_texts_are_encoded_as_numpy_asks_only(tmp_path):
+    (tmp_path / 'bad.pth').write_bytes(b'')
+    for codec, refused in (('latin1', False), ('utf-8', False), ('hex', True), ('punycode', True), ('no such', True)):
+        text = f'c_codecs\nencode\n(X\x03\0\0\0abcX{chr(len(codec))}\0\0\0{codec}tR.'.encode('latin-1')
+        if refused:
+            with pytest.raises((pickle.UnpicklingError, LookupError)):
+                pickle_check.check_pickle(text)
+        else:
+            pickle_check.check_pickle(text)
+
+
+def test_keys_are_short_and_class_names_may_be_many():
+    pickle_check.check_pickle(pickle.dumps(dict(classes=tuple(map(str, range(30_000)))), protocol=2))
+    with pytest.raises(pickle.UnpicklingError):
+        pickle_check.check_pickle(pickle.dumps({tuple(range(200)): 1}, protocol=2))
+
+
+def test_a_seed_that_cannot_be_printed_is_refused(tmp_path):
+    seed = []
+    for _ in range(40):
+        seed = [seed, seed]
+    torch.save(dict(meta=dict(seed=seed), state_dict={}), tmp_path / 'seed.pth')
+    with pytest.raises(pickle.UnpicklingError):
+        safe_load.load(tmp_path / 'seed.pth')

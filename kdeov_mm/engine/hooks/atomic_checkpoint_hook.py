@@ -126,7 +126,8 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def remove(self, path: str) -> None:
         """Remove a checkpoint of this training's folder; a resumed checkpoint may name files elsewhere."""
-        if os.path.dirname(str(path)) != str(self.out_dir).rstrip('/'):
+        folder, name = os.path.split(str(path))
+        if folder != str(self.out_dir).rstrip('/') or name in ('', os.curdir, os.pardir):
             return
         if self.file_backend.isfile(path):
             self.file_backend.remove(path)
