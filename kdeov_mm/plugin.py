@@ -50,7 +50,7 @@ def prepare() -> None:
     """Make the installed stack work, secure its loading of checkpoints, and tell MMYOLO's registries of our classes.
 
     Raises:
-        StackError: The installed packages cannot work together.
+        StackError: If the installed packages cannot work together.
     """
     from . import compat
 

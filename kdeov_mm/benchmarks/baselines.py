@@ -1,8 +1,8 @@
 """The networks that kdeov bench compares: ours and other people's, with random weights."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Callable, Dict, Optional, Tuple
 
 import open_clip
 import torch
@@ -14,9 +14,9 @@ from mmyolo.registry import MODELS
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
-from kdeov_mm.deploy.export import FOUND, IMAGES
+from kdeov_mm.deploy.export import IMAGES, OUTPUTS
 from kdeov_mm.deploy.graphs import Detector, ImageEncoder, simplify
-from kdeov_mm.models import TextBank
+from kdeov_mm.models import ClassEmbeddings
 from kdeov_mm.utils.model_index import index_root
 
 CONFIG = 'configs/kdeov_yolov8n_ov-coco.py'  # of the package
@@ -39,9 +39,9 @@ class Network:
 
     make: Callable[[], nn.Module]
     size: int
-    outputs: Tuple[str, ...] = ('embeddings',)
-    int8: Tuple[str, ...] = ('Conv',)
-    free: Optional[Dict[int, str]] = None
+    outputs: tuple[str, ...] = ('embeddings',)
+    int8: tuple[str, ...] = ('Conv',)
+    free: dict[int, str] | None = None
 
 
 class Embedding(nn.Module):
@@ -87,7 +87,7 @@ class BareYOLO(nn.Module):
         self.backbone, self.neck = simplify(model.backbone), simplify(model.neck)
         self.head = simplify(model.bbox_head.head_module)
 
-    def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         feats = self.neck(self.backbone(images))
         if self.dfl:
             scores, boxes = self.head(feats)
@@ -110,7 +110,7 @@ def build_ours(names: int = 0) -> nn.Module:
     if not names:
         return ImageEncoder(model)
     texts = F.normalize(torch.randn(names, model.embed_dims, generator=torch.Generator().manual_seed(0)), dim=1)
-    model.set_vocabulary(TextBank([str(k) for k in range(names)], texts))
+    model.set_vocabulary(ClassEmbeddings([str(k) for k in range(names)], texts))
     return Detector(model)
 
 
@@ -124,5 +124,5 @@ NETWORKS = {
     VIT_B_16: Network(lambda: Embedding('ViT-B-16'), 224, int8=TRANSFORMER, free=BATCH),
     YOLO: Network(lambda: BareYOLO(dfl=True), 640, LEVELS, free=IMAGES),
     YOLO_RAW: Network(lambda: BareYOLO(dfl=False), 640, LEVELS, free=IMAGES),
-    **{name: Network(partial(build_ours, k), 640, FOUND, free=IMAGES) for k, name in DETECTORS.items()},
+    **{name: Network(partial(build_ours, k), 640, OUTPUTS, free=IMAGES) for k, name in DETECTORS.items()},
 }

@@ -1,7 +1,7 @@
 """What one image costs a model: parameters that it meets, and operations."""
 
 import math
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 from mmengine.analysis import FlopAnalyzer

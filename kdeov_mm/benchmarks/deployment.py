@@ -4,10 +4,10 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import onnxruntime
 import torch
@@ -57,11 +57,11 @@ BARS = [  # (numerator, engine), (denominator, engine), at least or at most, bou
 ]
 
 
-def choose(args: argparse.Namespace) -> Dict[str, Network]:
+def choose(args: argparse.Namespace) -> dict[str, Network]:
     """Check the options.
 
     Raises:
-        InputError: One is out of range, or names nothing that there is.
+        InputError: If one is out of range, or names nothing that there is.
     """
     args.engines = args.engines or [name for name in ENGINES if name != 'cuda' or torch.cuda.is_available()]
     args.threads = args.threads or torch.get_num_threads()
@@ -84,7 +84,7 @@ def tell(text: str) -> str:
     return text
 
 
-def paths_of(name: str, folder: Path) -> Dict[str, Path]:
+def paths_of(name: str, folder: Path) -> dict[str, Path]:
     """A network's files."""
     stem = ''.join(c if c.isalnum() else '_' for c in name)
     return dict(
@@ -147,7 +147,7 @@ def warm(call: Callable, _: object) -> None:
         call(None)
 
 
-def first_runs(name: str, network: Network, batch: int, args: argparse.Namespace) -> Tuple[dict, dict, float]:
+def first_runs(name: str, network: Network, batch: int, args: argparse.Namespace) -> tuple[dict, dict, float]:
     """A network's ways to run that do run, as candidates of the timing; why others do not; seconds of a round."""
     files, images = paths_of(name, Path(args.out_dir)), random_images(batch, network.size)
     module = network.make() if {'eager', 'compiled', 'cuda'}.intersection(args.engines) else None
@@ -205,7 +205,7 @@ def measure(names: Sequence[str], batch: int, args: argparse.Namespace, title: s
     return found
 
 
-def summarise(measured: dict, sizes: Dict[str, int]) -> List[dict]:
+def summarise(measured: dict, sizes: dict[str, int]) -> list[dict]:
     """Median and 95th percentile in milliseconds of a batch, and images a second, of each model, engine and batch."""
     rows = []
     for (model, engine, batch), seconds in measured.items():
@@ -225,7 +225,7 @@ def summarise(measured: dict, sizes: Dict[str, int]) -> List[dict]:
     return rows
 
 
-def check_bars(measured: dict) -> List[dict]:
+def check_bars(measured: dict) -> list[dict]:
     """The ratios that are promised, at batch 1; medians of the rounds' ratios."""
     results = []
     for (above, one), (below, other), direction, bound in BARS:
@@ -243,7 +243,7 @@ def check_bars(measured: dict) -> List[dict]:
     return results
 
 
-def format_report(title: str, constants: List[dict], rows: List[dict], bars: List[dict], failed: Dict[str, str]) -> str:
+def format_report(title: str, constants: list[dict], rows: list[dict], bars: list[dict], failed: dict[str, str]) -> str:
     """The report in Markdown."""
     engines = list(dict.fromkeys(row['engine'] for row in rows))
     batches = sorted({row['batch'] for row in rows})
@@ -279,7 +279,7 @@ def format_report(title: str, constants: List[dict], rows: List[dict], bars: Lis
     return '\n'.join(lines) + '\n'
 
 
-def plot(rows: List[dict], title: str, path: Path) -> Optional[Path]:
+def plot(rows: list[dict], title: str, path: Path) -> Path | None:
     """Milliseconds of one image, a line for each model and a mark for each engine."""
     rows = [row for row in rows if row['batch'] == min(row['batch'] for row in rows)]
     models, engines = ([*dict.fromkeys(row[key] for row in rows)] for key in ('model', 'engine'))

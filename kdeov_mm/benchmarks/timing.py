@@ -2,16 +2,17 @@
 
 import platform
 import time
+from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Any, Callable, Dict, Hashable, List
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
-Stages = Dict[str, Callable[[Any], Any]]
+Stages = dict[str, Callable[[Any], Any]]
 
 
-def time_stages(stages: Stages, device: torch.device) -> Dict[str, float]:
+def time_stages(stages: Stages, device: torch.device) -> dict[str, float]:
     """Run stages, each on the result of the one before (the first on None); seconds of each."""
     seconds, value = {}, None
     start = time.perf_counter()
@@ -26,14 +27,14 @@ def time_stages(stages: Stages, device: torch.device) -> Dict[str, float]:
 
 @torch.no_grad()
 def time_in_turns(
-    candidates: Dict[Hashable, Stages],
+    candidates: dict[Hashable, Stages],
     repeats: int,
     device: torch.device,
     warmup: int = 2,
     slow: float = 2.0,
     slow_repeats: int = 3,
     progress: bool = True,
-) -> Dict[Hashable, List[Dict[str, float]]]:
+) -> dict[Hashable, list[dict[str, float]]]:
     """Time every candidate once a round, for ``warmup`` rounds that do not count and ``repeats`` that do.
 
     Every other round goes backwards, so that nobody always follows the same neighbour.
@@ -51,8 +52,8 @@ def time_in_turns(
     Returns:
         dict: For each candidate, round by round from the first that counts, the seconds of each stage.
     """
-    measured: Dict[Hashable, List[Dict[str, float]]] = {key: [] for key in candidates}
-    is_slow: Dict[Hashable, bool] = {}
+    measured: dict[Hashable, list[dict[str, float]]] = {key: [] for key in candidates}
+    is_slow: dict[Hashable, bool] = {}
     for round_ in tqdm(
         range(warmup + repeats), desc=f'{len(candidates)} candidates in turns', unit='round', disable=not progress
     ):

@@ -4,9 +4,10 @@ import contextlib
 import csv
 import io
 from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,11 +38,11 @@ class Boxes:
     bboxes: np.ndarray
 
     @classmethod
-    def gather(cls, results: List[dict], num_classes: int) -> 'Boxes':
+    def gather(cls, results: list[dict], num_classes: int) -> 'Boxes':
         """Join images' predictions.
 
         Raises:
-            ValueError: A label is not one of the K classes.
+            ValueError: If a label is not one of the K classes.
         """
         for result in results:
             labels = result['labels']
@@ -64,13 +65,13 @@ class Boxes:
         rank = np.arange(len(of)) - np.searchsorted(of[order], of[order])
         return self[np.sort(order[rank < number])]
 
-    def by_class(self, num_classes: int) -> List['Boxes']:
+    def by_class(self, num_classes: int) -> list['Boxes']:
         """The boxes of each of the K classes."""
         order = np.argsort(self.labels, kind='stable')
         bounds = np.searchsorted(self.labels[order], np.arange(num_classes + 1))
         return [self[order[start:end]] for start, end in zip(bounds, bounds[1:])]
 
-    def records(self, category_id: int) -> List[dict]:
+    def records(self, category_id: int) -> list[dict]:
         """As detections of one category in COCO's format, with what the engines need besides."""
         bboxes = xyxy_to_xywh(self.bboxes)
         return [
@@ -97,7 +98,7 @@ class BoxMetric(RoleMetric):
         **kwargs: See :class:`~kdeov_mm.evaluation.base.RoleMetric`.
 
     Raises:
-        FileNotFoundError, ValueError: The annotation file or the engine cannot be used.
+        FileNotFoundError, ValueError: If the annotation file or the engine cannot be used.
     """
 
     fields = INSTANCE_FIELDS  # that the annotation file must have
@@ -133,7 +134,7 @@ class BoxMetric(RoleMetric):
         """
         raise NotImplementedError
 
-    def summarize(self, table: np.ndarray, category_ids: np.ndarray) -> Dict[str, float]:
+    def summarize(self, table: np.ndarray, category_ids: np.ndarray) -> dict[str, float]:
         """The metrics, by name, from a table of classes; what has no ground truth is left out."""
         raise NotImplementedError
 
@@ -141,7 +142,7 @@ class BoxMetric(RoleMetric):
         """Keep each image's boxes (xyxy, pixels of the original image), scores and labels.
 
         Raises:
-            ValueError: A box or a score is not finite, or the image is not in the annotation file.
+            ValueError: If a box or a score is not finite, or the image is not in the annotation file.
         """
         for sample in data_samples:
             pred = {
@@ -162,7 +163,7 @@ class BoxMetric(RoleMetric):
         """The annotation file's category id of each class, ``[K]``.
 
         Raises:
-            ValueError: A class is not in the file.
+            ValueError: If a class is not in the file.
         """
         ids = {category['name']: category['id'] for category in self.coco.dataset['categories']}
         classes = self.require_meta('classes')
@@ -174,7 +175,7 @@ class BoxMetric(RoleMetric):
             )
         return np.array([ids[name] for name in classes])
 
-    def truth_by_class(self, img_ids: Sequence[int]) -> Dict[int, List[dict]]:
+    def truth_by_class(self, img_ids: Sequence[int]) -> dict[int, list[dict]]:
         """The annotations that count, by category id."""
         truth = defaultdict(list)
         for img_id in img_ids:
@@ -183,7 +184,7 @@ class BoxMetric(RoleMetric):
         return truth
 
     def average_precision(
-        self, boxes: Boxes, truth: Dict[int, List[dict]], category_ids: np.ndarray, max_dets: Optional[int] = None
+        self, boxes: Boxes, truth: dict[int, list[dict]], category_ids: np.ndarray, max_dets: int | None = None
     ) -> np.ndarray:
         """AP, AP50 and AP75 of each class, ``[K, 3]``; NaN without ground truth."""
         table = np.full((len(category_ids), 3), np.nan)
@@ -199,7 +200,7 @@ class BoxMetric(RoleMetric):
                 table[label] = precision.mean(), precision[0].mean(), precision[5].mean()
         return table
 
-    def compute_by_role(self, results: List[dict]) -> Dict[str, Dict[str, float]]:
+    def compute_by_role(self, results: list[dict]) -> dict[str, dict[str, float]]:
         """The metrics of the student and of chance."""
         results = sorted(results, key=lambda result: result['img_id'])
         category_ids, img_ids = self.category_ids(), [result['img_id'] for result in results]
@@ -220,7 +221,7 @@ class BoxMetric(RoleMetric):
         self.examples = self.find_examples(results, category_ids)
         return {role: self.summarize(table, category_ids) for role, table in tables.items()}
 
-    def find_examples(self, results: List[dict], category_ids: np.ndarray) -> List[dict]:
+    def find_examples(self, results: list[dict], category_ids: np.ndarray) -> list[dict]:
         """Images for the picture: as many of each group as of the others, spread over the data set."""
         classes, groups = self.require_meta('classes'), self.class_groups()
         label_of = {category: label for label, category in enumerate(category_ids.tolist())}
@@ -232,7 +233,7 @@ class BoxMetric(RoleMetric):
             ]
             for result in results
         }
-        chosen: Dict[int, dict] = {}
+        chosen: dict[int, dict] = {}
         names = order_groups(groups)
         for i, name in enumerate(names):
             share = (self.num_examples - len(chosen)) // (len(names) - i)
@@ -265,7 +266,7 @@ class BoxMetric(RoleMetric):
             )
         return examples
 
-    def draw(self, out_dir: Path) -> List[Path]:
+    def draw(self, out_dir: Path) -> list[Path]:
         """Draw detections on some images, and write the table of classes as CSV."""
         classes, groups = self.require_meta('classes'), self.class_groups()
         table = io.StringIO()
@@ -285,7 +286,7 @@ class BoxMetric(RoleMetric):
         ]
 
 
-def read_coco(ann_file: str, fields: Dict[str, Tuple[str, ...]] = INSTANCE_FIELDS) -> COCO:
+def read_coco(ann_file: str, fields: dict[str, tuple[str, ...]] = INSTANCE_FIELDS) -> COCO:
     """Index an annotation file, without masks; raises what :func:`~kdeov_mm.datasets.coco_file.load_coco` does."""
     coco = COCO()
     coco.dataset = load_coco(ann_file, fields)

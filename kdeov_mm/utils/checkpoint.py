@@ -3,8 +3,8 @@
 import os
 import re
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Iterable, List, Optional, Tuple
 
 import torch
 from mmengine.config import Config
@@ -42,7 +42,7 @@ def export_weights(checkpoint: str, output: str, prefix: str = '') -> int:
         int: Number of parameters and statistics that were written.
 
     Raises:
-        InputError: The checkpoint is none, or has no tensor of that name; or ``output`` does not end with
+        InputError: If the checkpoint is none, or has no tensor of that name; or ``output`` does not end with
             ``.safetensors``.
     """
     if Path(output).suffix != '.safetensors':
@@ -75,7 +75,7 @@ def check_checkpoint(path: str, resume: bool = False) -> dict:
         resume: whether training is to go on from it, which needs more than weights.
 
     Raises:
-        InputError: if it is absent, cut short, refused by the weights-only loader, or holds no weights; with ``resume``
+        InputError: If it is absent, cut short, refused by the weights-only loader, or holds no weights; with ``resume``
             also if a weight is NaN or infinite.
     """
     if '://' not in path and not Path(path).is_file():
@@ -132,7 +132,7 @@ def check_weights(model: torch.nn.Module, path: str, partial: bool = False) -> d
         dict: the checkpoint's tensors by name.
 
     Raises:
-        InputError: if fewer than half of the model's tensors (partial: none) are in it with their shapes, or one of
+        InputError: If fewer than half of the model's tensors (partial: none) are in it with their shapes, or one of
             these holds NaN or infinity in the model's precision.
     """
     weights, own = (
@@ -161,7 +161,7 @@ def load_weights(model: torch.nn.Module, path: str) -> None:
     model.load_state_dict(check_weights(model, path), strict=False)
 
 
-def numbered_checkpoints(work_dir: str, kind: str) -> List[Path]:
+def numbered_checkpoints(work_dir: str, kind: str) -> list[Path]:
     """``{kind}_*.pth`` of a work dir, newest first."""
     found = [
         (int(match[1]), path)
@@ -171,7 +171,7 @@ def numbered_checkpoints(work_dir: str, kind: str) -> List[Path]:
     return [path for _, path in sorted(found, reverse=True)]
 
 
-def first_complete(paths: Iterable[Path]) -> Optional[Tuple[int, int, str]]:
+def first_complete(paths: Iterable[Path]) -> tuple[int, int, str] | None:
     """The first of several checkpoints that can be resumed: its step, its epoch and its path."""
     for path in paths:
         try:
@@ -182,7 +182,7 @@ def first_complete(paths: Iterable[Path]) -> Optional[Tuple[int, int, str]]:
     return None
 
 
-def find_resume(work_dir: str) -> Optional[str]:
+def find_resume(work_dir: str) -> str | None:
     """The checkpoint that ``last_checkpoint`` names, else a work dir's newest complete one, else None.
 
     Of checkpoints at the same step, it is the one that counts the epoch as done.
@@ -211,7 +211,7 @@ def resolve_checkpoint(path: str) -> str:
     """The checkpoint that a file, a ``last_checkpoint`` file or a work dir stands for.
 
     Raises:
-        InputError: if there is none.
+        InputError: If there is none.
     """
     given = Path(path)
     work_dir = given.parent if given.name == 'last_checkpoint' else given

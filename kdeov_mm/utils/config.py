@@ -2,8 +2,9 @@
 
 import inspect
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Iterator, List, Optional, Set, Tuple
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import root as root_registries
@@ -32,7 +33,7 @@ OPEN_FIELDS = {'custom_keys', 'paramwise_cfg'}  # their keys are free
 
 
 def load_config(
-    path: str, cfg_options: Optional[dict] = None, data_root: Optional[str] = None, work_dir: Optional[str] = None
+    path: str, cfg_options: dict | None = None, data_root: str | None = None, work_dir: str | None = None
 ) -> Config:
     """Read a config file and apply the tools' options to it.
 
@@ -45,7 +46,7 @@ def load_config(
         work_dir: where logs and checkpoints go; the config's own, else ``work_dirs/<name of the config>``.
 
     Raises:
-        InputError: if the file is absent or cannot be read, or an option names a field that does not exist.
+        InputError: If the file is absent or cannot be read, or an option names a field that does not exist.
     """
     cfg = read_config(path)
     upgrade_config(cfg)
@@ -69,7 +70,7 @@ def read_config(path: str) -> Config:
     """Read a config file.
 
     Raises:
-        InputError: if it is absent or is not a config.
+        InputError: If it is absent or is not a config.
     """
     check_config_file(path)
     try:
@@ -82,7 +83,7 @@ def find_hook(cfg: Config, kind: str) -> dict:
     """The config of a hook among ``custom_hooks``.
 
     Raises:
-        InputError: There is none.
+        InputError: If there is none.
     """
     found = [hook for hook in cfg.get('custom_hooks') or [] if hook['type'] == kind]
     if not found:
@@ -94,7 +95,7 @@ def first_test_dataloader(cfg: Config) -> ConfigDict:
     """The config of the (first) test dataloader, whose pipeline is that of inference.
 
     Raises:
-        InputError: There is none.
+        InputError: If there is none.
     """
     found = cfg.get('test_dataloader')
     if not found:
@@ -118,7 +119,7 @@ def replace_data_root(cfg: Config, data_root: str) -> Config:
     """A config whose paths under the old ``data_root`` are under the new one, in whatever list or dict.
 
     Raises:
-        InputError: if the config has no ``data_root`` at its top level.
+        InputError: If the config has no ``data_root`` at its top level.
     """
     old = cfg.get('data_root')
     if not isinstance(old, str) or not old.strip('/'):
@@ -144,7 +145,7 @@ def check_option(cfg: Config, name: str) -> None:
     """Check that a dotted name is a field of the config, or an argument of the class it belongs to.
 
     Raises:
-        InputError: if it is not, with the names closest to it.
+        InputError: If it is not, with the names closest to it.
     """
     node, parts = cfg._cfg_dict, name.split('.')
     for depth, part in enumerate(parts):
@@ -179,7 +180,7 @@ def check_option(cfg: Config, name: str) -> None:
             )
 
 
-def allowed_fields(node: dict, name: str) -> Optional[Set[str]]:
+def allowed_fields(node: dict, name: str) -> set[str] | None:
     """Fields that the dict called ``name`` may have besides those it has; None if any."""
     if name in OPEN_FIELDS:
         return None
@@ -193,13 +194,13 @@ def allowed_fields(node: dict, name: str) -> Optional[Set[str]]:
     return fields.union(*map(parameters, find_classes(node.get('type'))))
 
 
-def runner_fields() -> Set[str]:
+def runner_fields() -> set[str]:
     return parameters(Runner) | RUNNER_FIELDS
 
 
-def parameters(function: Any) -> Set[str]:
+def parameters(function: Any) -> set[str]:
     """Names of the arguments of a function or class, also those that ``**kwargs`` hand to its bases."""
-    found: Set[str] = set()
+    found: set[str] = set()
     functions = (
         [vars(base)['__init__'] for base in function.__mro__ if '__init__' in vars(base)]
         if inspect.isclass(function)
@@ -216,7 +217,7 @@ def parameters(function: Any) -> Set[str]:
     return found - {'self'}
 
 
-def find_classes(type_: Any) -> List[Any]:
+def find_classes(type_: Any) -> list[Any]:
     """What a config's ``type`` may stand for, the class itself, or all registered classes of that name."""
     if not isinstance(type_, str):
         return [type_] if callable(type_) else []
@@ -230,7 +231,7 @@ def find_classes(type_: Any) -> List[Any]:
     return found
 
 
-def leaves(node: Any, path: Tuple[str, ...] = ()) -> Iterator[str]:
+def leaves(node: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
     """Dotted names of all fields of a config that are neither dict nor list."""
     if isinstance(node, (list, tuple)):
         node = dict(enumerate(node))

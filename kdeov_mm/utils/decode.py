@@ -39,7 +39,7 @@ def decode_image(content: bytes, min_size: int = 0) -> tuple[np.ndarray, tuple[i
         tuple: BGR uint8 ``[H, W, 3]``, and height and width in full size.
 
     Raises:
-        BrokenImageError: It cannot be decoded.
+        BrokenImageError: If it cannot be decoded.
     """
     try:
         with open_image(content) as image:

@@ -1,7 +1,7 @@
 """Image files of any kind as pixels, with Pillow alone."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple, Union
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -17,12 +17,12 @@ class ImageError(ValueError):
     """An image cannot be read; the message names it and says why."""
 
 
-def read_image(source: Union[str, Path, bytes], min_size: int = 0) -> np.ndarray:
+def read_image(source: str | Path | bytes, min_size: int = 0) -> np.ndarray:
     """Read one image as uint8 RGB ``[H, W, 3]``; see :func:`read_picture`."""
     return np.asarray(read_picture(source, min_size))
 
 
-def read_picture(source: Union[str, Path, bytes], min_size: int = 0) -> Image.Image:
+def read_picture(source: str | Path | bytes, min_size: int = 0) -> Image.Image:
     """Read one image.
 
     The format is judged by the content, whatever the file is called. EXIF's rotation is applied. CMYK, palettes and
@@ -38,8 +38,8 @@ def read_picture(source: Union[str, Path, bytes], min_size: int = 0) -> Image.Im
         PIL.Image.Image: In RGB.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ImageError: It is empty, no regular file, no image, truncated, too large, or has pixels of 32 bits.
+        FileNotFoundError: If there is no such file.
+        ImageError: If it is empty, no regular file, no image, truncated, too large, or has pixels of 32 bits.
     """
     name = f'<{len(source)} bytes>' if isinstance(source, bytes) else printable(str(source))
     if not isinstance(source, bytes):
@@ -69,16 +69,14 @@ def to_rgb(image: Image.Image, min_size: int = 0) -> Image.Image:
     return image if image.mode == 'RGB' else image.convert('RGB')
 
 
-def upright_size(image: Image.Image) -> Tuple[int, int]:
+def upright_size(image: Image.Image) -> tuple[int, int]:
     """Return width and height of an opened image as one sees it, turned as its EXIF data say."""
     if image.format != 'TIFF' and image.getexif().get(ORIENTATION, 1) >= 5:  # Pillow turns TIFF by itself
         return image.height, image.width
     return image.width, image.height
 
 
-def read_images(
-    paths: Sequence[Union[str, Path]], min_size: int = 0
-) -> Tuple[List[np.ndarray], List[int], Dict[int, str]]:
+def read_images(paths: Sequence[str | Path], min_size: int = 0) -> tuple[list[np.ndarray], list[int], dict[int, str]]:
     """Read those of several images that can be read.
 
     Args:

@@ -2,9 +2,9 @@
 
 import os
 import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Iterator, Sequence, Union
 
 import torch
 from mmengine.config import Config
@@ -28,7 +28,7 @@ def set_launcher(cfg: Config, launcher: str) -> None:
         launcher: ``none``, ``pytorch`` (torchrun), ``slurm`` or ``mpi``.
 
     Raises:
-        InputError: if there is no GPU and the launcher is another than torchrun, there are fewer GPUs than processes
+        InputError: If there is no GPU and the launcher is another than torchrun, there are fewer GPUs than processes
             on this machine, or torchrun has not set its variables.
     """
     cfg.launcher = launcher
@@ -73,7 +73,7 @@ def set_launcher(cfg: Config, launcher: str) -> None:
 
 
 @contextmanager
-def lock_run(folder: Union[str, Path], what: str, leftovers: Sequence[str] = ()) -> Iterator[None]:
+def lock_run(folder: str | Path, what: str, leftovers: Sequence[str] = ()) -> Iterator[None]:
     """Lock a folder for all processes of a job, if this job has not locked it already.
 
     Args:
@@ -111,7 +111,7 @@ def enable_amp(cfg: Config, dtype: str = 'auto') -> None:
         dtype: ``bf16``, ``fp16``, or ``auto``: fp16 on a GPU, bf16 on the CPU.
 
     Raises:
-        InputError: if fp16 is asked for without a GPU, or the config's wrapper is one that cannot be replaced.
+        InputError: If fp16 is asked for without a GPU, or the config's wrapper is one that cannot be replaced.
     """
     if dtype == 'auto':
         dtype = 'fp16' if torch.cuda.is_available() else 'bf16'

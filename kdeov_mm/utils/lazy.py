@@ -1,7 +1,8 @@
 """Names of a package that are imported when they are used (PEP 562)."""
 
 import importlib
-from typing import Any, Callable, Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 
 def import_when_used(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:

@@ -7,9 +7,9 @@ import os
 import socket
 import stat
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from collections.abc import Iterator
 
 from .display import printable
 from .errors import InputError

@@ -1,7 +1,7 @@
 """The models that come with the package, by name, as ``model-index.yml`` lists them."""
 
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -16,15 +16,15 @@ class ModelEntry(NamedTuple):
 
     name: str
     config: str  # file
-    weights: Optional[str]  # file or address; None: to be trained
-    metadata: Dict[str, Any]
+    weights: str | None  # file or address; None: to be trained
+    metadata: dict[str, Any]
 
 
 def index_root() -> Path:
     """The folder of ``model-index.yml``, ``configs/`` and ``tools/``: of an installed package, or of a checkout.
 
     Raises:
-        FileNotFoundError: Neither is there.
+        FileNotFoundError: If neither is there.
     """
     for root in (PACKAGE / '.mim', PACKAGE.parent):
         if (root / 'model-index.yml').is_file():
@@ -32,7 +32,7 @@ def index_root() -> Path:
     raise FileNotFoundError(f'no model-index.yml in {PACKAGE / ".mim"} or {PACKAGE.parent}; install the package again')
 
 
-def read_index() -> Dict[str, ModelEntry]:
+def read_index() -> dict[str, ModelEntry]:
     """All models of the index by name."""
     root, models = index_root(), {}
     for part in yaml.safe_load((root / 'model-index.yml').read_text(encoding='utf-8'))['Import']:
@@ -50,8 +50,8 @@ def find_model(name: str) -> ModelEntry:
     """The model of a name, such as ``kdeov_yolov8n``.
 
     Raises:
-        InputError: The index has no such model.
-        FileNotFoundError: There is no index.
+        InputError: If the index has no such model.
+        FileNotFoundError: If there is no index.
     """
     models = read_index()
     if name not in models:

@@ -4,7 +4,8 @@ Options that have been removed since are dropped where their value changes nothi
 """
 
 import warnings
-from typing import Any, Iterator, Optional
+from collections.abc import Iterator
+from typing import Any
 
 from mmengine.config import Config
 
@@ -94,7 +95,7 @@ def typed_nodes(value: Any) -> Iterator[dict]:
         yield from typed_nodes(item)
 
 
-def take_text_encoder(cfg: Config) -> Optional[dict]:
+def take_text_encoder(cfg: Config) -> dict | None:
     """Take the text encoder, with its templates and synonyms, out of the hooks' configs; None if they have none."""
     found = {}
     for hook in cfg.get('custom_hooks') or []:

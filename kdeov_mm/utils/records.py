@@ -1,9 +1,10 @@
 """Checks of records that were read from JSON, a column at a time: annotation files have millions of rows."""
 
 from bisect import bisect_left
+from collections.abc import Callable, Collection, Mapping
 from itertools import chain
 from operator import itemgetter, methodcaller
-from typing import Any, Callable, Collection, Mapping, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 

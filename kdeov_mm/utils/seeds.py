@@ -1,8 +1,8 @@
 """Randomness as a function of numbers, such as seed, epoch and index, instead of a history."""
 
 import random
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Iterator, Sequence
 
 import numpy as np
 import torch

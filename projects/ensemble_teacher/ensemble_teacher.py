@@ -1,6 +1,6 @@
 """Several teachers as one."""
 
-from typing import Callable, List, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -43,12 +43,12 @@ class EnsembleTeacher:
             descendants of one model do; other models' spaces have nothing in common.
 
     Raises:
-        ValueError: No teacher, an unknown mode, or ``mean`` of embeddings of several dimensions.
+        ValueError: If no teacher, an unknown mode, or ``mean`` of embeddings of several dimensions.
     """
 
     def __init__(self, teachers: Sequence[dict], mode: str = 'concat') -> None:
         check_ensemble('teachers', teachers, mode)
-        self.teachers: List = [MODELS.build(teacher) for teacher in teachers]
+        self.teachers: list = [MODELS.build(teacher) for teacher in teachers]
         self.mode = mode
         self.name = ' + '.join(teacher.name for teacher in self.teachers)
         dims = [teacher.embed_dims for teacher in self.teachers]

@@ -14,7 +14,6 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Dict, List, Optional
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import torch
@@ -66,7 +65,7 @@ class Pair:
         out_dir: Folder of the comparison.
 
     Raises:
-        InputError: The config, the data or the checkpoint cannot be used.
+        InputError: If the config, the data or the checkpoint cannot be used.
     """
 
     def __init__(self, model: dict, benchmark: str, spec: dict, out_dir: Path) -> None:
@@ -97,7 +96,7 @@ class Pair:
         config = hashlib.sha256(self.cfg.pretty_text.encode()).hexdigest()
         return dict(config=config, checkpoint=self.checkpoint and sha256(self.checkpoint))
 
-    def metrics(self) -> Optional[dict]:
+    def metrics(self) -> dict | None:
         """The metrics, if they have been measured."""
         if self.report:
             return read_json(self.report, what=f'models: {self.name}: report')
@@ -125,11 +124,11 @@ class Pair:
         return True
 
 
-def read_pairs(cfg: Config, out_dir: Path) -> List[Pair]:
+def read_pairs(cfg: Config, out_dir: Path) -> list[Pair]:
     """All pairs of the config, checked.
 
     Raises:
-        InputError: A field is missing or unknown, or a pair cannot be tested.
+        InputError: If a field is missing or unknown, or a pair cannot be tested.
     """
     if not cfg.get('models') or not cfg.get('benchmarks'):
         raise InputError(f'{cfg.filename}: needs models, a list, and benchmarks, a dict; see configs/compare/shapes.py')
@@ -167,7 +166,7 @@ def make_stages(model: torch.nn.Module, inputs: torch.Tensor, samples: list) -> 
     return dict(embed=lambda _: model(inputs, mode='tensor'), predict=lambda _: model(inputs, samples, mode='predict'))
 
 
-def measure_costs(pairs: List[Pair], models: Dict[str, torch.nn.Module], device: torch.device, repeats: int) -> dict:
+def measure_costs(pairs: list[Pair], models: dict[str, torch.nn.Module], device: torch.device, repeats: int) -> dict:
     """Parameters, operations and latency of each model, on the first image of its first benchmark; timed in turns."""
     costs, stages = {}, {}
     for pair in pairs:
@@ -243,7 +242,7 @@ def markdown(cfg: Config, results: dict) -> str:
     return '\n'.join([*lines, '', '![accuracy against latency](compare.png)']) + '\n'
 
 
-def shown_metrics(spec: dict, benchmark: str, rows: dict) -> List[str]:
+def shown_metrics(spec: dict, benchmark: str, rows: dict) -> list[str]:
     """The metrics that the config chooses, else all of the models themselves (not of teacher and chance)."""
     if spec.get('metrics'):
         return list(spec['metrics'])

@@ -9,7 +9,6 @@ A metric divided by the teacher's is named METRIC:teacher, as in zero_shot/novel
 import argparse
 from pathlib import Path
 from statistics import mean
-from typing import Dict, List
 
 from kdeov_mm.utils.display import short_repr
 from kdeov_mm.utils.errors import InputError, interruptible, user_errors
@@ -41,7 +40,7 @@ def read_runs(text: str) -> tuple:
     return name, runs
 
 
-def value(metrics: Dict[str, float], key: str) -> float:
+def value(metrics: dict[str, float], key: str) -> float:
     """A metric, or its ratio to the teacher's."""
     name, _, of = key.partition(':')
     for needed in [name] + ([f'{of}/{name}'] if of else []):
@@ -54,7 +53,7 @@ def value(metrics: Dict[str, float], key: str) -> float:
     return metrics[name] / metrics[f'{of}/{name}'] if of else metrics[name]
 
 
-def table(rows: List[tuple], keys: List[str]) -> str:
+def table(rows: list[tuple], keys: list[str]) -> str:
     """Markdown: a line a row, with the number of its runs."""
     lines = ['| | runs | ' + ' | '.join(keys) + ' |', '| --- | ---: |' + ' ---: |' * len(keys)]
     for name, runs in rows:

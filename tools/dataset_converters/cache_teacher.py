@@ -10,11 +10,11 @@ torchrun --nproc_per_node=2 tools/dataset_converters/cache_teacher.py ... --laun
 
 import argparse
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 from itertools import accumulate
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Iterable, List, Optional
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import cv2
@@ -80,7 +80,7 @@ class Views(Dataset):
     def __init__(self, dataset: Dataset, views: int, seed: int) -> None:
         self.dataset, self.views, self.seed = dataset, views, seed
 
-    def __getitem__(self, number: int) -> Optional[dict]:
+    def __getitem__(self, number: int) -> dict | None:
         index, view = divmod(number, max(self.views, 1))
         if not self.views:
             return self.dataset.prepare_data(index)
@@ -104,10 +104,10 @@ def training_data(cfg: Config, views: int) -> dict:
 
 def cache_images(
     writer: TeacherStoreWriter,
-    missing: List[int],
+    missing: list[int],
     dataset: Dataset,
     teacher,
-    first_captions: List[int],
+    first_captions: list[int],
     args: argparse.Namespace,
     progress: tqdm,
 ) -> None:
@@ -142,7 +142,7 @@ def cache_images(
 
 
 def cache_captions(
-    writer: TeacherStoreWriter, missing: List[int], dataset: Dataset, text_encoder, shard_size: int
+    writer: TeacherStoreWriter, missing: list[int], dataset: Dataset, text_encoder, shard_size: int
 ) -> None:
     """Write shards of caption embeddings: ``embedding`` float16 ``[m, D]``, image by image."""
     for number in tqdm(missing, unit=' shards of captions'):
