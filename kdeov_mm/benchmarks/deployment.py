@@ -159,7 +159,7 @@ def first_runs(name: str, network: Network, batch: int, args: argparse.Namespace
             call(None)
             stages = dict(warm=partial(warm, call), run=call) if batch == 1 else dict(run=call)
             took = time_in_turns({0: stages}, 1, device_of(args), warmup=0, progress=False)[0][0]
-        except Exception as error:  # one network's failure is told, and costs no other's results
+        except Exception as error:  # a failure of one network is reported and does not stop the others
             failed[engine] = tell(
                 f'{name}, {engine}, batch {batch}: {type(error).__name__}: ' + ' '.join(str(error).split())[:200]
             )
@@ -174,7 +174,7 @@ def device_of(args: argparse.Namespace) -> torch.device:
 
 
 def measure(names: Sequence[str], batch: int, args: argparse.Namespace, title: str) -> dict:
-    """Time networks in turns, or take what a call before has measured.
+    """Time networks interleaved, or reuse earlier measurements.
 
     Returns:
         dict: ``rounds``, a list of model, engine, batch and the seconds of each round, and ``failed``.
@@ -189,7 +189,7 @@ def measure(names: Sequence[str], batch: int, args: argparse.Namespace, title: s
             return found
     candidates, failed, seconds = {}, {}, 0.0
     for name in names:
-        torch.compiler.reset()  # its limit of versions is of code, which networks share
+        torch.compiler.reset()  # its limit of versions is for code, which networks share
         more, reasons, took = first_runs(name, NETWORKS[name], batch, args)
         candidates.update(more)
         failed.update({f'{name}, {engine}, batch {batch}': reason for engine, reason in reasons.items()})
@@ -323,7 +323,7 @@ def run(args: argparse.Namespace) -> None:
     for name, network in networks.items():
         try:
             constants.append(prepare(name, network, out_dir, args.engines, args.threads))
-        except Exception as error:  # told, and costs no other's results
+        except Exception as error:  # reported; does not stop the others
             failed[name] = tell(f'{name}: {type(error).__name__}: ' + ' '.join(str(error).split())[:200])
     names = [row['model'] for row in constants]
     if args.prepare_only:

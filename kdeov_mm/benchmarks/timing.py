@@ -1,4 +1,4 @@
-"""Timing of things that are to be compared: in turns, so that a busy machine slows all of them alike."""
+"""Interleaved timing of candidates, so that a busy machine slows all of them alike."""
 
 import platform
 import time
@@ -55,7 +55,7 @@ def time_in_turns(
     measured: dict[Hashable, list[dict[str, float]]] = {key: [] for key in candidates}
     is_slow: dict[Hashable, bool] = {}
     for round_ in tqdm(
-        range(warmup + repeats), desc=f'{len(candidates)} candidates in turns', unit='round', disable=not progress
+        range(warmup + repeats), desc=f'{len(candidates)} candidates, interleaved', unit='round', disable=not progress
     ):
         for key, stages in list(candidates.items())[:: -1 if round_ % 2 else 1]:
             if is_slow.get(key) and (round_ < warmup or len(measured[key]) >= slow_repeats):

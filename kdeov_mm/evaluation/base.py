@@ -1,4 +1,4 @@
-"""What the metrics share: keys by role, groups of classes, embeddings read from data samples."""
+"""The base of metrics: keys by role, groups of classes, embeddings read from data samples."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the metrics of detection share: predicted boxes, AP of each class, chance, pictures, tables."""
+"""The base of metrics of detection: predicted boxes, AP of each class, chance, pictures, tables."""
 
 import contextlib
 import csv
@@ -236,14 +236,14 @@ class BoxMetric(RoleMetric):
         chosen: dict[int, dict] = {}
         names = order_groups(groups)
         for i, name in enumerate(names):
-            share = (self.num_examples - len(chosen)) // (len(names) - i)
+            quota = (self.num_examples - len(chosen)) // (len(names) - i)
             having = [
                 result
                 for result in results
                 if result['img_id'] not in chosen
                 and any(groups[label_of[ann['category_id']]] == name for ann in truth[result['img_id']])
             ]
-            for j in np.linspace(0, len(having) - 1, min(share, len(having))).astype(int):
+            for j in np.linspace(0, len(having) - 1, min(quota, len(having))).astype(int):
                 chosen[having[j]['img_id']] = having[j]
         examples = []
         for img_id, result in chosen.items():

@@ -1,4 +1,4 @@
-"""Classification by a model that gives scores, and what all metrics of classification share."""
+"""The metric of classification by scores, and the base of all metrics of classification."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -24,7 +24,7 @@ class RetrievalMetric(EmbeddingMetric):
     does another image's caption of the same wording. Images without captions stay in the gallery and ask
     no question. The keys of either direction are
 
-    - ``R@{k}``: the share of queries with a right answer among the first k;
+    - ``R@{k}``: the ratio of queries with a right answer among the first k;
     - ``median_rank`` of the first right answer, from 1; the mean of two middle ranks, rounded down;
     - ``mAP@10``: the mean of ``sum of precision at each right answer in the first 10 / min(right answers, 10)``.
 

@@ -1,4 +1,4 @@
-"""The models that come with the package, by name, as ``model-index.yml`` lists them."""
+"""The model index, ``model-index.yml``."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,19 +12,19 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 class ModelEntry(NamedTuple):
-    """A model of the index."""
+    """Describes a model of the index."""
 
     name: str
     config: str  # file
-    weights: str | None  # file or address; None: to be trained
+    weights: str | None  # file or URL; None: must be trained
     metadata: dict[str, Any]
 
 
 def index_root() -> Path:
-    """The folder of ``model-index.yml``, ``configs/`` and ``tools/``: of an installed package, or of a checkout.
+    """Return the folder of ``model-index.yml``, ``configs/`` and ``tools/`` in an installed package or a checkout.
 
     Raises:
-        FileNotFoundError: If neither is there.
+        FileNotFoundError: If there is no such folder.
     """
     for root in (PACKAGE / '.mim', PACKAGE.parent):
         if (root / 'model-index.yml').is_file():
@@ -33,7 +33,7 @@ def index_root() -> Path:
 
 
 def read_index() -> dict[str, ModelEntry]:
-    """All models of the index by name."""
+    """Read all models of the index by name."""
     root, models = index_root(), {}
     for part in yaml.safe_load((root / 'model-index.yml').read_text(encoding='utf-8'))['Import']:
         for model in yaml.safe_load((root / part).read_text(encoding='utf-8'))['Models']:
@@ -47,7 +47,7 @@ def read_index() -> dict[str, ModelEntry]:
 
 
 def find_model(name: str) -> ModelEntry:
-    """The model of a name, such as ``kdeov_yolov8n``.
+    """Return a model by its name, such as ``kdeov_yolov8n``.
 
     Raises:
         InputError: If the index has no such model.

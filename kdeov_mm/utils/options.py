@@ -1,4 +1,4 @@
-"""Options that several commands share, and checks of what was given; needs neither torch nor MMEngine."""
+"""Common options of commands and their checks; needs neither torch nor MMEngine."""
 
 import argparse
 import os

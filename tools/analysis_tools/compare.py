@@ -167,7 +167,7 @@ def make_stages(model: torch.nn.Module, inputs: torch.Tensor, samples: list) -> 
 
 
 def measure_costs(pairs: list[Pair], models: dict[str, torch.nn.Module], device: torch.device, repeats: int) -> dict:
-    """Parameters, operations and latency of each model, on the first image of its first benchmark; timed in turns."""
+    """Measure size, operations and interleaved latency of each model on the first image of its first benchmark."""
     costs, stages = {}, {}
     for pair in pairs:
         if pair.name in costs:

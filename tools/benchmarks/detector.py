@@ -1,4 +1,4 @@
-"""What a vocabulary costs: our detector, YOLO-World-n and YOLOv8n, timed in turns (docs/benchmark_detector.md)."""
+"""Measure the cost of a vocabulary: KDEOV-n, YOLO-World-n and YOLOv8n, interleaved (docs/benchmark_detector.md)."""
 
 import argparse
 import json
@@ -119,7 +119,7 @@ def yolo_stages(model: nn.Module, images: Tensor, texts: Tensor, meta: dict) -> 
     return dict(network=network, decode=decode, post_processing=post_processing)
 
 
-def make_candidates(image_size: int, sizes: list[int], device: torch.device, rivals: bool) -> dict[tuple, Stages]:
+def make_candidates(image_size: int, sizes: list[int], device: torch.device, baselines: bool) -> dict[tuple, Stages]:
     """What is compared: ``{(model, K): stages}``."""
     init_default_scope('mmyolo')
     ours = Config.fromfile(CONFIGS / 'kdeov_yolov8n_ov-coco.py')
@@ -131,7 +131,7 @@ def make_candidates(image_size: int, sizes: list[int], device: torch.device, riv
     }
     model = build(ours, device)
     found = {(OURS, k): our_stages(model, images, texts[k], meta) for k in sizes}
-    if rivals:
+    if baselines:
         cfg = Config.fromfile(CONFIGS / 'baselines' / 'yolo-world-n.py')
         cfg.model.embed_dims = ours.model.embed_dims
         model = build(cfg, device)

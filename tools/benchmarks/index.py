@@ -5,7 +5,7 @@
 
 ``vectors`` draws normalised vectors from clusters, and queries from the same clusters. Each store is built, opened and
 asked one query after another; the table has its fastest setting with recall@10 of 0.95 or more against exact search.
-``images`` compares building an index with the bare model on ready inputs, in turns in one run.
+``images`` compares building an index with the bare model on preprocessed inputs, interleaved in one run.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What a start takes: processor time of new processes, in turns (docs/inference.md).
+"""Measure the start-up cost of commands: processor time of new processes, interleaved (docs/inference.md).
 
 python tools/benchmarks/start.py
 python tools/benchmarks/start.py --export work_dirs/export --image photo.jpg --runs 5

@@ -3,8 +3,8 @@
     python tools/dataset_converters/cache_regions.py configs/kdeov_yolov8n.py work_dirs/kdeov_yolov8n \\
         data/shapes/regions
 
-Training then needs no teacher for regions: docs/design.md, "Regions from a store". Interrupted, it goes on where it
-was. Several processes share the work:
+Training then needs no teacher for regions: docs/design.md, "Regions from a store". An interrupted run
+resumes. Several processes can share the work:
 torchrun --nproc_per_node=2 tools/dataset_converters/cache_regions.py ... --launcher pytorch
 """
 

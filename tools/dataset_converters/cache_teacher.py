@@ -4,7 +4,7 @@
         data/shapes/teacher_store --views 8
 
 With --views V each image is embedded in V augmented views, which training replays exactly; without, in one view, that
-of the test pipeline. Interrupted, it goes on with the shard where it was. Several processes share the work:
+of the test pipeline. An interrupted run resumes with the next shard. Several processes can share the work:
 torchrun --nproc_per_node=2 tools/dataset_converters/cache_teacher.py ... --launcher pytorch. See docs/teacher_cache.md.
 """
 
