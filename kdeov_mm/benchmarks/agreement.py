@@ -49,7 +49,7 @@ def unexplained(
 
 
 def without_partner(first: dict, second: dict, iou: float = 0.99, score: float = 1e-3) -> tuple[np.ndarray, np.ndarray]:
-    """Which detections have no partner, ``[M]`` and ``[N]``; see :func:`unmatched`."""
+    """Return which detections have no partner, ``[M]`` and ``[N]``; see :func:`unmatched`."""
     fits = overlap(first['boxes'], second['boxes']) >= iou
     fits &= np.abs(first['scores'][:, None] - second['scores'][None]) <= score
     fits &= first['labels'][:, None] == second['labels'][None]

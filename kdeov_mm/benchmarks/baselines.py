@@ -27,7 +27,7 @@ VIT_B_32, VIT_B_16, MOBILE = 'CLIP ViT-B/32', 'CLIP ViT-B/16', 'MobileCLIP2-S0'
 
 @dataclass
 class Network:
-    """What is compared.
+    """Describes a network of the comparison.
 
     Attributes:
         make: Builds it in inference mode, with random weights of one seed.
@@ -45,7 +45,7 @@ class Network:
 
 
 class Embedding(nn.Module):
-    """An OpenCLIP model's image encoder, as it is deployed: norms folded where its author provides that."""
+    """Wraps an OpenCLIP model's image encoder as deployed, with folded norms if its author provides that."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Embedding(nn.Module):
 
 
 class Towers(nn.Module):
-    """A detector up to its post-processing, whose work is counted; what follows is below a hundredth of it."""
+    """Wraps a detector up to its post-processing to count its operations; the rest is below 1% of them."""
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Towers(nn.Module):
 
 
 class BareYOLO(nn.Module):
-    """A YOLOv8n's network alone: class logits and boxes of each level, without decoding or suppression.
+    """Wraps YOLOv8n's network without post-processing: class logits and boxes of each level.
 
     Args:
         dfl: Whether the boxes are distances to their four sides, the expectations of the distributions that the

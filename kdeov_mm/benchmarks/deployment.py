@@ -85,7 +85,7 @@ def tell(text: str) -> str:
 
 
 def paths_of(name: str, folder: Path) -> dict[str, Path]:
-    """A network's files."""
+    """Return a network's files."""
     stem = ''.join(c if c.isalnum() else '_' for c in name)
     return dict(
         {kind: folder / f'{stem}_{kind}.onnx' for kind in INT8},
@@ -148,7 +148,7 @@ def warm(call: Callable, _: object) -> None:
 
 
 def first_runs(name: str, network: Network, batch: int, args: argparse.Namespace) -> tuple[dict, dict, float]:
-    """A network's ways to run that do run, as candidates of the timing; why others do not; seconds of a round."""
+    """Return a network's working runs as candidates, the errors of the others, and the seconds of a round."""
     files, images = paths_of(name, Path(args.out_dir)), random_images(batch, network.size)
     module = network.make() if {'eager', 'compiled', 'cuda'}.intersection(args.engines) else None
     candidates, failed, seconds = {}, {}, 0.0
@@ -169,7 +169,7 @@ def first_runs(name: str, network: Network, batch: int, args: argparse.Namespace
 
 
 def device_of(args: argparse.Namespace) -> torch.device:
-    """The device that is waited for."""
+    """Return the device to synchronise."""
     return torch.device('cuda' if 'cuda' in args.engines else 'cpu')
 
 
@@ -226,7 +226,7 @@ def summarise(measured: dict, sizes: dict[str, int]) -> list[dict]:
 
 
 def check_bars(measured: dict) -> list[dict]:
-    """The ratios that are promised, at batch 1; medians of the rounds' ratios."""
+    """Compare the medians of the rounds' ratios at batch 1 with their targets."""
     results = []
     for (above, one), (below, other), direction, bound in BARS:
         keys = (above, one, 1), (below, other, 1)
@@ -244,7 +244,7 @@ def check_bars(measured: dict) -> list[dict]:
 
 
 def format_report(title: str, constants: list[dict], rows: list[dict], bars: list[dict], failed: dict[str, str]) -> str:
-    """The report in Markdown."""
+    """Format the report in Markdown."""
     engines = list(dict.fromkeys(row['engine'] for row in rows))
     batches = sorted({row['batch'] for row in rows})
     found = {(row['model'], row['engine'], row['batch']): row for row in rows}

@@ -68,7 +68,7 @@ def time_in_turns(
 
 
 def machine(device: torch.device) -> str:
-    """What it ran on, in words."""
+    """Describe the machine."""
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
     model = (

@@ -28,7 +28,7 @@ from .loops import MultiTestLoop
 
 @LOOPS.register_module()
 class CachedTestLoop(MultiTestLoop):
-    """A MultiTestLoop that keeps image embeddings on disk, so the next test with other prompts reads no image.
+    """Keeps image embeddings of a MultiTestLoop on disk, so the next test with other prompts reads no image.
 
     The cache is used if all metrics compare embeddings and images are tested in their order; otherwise the test runs as
     in a MultiTestLoop. The key covers the model's weights and config, the teacher's config, the images (path, size and

@@ -18,7 +18,7 @@ GROUPS = ('base', 'recombined', 'novel', 'unseen')
 
 
 class RoleMetric(BaseMetric):
-    """A metric that measures several roles, such as student, teacher and chance, in one pass.
+    """Measures several roles, such as student, teacher and chance, in one pass.
 
     Keys are ``{prefix}/{name}`` for the student and ``{role}/{prefix}/{name}`` for every other role.
 
@@ -52,7 +52,7 @@ class RoleMetric(BaseMetric):
         }
 
     def require_meta(self, key: str) -> Sequence[str]:
-        """One entry of the data set's metainfo.
+        """Return one entry of the data set's metainfo.
 
         Raises:
             ValueError: If the data set has none.
@@ -64,7 +64,7 @@ class RoleMetric(BaseMetric):
         return list(self.dataset_meta[key])
 
     def class_groups(self) -> list[str]:
-        """The group of each class, ``[K]``; ``all`` for each where the data set knows no groups.
+        """Return the group of each class, ``[K]``; ``all`` if the data set has no groups.
 
         Raises:
             ValueError: If the data set's groups are not one for each class.
@@ -76,7 +76,7 @@ class RoleMetric(BaseMetric):
         return groups
 
     def group_members(self) -> dict[str, np.ndarray]:
-        """Which classes belong to ``all`` and to each group: bool masks ``[K]``, in the order of showing."""
+        """Return the classes of ``all`` and of each group as bool masks ``[K]``, in display order."""
         groups = np.array(self.class_groups())
         members = {name: groups == name for name in order_groups(groups.tolist())}
         members.pop('all', None)
@@ -84,13 +84,13 @@ class RoleMetric(BaseMetric):
 
 
 def order_groups(groups: Sequence[str]) -> list[str]:
-    """The distinct groups in the order of showing."""
+    """Return the distinct groups in display order."""
     others = [name for name in dict.fromkeys(groups) if name not in GROUPS]
     return [name for name in GROUPS if name in groups] + others
 
 
 class EmbeddingMetric(RoleMetric):
-    """A metric that compares image embeddings, of the student and if present the teacher, with texts.
+    """Compares image embeddings of the student, and of the teacher if there is one, with texts.
 
     Args:
         text_encoder: Config of the text encoder, see :class:`~kdeov_mm.models.clip.ClassEmbeddings`; None: that of the
@@ -140,7 +140,7 @@ class EmbeddingMetric(RoleMetric):
             )
 
     def read_target(self, sample: dict) -> dict:
-        """What the metric knows of the truth about one image."""
+        """Read the ground truth of one image."""
         raise NotImplementedError
 
     def stack(self, results: list[dict]) -> dict[str, Tensor]:
@@ -187,7 +187,7 @@ def read_embeddings(sample: dict, fields: dict[str, str]) -> dict[str, Tensor]:
 
 
 def pessimistic_rank(scores: Tensor, target: Tensor, own: Tensor | None = None) -> Tensor:
-    """How many candidates stand before the right one, where ties count against it.
+    """Count the candidates ranked before the right one; ties count against it.
 
     Args:
         scores: float64 ``[N, K]``.

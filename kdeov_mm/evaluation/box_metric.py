@@ -56,23 +56,23 @@ class Boxes:
         return cls(img_ids, joined['labels'].astype(np.int64), joined['scores'], joined['bboxes'])
 
     def __getitem__(self, index: np.ndarray) -> 'Boxes':
-        """Those of an index or mask."""
+        """Select boxes by an index or mask."""
         return Boxes(self.img_ids[index], self.labels[index], self.scores[index], self.bboxes[index])
 
-    def best(self, number: int, of: np.ndarray) -> 'Boxes':
-        """The ``number`` best of each group of equal values in ``of`` ``[N]``; among ties the first."""
+    def best(self, count: int, of: np.ndarray) -> 'Boxes':
+        """Return the ``count`` best of each group of equal values in ``of`` ``[N]``; among ties the first."""
         order = np.lexsort((-self.scores, of))
         rank = np.arange(len(of)) - np.searchsorted(of[order], of[order])
-        return self[np.sort(order[rank < number])]
+        return self[np.sort(order[rank < count])]
 
     def by_class(self, num_classes: int) -> list['Boxes']:
-        """The boxes of each of the K classes."""
+        """Return the boxes of each of the K classes."""
         order = np.argsort(self.labels, kind='stable')
         bounds = np.searchsorted(self.labels[order], np.arange(num_classes + 1))
         return [self[order[start:end]] for start, end in zip(bounds, bounds[1:])]
 
     def records(self, category_id: int) -> list[dict]:
-        """As detections of one category in COCO's format, with what the engines need besides."""
+        """Convert to detections of one category in COCO's format, with the fields that the engines need."""
         bboxes = xyxy_to_xywh(self.bboxes)
         return [
             dict(id=i, image_id=img_id, category_id=category_id, bbox=bbox, area=area, score=score, iscrowd=0)
@@ -122,7 +122,7 @@ class BoxMetric(RoleMetric):
         self.num_examples, self.score_thr = num_examples, score_thr
 
     def calculate(self, boxes: Boxes, category_ids: np.ndarray, img_ids: Sequence[int]) -> np.ndarray:
-        """The table of classes.
+        """Compute the table of classes.
 
         Args:
             boxes: Predictions.
@@ -135,7 +135,7 @@ class BoxMetric(RoleMetric):
         raise NotImplementedError
 
     def summarize(self, table: np.ndarray, category_ids: np.ndarray) -> dict[str, float]:
-        """The metrics, by name, from a table of classes; what has no ground truth is left out."""
+        """Compute metrics by name from a table of classes; metrics without ground truth are skipped."""
         raise NotImplementedError
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
@@ -160,7 +160,7 @@ class BoxMetric(RoleMetric):
             self.results.append(dict(img_id=sample['img_id'], img_path=str(image), **pred))
 
     def category_ids(self) -> np.ndarray:
-        """The annotation file's category id of each class, ``[K]``.
+        """Return the annotation file's category id of each class, ``[K]``.
 
         Raises:
             ValueError: If a class is not in the file.
@@ -176,7 +176,7 @@ class BoxMetric(RoleMetric):
         return np.array([ids[name] for name in classes])
 
     def truth_by_class(self, img_ids: Sequence[int]) -> dict[int, list[dict]]:
-        """The annotations that count, by category id."""
+        """Return the annotations that count, by category id."""
         truth = defaultdict(list)
         for img_id in img_ids:
             for annotation in self.coco.imgToAnns[img_id]:
@@ -201,7 +201,7 @@ class BoxMetric(RoleMetric):
         return table
 
     def compute_by_role(self, results: list[dict]) -> dict[str, dict[str, float]]:
-        """The metrics of the student and of chance."""
+        """Compute the metrics of the student and of chance."""
         results = sorted(results, key=lambda result: result['img_id'])
         category_ids, img_ids = self.category_ids(), [result['img_id'] for result in results]
         self.class_groups()  # complains before the work
@@ -222,7 +222,7 @@ class BoxMetric(RoleMetric):
         return {role: self.summarize(table, category_ids) for role, table in tables.items()}
 
     def find_examples(self, results: list[dict], category_ids: np.ndarray) -> list[dict]:
-        """Images for the picture: as many of each group as of the others, spread over the data set."""
+        """Choose images for the picture: equally many of each group, spread over the data set."""
         classes, groups = self.require_meta('classes'), self.class_groups()
         label_of = {category: label for label, category in enumerate(category_ids.tolist())}
         truth = {

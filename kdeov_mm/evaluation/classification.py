@@ -103,7 +103,7 @@ def confusion(predictions: Tensor, labels: Tensor, num_classes: int) -> Tensor:
 
 
 def confused_pairs(counts: Tensor, limit: int) -> list[tuple[int, int, int]]:
-    """The most frequent mistakes ``(truth, prediction, images)``, most frequent first, equals in the classes' order.
+    """Return the most frequent mistakes ``(truth, prediction, images)``; ties are in the classes' order.
 
     Args:
         counts: ``[K, K]``, see :func:`confusion`.

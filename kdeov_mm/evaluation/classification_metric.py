@@ -28,7 +28,7 @@ class ClassificationMixin:
         self.topk, self.per_class = topk, per_class
 
     def read_target(self, sample: dict) -> dict:
-        """The label of the image's class.
+        """Read the label of the image's class.
 
         Raises:
             ValueError: If the data sample has no ``gt_label``.
@@ -41,7 +41,7 @@ class ClassificationMixin:
         return dict(label=int(sample['gt_label']))
 
     def read_labels(self, results: list[dict], num_classes: int) -> Tensor:
-        """The labels, int64 ``[N]``.
+        """Return the labels, int64 ``[N]``.
 
         Raises:
             ValueError: If one is not in [0, num_classes).
@@ -91,7 +91,7 @@ class ClassificationMixin:
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """The names; to one that stood there before, its index is added."""
+    """Return names, with the index added to duplicates."""
     seen = set()
     return [f'{name} ({i})' if name in seen or seen.add(name) else name for i, name in enumerate(names)]
 

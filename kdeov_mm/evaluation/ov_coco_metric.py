@@ -38,7 +38,7 @@ class OVCocoMetric(BoxMetric):
         return self.average_precision(boxes, self.truth_by_class(img_ids), category_ids, self.max_dets)[:, :2]
 
     def summarize(self, table: np.ndarray, category_ids: np.ndarray) -> dict[str, float]:
-        """The mean over all classes and over each group."""
+        """Compute the mean over all classes and over each group."""
         return {
             f'{name}/{key}': np.nanmean(table[mask, column])
             for name, mask in self.group_members().items()

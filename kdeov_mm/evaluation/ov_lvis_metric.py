@@ -98,7 +98,7 @@ class OVLVISMetric(BoxMetric):
     def federated(
         self, boxes: Boxes, truth: dict[int, list[dict]], category_ids: np.ndarray, img_ids: Sequence[int]
     ) -> Boxes:
-        """The boxes whose class was looked for in their image, and that have an area."""
+        """Return the boxes whose class was annotated in their image, and that have an area."""
         looked_for = {(item['image_id'], category) for category, items in truth.items() for item in items}
         for img_id in img_ids:
             looked_for.update((img_id, category) for category in self.coco.imgs[img_id]['neg_category_ids'])
@@ -112,7 +112,7 @@ class OVLVISMetric(BoxMetric):
         return boxes[np.isin(code(boxes.img_ids, category_ids[boxes.labels]), known) & (sizes.prod(1) > 0)]
 
     def summarize(self, table: np.ndarray, category_ids: np.ndarray) -> dict[str, float]:
-        """The mean over all classes, and over those of each frequency."""
+        """Compute the mean over all classes, and over those of each frequency."""
         frequency = np.array([self.coco.cats[category]['frequency'] for category in category_ids])
         values = {}
         for protocol, columns in zip(self.protocols, np.split(table, len(self.protocols), axis=1)):

@@ -72,7 +72,7 @@ LVIS_ENGINES = {'lvis': lvis_precision, FASTER: faster_lvis_precision}
 
 
 def find_engine(name: str, engines: dict[str, Callable]) -> Callable:
-    """The function of an engine's name.
+    """Return the function of an engine's name.
 
     Raises:
         ValueError: If there is none, or its package is not installed.
@@ -97,7 +97,7 @@ class _Records(LVISResults):
 
 
 def _index(api: type, images: list[dict], category: dict, *lists: list[dict]) -> Sequence:
-    """One indexed ``COCO`` for each list of annotations."""
+    """Build an indexed ``COCO`` for each list of annotations."""
     indexed = []
     for annotations in lists:
         coco = api()

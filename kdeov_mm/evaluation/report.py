@@ -44,7 +44,7 @@ LABELS = dict(
 
 @dataclass
 class Row:
-    """One line of the table: a task's metric for one group of classes, or direction of retrieval."""
+    """Holds one row of the table: a task's metric for one group of classes or direction of retrieval."""
 
     task: str
     group: str
@@ -64,7 +64,7 @@ class Row:
 
 
 def show(value: float | None) -> str:
-    """A number to three places that never rounds a positive one to zero; a dash for none."""
+    """Format a number with three decimals, without rounding a positive one to zero; a dash for None."""
     if value is None:
         return '–'
     return '<0.001' if 0 < value < 0.0005 else f'{value:.3f}'
@@ -97,7 +97,7 @@ def make_rows(metrics: dict[str, float]) -> list[Row]:
 
 
 def is_retrieval(task: str) -> bool:
-    """Whether a task is retrieval, under whatever name: ``retrieval`` or ``retrieval_...``."""
+    """Return whether a task is retrieval: ``retrieval`` or ``retrieval_...``."""
     return task.partition('_')[0] == 'retrieval'
 
 
@@ -125,7 +125,7 @@ def print_table(metrics: dict[str, float], name: str) -> None:
 
 
 def markdown(metrics: dict[str, float], name: str, files: Sequence[Path]) -> str:
-    """The report as Markdown: table, pictures, tables of classes, links to other files, which lie beside it."""
+    """Format the report as Markdown: table, pictures, tables of classes, links to other files beside it."""
     lines = [
         f'# Results of {name}',
         '',
@@ -142,7 +142,7 @@ def markdown(metrics: dict[str, float], name: str, files: Sequence[Path]) -> str
 
 
 def class_table(path: Path) -> list[str]:
-    """A CSV file of classes, ``class,group,metrics...``, as a Markdown table; nothing where it would be too long."""
+    """Format a CSV file ``class,group,metrics...`` as a Markdown table; empty if it would be too long."""
     with open(path, encoding='utf-8', newline='') as file:
         header, *rows = csv.reader(file)
     if len(rows) > MAX_CLASSES:
@@ -181,7 +181,7 @@ def write_report(metrics: dict[str, float], out_dir: Path, name: str, drawers: S
 
 
 def group_panels(metrics: dict[str, float]) -> dict[str, dict[str, dict[str, float]]]:
-    """What the bar chart shows: ``{title: {bar group: {role: value}}}``."""
+    """Return the data of the bar chart: ``{title: {bar group: {role: value}}}``."""
     panels: dict[str, dict[str, dict[str, float]]] = {}
     for row in make_rows(metrics):
         if row.metric == 'top1' or (row.task, row.metric) == ('ov', 'AP50'):
@@ -211,7 +211,7 @@ def read_losses(work_dir: Path) -> dict[str, dict[int, float]]:
 
 
 def parse_line(line: str) -> dict:
-    """One line of a log; empty for one that a killed run left unfinished."""
+    """Parse one line of a log; empty for an unfinished line of a killed run."""
     try:
         record = parse_json(line, 'log', finite=False)  # a loss may have been NaN
     except InputError:

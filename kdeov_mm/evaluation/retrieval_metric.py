@@ -75,7 +75,7 @@ class RetrievalMetric(EmbeddingMetric):
         self.queries, self.num_examples, self.num_answers = queries, num_examples, num_answers
 
     def read_target(self, sample: dict) -> dict:
-        """The image's captions.
+        """Read the image's captions.
 
         Raises:
             ValueError: If the data sample has no list of texts.
@@ -121,7 +121,7 @@ class RetrievalMetric(EmbeddingMetric):
 
     @staticmethod
     def chance(num_images: int, gt_index: Tensor, topk: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
-        """What a random order reaches, exactly; arguments as in :meth:`calculate`."""
+        """Compute the exact metrics of a random order; arguments as in :meth:`calculate`."""
         own = gt_index.bincount()
         return {
             f'{direction}/{name}': value
@@ -133,7 +133,7 @@ class RetrievalMetric(EmbeddingMetric):
         }
 
     def compute_by_role(self, results: list[dict]) -> dict[str, dict[str, float]]:
-        """The metrics of student, teacher and chance: means over the folds."""
+        """Compute the metrics of student, teacher and chance: means over the folds."""
         captions = [text for result in results for text in result['captions']]
         if not captions:
             raise ValueError(f'RetrievalMetric: none of the {len(results)} images has a caption')
@@ -157,7 +157,7 @@ class RetrievalMetric(EmbeddingMetric):
         }
 
     def num_folds(self, num_images: int) -> int:
-        """How many folds come nearest to ``fold_size``, at least one."""
+        """Return the number of folds closest to ``fold_size``, at least one."""
         return max(round(num_images / self.fold_size), 1) if self.fold_size else 1
 
     def embed_repeated(self, texts: Sequence[str]) -> Tensor:
@@ -234,7 +234,7 @@ def spread(number: int, wanted: int) -> list[int]:
 def rank_answers(
     queries: Tensor, candidates: Tensor, query_ids: Tensor, candidate_ids: Tensor, block_size: int
 ) -> tuple[Tensor, Tensor]:
-    """How many wrong candidates stand before each right one, where ties count against it.
+    """Count the wrong candidates ranked before each right one; ties count against it.
 
     Args:
         queries: Normalised, float64 ``[Q, D]``.
@@ -275,7 +275,7 @@ def summarise(before: Tensor, right: Tensor, topk: Sequence[int]) -> dict[str, f
 
 
 def summarise_chance(right: Tensor, candidates: int, topk: Sequence[int]) -> dict[str, float]:
-    """What a random order of C candidates reaches, of which each query has ``right`` ``[Q]`` (float64) right ones.
+    """Compute the metrics of a random order of C candidates with ``right`` ``[Q]`` (float64) right ones a query.
 
     All are exact: the probability that the first k hold none is hypergeometric, ``C(C - R, k) / C(C, k)``, and the
     candidates at two places are both right with probability ``R (R - 1) / (C (C - 1))``.

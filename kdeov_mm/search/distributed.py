@@ -72,7 +72,7 @@ def update_index_distributed(
 
 
 class OwnPath(JobConfig):
-    """A job whose workers do not look for modules in the current directory, which may be an unpacked archive.
+    """Keeps workers from importing modules of the current directory, which may be an unpacked archive.
 
     Ray puts that directory first in their ``sys.path``, unless the job brings a directory of its own.
     """

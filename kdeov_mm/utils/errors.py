@@ -14,7 +14,7 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # full, over quota, lar
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used; the message names the input, its value and the fix."""
+    """Reports an input that cannot be used; the message names the input, its value and the fix."""
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from .files import open_regular, read_file, walk_files
 
 
 class BrokenImageError(ValueError):
-    """An image cannot be decoded; raised by transforms that load, and skipped by data sets."""
+    """Reports an image that cannot be decoded; raised by loading transforms and skipped by data sets."""
 
 
 def find_decoders() -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -14,7 +14,7 @@ ORIENTATION = 0x0112  # EXIF's tag; 1 is upright, from 5 on height and width are
 
 
 class ImageError(ValueError):
-    """An image cannot be read; the message names it and says why."""
+    """Reports an image that cannot be read; the message names it and the reason."""
 
 
 def read_image(source: str | Path | bytes, min_size: int = 0) -> np.ndarray:

@@ -67,7 +67,7 @@ def parse_json(content: str | bytes, name: str, expected_type: type = dict, fini
 
 
 class Constant(float):
-    """The value of ``NaN``, ``Infinity`` or ``-Infinity`` in JSON; 1e999 is an ordinary float."""
+    """Marks the value of ``NaN``, ``Infinity`` or ``-Infinity`` in JSON; 1e999 is an ordinary float."""
 
 
 def find_constant(value: Any) -> str:

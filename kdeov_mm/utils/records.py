@@ -15,7 +15,7 @@ MAX_NUMBER = 1e15  # of a coordinate or an area; its square is still a finite fl
 
 
 class Kind(NamedTuple):
-    """What the values of a field must be.
+    """Describes valid values of a field.
 
     Attributes:
         fits: Check a list of values. If it returns False for a list, it must return False for every longer list with

@@ -56,7 +56,7 @@ def parse_args() -> argparse.Namespace:
 
 
 class Pair:
-    """One model on one benchmark.
+    """Describes one model on one benchmark.
 
     Args:
         model: Its entry in the config.
@@ -84,7 +84,7 @@ class Pair:
         self.checkpoint = resolve_checkpoint(model['checkpoint']) if model.get('checkpoint') else None
 
     def build(self) -> torch.nn.Module:
-        """The model with its weights, in inference mode."""
+        """Build the model with its weights, in inference mode."""
         init_default_scope(self.cfg.get('default_scope', 'mmyolo'))
         model = MODELS.build(self.cfg.model)
         if self.checkpoint:
@@ -92,12 +92,12 @@ class Pair:
         return model.eval()
 
     def source(self) -> dict:
-        """What the metrics depend on."""
+        """Return what the metrics depend on."""
         config = hashlib.sha256(self.cfg.pretty_text.encode()).hexdigest()
         return dict(config=config, checkpoint=self.checkpoint and sha256(self.checkpoint))
 
     def metrics(self) -> dict | None:
-        """The metrics, if they have been measured."""
+        """Return the metrics if they have been measured."""
         if self.report:
             return read_json(self.report, what=f'models: {self.name}: report')
         found, source = self.work_dir / 'report' / 'metrics.json', self.work_dir / 'source.json'
@@ -125,7 +125,7 @@ class Pair:
 
 
 def read_pairs(cfg: Config, out_dir: Path) -> list[Pair]:
-    """All pairs of the config, checked.
+    """Read and check all pairs of the config.
 
     Raises:
         InputError: If a field is missing or unknown, or a pair cannot be tested.
@@ -152,7 +152,7 @@ def read_pairs(cfg: Config, out_dir: Path) -> list[Pair]:
 
 
 def first_batch(pair: Pair, model: torch.nn.Module) -> dict:
-    """The first test image, preprocessed; the model is given its vocabulary."""
+    """Return the first test image, preprocessed, and set the model's vocabulary."""
     dataset = DATASETS.build(first_test_dataloader(pair.cfg).dataset)
     for hook in pair.cfg.get('custom_hooks') or []:
         if hook['type'] == 'VocabularyHook':
@@ -162,7 +162,7 @@ def first_batch(pair: Pair, model: torch.nn.Module) -> dict:
 
 
 def make_stages(model: torch.nn.Module, inputs: torch.Tensor, samples: list) -> Stages:
-    """What is timed: the network alone, and all that a test asks of it."""
+    """Return the timed stages: the network alone, and the whole prediction of a test."""
     return dict(embed=lambda _: model(inputs, mode='tensor'), predict=lambda _: model(inputs, samples, mode='predict'))
 
 
@@ -205,7 +205,7 @@ def read_costs(path: Path) -> dict:
 
 
 def markdown(cfg: Config, results: dict) -> str:
-    """The report."""
+    """Format the report."""
     rows = results['models']
     lines = [
         '# Comparison',
@@ -243,7 +243,7 @@ def markdown(cfg: Config, results: dict) -> str:
 
 
 def shown_metrics(spec: dict, benchmark: str, rows: dict) -> list[str]:
-    """The metrics that the config chooses, else all of the models themselves (not of teacher and chance)."""
+    """Return the metrics that the config chooses, else all of the models, without teacher and chance."""
     if spec.get('metrics'):
         return list(spec['metrics'])
     found = [key for row in rows.values() for key in row['metrics'].get(benchmark) or {}]
@@ -251,7 +251,7 @@ def shown_metrics(spec: dict, benchmark: str, rows: dict) -> list[str]:
 
 
 def plot(cfg: Config, results: dict, path: Path) -> Path:
-    """A panel for each metric: its value against the latency of what gives it, the network or the whole prediction."""
+    """Plot each metric against the latency of the network or of the whole prediction."""
     rows = results['models']
     panels = [
         (benchmark, key) for benchmark, spec in cfg.benchmarks.items() for key in shown_metrics(spec, benchmark, rows)

@@ -76,7 +76,7 @@ def study(cfg: Config, templates: Sequence[str]) -> list[str]:
 
 
 def read_table(metrics: dict[str, float], names: Sequence[str], templates: Sequence[str]) -> list[dict]:
-    """One row a set of templates: its name, the number of its templates, and the metrics of each data set."""
+    """Read one row for each set of templates: name, number of templates, and metrics of each data set."""
     rows = []
     for number, each in enumerate(templates):
         values = {name: {key: metrics.get(f'{name}:{number}/all/{key}') for key in SHOWN} for name in names}
@@ -85,7 +85,7 @@ def read_table(metrics: dict[str, float], names: Sequence[str], templates: Seque
 
 
 def markdown(rows: list[dict], names: Sequence[str]) -> str:
-    """The table; the best of each column is bold."""
+    """Format the table, with the best of each column in bold."""
     columns = [(name, key) for name in names for key in SHOWN if rows[0][name][key] is not None]
     best = {(name, key): max(row[name][key] for row in rows) for name, key in columns}
     lines = [

@@ -27,7 +27,7 @@ METRICS = [
 
 
 def read_runs(text: str) -> tuple:
-    """The name of a row, and the metrics of its runs, from ``NAME=FOLDER,FOLDER``."""
+    """Read the name of a row and the metrics of its runs from ``NAME=FOLDER,FOLDER``."""
     name, equals, folders = text.partition('=')
     if not equals:
         raise SystemExit(f'rows: expected NAME=FOLDER[,FOLDER...], got {text!r}')
@@ -41,7 +41,7 @@ def read_runs(text: str) -> tuple:
 
 
 def value(metrics: dict[str, float], key: str) -> float:
-    """A metric, or its ratio to the teacher's."""
+    """Return a metric, or its ratio to the teacher's."""
     name, _, of = key.partition(':')
     for needed in [name] + ([f'{of}/{name}'] if of else []):
         if needed not in metrics:

@@ -74,7 +74,7 @@ def check_args(args: argparse.Namespace) -> torch.device:
 
 
 def build(cfg: Config, device: torch.device) -> nn.Module:
-    """A seeded, untrained detector.
+    """Build a seeded, untrained detector.
 
     Its initial weights are PyTorch's own, without YOLO's prior that objects are rare: every box passes the score
     threshold, which is the most work there can be.
@@ -120,7 +120,7 @@ def yolo_stages(model: nn.Module, images: Tensor, texts: Tensor, meta: dict) -> 
 
 
 def make_candidates(image_size: int, sizes: list[int], device: torch.device, baselines: bool) -> dict[tuple, Stages]:
-    """What is compared: ``{(model, K): stages}``."""
+    """Build the candidates ``{(model, K): stages}``."""
     init_default_scope('mmyolo')
     ours = Config.fromfile(CONFIGS / 'kdeov_yolov8n_ov-coco.py')
     generator = torch.Generator().manual_seed(0)
@@ -164,7 +164,7 @@ def summarise(measured: dict[tuple, list[dict[str, float]]], counts: dict[tuple,
 
 
 def ratios(measured: dict[tuple, list[dict[str, float]]]) -> dict[str, float]:
-    """The comparisons that the measured vocabularies allow; medians of the rounds' ratios."""
+    """Compute medians of the rounds' ratios for the measured vocabularies."""
     pairs = {
         f'{OURS} at 1203 names / {OURS} at 80': ((OURS, 1203), (OURS, 80), STAGES),
         f'{OURS} at 10000 names / {OURS} at 80': ((OURS, 10000), (OURS, 80), STAGES),
@@ -180,7 +180,7 @@ def ratios(measured: dict[tuple, list[dict[str, float]]]) -> dict[str, float]:
 
 
 def format_table(rows: list[dict]) -> str:
-    """The rows as a Markdown table."""
+    """Format the rows as a Markdown table."""
     lines = [
         '| model | names | network | decode | post-processing | end to end | boxes to NMS |',
         '| --- | ---: | ---: | ---: | ---: | ---: | ---: |',

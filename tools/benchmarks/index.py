@@ -76,13 +76,13 @@ def clustered(number: int, queries: int, dims: int, cluster: int, seed: int = 0)
 
 
 def exact_neighbours(vectors: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """The nearest vectors of each query by cosine, int ``[Q, 10]``."""
+    """Return the nearest vectors of each query by cosine, int ``[Q, 10]``."""
     similarities = np.concatenate([queries @ part.T for part in np.array_split(vectors, -(-len(vectors) // 50_000))], 1)
     return np.argpartition(-similarities, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
 
 
 class Store:
-    """What is measured: how to build it, open it, and ask it in each of its settings."""
+    """Describes a measured store: how to build, open and query it in each of its settings."""
 
     settings: list[dict] = [{}]
     queries = 1_000_000  # at most
@@ -95,12 +95,12 @@ class Store:
         raise NotImplementedError
 
     def open(self) -> Callable[..., list[int]]:
-        """The search: ``search(query, **setting)`` gives the numbers of the nearest vectors."""
+        """Return the search: ``search(query, **setting)`` returns the indices of the nearest vectors."""
         raise NotImplementedError
 
 
 class KdeovStore(Store):
-    """The index of this package as it is, with its own settings."""
+    """Measures the index of this package with its default settings."""
 
     def build(self, vectors: np.ndarray) -> None:
         from kdeov_mm.search import ImageStore, Model
@@ -379,7 +379,7 @@ def measure_images(args: argparse.Namespace) -> None:
 
 
 def copies(paths: list[str], number: int, folder: Path) -> list[str]:
-    """The files, each so many times, with different content: a byte follows the image's end."""
+    """Copy each file several times with different content: a byte follows the image's end."""
     made = list(paths)
     for copy in range(1, number):
         for index, path in enumerate(paths):

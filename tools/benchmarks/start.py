@@ -24,7 +24,7 @@ WITH_EXPORT = ('detect {image} --names dog --json', 'classify {image} --names do
 
 
 def commands(export: str | None, image: str | None) -> dict[str, list[str]]:
-    """What is run, by name."""
+    """Return the commands to run, by name."""
     import kdeov_mm
 
     compat = str(Path(kdeov_mm.__file__).with_name('compat.py'))

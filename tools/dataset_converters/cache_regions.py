@@ -60,7 +60,7 @@ def parse_args() -> argparse.Namespace:
 
 @torch.no_grad()
 def embed_batch(model, region_teacher: RegionTeacher, data: dict, device: str) -> dict:
-    """Rows of the store for one batch of the test pipeline."""
+    """Make the rows of the store for one batch of the test pipeline."""
     inputs = model.data_preprocessor(data, training=False)
     head = model.bbox_head
     x = model.extract_feat(inputs['inputs'], model.class_embeddings if model.fusion is not None else None)

@@ -69,7 +69,7 @@ def parse_args() -> argparse.Namespace:
 
 
 class Views(Dataset):
-    """Every view of every image, packed; None where the image cannot be read.
+    """Packs every augmented view of every image; None if the image cannot be read.
 
     Args:
         dataset: Whose pipeline makes a view.
@@ -89,7 +89,7 @@ class Views(Dataset):
 
 
 def training_data(cfg: Config, views: int) -> dict:
-    """The config of the training data set, with the pipeline that makes the views."""
+    """Return the config of the training data set, with the pipeline of the augmented views."""
     dataset = cfg.train_dataloader.dataset
     dataset = dict(dataset.dataset if dataset.type == 'CachedTeacherDataset' else dataset)
     if 'pipeline' not in dataset:
@@ -157,7 +157,7 @@ def cache_captions(
 
 
 def shard_of(number: int, total: int, size: int) -> range:
-    """The images of a shard."""
+    """Return the images of a shard."""
     return range(number * size, min((number + 1) * size, total))
 
 

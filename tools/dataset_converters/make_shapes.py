@@ -35,7 +35,7 @@ def parse_pairs(pairs: list[str], kind: type) -> dict:
 
 
 def preview(root: Path, split: str, rows: int = 4, columns: int = 6, side: int = 256) -> np.ndarray:
-    """A contact sheet, uint8 BGR: images of the split with their boxes, the first caption below each."""
+    """Draw a contact sheet, uint8 BGR: images of the split with boxes and first captions."""
     instances, captions = (
         read_json(root / 'annotations' / f'{kind}_{split}.json') for kind in ('instances', 'captions')
     )

@@ -54,7 +54,7 @@ def parse_args(args: list[str] = None) -> argparse.Namespace:
 
 
 def embed(args: argparse.Namespace, names: list[str]) -> np.ndarray:
-    """The names' embeddings ``[K, D]``."""
+    """Return the class embeddings ``[K, D]``."""
     if args.embeddings is None:
         return Runtime(args.export / 'text_encoder.onnx').embed_names(names)
     return read_npy(args.embeddings, '--embeddings')
