@@ -135,7 +135,7 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
     def encode_image(self, images: Tensor) -> Tensor:
         """Embed preprocessed images (RGB in [0, 1]) ``[B, 3, H, W]``; float32, L2-normalised, ``[B, D]``.
 
-        The embedding is unconditional: a database is embedded once and searched with any text.
+        It never depends on a query: a database is embedded once and searched with any text.
         """
         return self.projector(self.extract_feat(images))
 
