@@ -1,4 +1,4 @@
-# The demo: YOLOv8n distilled from the shapes world's teacher, for all three tasks.
+# The demo: YOLOv8n distilled from the shapes dataset's teacher, for all three tasks.
 _base_ = [
     '_base_/default_runtime.py',
     '_base_/shapes.py',

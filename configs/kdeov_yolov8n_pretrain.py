@@ -1,4 +1,4 @@
-# Stage 1: the image embedding alone, from the teacher; no head, no text guidance. Stage 2 goes on from it with
+# Stage 1: the image embedding alone, from the teacher; no head, no text conditioning. Stage 2 starts from it with
 # tools/train.py configs/kdeov_yolov8n.py --cfg-options load_from=work_dirs/kdeov_yolov8n_pretrain/epoch_14.pth
 _base_ = './kdeov_yolov8n.py'
 

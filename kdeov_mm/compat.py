@@ -149,7 +149,7 @@ def import_mmyolo() -> None:
 
 
 def overlay(module: types.ModuleType, **names: Any) -> types.ModuleType:
-    """A view of ``module`` in which ``names`` are replaced; the module itself is not touched."""
+    """Return a view of ``module`` with ``names`` replaced; the module itself is unchanged."""
     view = types.ModuleType(module.__name__, module.__doc__)
     view.__getattr__ = partial(getattr, module)
     vars(view).update(names)

@@ -17,7 +17,7 @@ REGISTERED = 'kdeov_mm.registered'
 
 
 class FirstImport(Loader):
-    """A finder and loader that calls :func:`prepare` before the first of ``PACKAGES`` is imported."""
+    """Calls :func:`prepare` before the first of ``PACKAGES`` is imported; a finder and loader."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """Find one of the packages as the other finders do, and name this object as its loader."""
@@ -50,7 +50,7 @@ def prepare() -> None:
     """Make the installed stack work, secure its loading of checkpoints, and tell MMYOLO's registries of our classes.
 
     Raises:
-        StackError: The installed packages cannot work together.
+        StackError: If the installed packages cannot work together.
     """
     from . import compat
 

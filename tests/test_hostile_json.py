@@ -36,7 +36,7 @@ from kdeov_mm.deploy.web import read_package
 from kdeov_mm.evaluation import box_metric
 from kdeov_mm.models.clip.precomputed_text_encoder import read_embeddings
 from kdeov_mm.models.clip.preprocess import make_preprocess, read_config
-from kdeov_mm.models.clip.text_bank import TextBank
+from kdeov_mm.models import TextBank
 from kdeov_mm.text import fill, read_class_names, read_synonyms, resolve_templates
 from kdeov_mm.utils import InputError
 from kdeov_mm.utils.files import sha256

@@ -7,7 +7,7 @@ import pytest
 from mmengine.runner import Runner, save_checkpoint
 from safetensors.torch import load_file
 
-from kdeov_mm.models.clip.text_bank import cache_dir
+from kdeov_mm.models.clip.class_embeddings import cache_dir
 from tool_loading import load_tool
 
 

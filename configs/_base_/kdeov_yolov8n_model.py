@@ -1,4 +1,4 @@
-# YOLOv8n with text-guided fusion, projector and open-vocabulary head. A config adds the CLIP that it learns from:
+# YOLOv8n with text-conditioned fusion, projector and open-vocabulary head. A config adds the CLIP that it learns from:
 # model = dict(**_base_.clip_space), where _base_/clip_*.py has the dimension and the text encoder.
 deepen_factor, widen_factor = 0.33, 0.25
 channels = [256, 512, 1024]
@@ -6,7 +6,7 @@ strides = [8, 16, 32]
 norm_cfg = dict(type='BN', momentum=0.03, eps=0.001)
 act_cfg = dict(type='SiLU', inplace=True)
 
-find_unused_parameters = True  # a step without guidance leaves the fusion unused
+find_unused_parameters = True  # an unconditional step leaves the fusion unused
 
 model = dict(
     type='KDEOV',

@@ -1,4 +1,4 @@
-# The demo's student, its teacher, a dual encoder and vanilla YOLO on the shapes world, see docs/comparison.md:
+# The demo's student, its teacher, a dual encoder and vanilla YOLO on the shapes dataset, see docs/comparison.md:
 # python tools/analysis_tools/compare.py configs/compare/shapes.py
 models = [
     dict(name='KDEOV-n', checkpoint='work_dirs/kdeov_yolov8n', configs=dict(shapes='configs/kdeov_yolov8n.py')),

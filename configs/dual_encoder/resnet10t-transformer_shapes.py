@@ -1,4 +1,4 @@
-# A dual encoder on what the demo's student may learn from: the images of the shapes world that have captions, all of
+# A dual encoder on what the demo's student may learn from: the images of the shapes dataset that have captions, all of
 # base concepts. No teacher, no detection; retrieval and zero-shot classification as the demo's.
 _base_ = ['../_base_/dual_encoder.py', '../_base_/shapes.py', '../_base_/adamw.py']
 

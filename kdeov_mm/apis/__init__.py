@@ -1,6 +1,6 @@
-"""Use of a trained model on one's own images and words.
+"""Inference and training with Python, on images and class names of the user.
 
-Names are imported when they are used: exported models need neither torch nor MMEngine.
+Attributes are imported on first use, as exported models need neither torch nor MMEngine.
 """
 
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .inferencer import KDEOVInferencer
     from .sources import InputImage, find_images, open_images
 
-DetectionResult = Detections  # the former name
+DetectionResult = Detections  # the old name
 MODULES = dict(
     ImageTextModel='.build',
     InputImage='.sources',

@@ -1,10 +1,11 @@
-"""What computes for the inferencer: the interface, and exported files in ONNX Runtime.
+"""The interface of the inferencer's backends, and the backend of exported files in ONNX Runtime.
 
-A trained model in PyTorch is in ``torch_backend``.
+The backend of trained models in PyTorch is in ``torch_backend``.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Optional, Protocol, Sequence, TypeVar, Union, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, Union, runtime_checkable
 
 import numpy as np
 
@@ -20,46 +21,46 @@ T = TypeVar('T')  # class embeddings as the backend holds them
 
 @runtime_checkable
 class Backend(Protocol[T]):
-    """What computes for the inferencer.
+    """Computes embeddings and detections for the inferencer.
 
     Attributes:
-        folded: The class names that are part of the file, or None.
+        folded: Class names that are folded into the file, or None.
     """
 
-    folded: Optional[List[str]]
+    folded: list[str] | None
 
     @property
     def embed_dims(self) -> int:
         """The dimension D of embeddings."""
 
     def embed_names(
-        self, names: Sequence[str], templates: Union[str, Sequence[str], None] = None, embeddings: Optional[str] = None
+        self, names: Sequence[str], templates: str | Sequence[str] | None = None, embeddings: str | None = None
     ) -> T:
-        """Embed class names once, for any number of later calls.
+        """Embed class names, for any number of later calls.
 
         Args:
             names: K checked class names.
             templates: Prompt templates; None: the model's own.
-            embeddings: A file of ready embeddings, one row for each name, in place of the text encoder.
+            embeddings: File of precomputed embeddings, one row for each class name, in place of the text encoder.
         """
 
-    def as_array(self, texts: T) -> np.ndarray:
+    def as_array(self, class_embeddings: T) -> np.ndarray:
         """Return class embeddings as float32 ``[K, D]``."""
 
     def embed_text(self, text: str) -> np.ndarray:
-        """Embed a text as it is, float32 ``[D]``."""
+        """Embed a text without a template, float32 ``[D]``."""
 
-    def embed(self, images: List[np.ndarray]) -> np.ndarray:
+    def embed(self, images: list[np.ndarray]) -> np.ndarray:
         """Embed images uint8 RGB ``[H, W, 3]``; float32, L2-normalised, ``[N, D]``."""
 
     def detect(
-        self, images: List[np.ndarray], names: List[str], texts: Optional[T], score_threshold: float
-    ) -> List[Detections]:
-        """Detect class names in images uint8 RGB ``[H, W, 3]``; without ``texts``, those that are folded."""
+        self, images: list[np.ndarray], names: list[str], class_embeddings: T | None, score_threshold: float
+    ) -> list[Detections]:
+        """Detect objects in images uint8 RGB ``[H, W, 3]``; None as ``class_embeddings`` means the folded classes."""
 
 
 class OnnxBackend:
-    """Exported files in ONNX Runtime; see ``kdeov_mm.deploy.Runtime``.
+    """Runs exported files in ONNX Runtime; see ``kdeov_mm.deploy.Runtime``.
 
     Args:
         paths: Files of one model, the folder that ``kdeov export`` wrote them to, or an opened runtime.
@@ -86,15 +87,17 @@ class OnnxBackend:
         return self.runtime.embed_dims
 
     def embed_names(
-        self, names: Sequence[str], templates: Union[str, Sequence[str], None] = None, embeddings: Optional[str] = None
+        self, names: Sequence[str], templates: str | Sequence[str] | None = None, embeddings: str | None = None
     ) -> np.ndarray:
         """See :class:`Backend`.
 
         Raises:
-            ValueError: If there is no text encoder, other templates are asked for, or ready embeddings do not fit.
+            ValueError: If there is no text encoder, templates are given, or precomputed embeddings do not fit.
         """
         if templates is not None:
-            raise InputError('templates: an exported text encoder has its own; export it again with --templates')
+            raise InputError(
+                'templates: an exported text encoder has its own templates; export it again with --templates'
+            )
         if embeddings is not None:
             from kdeov_mm.models import PrecomputedTextEncoder
 
@@ -102,20 +105,22 @@ class OnnxBackend:
             return self.runtime.check_texts(names, ready)
         return self.runtime.embed_names(names)
 
-    def as_array(self, texts: np.ndarray) -> np.ndarray:
+    def as_array(self, class_embeddings: np.ndarray) -> np.ndarray:
         """See :class:`Backend`."""
-        return texts
+        return class_embeddings
 
     def embed_text(self, text: str) -> np.ndarray:
         """See :class:`Backend`."""
         return self.runtime.encode_text([text])[0]
 
-    def embed(self, images: List[np.ndarray]) -> np.ndarray:
+    def embed(self, images: list[np.ndarray]) -> np.ndarray:
         """See :class:`Backend`."""
         return self.runtime.encode_image(images)
 
     def detect(
-        self, images: List[np.ndarray], names: List[str], texts: Optional[np.ndarray], score_threshold: float
-    ) -> List[Detections]:
+        self, images: list[np.ndarray], names: list[str], class_embeddings: np.ndarray | None, score_threshold: float
+    ) -> list[Detections]:
         """See :class:`Backend`."""
-        return self.runtime.detect(images, None if texts is None else names, texts, score_threshold)
+        return self.runtime.detect(
+            images, None if class_embeddings is None else names, class_embeddings, score_threshold
+        )

@@ -1,7 +1,8 @@
-"""The student for people who come from plain PyTorch: built and used without a config file."""
+"""Building and using a student with plain PyTorch, without a config file."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional, Sequence, Union
+from typing import Any
 
 import mmyolo
 import numpy as np
@@ -22,7 +23,7 @@ from kdeov_mm.utils.config import read_config
 from kdeov_mm.utils.model_index import index_root
 from .sources import open_images
 
-YOLO = dict(  # MMYOLO's own configs
+YOLO = dict(  # MMYOLO's configs
     yolov5='yolov5/yolov5_{}-v61_syncbn_fast_8xb16-300e_coco.py',
     yolov8='yolov8/yolov8_{}_syncbn_fast_8xb16-500e_coco.py',
 )
@@ -31,23 +32,23 @@ FUSIONS = {'film': 'FiLMFusion', 'cross_attention': 'CrossAttentionFusion', None
 
 
 class ImageTextModel(nn.Module):
-    """A student that embeds images, and CLIP's text encoder beside it, which is frozen and in no ``state_dict``.
+    """Combines a student, which embeds images, with CLIP's frozen text encoder, which is in no ``state_dict``.
 
     Args:
-        student: Embeds images.
+        student: The image encoder.
         clip: An OpenCLIP model name.
-        pretrained: Its weights, see :func:`build_kdeov`.
+        pretrained: Weights of the CLIP, see :func:`build_kdeov`.
         image_size: Side in pixels that images are resized to.
     """
 
-    def __init__(self, student: KDEOV, clip: str, pretrained: Optional[str], image_size: int) -> None:
+    def __init__(self, student: KDEOV, clip: str, pretrained: str | None, image_size: int) -> None:
         super().__init__()
         self.student, self.clip, self.pretrained, self.image_size = student, clip, pretrained, image_size
         self.text_encoder = OpenCLIPTextEncoder(clip, pretrained)
 
     @property
     def device(self) -> torch.device:
-        """Where the student is."""
+        """The device of the student."""
         return next(self.parameters()).device
 
     def encode_image(self, images: Tensor) -> Tensor:
@@ -57,14 +58,14 @@ class ImageTextModel(nn.Module):
             images: RGB ``[B, 3, H, W]``, uint8 or floating-point in [0, 1].
 
         Raises:
-            ValueError: Another shape.
+            ValueError: If the shape is wrong.
         """
         return self.student.encode_image(self.resize(images))
 
     forward = encode_image
 
     def resize(self, images: Tensor) -> Tensor:
-        """Bring images to the student's size and device, and to [0, 1]."""
+        """Convert images to the student's size and device, with values in [0, 1]."""
         images = to_unit(images).to(self.device)
         size = (self.image_size, self.image_size)
         if images.shape[-2:] == size:
@@ -72,8 +73,8 @@ class ImageTextModel(nn.Module):
         return F.interpolate(images, size, mode='bilinear', antialias=True).clamp(0, 1)
 
     @torch.no_grad()
-    def encode_text(self, texts: Union[str, Sequence[str]]) -> Tensor:
-        """Embed texts as they are; float32, L2-normalised, ``[N, D]``."""
+    def encode_text(self, texts: str | Sequence[str]) -> Tensor:
+        """Embed texts without templates; float32, L2-normalised, ``[N, D]``."""
         texts = [texts] if isinstance(texts, str) else list(texts)
         return self.text_encoder.encode_text(texts).to(self.device)
 
@@ -82,28 +83,28 @@ class ImageTextModel(nn.Module):
         self,
         image: Any,
         class_names: Sequence[str],
-        templates: Union[str, Sequence[str]] = 'single',
+        templates: str | Sequence[str] = 'single',
         scale: float = 100.0,
     ) -> Tensor:
-        """The probability of each name.
+        """Return the probability of each class name.
 
         Args:
-            image: One image or several: a tensor as for :meth:`encode_image` or ``[3, H, W]``, or whatever
-                :func:`~kdeov_mm.apis.sources.open_images` takes; NumPy arrays are RGB.
-            class_names: K distinct names.
-            templates: Prompt templates, see ``TextBank.build``.
-            scale: Factor from cosine similarity to logit; 100 as in CLIP.
+            image: One image or several: a tensor as for :meth:`encode_image` or ``[3, H, W]``, or
+                any input of :func:`~kdeov_mm.apis.sources.open_images`; NumPy arrays are RGB.
+            class_names: K class names without duplicates.
+            templates: Prompt templates, see ``ClassEmbeddings.build``.
+            scale: Logit scale; 100 as in CLIP.
 
         Returns:
             Tensor: ``[K]`` for one image, ``[N, K]`` for several; rows sum to 1.
 
         Raises:
-            ValueError: The names are empty or not distinct, or the image is none.
+            ValueError: If there are no class names, names are duplicate, or an image cannot be read.
         """
         check_class_names(class_names)
         templates = resolve_templates(templates)
         prompts = self.encode_text([fill(template, name) for name in class_names for template in templates])
-        texts = F.normalize(prompts.view(len(class_names), len(templates), -1).mean(dim=1), dim=-1)
+        class_embeddings = F.normalize(prompts.view(len(class_names), len(templates), -1).mean(dim=1), dim=-1)
         single = isinstance(image, (str, Path, Image.Image)) or getattr(image, 'ndim', 4) < 4
         training = self.training
         self.eval()
@@ -115,12 +116,12 @@ class ImageTextModel(nn.Module):
                 rows = torch.cat([self.encode_image(torch.from_numpy(each).permute(2, 0, 1)[None]) for each in pixels])
         finally:
             self.train(training)
-        shares = (scale * rows @ texts.T).softmax(dim=-1)
-        return shares[0] if single and len(shares) == 1 else shares
+        probabilities = (scale * rows @ class_embeddings.T).softmax(dim=-1)
+        return probabilities[0] if single and len(probabilities) == 1 else probabilities
 
 
 def to_unit(images: Tensor) -> Tensor:
-    """Images as floating-point numbers in [0, 1]; see :meth:`ImageTextModel.encode_image`."""
+    """Convert images to floating-point numbers in [0, 1]; see :meth:`ImageTextModel.encode_image`."""
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f'images: expected RGB [B, 3, H, W], got {list(images.shape)}')
     return images / 255 if images.dtype == torch.uint8 else images.float()
@@ -129,21 +130,21 @@ def to_unit(images: Tensor) -> Tensor:
 def build_kdeov(
     clip: str = 'ViT-B-32',
     backbone: str = 'yolov8n',
-    fusion: Optional[str] = 'film',
-    pretrained: Optional[str] = None,
-    checkpoint: Optional[str] = None,
+    fusion: str | None = 'film',
+    pretrained: str | None = None,
+    checkpoint: str | None = None,
     image_size: int = 224,
 ) -> ImageTextModel:
     """Build a student for a CLIP.
 
     Args:
         clip, backbone, fusion, pretrained: See :func:`student_config`.
-        checkpoint: The student's weights, such as those of stage 1; None gives random ones, from PyTorch's generator.
+        checkpoint: The student's weights, such as those of stage 1; None: random weights from PyTorch's generator.
         image_size: Side in pixels that images are resized to, a multiple of 32.
 
     Raises:
-        ValueError: An unknown name, or the checkpoint is another model's.
-        FileNotFoundError: A file is missing.
+        ValueError: If a name is unknown, or the checkpoint belongs to another model.
+        FileNotFoundError: If a file is missing.
 
     Examples:
         >>> model = build_kdeov('kdeov-shapes', pretrained='shapes', image_size=64)
@@ -163,18 +164,18 @@ def build_kdeov(
 def student_config(
     clip: str = 'ViT-B-32',
     backbone: str = 'yolov8n',
-    fusion: Optional[str] = 'film',
-    pretrained: Optional[str] = None,
+    fusion: str | None = 'film',
+    pretrained: str | None = None,
 ) -> Config:
     """Return the config of stage 1, without a head, for a CLIP; ``dump(file)`` writes it for ``tools/train.py``.
 
     Args:
-        clip: An OpenCLIP model name, such as ``ViT-B-32``; its dimension D is the student's.
+        clip: An OpenCLIP model name, such as ``ViT-B-32``; the student gets its dimension D.
         backbone: ``yolov8n``, ``s``, ``m``, ``l`` or ``x``, or the same of ``yolov5``.
-        fusion: ``film``, ``cross_attention`` or None. It conditions detection on text; image embeddings never depend
-            on it.
-        pretrained: CLIP's weights: an OpenCLIP tag or a local file, as for ``open_clip.create_model``; None gives
-            random ones.
+        fusion: ``film``, ``cross_attention`` or None. It conditions detection on text. Image embeddings are
+            unconditional.
+        pretrained: CLIP's weights: an OpenCLIP tag or a local file, as for ``open_clip.create_model``; None: random
+            weights.
 
     Raises:
         ValueError: If a name is unknown.
@@ -202,11 +203,11 @@ def student_config(
 
 
 def stage_1() -> Config:
-    """Return the config of the demo's stage 1, which comes with the package."""
+    """Return the config of the demo's stage 1, which is part of the package."""
     return read_config(str(index_root() / 'configs' / 'kdeov_yolov8n_pretrain.py'))
 
 
-def clip_dims(clip: str, pretrained: Optional[str]) -> int:
+def clip_dims(clip: str, pretrained: str | None) -> int:
     """Return the dimension D of an OpenCLIP model's embeddings."""
     known = open_clip.get_model_config(clip) if ':' not in clip else None
     return known['embed_dim'] if known else OpenCLIPTextEncoder(clip, pretrained).encode_text(['']).shape[1]

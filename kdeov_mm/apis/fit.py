@@ -1,9 +1,9 @@
-"""Training of a student on images and captions that a dataloader gives, without a config file."""
+"""Training of a student on a dataloader of images and captions, without a config file."""
 
 import re
 import tempfile
 import uuid
-from typing import Dict, Iterable, List, Sequence, Tuple
+from collections.abc import Iterable, Sequence
 
 import torch
 from mmengine.model import BaseModel
@@ -16,40 +16,40 @@ from .build import ImageTextModel, stage_1, to_unit
 
 
 def fit_alignment(
-    model: ImageTextModel, dataloader: Iterable[Tuple[Tensor, Sequence[str]]], epochs: int, lr: float = 1e-3
-) -> List[Dict[str, float]]:
+    model: ImageTextModel, dataloader: Iterable[tuple[Tensor, Sequence[str]]], epochs: int, lr: float = 1e-3
+) -> list[dict[str, float]]:
     """Train a student to embed images as its CLIP does, and near their captions.
 
-    MMEngine's ``Runner`` trains, on a GPU where there is one; afterwards the model is where it was. The losses are
-    those of the demo's config; the texts that student and teacher are compared over are the batch's captions. The
-    optimizer is the demo's, at a constant learning rate. Nothing is written. For checkpoints, logs and a schedule use
+    MMEngine's ``Runner`` trains, on a GPU if there is one, and moves the model back afterwards. Losses and optimizer
+    are those of the demo's config, at a constant learning rate. The batch's captions take the place of the vocabulary.
+    Nothing is written. For checkpoints, logs and a schedule use
     :func:`student_config` with ``tools/train.py``. Seed PyTorch for repeatable results.
 
     Args:
-        model: Of :func:`build_kdeov`; trained in place.
+        model: Model from :func:`build_kdeov`; trained in place.
         dataloader: A PyTorch ``DataLoader`` with a length, or a list of batches. A batch is images, RGB
             ``[B, 3, H, W]`` with B > 1, uint8 or floating-point in [0, 1], and B captions.
-        epochs: Passes over the data.
+        epochs: Number of passes over the data.
         lr: Learning rate of AdamW.
 
     Returns:
-        list: For each epoch the means over its steps of ``loss`` (their sum) and of each ``loss_*``, and of the
-        cosine to the teacher, ``teacher_cosine``.
+        list: For each epoch the means over its steps of each ``loss_*``, of their sum ``loss`` and of the cosine to the
+        teacher, ``teacher_cosine``.
 
     Raises:
-        ValueError: An argument is out of range, the data are empty, or a batch has one image only or another number
-            of captions than images.
+        ValueError: If an argument is out of range, the data are empty, or a batch has only one image or not
+            one caption for each image.
     """
     if epochs < 1 or not lr > 0:
         raise ValueError(f'epochs and lr: must be at least 1 and greater than 0, got {epochs} and {lr}')
     if model.student.loss_image is None:
-        raise ValueError('model: its student has no loss_image; take one of build_kdeov')
+        raise ValueError('model: its student has no loss_image; give a model from build_kdeov')
     if isinstance(dataloader, DataLoader):
         loader = dataloader
     else:
         loader = DataLoader(list(dataloader), batch_size=None, collate_fn=lambda batch: batch)
     if not len(loader):
-        raise ValueError('dataloader: it gave no batch')
+        raise ValueError('dataloader: it has no batches')
     wrapper = stage_1().optim_wrapper
     wrapper.optimizer.lr = lr
     device = model.device
@@ -63,7 +63,7 @@ def fit_alignment(
             default_hooks=dict(timer=None, logger=None, checkpoint=None, sampler_seed=None),
             default_scope='mmyolo',
             log_level='ERROR',
-            experiment_name=uuid.uuid4().hex,  # runners of one name share their records
+            experiment_name=uuid.uuid4().hex,  # runners with one name share their logs
             randomness=dict(seed=int(torch.randint(2**31, ()))),
         )
         runner.train()
@@ -75,7 +75,7 @@ def fit_alignment(
 
 
 class AlignmentModel(BaseModel):
-    """What the runner trains in :func:`fit_alignment`: the student's image losses, over the captions of each batch.
+    """Computes the student's image losses for :func:`fit_alignment`, over the captions of each batch.
 
     Args:
         model: The student and its text encoder.
@@ -86,7 +86,7 @@ class AlignmentModel(BaseModel):
         self.model = model
         self.teacher = OpenCLIPTeacher(model.clip, model.pretrained)
 
-    def forward(self, images: Tensor, captions: Sequence[str], mode: str = 'loss') -> Dict[str, Tensor]:
+    def forward(self, images: Tensor, captions: Sequence[str], mode: str = 'loss') -> dict[str, Tensor]:
         """Compute the losses of a batch."""
         if len(images) != len(captions) or len(images) < 2:
             raise ValueError(
@@ -95,9 +95,9 @@ class AlignmentModel(BaseModel):
             )
         images = to_unit(images).to(self.model.device)
         distinct = list(dict.fromkeys(captions))
-        texts = self.model.encode_text(distinct)
-        rows = [texts[distinct.index(caption)] for caption in captions]
+        text_features = self.model.encode_text(distinct)
+        rows = [text_features[distinct.index(caption)] for caption in captions]
         targets = self.teacher.to(images.device).encode_image(images)
         loss = self.model.student.loss_image
-        assert loss is not None  # fit_alignment has looked
-        return loss(self.model.encode_image(images), texts, list(targets), rows)
+        assert loss is not None  # fit_alignment has checked it
+        return loss(self.model.encode_image(images), text_features, list(targets), rows)

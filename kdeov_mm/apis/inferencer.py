@@ -1,24 +1,11 @@
-"""One object for all three tasks."""
+"""The inferencer for all three tasks."""
 
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterator,
-    List,
-    Literal,
-    Optional,
-    Sequence,
-    Tuple,
-    TypeVar,
-    Union,
-    cast,
-    overload,
-)
+from typing import Any, Literal, TypeVar, cast, overload
 
 import numpy as np
 from PIL import Image
@@ -39,47 +26,47 @@ from .backends import Backend, OnnxBackend
 from .resolve import is_exported, resolve_model
 from .sources import CHANNEL_ORDERS, ENDLESS, InputImage, open_images
 
-REMEMBERED = 8  # vocabularies of an inferencer whose embeddings stay in memory
+MAX_CACHED = 8  # vocabularies of an inferencer whose embeddings are cached
 BUILDING = threading.Lock()  # MMEngine's default scope is one for the whole process
 T = TypeVar('T')
-Names = Union[str, Path, Sequence[str]]
+Names = str | Path | Sequence[str]
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Names, and how they are embedded."""
+    """Holds class names and how they are embedded."""
 
-    names: Tuple[str, ...]
-    templates: Union[str, Tuple[str, ...], None] = None
-    embeddings: Optional[str] = None
+    names: tuple[str, ...]
+    templates: str | tuple[str, ...] | None = None
+    embeddings: str | None = None
 
 
 class KDEOVInferencer:
-    """Classify, search and detect with words of your own.
+    """Classifies, searches and detects with class names and queries of your own.
 
-    Images may be paths of files, folders (with all below), globs and videos, the number of a camera, Pillow images,
+    Images may be paths of files, folders (recursively), globs and videos, the index of a camera, Pillow images,
     NumPy arrays (uint8 ``[H, W, 3]`` in **RGB**, unless ``channel_order='bgr'``, as of ``cv2.imread``), tensors
     (``[3, H, W]`` in RGB), or any iterable of these; see :func:`~kdeov_mm.apis.sources.open_images`. Nothing is
     downloaded.
 
-    Several inferencers live side by side, and several threads may use one: its network works for one at a time.
+    Several inferencers may exist at once. Several threads may use one inferencer, whose network serves one at a time.
 
     Args:
         model: A name of the model index, such as ``kdeov_yolov8n``; a config file with ``checkpoint``; a work dir; or
-            what ``kdeov export`` wrote: an ONNX file, a list of them or their folder. A folder needs a separator, such
-            as ``./mine``, or is a ``pathlib.Path``. A config is code: give your own only. Or an object that computes,
-            see :class:`~kdeov_mm.apis.backends.Backend`.
+            output of ``kdeov export``: an ONNX file, a list of them or their folder. A folder needs a separator, such
+            as ``./mine``, or is a ``pathlib.Path``. A config is code, so give only configs you trust. Or a
+            :class:`~kdeov_mm.apis.backends.Backend`.
         checkpoint: A ``.pth`` or ``.safetensors`` file, or a work dir; default: the model's own.
-        device: Such as ``cpu`` or ``cuda:0``; default: the GPU where there is one. ONNX files run on the CPU.
-        batch_size: Images in one run of the network.
-        channel_order: ``rgb`` or ``bgr``: that of NumPy arrays.
-        on_error: What to do with an image that cannot be read: ``raise``, or ``skip`` it; a function is called with
-            each such error.
+        device: Such as ``cpu`` or ``cuda:0``; default: a GPU if there is one. ONNX files run on the CPU.
+        batch_size: Number of images in one run of the network.
+        channel_order: Channel order of NumPy arrays, ``rgb`` or ``bgr``.
+        on_error: What to do if an image cannot be read: ``raise``, ``skip``, or a function that is called with each
+            error.
         show_progress: Whether to show a progress bar, on stderr.
 
     Raises:
-        ValueError: An argument is out of range, there is no such model, or the checkpoint is another model's.
-        FileNotFoundError: A file is missing.
+        ValueError: If an argument is out of range, there is no such model, or the checkpoint belongs to another model.
+        FileNotFoundError: If a file is missing.
 
     Examples:
         >>> inferencer = KDEOVInferencer('kdeov_yolov8n')  # doctest: +SKIP
@@ -89,12 +76,12 @@ class KDEOVInferencer:
 
     def __init__(
         self,
-        model: Union[str, Path, Sequence[str], Backend],
-        checkpoint: Optional[str] = None,
-        device: Optional[str] = None,
+        model: str | Path | Sequence[str] | Backend,
+        checkpoint: str | None = None,
+        device: str | None = None,
         batch_size: int = 8,
         channel_order: str = 'rgb',
-        on_error: Union[str, Callable[[BrokenImageError], None]] = 'raise',
+        on_error: str | Callable[[BrokenImageError], None] = 'raise',
         show_progress: bool = False,
     ) -> None:
         if batch_size < 1:
@@ -108,47 +95,47 @@ class KDEOVInferencer:
                 self.backend: Backend = model
             elif is_exported(model):
                 if checkpoint is not None:
-                    raise ValueError(f'checkpoint: {model} has its own weights; leave {checkpoint} out')
+                    raise ValueError(f'checkpoint: {model} has its own weights; remove {checkpoint}')
                 self.backend = OnnxBackend(model)
             else:
                 from .torch_backend import TorchBackend
 
-                self.backend = TorchBackend(*resolve_model(cast(Union[str, Path], model), checkpoint), device)
+                self.backend = TorchBackend(*resolve_model(cast(str | Path, model), checkpoint), device)
         self.batch_size, self.channel_order = batch_size, channel_order
         self.on_error, self.show_progress = on_error, show_progress
         self._lock = threading.Lock()
-        self._embedded: Dict[Vocabulary, Any] = {}
+        self._cache: dict[Vocabulary, Any] = {}
         self._vocabulary = Vocabulary(tuple(self.backend.folded)) if self.backend.folded else None
 
     @property
-    def names(self) -> Optional[List[str]]:
-        """The vocabulary that is taken where no names are given."""
+    def names(self) -> list[str] | None:
+        """The vocabulary that is used if no class names are given."""
         return list(self._vocabulary.names) if self._vocabulary else None
 
     def set_vocabulary(
-        self, names: Names, templates: Union[str, Sequence[str], None] = None, embeddings: Optional[str] = None
+        self, names: Names, templates: str | Sequence[str] | None = None, embeddings: str | None = None
     ) -> None:
-        """Choose the names that are taken where none are given, and embed them.
+        """Embed class names and use them if a call gives none.
 
         Args:
-            names: Distinct texts, or a file of them (one a line, or ``.json``).
-            templates: Prompt templates, see ``TextBank.build``; default: those of the model.
-            embeddings: A ``.npy`` or ``.safetensors`` file of ready embeddings, one row for each name.
+            names: Class names without duplicates, or a file of them (one a line, or ``.json``).
+            templates: Prompt templates, see ``ClassEmbeddings.build``; default: those of the model.
+            embeddings: A ``.npy`` or ``.safetensors`` file of precomputed embeddings, one row for each class name.
 
         Raises:
-            ValueError, FileNotFoundError: Bad names, templates or embeddings.
+            ValueError, FileNotFoundError: If the names, templates or embeddings are bad.
         """
         if templates is not None and not isinstance(templates, str):
             templates = tuple(templates)
         vocabulary = Vocabulary(read_vocabulary(names), templates, embeddings)
-        self._texts(vocabulary)
+        self._class_embeddings(vocabulary)
         self._vocabulary = vocabulary
 
     @overload
     def classify(
         self,
         images: Any,
-        names: Optional[Names] = None,
+        names: Names | None = None,
         top: int = 5,
         scale: float = LOGIT_SCALE,
         stream: Literal[False] = False,
@@ -158,7 +145,7 @@ class KDEOVInferencer:
     def classify(
         self,
         images: Any,
-        names: Optional[Names] = None,
+        names: Names | None = None,
         top: int = 5,
         scale: float = LOGIT_SCALE,
         *,
@@ -166,15 +153,15 @@ class KDEOVInferencer:
     ) -> Iterator[ClassificationResult]: ...
 
     def classify(
-        self, images: Any, names: Optional[Names] = None, top: int = 5, scale: float = LOGIT_SCALE, stream: bool = False
-    ) -> Union[Results[ClassificationResult], Iterator[ClassificationResult]]:
-        """Name whole images.
+        self, images: Any, names: Names | None = None, top: int = 5, scale: float = LOGIT_SCALE, stream: bool = False
+    ) -> Results[ClassificationResult] | Iterator[ClassificationResult]:
+        """Classify whole images.
 
         Args:
             images: See the class.
-            names: The names to choose from; default: the vocabulary.
-            top: How many names to return of each image.
-            scale: Factor from cosine similarity to logit; 100 as in CLIP.
+            names: Class names to choose from; default: the vocabulary.
+            top: Number of class names to return for each image.
+            scale: Logit scale; 100 as in CLIP.
             stream: Whether to return an iterator that holds one batch at a time, for long or endless inputs.
 
         Returns:
@@ -183,10 +170,10 @@ class KDEOVInferencer:
         if top < 1 or not scale > 0:
             raise ValueError(f'top and scale: must be at least 1 and greater than 0, got {top} and {scale}')
         vocabulary = self._choose(names)
-        texts = self.backend.as_array(self._texts(vocabulary))
+        class_embeddings = self.backend.as_array(self._class_embeddings(vocabulary))
 
-        def step(batch: List[InputImage], pixels: List[np.ndarray]) -> List[ClassificationResult]:
-            probabilities = softmax(self.backend.embed(pixels) @ texts.T, scale)
+        def step(batch: list[InputImage], pixels: list[np.ndarray]) -> list[ClassificationResult]:
+            probabilities = softmax(self.backend.embed(pixels) @ class_embeddings.T, scale)
             return ClassificationResult.top(probabilities, vocabulary.names, top, batch)
 
         results = self._results(images, step, stream)
@@ -194,23 +181,23 @@ class KDEOVInferencer:
 
     @overload
     def detect(
-        self, images: Any, names: Optional[Names] = None, score_threshold: float = 0.3, stream: Literal[False] = False
+        self, images: Any, names: Names | None = None, score_threshold: float = 0.3, stream: Literal[False] = False
     ) -> Results[Detections]: ...
 
     @overload
     def detect(
-        self, images: Any, names: Optional[Names] = None, score_threshold: float = 0.3, *, stream: Literal[True]
+        self, images: Any, names: Names | None = None, score_threshold: float = 0.3, *, stream: Literal[True]
     ) -> Iterator[Detections]: ...
 
     def detect(
-        self, images: Any, names: Optional[Names] = None, score_threshold: float = 0.3, stream: bool = False
-    ) -> Union[Results[Detections], Iterator[Detections]]:
-        """Find the names of a vocabulary in images.
+        self, images: Any, names: Names | None = None, score_threshold: float = 0.3, stream: bool = False
+    ) -> Results[Detections] | Iterator[Detections]:
+        """Detect the classes of a vocabulary in images.
 
         Args:
             images: See the class.
-            names: The names to look for; default: the vocabulary.
-            score_threshold: Least score, in [0, 1].
+            names: Class names to detect; default: the vocabulary.
+            score_threshold: Minimum score, in [0, 1].
             stream: See :meth:`classify`.
 
         Returns:
@@ -220,10 +207,11 @@ class KDEOVInferencer:
             raise ValueError(f'score_threshold: must be from 0 to 1, got {score_threshold}')
         vocabulary = self._choose(names)
         folded = self.backend.folded == list(vocabulary.names) and vocabulary.embeddings is None
-        texts, words = None if folded else self._texts(vocabulary), list(vocabulary.names)
+        class_embeddings = None if folded else self._class_embeddings(vocabulary)
+        class_names = list(vocabulary.names)
 
-        def step(batch: List[InputImage], pixels: List[np.ndarray]) -> List[Detections]:
-            detections = self.backend.detect(pixels, words, texts, score_threshold)
+        def step(batch: list[InputImage], pixels: list[np.ndarray]) -> list[Detections]:
+            detections = self.backend.detect(pixels, class_names, class_embeddings, score_threshold)
             return [replace(result, image=image) for result, image in zip(detections, batch)]
 
         results = self._results(images, step, stream)
@@ -235,7 +223,7 @@ class KDEOVInferencer:
     @overload
     def embed(self, images: Any, stream: Literal[True]) -> Iterator[EmbeddingResult]: ...
 
-    def embed(self, images: Any, stream: bool = False) -> Union[EmbeddingResult, Iterator[EmbeddingResult]]:
+    def embed(self, images: Any, stream: bool = False) -> EmbeddingResult | Iterator[EmbeddingResult]:
         """Embed images, for :meth:`search` or a database of your own.
 
         Args:
@@ -244,31 +232,31 @@ class KDEOVInferencer:
         """
         return self._embed_stream(images) if stream else self._embed_all(images)
 
-    def search(self, query: Union[str, Path, Image.Image, np.ndarray], images: Any, top: int = 10) -> SearchResult:
-        """Find the images that fit a query.
+    def search(self, query: str | Path | Image.Image | np.ndarray, images: Any, top: int = 10) -> SearchResult:
+        """Find the images that best match a query.
 
         Args:
-            query: Words (a string), or an image: a ``pathlib.Path``, a Pillow image or an array.
-            images: What :meth:`embed` returned; an index that ``kdeov index`` made of this model's exported encoder
-                (its folder, or a ``kdeov_mm.search.ImageStore``); or images, which are embedded now.
-            top: How many to return.
+            query: A text (a string), or an image: a ``pathlib.Path``, a Pillow image or an array.
+            images: Result of :meth:`embed`; an index that ``kdeov index`` built with this model's exported encoder (its
+                folder, or a ``kdeov_mm.search.ImageStore``); or images, which are then embedded.
+            top: Number of images to return.
 
         Raises:
-            ValueError: The query is empty or ``top`` less than 1, or the embeddings do not fit.
+            ValueError: If the query is empty, ``top`` is less than 1, or the embeddings do not fit.
         """
         if top < 1:
             raise ValueError(f'top: must be at least 1, got {top}')
-        told, vector = self._embed_query(query)
+        description, vector = self._embed_query(query)
         store = open_index(images)
         if store is not None:
-            return index_result(told, store.search(vector, top))
+            return index_result(description, store.search(vector, top))
         embedded = images if isinstance(images, EmbeddingResult) else self._embed_all(images)
         if embedded.embeddings.shape[1:] != vector.shape:
             raise ValueError(
-                f'images: embeddings of shape {list(embedded.embeddings.shape)} are not of this model, '
-                f'whose dimension is {len(vector)}'
+                f'images: embeddings of shape {list(embedded.embeddings.shape)} come from another model; '
+                f'this model has dimension {len(vector)}'
             )
-        return SearchResult.nearest(told, vector, embedded.embeddings, embedded.images, top)
+        return SearchResult.nearest(description, vector, embedded.embeddings, embedded.images, top)
 
     def embed_names(self, names: Names) -> np.ndarray:
         """Embed class names with the model's templates; float32, L2-normalised, ``[K, D]``.
@@ -276,86 +264,88 @@ class KDEOVInferencer:
         Raises:
             ValueError, FileNotFoundError: If the names are bad, or their file is missing.
         """
-        return self.backend.as_array(self._texts(Vocabulary(read_vocabulary(names))))
+        return self.backend.as_array(self._class_embeddings(Vocabulary(read_vocabulary(names))))
 
     def embed_text(self, text: str) -> np.ndarray:
-        """Embed a text as it is, without a template; float32, L2-normalised, ``[D]``.
+        """Embed a text without a template; float32, L2-normalised, ``[D]``.
 
         Raises:
             ValueError: If the text is empty.
         """
         if not text.strip():
-            raise ValueError('query: words are needed, got an empty string')
+            raise ValueError('query: must be a non-empty text, got an empty string')
         return self.backend.embed_text(text)
 
-    def _choose(self, names: Optional[Names]) -> Vocabulary:
-        """The vocabulary that a call is for."""
+    def _choose(self, names: Names | None) -> Vocabulary:
+        """Return the vocabulary of a call."""
         if names is not None:
             return Vocabulary(read_vocabulary(names))
         if self._vocabulary is None:
-            raise ValueError('names: none are given and no vocabulary is set; give names, or call set_vocabulary')
+            raise ValueError('names: there are none, and no vocabulary is set; give names, or call set_vocabulary')
         return self._vocabulary
 
-    def _texts(self, vocabulary: Vocabulary) -> Any:
-        """Return the class embeddings of a vocabulary as the backend holds them; the last ones are cached."""
+    def _class_embeddings(self, vocabulary: Vocabulary) -> Any:
+        """Return the class embeddings of a vocabulary as the backend holds them, cached for the last vocabularies."""
         with self._lock:
-            if vocabulary not in self._embedded:
-                texts = self.backend.embed_names(list(vocabulary.names), vocabulary.templates, vocabulary.embeddings)
-                if len(self._embedded) >= REMEMBERED:
-                    del self._embedded[next(iter(self._embedded))]
-                self._embedded[vocabulary] = texts
-            return self._embedded[vocabulary]
+            if vocabulary not in self._cache:
+                class_embeddings = self.backend.embed_names(
+                    list(vocabulary.names), vocabulary.templates, vocabulary.embeddings
+                )
+                if len(self._cache) >= MAX_CACHED:
+                    del self._cache[next(iter(self._cache))]
+                self._cache[vocabulary] = class_embeddings
+            return self._cache[vocabulary]
 
     def _embed_stream(self, images: Any, stream: bool = True) -> Iterator[EmbeddingResult]:
-        """A result for each batch."""
+        """Yield a result for each batch."""
 
-        def step(batch: List[InputImage], pixels: List[np.ndarray]) -> List[EmbeddingResult]:
+        def step(batch: list[InputImage], pixels: list[np.ndarray]) -> list[EmbeddingResult]:
             return [EmbeddingResult(batch, self.backend.embed(pixels))]
 
         return self._results(images, step, stream)
 
     def _embed_all(self, images: Any) -> EmbeddingResult:
-        """One result for all images."""
+        """Return one result for all images."""
         parts = list(self._embed_stream(images, stream=False))
         return EmbeddingResult(
             [image for part in parts for image in part.images],
             np.concatenate([np.zeros((0, self.backend.embed_dims), np.float32), *(part.embeddings for part in parts)]),
         )
 
-    def _embed_query(self, query: Any) -> Tuple[str, np.ndarray]:
-        """A query in words, and its embedding ``[D]``."""
+    def _embed_query(self, query: Any) -> tuple[str, np.ndarray]:
+        """Return a description of a query and its embedding ``[D]``."""
         if isinstance(query, str):
             return query, self.embed_text(query)
         images = list(open_images(query, self.channel_order)[0])
         if len(images) != 1:
-            raise ValueError(f'query: expected words or one image, got {len(images)} images')
+            raise ValueError(f'query: expected a text or one image, got {len(images)} images')
         return images[0].name, self.backend.embed([images[0].read()])[0]
 
     def _results(
-        self, images: Any, step: Callable[[List[InputImage], List[np.ndarray]], List[T]], stream: bool
+        self, images: Any, step: Callable[[list[InputImage], list[np.ndarray]], list[T]], stream: bool
     ) -> Iterator[T]:
-        """The results of a step, batch after batch; the images are opened at once.
+        """Yield the results of a step batch by batch; the images are opened at once.
 
         Raises:
-            ValueError: The images never end, and no stream is asked for.
+            ValueError: If the images never end and ``stream`` is False.
         """
-        found, number = open_images(images, self.channel_order)
-        if number == ENDLESS and not stream:
-            raise ValueError('images: a camera never ends; give stream=True, and take the results one by one')
-        return self._batches(found, number, step)
+        opened, count = open_images(images, self.channel_order)
+        if count == ENDLESS and not stream:
+            raise ValueError('images: a camera never ends; give stream=True and iterate over the results')
+        return self._batches(opened, count, step)
 
     def _batches(
         self,
         images: Iterator[InputImage],
-        number: Optional[float],
-        step: Callable[[List[InputImage], List[np.ndarray]], List[T]],
+        count: float | None,
+        step: Callable[[list[InputImage], list[np.ndarray]], list[T]],
     ) -> Iterator[T]:
         """See :meth:`_results`."""
         if self.show_progress:
             from rich.console import Console
             from rich.progress import track
 
-            images = iter(track(images, 'Images', None if number == ENDLESS else number, console=Console(stderr=True)))
+            images = iter(track(images, 'Images', None if count == ENDLESS else count, console=Console(stderr=True)))
         while batch := list(islice(images, self.batch_size)):
             kept, pixels = [], []
             for image in batch:
@@ -371,12 +361,12 @@ class KDEOVInferencer:
                 yield from step(kept, pixels)
 
 
-def read_vocabulary(names: Names) -> Tuple[str, ...]:
-    """Checked names, of a list or a file.
+def read_vocabulary(names: Names) -> tuple[str, ...]:
+    """Read class names from a list or a file, and check them.
 
     Raises:
-        ValueError: There is none, or a bad one; see ``check_class_names``.
-        FileNotFoundError: There is no such file.
+        ValueError: If there is no class name or a bad one; see ``check_class_names``.
+        FileNotFoundError: If there is no such file.
     """
     if isinstance(names, (str, Path)):
         return tuple(read_class_names(str(names)))
@@ -386,12 +376,12 @@ def read_vocabulary(names: Names) -> Tuple[str, ...]:
 
 
 def index_result(query: str, rows: Sequence[dict]) -> SearchResult:
-    """Turn the rows that ``kdeov_mm.search.ImageStore.search`` returns into a result."""
+    """Convert the rows of ``kdeov_mm.search.ImageStore.search`` to a result."""
     return SearchResult(query, [Match(InputImage(row['path'], row['path']), row['score']) for row in rows])
 
 
 def open_index(images: Any) -> Any:
-    """The index that is given in place of images, or None."""
+    """Return the index that is given in place of images, or None."""
     if hasattr(images, 'search') and hasattr(images, 'model'):
         return images
     if isinstance(images, (str, Path)) and ('://' in str(images) or Path(images, 'images.lance').is_dir()):

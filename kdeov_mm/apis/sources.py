@@ -1,13 +1,14 @@
-"""What may be given as images: files, folders, globs, videos, cameras, and pixels from Pillow, NumPy or PyTorch."""
+"""Inputs that count as images: files, folders, globs, videos, cameras, and pixels of Pillow, NumPy or PyTorch."""
 
 import glob
 import math
 import os
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 from PIL import Image
@@ -25,7 +26,7 @@ from kdeov_mm.utils.image_files import (
 )
 from kdeov_mm.utils.images import to_rgb
 
-if TYPE_CHECKING:  # OpenCV and PyTorch are imported when they are needed
+if TYPE_CHECKING:  # OpenCV and PyTorch are imported on first use
     import cv2
     import torch
 
@@ -36,27 +37,28 @@ ENDLESS = math.inf  # the length of a camera's stream
 
 @dataclass(eq=False)
 class InputImage:
-    r"""One image, by its file or its pixels.
+    r"""Holds one image by its file or its pixels.
 
     Attributes:
         name: The file's path, ``clip.mp4#12`` for frame 12 (from 0) of a video, ``image 3`` for pixels. Bytes that are
-            not UTF-8 become escapes such as ``\udcff``, so that the name fits into JSON.
+            not UTF-8 become escapes such as ``\udcff``, as JSON needs.
         path: The file, or None.
-        pixels: uint8 RGB ``[H, W, 3]``, or None for a file, which is read when its pixels are asked for.
+        pixels: uint8 RGB ``[H, W, 3]``, or None for a file, which is read on demand.
     """
 
     name: str
-    path: Optional[str] = None
-    pixels: Optional[np.ndarray] = None
+    path: str | None = None
+    pixels: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self.name = self.name.encode(errors='backslashreplace').decode()
 
     def read(self) -> np.ndarray:
-        """The pixels, turned as the file's EXIF data say; uint8 RGB ``[H, W, 3]``.
+        """Return the pixels, rotated according to the file's EXIF data; uint8 RGB ``[H, W, 3]``.
 
         Raises:
-            BrokenImageError: The file is damaged, too large, special or no image; a ValueError that names it.
+            BrokenImageError: If the file is damaged, too large, special or no image. It is a ValueError and names
+                the file.
         """
         if self.pixels is not None:
             return self.pixels
@@ -76,11 +78,11 @@ class InputImage:
             raise BrokenImageError(f'image {name}: {error}') from error
 
 
-Found = Tuple[Iterator[InputImage], Optional[float]]
+Opened = tuple[Iterator[InputImage], float | None]
 
 
 def is_image_file(path: str) -> bool:
-    """Whether a file is called an image."""
+    """Return whether a file has the suffix of an image."""
     return path.lower().endswith(SUFFIXES)
 
 
@@ -89,35 +91,36 @@ def no_image_in(folder: str) -> InputError:
     return InputError(f'images: no file below "{printable(folder)}" ends with {", ".join(SUFFIXES)}')
 
 
-def find_images(paths: Sequence[str]) -> List[str]:
-    """The image files that files and folders (with all that is below) stand for, in order.
+def find_images(paths: Sequence[str]) -> list[str]:
+    """List the image files among files and in folders (recursively), in order.
 
     Raises:
-        FileNotFoundError: One does not exist.
-        InputError: One is a special file, such as a FIFO or a device, or a folder has no image, judged by the suffix.
+        FileNotFoundError: If a path does not exist.
+        InputError: If a path is a special file, such as a FIFO or a device, or a folder has no file with the suffix of
+            an image.
     """
-    found: List[str] = []
+    files: list[str] = []
     for path in map(str, map(Path, paths)):
         name = printable(path)
         if os.path.isdir(path):
             inside = find_image_files(path)
             if not inside:
                 raise no_image_in(path)
-            found += inside
+            files += inside
         elif os.path.exists(path):
             check_regular(os.stat(path), name, sys.maxsize, 'image')
-            found.append(path)
+            files.append(path)
         else:
             raise FileNotFoundError(f'images: no file or folder "{name}"')
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(files))
 
 
-def check_paths(paths: Sequence[Union[str, int]]) -> None:
-    """Check that paths lead somewhere, without opening anything; numbers of cameras are not looked at.
+def check_paths(paths: Sequence[str | int]) -> None:
+    """Check that paths exist, without opening them; indices of cameras are not checked.
 
     Raises:
-        FileNotFoundError: A file or folder does not exist, or a glob fits none.
-        ValueError: An address in the internet, or a folder without images.
+        FileNotFoundError: If a file or folder does not exist, or a glob matches nothing.
+        ValueError: If a path is a URL or a folder without images.
     """
     for path in paths:
         if isinstance(path, int) or os.path.exists(path):
@@ -128,50 +131,50 @@ def check_paths(paths: Sequence[Union[str, int]]) -> None:
         if not glob.has_magic(path):
             raise FileNotFoundError(f'images: no file or folder "{printable(path)}"')
         if next(glob.iglob(path, recursive=True), None) is None:
-            raise FileNotFoundError(f'images: no file fits {path!r}')
+            raise FileNotFoundError(f'images: no file matches {path!r}')
 
 
 def check_address(path: str) -> None:
-    """Raise ValueError if a path is an address in the internet."""
+    """Raise ValueError if a path is a URL."""
     if '://' in path:
         raise ValueError(
-            f'images: {printable(path)} is an address; nothing is downloaded: fetch the file and give its path'
+            f'images: {printable(path)} is a URL, and nothing is downloaded; download the file and give its path'
         )
 
 
-def open_images(images: Any, channel_order: str = 'rgb') -> Found:
-    """Open whatever may be given as images; files are looked for now and read later.
+def open_images(images: Any, channel_order: str = 'rgb') -> Opened:
+    """Open all kinds of images; files are listed now and read later.
 
     Args:
-        images: A path of an image, a folder (with all that is below), a glob or a video; the number of a camera; a
+        images: A path of an image, a folder (recursively), a glob or a video; the index of a camera; a
             Pillow image; a NumPy array uint8 ``[H, W, 3]``, grey ``[H, W]`` or ``[N, H, W, 3]``; a tensor
             ``[3, H, W]`` or ``[N, 3, H, W]`` in RGB, uint8 or floating-point in [0, 1]; or any iterable of these.
-        channel_order: ``rgb`` or ``bgr``: that of NumPy arrays.
+        channel_order: Channel order of NumPy arrays, ``rgb`` or ``bgr``.
 
     Returns:
-        tuple: An iterator over :class:`InputImage`, and how many there will be: None if that is not known, as for a
-        generator, and infinity for a camera.
+        tuple: An iterator over :class:`InputImage`, and their count: None if unknown, as for a generator, and
+        infinity for a camera.
 
     Raises:
-        FileNotFoundError: A file or folder does not exist, or a glob fits none.
-        ValueError: An address in the internet, a folder without images, a video or camera that does not open, or
-            pixels of another shape, type or range.
-        TypeError: Anything else.
+        FileNotFoundError: If a file or folder does not exist, or a glob matches nothing.
+        ValueError: If a path is a URL or a folder without images, a video or camera does not open, or pixels have a
+            wrong shape, type or range.
+        TypeError: If the input is of another type.
     """
     if channel_order not in CHANNEL_ORDERS:
         raise ValueError(f"channel_order: must be 'rgb' or 'bgr', got {channel_order!r}")
-    found, number = open_part(images, channel_order)
-    return numbered(found), number
+    opened, count = open_part(images, channel_order)
+    return with_names(opened), count
 
 
-def numbered(images: Iterator[InputImage]) -> Iterator[InputImage]:
-    """Name those without a name by their number."""
-    for number, image in enumerate(images):
-        image.name = image.name or f'image {number}'
+def with_names(images: Iterator[InputImage]) -> Iterator[InputImage]:
+    """Give images without a name their index as name."""
+    for index, image in enumerate(images):
+        image.name = image.name or f'image {index}'
         yield image
 
 
-def open_part(images: Any, channel_order: str) -> Found:
+def open_part(images: Any, channel_order: str) -> Opened:
     """See :func:`open_images`."""
     if isinstance(images, (str, Path)):
         return open_path(str(images))
@@ -184,31 +187,31 @@ def open_part(images: Any, channel_order: str) -> Found:
         return (InputImage('', pixels=each) for each in pixels), len(pixels)
     if isinstance(images, (list, tuple)):
         parts = [open_part(item, channel_order) for item in images]
-        known = [number for _, number in parts if number is not None]
+        known = [count for _, count in parts if count is not None]
         return chain.from_iterable(part for part, _ in parts), sum(known) if len(known) == len(parts) else None
     if isinstance(images, Iterable) and not isinstance(images, (bytes, dict)):
         return chain.from_iterable(open_part(item, channel_order)[0] for item in images), None
     raise TypeError(
-        "images: expected a path, a camera's number, a Pillow image, an array, a tensor, or an iterable "
+        "images: expected a path, a camera's index, a Pillow image, an array, a tensor, or an iterable "
         f'of these, got {type(images).__name__}'
     )
 
 
-def open_path(path: str) -> Found:
-    """A file, a folder, a glob or a video."""
+def open_path(path: str) -> Opened:
+    """Open a file, a folder, a glob or a video."""
     check_address(path)
     if Path(path).suffix.lower() in VIDEO_SUFFIXES and Path(path).is_file():
         import cv2
 
         with_frames = open_video(path)
-        number = int(with_frames.get(cv2.CAP_PROP_FRAME_COUNT))
+        count = int(with_frames.get(cv2.CAP_PROP_FRAME_COUNT))
         with_frames.release()
-        return read_video(path, path), number if number > 0 else None
+        return read_video(path, path), count if count > 0 else None
     paths = [path]
     if glob.has_magic(path) and not Path(path).exists():
         paths = sorted(glob.glob(path, recursive=True))
         if not paths:
-            raise FileNotFoundError(f'images: no file fits {path!r}')
+            raise FileNotFoundError(f'images: no file matches {path!r}')
         if any(Path(each).suffix.lower() in VIDEO_SUFFIXES for each in paths):
             parts = [open_path(each) for each in paths]
             return chain.from_iterable(part for part, _ in parts), None
@@ -216,21 +219,21 @@ def open_path(path: str) -> Found:
     return (InputImage(file, path=file) for file in files), len(files)
 
 
-def read_video(source: Union[str, int], name: str) -> Iterator[InputImage]:
-    """The frames of a video or a camera; it is opened at once and closed at the end.
+def read_video(source: str | int, name: str) -> Iterator[InputImage]:
+    """Read the frames of a video or a camera, which is opened at once and closed at the end.
 
     Raises:
-        ValueError: It does not open.
+        ValueError: If the video or camera does not open.
     """
     capture = open_video(source)
     if not capture.isOpened():
         raise ValueError(
-            f'images: {printable(name)} does not open as a video; OpenCV must know its format, or the camera be free'
+            f'images: {printable(name)} cannot be opened as a video; check its format, or whether the camera is in use'
         )
     return frames(capture, name)
 
 
-def open_video(source: Union[str, int]) -> 'cv2.VideoCapture':
+def open_video(source: str | int) -> 'cv2.VideoCapture':
     """Open a video or a camera with OpenCV, which crashes at a name that is not UTF-8."""
     import cv2
 
@@ -241,30 +244,30 @@ def open_video(source: Union[str, int]) -> 'cv2.VideoCapture':
 
 
 def frames(capture: 'cv2.VideoCapture', name: str) -> Iterator[InputImage]:
-    """The frames of an opened video."""
-    number = 0
+    """Yield the frames of an opened video."""
+    index = 0
     try:
         while True:
-            there, frame = capture.read()
-            if not there:
+            success, frame = capture.read()
+            if not success:
                 return
-            yield InputImage(f'{name}#{number}', pixels=np.ascontiguousarray(frame[..., ::-1]))
-            number += 1
+            yield InputImage(f'{name}#{index}', pixels=np.ascontiguousarray(frame[..., ::-1]))
+            index += 1
     finally:
         capture.release()
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether a value is a tensor of PyTorch, which need not be imported."""
+    """Return whether a value is a PyTorch tensor, without importing PyTorch."""
     torch = sys.modules.get('torch')
     return torch is not None and isinstance(value, torch.Tensor)
 
 
-def to_pixels(image: Union[Image.Image, np.ndarray, 'torch.Tensor'], channel_order: str) -> List[np.ndarray]:
-    """Pixels in memory as uint8 RGB ``[H, W, 3]`` each.
+def to_pixels(image: Union[Image.Image, np.ndarray, 'torch.Tensor'], channel_order: str) -> list[np.ndarray]:
+    """Convert pixels in memory to arrays uint8 RGB ``[H, W, 3]``.
 
     Raises:
-        ValueError: Another shape, type or range.
+        ValueError: If the shape, type or range is wrong.
     """
     if isinstance(image, Image.Image):
         check_depth(image)

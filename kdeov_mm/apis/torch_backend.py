@@ -1,8 +1,8 @@
-"""What computes for the inferencer where there is PyTorch: a trained model."""
+"""The inferencer's backend for trained models in PyTorch."""
 
 import threading
+from collections.abc import Sequence
 from functools import cached_property
-from typing import List, Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -10,30 +10,30 @@ from mmcv.transforms import Compose
 from mmengine.registry import init_default_scope
 from mmyolo.registry import TRANSFORMS
 
-from kdeov_mm.models import TextBank, build_text_encoder
+from kdeov_mm.models import ClassEmbeddings, build_text_encoder
 from kdeov_mm.structures import Detections
 from kdeov_mm.utils import InputError, load_config, resolve_checkpoint
 from .detection import as_detections, build_vocabulary, inference_transforms, load_model
 
 
 class TorchBackend:
-    """A config's model with the weights of a checkpoint.
+    """Runs a config's model with the weights of a checkpoint.
 
     Args:
-        config: File.
-        checkpoint: File, or a work dir, whose last complete one is taken.
-        device: Such as ``cpu`` or ``cuda:0``; default: the GPU where there is one.
+        config: Config file.
+        checkpoint: Checkpoint file, or a work dir, whose last complete checkpoint is used.
+        device: Such as ``cpu`` or ``cuda:0``; default: a GPU if there is one.
     """
 
-    folded: Optional[List[str]] = None
+    folded: list[str] | None = None
 
-    def __init__(self, config: str, checkpoint: str, device: Optional[str] = None) -> None:
+    def __init__(self, config: str, checkpoint: str, device: str | None = None) -> None:
         self.cfg = load_config(config)
         device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         self.checkpoint = resolve_checkpoint(checkpoint)
         self.model = load_model(self.cfg, self.checkpoint, None, device)
-        self._vocabulary: Optional[TextBank] = None  # the one that the model has
-        self._lock = threading.Lock()  # the network works for one thread at a time
+        self._vocabulary: ClassEmbeddings | None = None  # the current one of the model
+        self._lock = threading.Lock()  # one thread at a time uses the network
         init_default_scope(self.cfg.get('default_scope', 'mmyolo'))
         load, *others = inference_transforms(self.cfg)
         if 'Load' not in load['type']:
@@ -51,35 +51,35 @@ class TorchBackend:
 
     @cached_property
     def text_encoder(self):
-        """The model's text encoder, which loads its weights at the first text."""
+        """The model's text encoder, which loads its weights on first use."""
         return build_text_encoder(self.cfg)
 
     def embed_names(
-        self, names: Sequence[str], templates: Union[str, Sequence[str], None] = None, embeddings: Optional[str] = None
-    ) -> TextBank:
+        self, names: Sequence[str], templates: str | Sequence[str] | None = None, embeddings: str | None = None
+    ) -> ClassEmbeddings:
         """See :class:`Backend` and :func:`build_vocabulary`."""
         return build_vocabulary(self.cfg, names, templates, embeddings)
 
-    def as_array(self, texts: TextBank) -> np.ndarray:
+    def as_array(self, class_embeddings: ClassEmbeddings) -> np.ndarray:
         """See :class:`Backend`."""
-        return texts.embeddings.numpy()
+        return class_embeddings.embeddings.numpy()
 
     def embed_text(self, text: str) -> np.ndarray:
         """See :class:`Backend`."""
         with self._lock:
             return self.text_encoder.encode_text([text])[0].numpy()
 
-    def prepare(self, images: List[np.ndarray]) -> dict:
+    def prepare(self, images: list[np.ndarray]) -> dict:
         """Return the network's batch for images uint8 RGB ``[H, W, 3]``."""
         items = [self.pipeline(dict(img=np.ascontiguousarray(image[..., ::-1]), img_id=0)) for image in images]
         return {key: [item[key] for item in items] for key in ('inputs', 'data_samples')}
 
     @torch.inference_mode()
-    def embed(self, images: List[np.ndarray]) -> np.ndarray:
+    def embed(self, images: list[np.ndarray]) -> np.ndarray:
         """See :class:`Backend`.
 
         Raises:
-            InputError: If the weights are so large that NaN or infinity comes out.
+            InputError: If an embedding is NaN or infinite.
         """
         batch = self.prepare(images)
         with self._lock:
@@ -93,8 +93,12 @@ class TorchBackend:
 
     @torch.inference_mode()
     def detect(
-        self, images: List[np.ndarray], names: List[str], texts: Optional[TextBank], score_threshold: float
-    ) -> List[Detections]:
+        self,
+        images: list[np.ndarray],
+        names: list[str],
+        class_embeddings: ClassEmbeddings | None,
+        score_threshold: float,
+    ) -> list[Detections]:
         """See :class:`Backend`.
 
         Raises:
@@ -104,8 +108,8 @@ class TorchBackend:
             raise InputError(f'detect: the model of {self.cfg.filename} has no bbox_head; it can classify and search')
         batch = self.prepare(images)
         with self._lock:
-            if texts is not self._vocabulary:
-                self.model.set_vocabulary(texts)
-                self._vocabulary = texts
+            if class_embeddings is not self._vocabulary:
+                self.model.set_vocabulary(class_embeddings)
+                self._vocabulary = class_embeddings
             samples = self.model.test_step(batch)
         return [as_detections(sample, names).above(score_threshold) for sample in samples]

@@ -1,7 +1,5 @@
 """How well two runs of one model agree."""
 
-from typing import Tuple
-
 import numpy as np
 
 
@@ -50,8 +48,8 @@ def unexplained(
     return count
 
 
-def without_partner(first: dict, second: dict, iou: float = 0.99, score: float = 1e-3) -> Tuple[np.ndarray, np.ndarray]:
-    """Which detections have no partner, ``[M]`` and ``[N]``; see :func:`unmatched`."""
+def without_partner(first: dict, second: dict, iou: float = 0.99, score: float = 1e-3) -> tuple[np.ndarray, np.ndarray]:
+    """Return which detections have no partner, ``[M]`` and ``[N]``; see :func:`unmatched`."""
     fits = overlap(first['boxes'], second['boxes']) >= iou
     fits &= np.abs(first['scores'][:, None] - second['scores'][None]) <= score
     fits &= first['labels'][:, None] == second['labels'][None]

@@ -1,8 +1,8 @@
 """The networks that kdeov bench compares: ours and other people's, with random weights."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Callable, Dict, Optional, Tuple
 
 import open_clip
 import torch
@@ -14,9 +14,9 @@ from mmyolo.registry import MODELS
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
-from kdeov_mm.deploy.export import FOUND, IMAGES
+from kdeov_mm.deploy.export import IMAGES, OUTPUTS
 from kdeov_mm.deploy.graphs import Detector, ImageEncoder, simplify
-from kdeov_mm.models import TextBank
+from kdeov_mm.models import ClassEmbeddings
 from kdeov_mm.utils.model_index import index_root
 
 CONFIG = 'configs/kdeov_yolov8n_ov-coco.py'  # of the package
@@ -27,7 +27,7 @@ VIT_B_32, VIT_B_16, MOBILE = 'CLIP ViT-B/32', 'CLIP ViT-B/16', 'MobileCLIP2-S0'
 
 @dataclass
 class Network:
-    """What is compared.
+    """Describes a network of the comparison.
 
     Attributes:
         make: Builds it in inference mode, with random weights of one seed.
@@ -39,13 +39,13 @@ class Network:
 
     make: Callable[[], nn.Module]
     size: int
-    outputs: Tuple[str, ...] = ('embeddings',)
-    int8: Tuple[str, ...] = ('Conv',)
-    free: Optional[Dict[int, str]] = None
+    outputs: tuple[str, ...] = ('embeddings',)
+    int8: tuple[str, ...] = ('Conv',)
+    free: dict[int, str] | None = None
 
 
 class Embedding(nn.Module):
-    """An OpenCLIP model's image encoder, as it is deployed: norms folded where its author provides that."""
+    """Wraps an OpenCLIP model's image encoder as deployed, with folded norms if its author provides that."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Embedding(nn.Module):
 
 
 class Towers(nn.Module):
-    """A detector up to its post-processing, whose work is counted; what follows is below a hundredth of it."""
+    """Wraps a detector up to its post-processing to count its operations; the rest is below 1% of them."""
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Towers(nn.Module):
 
 
 class BareYOLO(nn.Module):
-    """A YOLOv8n's network alone: class logits and boxes of each level, without decoding or suppression.
+    """Wraps YOLOv8n's network without post-processing: class logits and boxes of each level.
 
     Args:
         dfl: Whether the boxes are distances to their four sides, the expectations of the distributions that the
@@ -87,7 +87,7 @@ class BareYOLO(nn.Module):
         self.backbone, self.neck = simplify(model.backbone), simplify(model.neck)
         self.head = simplify(model.bbox_head.head_module)
 
-    def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         feats = self.neck(self.backbone(images))
         if self.dfl:
             scores, boxes = self.head(feats)
@@ -110,7 +110,7 @@ def build_ours(names: int = 0) -> nn.Module:
     if not names:
         return ImageEncoder(model)
     texts = F.normalize(torch.randn(names, model.embed_dims, generator=torch.Generator().manual_seed(0)), dim=1)
-    model.set_vocabulary(TextBank([str(k) for k in range(names)], texts))
+    model.set_vocabulary(ClassEmbeddings([str(k) for k in range(names)], texts))
     return Detector(model)
 
 
@@ -124,5 +124,5 @@ NETWORKS = {
     VIT_B_16: Network(lambda: Embedding('ViT-B-16'), 224, int8=TRANSFORMER, free=BATCH),
     YOLO: Network(lambda: BareYOLO(dfl=True), 640, LEVELS, free=IMAGES),
     YOLO_RAW: Network(lambda: BareYOLO(dfl=False), 640, LEVELS, free=IMAGES),
-    **{name: Network(partial(build_ours, k), 640, FOUND, free=IMAGES) for k, name in DETECTORS.items()},
+    **{name: Network(partial(build_ours, k), 640, OUTPUTS, free=IMAGES) for k, name in DETECTORS.items()},
 }

@@ -1,7 +1,7 @@
 """What one image costs a model: parameters that it meets, and operations."""
 
 import math
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 from mmengine.analysis import FlopAnalyzer
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def count_parameters(model: nn.Module, run: Callable[[], object]) -> int:
-    """The number of parameters that belong to the modules that a function calls.
+    """Count the parameters of the modules that a function calls.
 
     Text towers, and heads that are not asked, are so left out. A parameter that several modules share counts once.
 

@@ -4,10 +4,10 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import onnxruntime
 import torch
@@ -57,11 +57,11 @@ BARS = [  # (numerator, engine), (denominator, engine), at least or at most, bou
 ]
 
 
-def choose(args: argparse.Namespace) -> Dict[str, Network]:
+def choose(args: argparse.Namespace) -> dict[str, Network]:
     """Check the options.
 
     Raises:
-        InputError: One is out of range, or names nothing that there is.
+        InputError: If one is out of range, or names nothing that there is.
     """
     args.engines = args.engines or [name for name in ENGINES if name != 'cuda' or torch.cuda.is_available()]
     args.threads = args.threads or torch.get_num_threads()
@@ -84,8 +84,8 @@ def tell(text: str) -> str:
     return text
 
 
-def paths_of(name: str, folder: Path) -> Dict[str, Path]:
-    """A network's files."""
+def paths_of(name: str, folder: Path) -> dict[str, Path]:
+    """Return a network's files."""
     stem = ''.join(c if c.isalnum() else '_' for c in name)
     return dict(
         {kind: folder / f'{stem}_{kind}.onnx' for kind in INT8},
@@ -147,8 +147,8 @@ def warm(call: Callable, _: object) -> None:
         call(None)
 
 
-def first_runs(name: str, network: Network, batch: int, args: argparse.Namespace) -> Tuple[dict, dict, float]:
-    """A network's ways to run that do run, as candidates of the timing; why others do not; seconds of a round."""
+def first_runs(name: str, network: Network, batch: int, args: argparse.Namespace) -> tuple[dict, dict, float]:
+    """Return a network's working runs as candidates, the errors of the others, and the seconds of a round."""
     files, images = paths_of(name, Path(args.out_dir)), random_images(batch, network.size)
     module = network.make() if {'eager', 'compiled', 'cuda'}.intersection(args.engines) else None
     candidates, failed, seconds = {}, {}, 0.0
@@ -159,7 +159,7 @@ def first_runs(name: str, network: Network, batch: int, args: argparse.Namespace
             call(None)
             stages = dict(warm=partial(warm, call), run=call) if batch == 1 else dict(run=call)
             took = time_in_turns({0: stages}, 1, device_of(args), warmup=0, progress=False)[0][0]
-        except Exception as error:  # one network's failure is told, and costs no other's results
+        except Exception as error:  # a failure of one network is reported and does not stop the others
             failed[engine] = tell(
                 f'{name}, {engine}, batch {batch}: {type(error).__name__}: ' + ' '.join(str(error).split())[:200]
             )
@@ -169,12 +169,12 @@ def first_runs(name: str, network: Network, batch: int, args: argparse.Namespace
 
 
 def device_of(args: argparse.Namespace) -> torch.device:
-    """The device that is waited for."""
+    """Return the device to synchronise."""
     return torch.device('cuda' if 'cuda' in args.engines else 'cpu')
 
 
 def measure(names: Sequence[str], batch: int, args: argparse.Namespace, title: str) -> dict:
-    """Time networks in turns, or take what a call before has measured.
+    """Time networks interleaved, or reuse earlier measurements.
 
     Returns:
         dict: ``rounds``, a list of model, engine, batch and the seconds of each round, and ``failed``.
@@ -189,7 +189,7 @@ def measure(names: Sequence[str], batch: int, args: argparse.Namespace, title: s
             return found
     candidates, failed, seconds = {}, {}, 0.0
     for name in names:
-        torch.compiler.reset()  # its limit of versions is of code, which networks share
+        torch.compiler.reset()  # its limit of versions is for code, which networks share
         more, reasons, took = first_runs(name, NETWORKS[name], batch, args)
         candidates.update(more)
         failed.update({f'{name}, {engine}, batch {batch}': reason for engine, reason in reasons.items()})
@@ -205,7 +205,7 @@ def measure(names: Sequence[str], batch: int, args: argparse.Namespace, title: s
     return found
 
 
-def summarise(measured: dict, sizes: Dict[str, int]) -> List[dict]:
+def summarise(measured: dict, sizes: dict[str, int]) -> list[dict]:
     """Median and 95th percentile in milliseconds of a batch, and images a second, of each model, engine and batch."""
     rows = []
     for (model, engine, batch), seconds in measured.items():
@@ -225,8 +225,8 @@ def summarise(measured: dict, sizes: Dict[str, int]) -> List[dict]:
     return rows
 
 
-def check_bars(measured: dict) -> List[dict]:
-    """The ratios that are promised, at batch 1; medians of the rounds' ratios."""
+def check_bars(measured: dict) -> list[dict]:
+    """Compare the medians of the rounds' ratios at batch 1 with their targets."""
     results = []
     for (above, one), (below, other), direction, bound in BARS:
         keys = (above, one, 1), (below, other, 1)
@@ -243,8 +243,8 @@ def check_bars(measured: dict) -> List[dict]:
     return results
 
 
-def format_report(title: str, constants: List[dict], rows: List[dict], bars: List[dict], failed: Dict[str, str]) -> str:
-    """The report in Markdown."""
+def format_report(title: str, constants: list[dict], rows: list[dict], bars: list[dict], failed: dict[str, str]) -> str:
+    """Format the report in Markdown."""
     engines = list(dict.fromkeys(row['engine'] for row in rows))
     batches = sorted({row['batch'] for row in rows})
     found = {(row['model'], row['engine'], row['batch']): row for row in rows}
@@ -279,7 +279,7 @@ def format_report(title: str, constants: List[dict], rows: List[dict], bars: Lis
     return '\n'.join(lines) + '\n'
 
 
-def plot(rows: List[dict], title: str, path: Path) -> Optional[Path]:
+def plot(rows: list[dict], title: str, path: Path) -> Path | None:
     """Milliseconds of one image, a line for each model and a mark for each engine."""
     rows = [row for row in rows if row['batch'] == min(row['batch'] for row in rows)]
     models, engines = ([*dict.fromkeys(row[key] for row in rows)] for key in ('model', 'engine'))
@@ -323,7 +323,7 @@ def run(args: argparse.Namespace) -> None:
     for name, network in networks.items():
         try:
             constants.append(prepare(name, network, out_dir, args.engines, args.threads))
-        except Exception as error:  # told, and costs no other's results
+        except Exception as error:  # reported; does not stop the others
             failed[name] = tell(f'{name}: {type(error).__name__}: ' + ' '.join(str(error).split())[:200])
     names = [row['model'] for row in constants]
     if args.prepare_only:

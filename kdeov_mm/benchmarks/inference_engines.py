@@ -3,8 +3,8 @@
 import functools
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, Dict, Tuple
 
 import numpy as np
 import torch
@@ -16,23 +16,23 @@ from .cost import count_flops
 Run = Callable[[Tensor], object]  # of a batch [B, 3, H, W] on the CPU
 
 
-def eager(module: nn.Module, files: Dict[str, Path], threads: int) -> Run:
+def eager(module: nn.Module, files: dict[str, Path], threads: int) -> Run:
     """PyTorch as it is, on the CPU."""
     return torch.inference_mode()(module)
 
 
-def compiled(module: nn.Module, files: Dict[str, Path], threads: int) -> Run:
+def compiled(module: nn.Module, files: dict[str, Path], threads: int) -> Run:
     """``torch.compile``, on the CPU."""
     return torch.inference_mode()(torch.compile(module))
 
 
-def ort(module: nn.Module, files: Dict[str, Path], threads: int, kind: str = 'fp32') -> Run:
+def ort(module: nn.Module, files: dict[str, Path], threads: int, kind: str = 'fp32') -> Run:
     """ONNX Runtime on the CPU."""
     session = open_session(files[kind], threads=threads)
     return lambda images: session.run(None, {'images': images.numpy()})
 
 
-def openvino(module: nn.Module, files: Dict[str, Path], threads: int, kind: str = 'fp32') -> Run:
+def openvino(module: nn.Module, files: dict[str, Path], threads: int, kind: str = 'fp32') -> Run:
     """OpenVINO on the CPU, from the ONNX file; what is not in eight bits is in float32."""
     import openvino as ov
 
@@ -44,13 +44,13 @@ def openvino(module: nn.Module, files: Dict[str, Path], threads: int, kind: str 
     return lambda images: compiled_model(images.numpy())
 
 
-def cuda(module: nn.Module, files: Dict[str, Path], threads: int, dtype: torch.dtype = torch.float32) -> Run:
+def cuda(module: nn.Module, files: dict[str, Path], threads: int, dtype: torch.dtype = torch.float32) -> Run:
     """PyTorch as it is, on the GPU; the copy of the images there counts."""
     module = module.to('cuda', dtype)
     return torch.inference_mode()(lambda images: module(images.to('cuda', dtype)))
 
 
-ENGINES: Dict[str, Callable[..., Run]] = {
+ENGINES: dict[str, Callable[..., Run]] = {
     'eager': eager,
     'compiled': compiled,
     'ort_fp32': ort,
@@ -93,7 +93,7 @@ def peak_memory(path: Path, size: int, threads: int) -> float:
     return (used - base) / 2**20
 
 
-def complexity(module: nn.Module, size: int) -> Tuple[int, int]:
+def complexity(module: nn.Module, size: int) -> tuple[int, int]:
     """Parameters (folded norms are none), and multiply-accumulates of one image, see :func:`count_flops`."""
     return (
         sum(parameter.numel() for parameter in module.parameters()),

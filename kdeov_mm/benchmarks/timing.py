@@ -1,17 +1,18 @@
-"""Timing of things that are to be compared: in turns, so that a busy machine slows all of them alike."""
+"""Interleaved timing of candidates, so that a busy machine slows all of them alike."""
 
 import platform
 import time
+from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Any, Callable, Dict, Hashable, List
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
-Stages = Dict[str, Callable[[Any], Any]]
+Stages = dict[str, Callable[[Any], Any]]
 
 
-def time_stages(stages: Stages, device: torch.device) -> Dict[str, float]:
+def time_stages(stages: Stages, device: torch.device) -> dict[str, float]:
     """Run stages, each on the result of the one before (the first on None); seconds of each."""
     seconds, value = {}, None
     start = time.perf_counter()
@@ -26,14 +27,14 @@ def time_stages(stages: Stages, device: torch.device) -> Dict[str, float]:
 
 @torch.no_grad()
 def time_in_turns(
-    candidates: Dict[Hashable, Stages],
+    candidates: dict[Hashable, Stages],
     repeats: int,
     device: torch.device,
     warmup: int = 2,
     slow: float = 2.0,
     slow_repeats: int = 3,
     progress: bool = True,
-) -> Dict[Hashable, List[Dict[str, float]]]:
+) -> dict[Hashable, list[dict[str, float]]]:
     """Time every candidate once a round, for ``warmup`` rounds that do not count and ``repeats`` that do.
 
     Every other round goes backwards, so that nobody always follows the same neighbour.
@@ -51,10 +52,10 @@ def time_in_turns(
     Returns:
         dict: For each candidate, round by round from the first that counts, the seconds of each stage.
     """
-    measured: Dict[Hashable, List[Dict[str, float]]] = {key: [] for key in candidates}
-    is_slow: Dict[Hashable, bool] = {}
+    measured: dict[Hashable, list[dict[str, float]]] = {key: [] for key in candidates}
+    is_slow: dict[Hashable, bool] = {}
     for round_ in tqdm(
-        range(warmup + repeats), desc=f'{len(candidates)} candidates in turns', unit='round', disable=not progress
+        range(warmup + repeats), desc=f'{len(candidates)} candidates, interleaved', unit='round', disable=not progress
     ):
         for key, stages in list(candidates.items())[:: -1 if round_ % 2 else 1]:
             if is_slow.get(key) and (round_ < warmup or len(measured[key]) >= slow_repeats):
@@ -67,7 +68,7 @@ def time_in_turns(
 
 
 def machine(device: torch.device) -> str:
-    """What it ran on, in words."""
+    """Describe the machine."""
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
     model = (

@@ -1,4 +1,4 @@
-"""The commands of ``kdeov``: one module a command, which checks its arguments before it imports anything heavy."""
+"""The commands of ``kdeov``: one module for each, which checks its arguments before heavy imports."""
 
 from .command_line import main, run_script
 

@@ -1,4 +1,4 @@
-"""Name whole images.
+"""Classify whole images.
 
 kdeov classify photo.jpg --names cat dog bird
 kdeov classify photos/ --names-file names.txt --top 1 --json
@@ -21,24 +21,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add_images(parser)
     add_names(parser)
-    parser.add_argument('--top', type=int, default=5, metavar='K', help='names of each image; default: 5')
-    parser.add_argument('--out-dir', metavar='DIR', help='folder of pictures; default: none are drawn')
+    parser.add_argument('--top', type=int, default=5, metavar='K', help='class names for each image; default: 5')
+    parser.add_argument('--out-dir', metavar='DIR', help='folder of pictures; default: no pictures')
     add_model(parser)
 
 
 def run(args: argparse.Namespace, answer: Answer) -> None:
-    """Classify, and draw if asked."""
+    """Classify images, and draw pictures with --out-dir."""
     with user_errors():
         if args.top < 1:
             raise InputError(f'--top {args.top}: must be at least 1')
 
-    def tell(number: int, result: 'ClassificationResult') -> None:
-        told = ', '.join(f'{name} {share:.2f}' for name, share in zip(result.names, result.probabilities))
-        print(printable(f'{result.image_name}: {told}{draw(result, args.out_dir, number)}'))
+    def report(index: int, result: 'ClassificationResult') -> None:
+        answers = ', '.join(
+            f'{name} {probability:.2f}' for name, probability in zip(result.names, result.probabilities)
+        )
+        print(printable(f'{result.image_name}: {answers}{draw(result, args.out_dir, index)}'))
 
     each_image(
         args,
         lambda inferencer: inferencer.classify(given_images(args.images), top=args.top, stream=True),
-        tell,
+        report,
         answer,
     )

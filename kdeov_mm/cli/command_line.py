@@ -1,4 +1,4 @@
-"""Reading of the command line, and what all commands have in common: answers in JSON, exit status, Ctrl-C."""
+"""Parsing of the command line, JSON output, exit status and Ctrl-C of all commands."""
 
 import argparse
 import importlib
@@ -6,48 +6,49 @@ import io
 import json
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, Optional, Sequence, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from kdeov_mm.utils.errors import interruptible, one_line
 from kdeov_mm.version import __version__
 
-ABOUT = """One small YOLO that knows CLIP's words: classify, search and detect with names of your own.
+ABOUT = """A small open-vocabulary YOLO: classify, search and detect with class names of your own.
 
     kdeov detect photo.jpg --names "red circle" dog      boxes, drawn into work_dirs/detect
-    kdeov classify photos/ --names cat dog --top 1       the best name of each image
-    kdeov search "a red bus at night" photos/            the images that fit a text best
-    kdeov detect clip.mp4 --names dog --json | jq .      results for a script, one line an image
+    kdeov classify photos/ --names cat dog --top 1       the best class name of each image
+    kdeov search "a red bus at night" photos/            the images that best match a text
+    kdeov detect clip.mp4 --names dog --json | jq .      results for a script, one line for each image
 """
-AFTER = """Exit status: 0 done; 1 it failed on the way; 2 something that was given cannot be used (one line says what).
+AFTER = """Exit status: 0 success; 1 error while running; 2 invalid arguments or files (one line says which).
 Set KDEOV_TRACEBACK=1 to see where an error comes from."""
-COMMANDS = dict(  # the module of this package: what it does
-    detect='find words of your own in images, with boxes',
-    classify='name whole images',
-    search='find the images that fit a text',
-    index='make, fill and ask an index of many images; such as: kdeov index build photos/ '
+COMMANDS = dict(  # module in this package: description
+    detect='detect objects in images, with boxes',
+    classify='classify whole images',
+    search='find the images that match a text',
+    index='build, update and query an index of many images; such as: kdeov index build photos/ '
     '--model work_dirs/export/image_encoder.onnx --text work_dirs/export/text_encoder.onnx',
-    export='write a model as ONNX files, which need no PyTorch; such as: '
+    export='export a model to ONNX files, which need no PyTorch; such as: '
     'kdeov export kdeov_yolov8n --vocabulary names.txt',
-    demo='a web page to try an exported model on; such as: kdeov demo work_dirs/export',
+    demo='start a web page to try an exported model; such as: kdeov demo work_dirs/export',
     bench='measure speed and size of exported models; such as: kdeov bench --help',
     train='train a model from a config; such as: kdeov train configs/kdeov_yolov8n.py --work-dir work_dirs/mine',
-    test='measure a model on the data of its config; such as: kdeov test kdeov_yolov8n',
+    test='evaluate a model on the data of its config; such as: kdeov test kdeov_yolov8n',
 )
-WITH_WEIGHTS = dict(train=False, test=True, export=True)  # commands on a config: whether a checkpoint follows it
+WITH_WEIGHTS = dict(train=False, test=True, export=True)  # commands with a config, and whether a checkpoint follows
 STYLE = argparse.RawDescriptionHelpFormatter
 
 
 class Call(NamedTuple):
-    """What was asked for.
+    """Holds a parsed command line.
 
     Attributes:
-        command: The command.
-        module: The command's module.
-        args: What it was given.
-        json: Whether stdout is for JSON alone.
+        command: Name of the command.
+        module: Module of the command.
+        args: Arguments of the command.
+        json: Whether stdout is for JSON only.
     """
 
     command: str
@@ -57,7 +58,7 @@ class Call(NamedTuple):
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of everything up to the command."""
+    """Build the parser of everything up to the command."""
     parser = argparse.ArgumentParser('kdeov', description=ABOUT, epilog=AFTER, formatter_class=STYLE)
     parser.add_argument('--version', action='version', version=f'kdeov_mm {__version__}')
     parser.add_argument('--json', action='store_true', help='print JSON on stdout, and all else on stderr')
@@ -69,15 +70,15 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse(argv: Sequence[str], program: Optional[str] = None) -> Call:
-    """Read the command line.
+def parse(argv: Sequence[str], program: str | None = None) -> Call:
+    """Parse the command line.
 
     Args:
-        argv: The arguments.
-        program: What usage messages call the command; default: ``kdeov`` and its name.
+        argv: Arguments.
+        program: Name of the program in usage messages; default: ``kdeov`` and the command.
 
     Raises:
-        SystemExit: With 2, after a usage message; with 0, after ``--help`` or ``--version``.
+        SystemExit: If the arguments are invalid, with 2; after ``--help`` or ``--version``, with 0.
     """
     given = make_parser().parse_args(argv)
     command, rest = given.command, given.rest
@@ -96,7 +97,7 @@ def parse(argv: Sequence[str], program: Optional[str] = None) -> Call:
 
 
 def find_config(rest: list[str], weights: bool) -> list[str]:
-    """Put config and weights in the place of a model's name at the start of a command's arguments."""
+    """Replace a model's name at the start of the arguments by its config and weights."""
     if not rest or rest[0].endswith('.py') or rest[0].startswith('-'):
         return rest
     from kdeov_mm.utils.model_index import read_index
@@ -109,7 +110,7 @@ def find_config(rest: list[str], weights: bool) -> list[str]:
 
 
 def run(call: Call) -> Any:
-    """Run a command, and print its answer as JSON if that is asked for."""
+    """Run a command, and print its result as JSON with --json."""
     stdout = sys.stdout
     if hasattr(call.module, 'JSON_LINES'):
 
@@ -124,13 +125,13 @@ def run(call: Call) -> Any:
     with redirect_stdout(Both(printed, sys.stderr) if call.json else stdout):
         returned = call.module.run(call.args)
     if call.json:
-        told = dict(output=printed.getvalue().splitlines()) if returned is None else dict(result=returned)
-        print(json.dumps(dict(command=call.command, **told), default=str), file=stdout)
+        result = dict(output=printed.getvalue().splitlines()) if returned is None else dict(result=returned)
+        print(json.dumps(dict(command=call.command, **result), default=str), file=stdout)
     return returned
 
 
 class Both(io.TextIOBase):
-    """Writes to two places."""
+    """Writes to several streams."""
 
     def __init__(self, *places: TextIO) -> None:
         self.places = places
@@ -145,20 +146,20 @@ class Both(io.TextIOBase):
             place.flush()
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        int: The exit status: 0 done, 1 an error on the way.
+        int: Exit status: 0 for success, 1 for an error while running.
 
     Raises:
-        SystemExit: With 2 if something that was given cannot be used, with 130 after Ctrl-C.
+        SystemExit: If arguments or files are invalid, with 2; after Ctrl-C, with 130.
     """
     try:
         with interruptible():
             run(parse(sys.argv[1:] if argv is None else argv))
         return 0
-    except BrokenPipeError:  # of "| head", which has read enough
+    except BrokenPipeError:  # such as of "| head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError, ImportError) as error:
@@ -169,10 +170,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def run_script(command: str) -> Any:
-    """Run a command for its script in ``tools/``: what goes wrong on the way keeps its traceback.
+    """Run a command for its script in ``tools/``; errors while running keep their traceback.
 
     Returns:
-        What the command returns, such as the metrics of a test.
+        Result of the command, such as the metrics of a test.
     """
     with interruptible():
         return run(parse([command, *sys.argv[1:]], Path(sys.argv[0]).name))

@@ -1,4 +1,4 @@
-"""A web page to try a model on: detect, search a folder, classify, all in one's own words (docs/demo.md).
+"""Start a web page to try a model: detect, classify, and search a folder (docs/demo.md).
 
 kdeov export kdeov_yolov8n --out-dir work_dirs/export
 kdeov demo work_dirs/export --images data/shapes/test --teacher configs/kdeov_yolov8n.py
@@ -22,11 +22,11 @@ KINDS = ('image_encoder', 'open_detector', 'text_encoder')
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument('export', type=Path, help=f'folder of "kdeov export", with {", ".join(KINDS)}')
-    parser.add_argument('--images', nargs='+', metavar='PATH', help='images, or folders of them, that can be searched')
+    parser.add_argument('--images', nargs='+', metavar='PATH', help='images, or folders of them, to search')
     parser.add_argument(
         '--index',
         metavar='DIR',
-        help='where their embeddings are kept, or an index of '
+        help='folder of their embeddings, or an index of '
         '"kdeov index"; default with --images: index in the folder of the export',
     )
     parser.add_argument('--teacher', metavar='CONFIG', help='also show the teacher of a training')
@@ -34,10 +34,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         '--examples',
         metavar='NAMES',
         default='red circle, blue star, green square',
-        help='names that stand there when the page opens, separated by commas',
+        help='class names that the page shows at first, separated by commas',
     )
     parser.add_argument('--host', default='127.0.0.1', help='address to listen at; 0.0.0.0: all; default: this machine')
-    parser.add_argument('--port', type=int, help='default: the first free one from 7860 on')
+    parser.add_argument('--port', type=int, help='port; default: the first free one from 7860 on')
     parser.add_argument(
         '--allow-host',
         metavar='NAME',
@@ -64,15 +64,15 @@ def check_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
 
 
 def open_index(args: argparse.Namespace) -> Optional['ImageStore']:
-    """The index of the folder to search, brought up to date, or None."""
+    """Return the updated index of the folder to search, or None."""
     if not args.images and not args.index:
         return None
     from kdeov_mm.apis.sources import find_images
-    from kdeov_mm.search import ImageEncoder, ImageStore, update_index
+    from kdeov_mm.search import IndexEncoder, ImageStore, update_index
 
-    encoder, folder = ImageEncoder(str(args.export / 'image_encoder.onnx')), args.index or str(args.export / 'index')
+    encoder, folder = IndexEncoder(str(args.export / 'image_encoder.onnx')), args.index or str(args.export / 'index')
     if not args.images:
-        ImageStore.open(folder)  # which does not make one
+        ImageStore.open(folder)  # does not create one
     store = ImageStore.create(folder, encoder.describe())
     if args.images:
         report = update_index(find_images(args.images), store, encoder)

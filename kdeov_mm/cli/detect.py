@@ -1,8 +1,8 @@
-"""Find words of your own in images.
+"""Detect objects in images, with class names of your own.
 
 kdeov detect photo.jpg --names "red circle" dog
 kdeov detect photos/ "more/*.png" --names-file names.txt --score-thr 0.5 --out-dir found
-kdeov detect clip.mp4 --names dog --json > found.jsonl      one line a frame
+kdeov detect clip.mp4 --names dog --json > found.jsonl      one line for each frame
 kdeov detect photos/ --names dog --coco found.json          a COCO file, with scores
 """
 
@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add_images(parser)
     add_names(parser)
-    parser.add_argument('--score-thr', type=float, default=0.3, metavar='S', help='least score, 0 to 1; default: 0.3')
+    parser.add_argument('--score-thr', type=float, default=0.3, metavar='S', help='minimum score, 0 to 1; default: 0.3')
     parser.add_argument(
         '--out-dir',
         metavar='DIR',
@@ -36,23 +36,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, answer: Answer) -> None:
-    """Detect, draw, and write the COCO file."""
+    """Detect objects, draw pictures, and write the COCO file."""
     with user_errors():
         if not 0 <= args.score_thr <= 1:
             raise InputError(f'--score-thr {args.score_thr}: score_threshold must be from 0 to 1')
     content: dict[str, list] = dict(images=[], categories=[], annotations=[])
     out_dir = args.out_dir or (None if args.json else 'work_dirs/detect')
 
-    def tell(number: int, result: 'Detections') -> None:
+    def report(index: int, result: 'Detections') -> None:
         if args.coco:
             result.add_to_coco(content)
-        told = ', '.join(f'{name} {score:.2f}' for name, score in zip(result.names, result.scores)) or 'nothing found'
-        print(printable(f'{result.image_name}: {told}{draw(result, out_dir, number)}'))
+        objects = (
+            ', '.join(f'{name} {score:.2f}' for name, score in zip(result.names, result.scores)) or 'no detections'
+        )
+        print(printable(f'{result.image_name}: {objects}{draw(result, out_dir, index)}'))
 
     each_image(
         args,
         lambda inferencer: inferencer.detect(given_images(args.images), score_threshold=args.score_thr, stream=True),
-        tell,
+        report,
         answer,
     )
     if args.coco:

@@ -1,4 +1,4 @@
-"""Write a trained model as ONNX files for kdeov_mm.deploy.Runtime (docs/deploy.md).
+"""Export a trained model to ONNX files for kdeov_mm.deploy.Runtime (docs/deploy.md).
 
 kdeov export configs/kdeov_yolov8n.py work_dirs/kdeov_yolov8n --vocabulary names.txt
 kdeov export CONFIG CHECKPOINT --vocabulary names.txt --check photos/ --int8 calibration_photos/
@@ -7,8 +7,9 @@ kdeov export CONFIG CHECKPOINT --kinds image_encoder text_encoder
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator, Optional
+from typing import TYPE_CHECKING
 
 from kdeov_mm.deploy.kinds import KINDS, RUNTIMES
 from kdeov_mm.utils.errors import InputError, user_errors
@@ -21,16 +22,18 @@ if TYPE_CHECKING:
 
     from kdeov_mm.deploy import Runtime
 
-MOST_CHECKED, MOST_CALIBRATION = 100, 512  # images; rare high activations show in hundreds only
+MAX_CHECKED, MAX_CALIBRATION = 100, 512  # images; rare high activations need hundreds
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file, or a work dir, whose last complete one is taken')
-    parser.add_argument('--vocabulary', metavar='FILE', help='names to fold into the detector: one a line, or .json')
+    parser.add_argument('checkpoint', help='checkpoint file, or a work dir, whose last complete checkpoint is used')
+    parser.add_argument(
+        '--vocabulary', metavar='FILE', help='class names to fold into the detector: one a line, or .json'
+    )
     parser.add_argument('--templates', help="none, single, openai_imagenet_80, vild or a file; default: the config's")
-    parser.add_argument('--embeddings', metavar='FILE', help='.npy or .safetensors with one row for each name')
+    parser.add_argument('--embeddings', metavar='FILE', help='.npy or .safetensors with one row for each class name')
     parser.add_argument(
         '--kinds',
         nargs='+',
@@ -41,7 +44,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--image-size', type=int, metavar='PIXELS', help="side of the input; default: the config's")
     parser.add_argument('--out-dir', default='work_dirs/export', help='folder of the files')
     parser.add_argument(
-        '--int8', nargs='+', metavar='IMAGES', help='write {kind}_int8.onnx, too; hundreds of images to calibrate with'
+        '--int8',
+        nargs='+',
+        metavar='IMAGES',
+        help='also write {kind}_int8.onnx, calibrated with these images (hundreds)',
     )
     parser.add_argument(
         '--int8-for',
@@ -49,17 +55,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         choices=RUNTIMES,
         default=RUNTIMES[:1],
         metavar='RUNTIME',
-        help=f'of {", ".join(RUNTIMES)}, which compute other parts in eight bits; default: {RUNTIMES[0]}',
+        help=f'of {", ".join(RUNTIMES)}, which compute different parts in INT8; default: {RUNTIMES[0]}',
     )
     parser.add_argument('--check', nargs='+', metavar='IMAGES', help='images to compare ONNX Runtime with PyTorch on')
     add_cfg_options(parser)
 
 
 def choose_kinds(args: argparse.Namespace, cfg: 'Config') -> list[str]:
-    """What to write.
+    """Choose the kinds of files to write.
 
     Raises:
-        InputError: What is asked for needs something that is missing.
+        InputError: If a kind needs an option or a part of the model that is missing.
     """
     possible = dict(
         image_encoder=None,
@@ -78,7 +84,7 @@ def choose_kinds(args: argparse.Namespace, cfg: 'Config') -> list[str]:
 
 
 def load_inputs(paths: list[str], runtime: 'Runtime') -> Iterator['np.ndarray']:
-    """The images that can be read, as the network's input, one by one; the others are reported."""
+    """Yield the network's inputs of the images that can be read, and report the others."""
     from kdeov_mm.deploy import ImageError, read_image
 
     for path in paths:
@@ -98,18 +104,18 @@ def compare(runtime: 'Runtime', model: 'nn.Module', inputs: list['np.ndarray']) 
     if not inputs:
         raise InputError('--check: no image can be read')
     (kind,) = runtime.sessions
-    feeds = {'texts': model.texts.numpy()} if kind == 'open_detector' else {}
-    found = [runtime.session.run(None, {'images': image[None], **feeds}) for image in inputs]
+    feeds = {'texts': model.class_embeddings.numpy()} if kind == 'open_detector' else {}
+    outputs = [runtime.session.run(None, {'images': image[None], **feeds}) for image in inputs]
     if kind == 'image_encoder':
         with torch.no_grad():
             expected = [model.encode_image(torch.from_numpy(image[None])) for image in inputs]
-        agreement = cosines(np.concatenate([result for (result,) in found]), torch.cat(expected).numpy())
-        return f'{len(inputs)} images, least cosine to PyTorch {agreement.min():.6f}, mean {agreement.mean():.6f}'
+        agreement = cosines(np.concatenate([result for (result,) in outputs]), torch.cat(expected).numpy())
+        return f'{len(inputs)} images, minimum cosine to PyTorch {agreement.min():.6f}, mean {agreement.mean():.6f}'
     shape = inputs[0].shape[1:]
     meta = dict(ori_shape=shape, img_shape=shape, scale_factor=(1.0, 1.0))
-    missing = wrong = number = 0
+    missing = wrong = count = 0
     limits = model.bbox_head.test_cfg
-    for image, (boxes, scores, labels) in zip(inputs, found):
+    for image, (boxes, scores, labels) in zip(inputs, outputs):
         with torch.no_grad():
             (sample,) = model.predict(torch.from_numpy(image[None]), [DetDataSample(metainfo=meta)], rescale=False)
         expected = sample.pred_instances
@@ -120,18 +126,18 @@ def compare(runtime: 'Runtime', model: 'nn.Module', inputs: list['np.ndarray']) 
         )
         missing += unmatched(*both)
         wrong += unexplained(*both, limits.nms.iou_threshold, limits.max_per_img, limits.score_thr)
-        number += len(expected)
+        count += len(expected)
     return (
-        f'{len(inputs)} images, {number} detections in PyTorch; {missing} of either side without a partner at '
+        f'{len(inputs)} images, {count} detections in PyTorch; {missing} of either side unmatched at '
         f'IoU 0.99 and score difference 0.001, of which {missing - wrong} by ties of scores'
     )
 
 
-def check(args: argparse.Namespace) -> Optional[list[str]]:
-    """Check what was given before anything heavy is imported, and return the names to fold into the detector.
+def check(args: argparse.Namespace) -> list[str] | None:
+    """Check the options before heavy imports, and return the class names to fold into the detector.
 
     Raises:
-        ValueError, FileNotFoundError: If it cannot be used.
+        ValueError, FileNotFoundError: If a file is missing or invalid.
     """
     check_config_file(args.config)
     check_checkpoint_file(args.checkpoint)
@@ -151,8 +157,8 @@ def run(args: argparse.Namespace) -> None:
         write_files(args, names)
 
 
-def write_files(args: argparse.Namespace, names: Optional[list[str]]) -> None:
-    """See :func:`run`."""
+def write_files(args: argparse.Namespace, names: list[str] | None) -> None:
+    """Write the files; see :func:`run`."""
     import torch
     import torch.nn.functional as F
     from kdeov_mm.apis import build_vocabulary, find_images, load_model
@@ -176,10 +182,12 @@ def write_files(args: argparse.Namespace, names: Optional[list[str]]) -> None:
     checkpoint = resolve_checkpoint(args.checkpoint)
     check_checkpoint(checkpoint)
     metadata = describe(cfg, checkpoint, args.image_size)
-    bank = build_vocabulary(cfg, names, args.templates, args.embeddings) if names else None
-    model = load_model(cfg, checkpoint, bank)
-    if bank is None:  # for the checks
-        model.texts = F.normalize(torch.randn(80, model.embed_dims, generator=torch.Generator().manual_seed(0)))
+    vocabulary = build_vocabulary(cfg, names, args.templates, args.embeddings) if names else None
+    model = load_model(cfg, checkpoint, vocabulary)
+    if vocabulary is None:  # for the checks
+        model.class_embeddings = F.normalize(
+            torch.randn(80, model.embed_dims, generator=torch.Generator().manual_seed(0))
+        )
     out_dir = Path(args.out_dir)
     for kind in kinds:
         path = out_dir / f'{kind}.onnx'
@@ -193,21 +201,21 @@ def write_files(args: argparse.Namespace, names: Optional[list[str]]) -> None:
         writers[kind](model, path, metadata)
         runtime = Runtime(path)
         files = [path]
-        kept = {}
+        float_layers = {}
         for target in args.int8_for if calibration else ():
             files.append(path.with_stem(f'{kind}_int8' + ('' if target == RUNTIMES[0] else f'_{target}')))
-            kept[files[-1]] = quantize(
+            float_layers[files[-1]] = quantize(
                 path,
-                load_inputs(calibration[:MOST_CALIBRATION], runtime),
+                load_inputs(calibration[:MAX_CALIBRATION], runtime),
                 files[-1],
-                model.texts.numpy() if kind == 'open_detector' else None,
+                model.class_embeddings.numpy() if kind == 'open_detector' else None,
                 runtime=target,
             )
-        inputs = list(load_inputs(checked[:MOST_CHECKED], runtime))
+        inputs = list(load_inputs(checked[:MAX_CHECKED], runtime))
         for file in files:
-            told = compare(Runtime(file), model, inputs) if checked else ''
-            print(f'{file}: {file.stat().st_size / 2**20:.1f} MiB' + (told and f'; {told}'))
-            if file in kept:
-                print(f'{file}: left in float are')
-            for layer, reason in kept.get(file, {}).items():
+            agreement = compare(Runtime(file), model, inputs) if checked else ''
+            print(f'{file}: {file.stat().st_size / 2**20:.1f} MiB' + (agreement and f'; {agreement}'))
+            if file in float_layers:
+                print(f'{file}: float layers:')
+            for layer, reason in float_layers.get(file, {}).items():
                 print(f'    {layer}: {reason}')

@@ -1,9 +1,10 @@
-"""What the commands that use a model on images share: options, checks of what was given, one result after another."""
+"""Options, checks and the loop over images of the commands that run a model on images."""
 
 import argparse
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Union
+from typing import TYPE_CHECKING, Any
 
 from kdeov_mm.utils.errors import InputError, one_line, user_errors
 from kdeov_mm.utils.options import check_checkpoint_file, check_files
@@ -13,14 +14,14 @@ if TYPE_CHECKING:
     from kdeov_mm.structures.results import ImageResult
 
 MODEL = 'kdeov_yolov8n'
-DIGITS = 6  # of the pictures' numbers
+DIGITS = 6  # of the index in picture names
 Answer = Callable[[dict], None]
 
 
 def add_images(parser: argparse.ArgumentParser, nargs: str = '+') -> None:
-    """Add the images."""
+    """Add the argument for images."""
     parser.add_argument(
-        'images', nargs=nargs, metavar='IMAGE', help='files, folders, globs, videos, or the number of a camera'
+        'images', nargs=nargs, metavar='IMAGE', help='files, folders, globs, videos, or the index of a camera'
     )
 
 
@@ -31,29 +32,31 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         default=MODEL,
         metavar='MODEL',
         help='a name of the model index, a config (.py), a '
-        f'work dir (with a separator: ./mine), an ONNX file or the folder that "kdeov export" wrote; default: {MODEL}',
+        f'work dir (with a separator: ./mine), an ONNX file or the folder of "kdeov export"; default: {MODEL}',
     )
     parser.add_argument('--checkpoint', metavar='FILE', help="weights; default: the model's own")
-    parser.add_argument('--device', help='such as cpu or cuda:0; default: the GPU where there is one')
+    parser.add_argument('--device', help='such as cpu or cuda:0; default: a GPU if there is one')
     parser.add_argument('--batch-size', type=int, default=8, metavar='N', help='images in one run; default: 8')
-    parser.add_argument('--json', action='store_true', help='print JSON on stdout, and all else on stderr')
+    parser.add_argument('--json', action='store_true', help='print JSON on stdout, and everything else on stderr')
 
 
 def add_names(parser: argparse.ArgumentParser) -> None:
     """Add the options that give the vocabulary."""
     names = parser.add_mutually_exclusive_group(required=True)
-    names.add_argument('--names', nargs='+', metavar='NAME', help='the words to choose from')
-    names.add_argument('--names-file', metavar='FILE', help='a text file with one name a line, or a .json file')
+    names.add_argument('--names', nargs='+', metavar='NAME', help='class names to choose from')
+    names.add_argument('--names-file', metavar='FILE', help='a text file with one class name a line, or a .json file')
     parser.add_argument(
         '--templates', metavar='T', help="none, single, openai_imagenet_80, vild or a file; default: the model's"
     )
     parser.add_argument(
-        '--embeddings', metavar='FILE', help='.npy or .safetensors with one row for each name: needs no text encoder'
+        '--embeddings',
+        metavar='FILE',
+        help='.npy or .safetensors with one row for each class name, in place of the text encoder',
     )
 
 
-def given_images(paths: list[str]) -> list[Union[str, int]]:
-    """Return different paths as they are, and numbers of cameras as numbers."""
+def given_images(paths: list[str]) -> list[str | int]:
+    """Return paths without duplicates, with indices of cameras as integers."""
     return [int(path) if path.isdecimal() and not Path(path).exists() else path for path in dict.fromkeys(paths)]
 
 
@@ -76,17 +79,17 @@ def check_model(args: argparse.Namespace) -> None:
 
 
 def check_names(args: argparse.Namespace) -> list[str]:
-    """Check the options of :func:`add_names`, and return the names.
+    """Check the options of :func:`add_names`, and return the class names.
 
     Raises:
-        ValueError, FileNotFoundError: If a name is bad, or there is no such file.
+        ValueError, FileNotFoundError: If a class name is bad, or there is no such file.
     """
     from kdeov_mm.text import check_class_names, read_class_names, resolve_templates
 
     names = args.names or read_class_names(args.names_file)
     check_class_names(names)
     if args.embeddings and args.templates:
-        raise InputError('--templates: ready --embeddings have theirs already; give one of the two')
+        raise InputError('--templates: --embeddings already include their templates; give one of the two')
     if args.templates is not None:
         resolve_templates(args.templates)
     check_files('embeddings', args.embeddings)
@@ -94,7 +97,7 @@ def check_names(args: argparse.Namespace) -> list[str]:
 
 
 def make_inferencer(args: argparse.Namespace, skipped: list[str]) -> 'KDEOVInferencer':
-    """Load the model that was asked for; images that cannot be read are reported and counted."""
+    """Load the model; images that cannot be read are reported and collected in ``skipped``."""
     from kdeov_mm.apis import KDEOVInferencer
 
     def skip(error: Exception) -> None:
@@ -114,13 +117,13 @@ def make_inferencer(args: argparse.Namespace, skipped: list[str]) -> 'KDEOVInfer
 def each_image(
     args: argparse.Namespace,
     start: Callable[['KDEOVInferencer'], Iterator['ImageResult']],
-    tell: Callable[[int, Any], None],
+    report: Callable[[int, Any], None],
     answer: Answer,
 ) -> None:
-    """Do a task with one image after the other, and tell and answer each result at once.
+    """Run a task on one image after the other, and report each result at once.
 
     Raises:
-        SystemExit: With 2 if something that was given cannot be used.
+        SystemExit: If arguments or files are invalid, with 2.
         ValueError: If no image can be read.
     """
     skipped: list[str] = []
@@ -133,18 +136,18 @@ def each_image(
         inferencer = make_inferencer(args, skipped)
         inferencer.set_vocabulary(names, args.templates, args.embeddings)
         results = start(inferencer)
-    number = -1
-    for number, result in enumerate(results):
-        tell(number, result)
+    index = -1
+    for index, result in enumerate(results):
+        report(index, result)
         answer(result.to_dict())
-    if skipped and number < 0:
+    if skipped and index < 0:
         raise ValueError(f'images: none of the {len(skipped)} can be read')
 
 
-def draw(result: 'ImageResult', folder: Optional[str], number: int) -> str:
-    """Write a result's picture into a folder, if there is one, and return what to say of it."""
+def draw(result: 'ImageResult', folder: str | None, index: int) -> str:
+    """Write a result's picture into a folder, if given, and return a message about it."""
     if not folder:
         return ''
     from kdeov_mm.structures.results import picture_path
 
-    return f' -> {result.save(picture_path(folder, number, DIGITS, result.image_name))}'
+    return f' -> {result.save(picture_path(folder, index, DIGITS, result.image_name))}'

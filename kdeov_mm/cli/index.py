@@ -1,4 +1,4 @@
-"""Search your own images in words: fill an index once, ask it often. See docs/search.md.
+"""Build, update and query a search index of your own images. See docs/search.md.
 
     kdeov index build photos/ --model encoder.onnx --text text.onnx --index work_dirs/index
     kdeov index query "a red bus at night" --index work_dirs/index --picture found.png
@@ -6,7 +6,7 @@
     kdeov index remove photos/private photos/1.jpg --index work_dirs/index
     kdeov index verify --index work_dirs/index
 
-Interrupted or killed, "build" and "add" go on where they were when run again.
+If "build" or "add" is interrupted or killed, running it again resumes it.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import io
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
 from kdeov_mm.utils.display import printable
 from kdeov_mm.utils.errors import InputError, one_line, user_errors
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 DEFAULT_INDEX = 'work_dirs/index'
 COLUMNS = 8  # of the picture
-CELL = 400  # pixels of an image in the picture, at most
+CELL = 400  # maximum pixels of an image in the picture
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     filling.add_argument('images', nargs='+', help='image files, or folders of them')
     filling.add_argument('--batch-size', type=int, default=32, help='images in one run of the model; default: 32')
     filling.add_argument('--commit-size', type=int, default=1024, help='files in one transaction; default: 1024')
-    filling.add_argument('--workers', type=int, help='threads that decode; default: one for each core but one')
+    filling.add_argument('--workers', type=int, help='threads that decode; default: number of cores minus one')
     filling.add_argument('--threads', type=int, help="threads of the model; default: ONNX Runtime's choice")
     filling.add_argument(
         '--thumbnail',
@@ -56,7 +56,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         '--decode-size',
         type=int,
         metavar='PIXELS',
-        help="JPEG may be decoded as small as this, 0: in full; default: the model's input size",
+        help="minimum size to which JPEG may be reduced while decoding, 0: full size; default: the model's input size",
     )
     filling.add_argument('--broken', metavar='FILE', help='list of images that cannot be read; default: DIR/broken.tsv')
     filling.add_argument(
@@ -66,36 +66,36 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     commands = parser.add_subparsers(dest='task', required=True, metavar='TASK')
 
-    build = commands.add_parser('build', parents=[common, filling], help='make an index, or go on with one')
+    build = commands.add_parser('build', parents=[common, filling], help='build an index, or resume building it')
     build.add_argument('--model', required=True, metavar='FILE', help='image encoder (.onnx) of "kdeov export"')
     build.add_argument(
-        '--text', metavar='FILE', help='text encoder (.onnx) that embeds queries; the index remembers it'
+        '--text', metavar='FILE', help='text encoder (.onnx) that embeds queries; its path is stored in the index'
     )
     add = commands.add_parser('add', parents=[common, filling], help='add images to an index')
     add.add_argument('--model', metavar='FILE', help='where the image encoder is now, if it was moved')
 
-    remove = commands.add_parser('remove', parents=[common], help='take images out of an index')
+    remove = commands.add_parser('remove', parents=[common], help='remove images from an index')
     remove.add_argument('images', nargs='*', help='files or folders, which need not exist any more')
-    remove.add_argument('--missing', action='store_true', help='all whose files do not exist any more')
+    remove.add_argument('--missing', action='store_true', help='remove all images whose files do not exist any more')
 
     query = commands.add_parser('query', parents=[common], help='find images')
-    query.add_argument('query', nargs='?', help='in words')
-    query.add_argument('--text', metavar='FILE', help='what embeds it, if the index does not know, or its place is new')
-    query.add_argument('--image', metavar='FILE', help='an image in place of words')
-    query.add_argument('--embedding', metavar='FILE', help='.npy of shape [D] or [1, D] in place of words')
+    query.add_argument('query', nargs='?', help='a text')
+    query.add_argument('--text', metavar='FILE', help='text encoder, if the index has none, or it was moved')
+    query.add_argument('--image', metavar='FILE', help='an image in place of a text')
+    query.add_argument('--embedding', metavar='FILE', help='.npy of shape [D] or [1, D] in place of a text')
     query.add_argument('--model', metavar='FILE', help='for --image: where the image encoder is now, if it was moved')
-    query.add_argument('--top', type=int, default=10, metavar='K', help='how many; default: 10')
-    query.add_argument('--picture', metavar='FILE', help='draw them')
-    query.add_argument('--json', metavar='FILE', help='write them')
+    query.add_argument('--top', type=int, default=10, metavar='K', help='number of images; default: 10')
+    query.add_argument('--picture', metavar='FILE', help='draw the results')
+    query.add_argument('--json', metavar='FILE', help='write the results')
     query.add_argument('--version', type=int, metavar='N', help='an earlier state of the index, see "info"')
 
-    commands.add_parser('info', parents=[common], help='what is in an index')
-    verify = commands.add_parser('verify', parents=[common], help='check an index')
+    commands.add_parser('info', parents=[common], help='print the content of an index')
+    verify = commands.add_parser('verify', parents=[common], help='check the integrity of an index')
     verify.add_argument('--files', action='store_true', help='also read all image files, and compare their content')
 
 
-def find_model(given: Optional[str], store: 'ImageStore') -> str:
-    """The file of an index's image encoder."""
+def find_model(given: str | None, store: 'ImageStore') -> str:
+    """Return the file of an index's image encoder."""
     from kdeov_mm.search import image_encoder_file
 
     if given is None:
@@ -106,22 +106,22 @@ def find_model(given: Optional[str], store: 'ImageStore') -> str:
 
 
 def fill(args: argparse.Namespace) -> None:
-    """Commands ``build`` and ``add``."""
+    """Run the commands ``build`` and ``add``."""
     from kdeov_mm.apis.sources import find_images
 
     paths = find_images(args.images)
-    from kdeov_mm.search import ImageEncoder, ImageStore, remember_text, update_index
+    from kdeov_mm.search import IndexEncoder, ImageStore, remember_text, update_index
     from tqdm import tqdm
 
     model_file = args.model if args.task == 'build' else find_model(args.model, ImageStore.open(args.index))
-    encoder = ImageEncoder(model_file, args.threads, args.decode_size)
+    encoder = IndexEncoder(model_file, args.threads, args.decode_size)
     model = encoder.describe()
     if args.task == 'build' and args.text:
         model = remember_text(model, args.text)
     store = ImageStore.create(args.index, model)
     if args.task == 'build' and args.text and store.model.text_sha256 != (model.text_sha256 or 'a config'):
         reason = 'it was built with another' if model.text else 'a config is code; export the text encoder as .onnx'
-        print(f'--text: the index does not remember {args.text} ({reason}); give --text to "query", too')
+        print(f'--text: the index does not store {args.text} ({reason}); give --text to "query", too')
     options = dict(batch_size=args.batch_size, commit_size=args.commit_size, thumbnail=args.thumbnail)
     with tqdm(total=len(paths), unit=' files') as bar:
         if args.distributed:
@@ -132,14 +132,14 @@ def fill(args: argparse.Namespace) -> None:
             )
         else:
             report = update_index(paths, store, encoder, workers=args.workers, progress=bar.update, **options)
-    tell(report, store, args.broken)
+    report_build(report, store, args.broken)
 
 
-def tell(report: 'Report', store: 'ImageStore', broken_list: Optional[str]) -> None:
-    """Say what became of the files, and list those that cannot be read."""
+def report_build(report: 'Report', store: 'ImageStore', broken_list: str | None) -> None:
+    """Print the result of a build, and list the files that cannot be read."""
     print(
         f'{report.files} files: {report.added} images added, {report.unchanged} unchanged, {report.duplicates} '
-        f'duplicates, {len(report.broken)} that cannot be read'
+        f'duplicates, {len(report.broken)} unreadable'
     )
     broken = {printable(row['path']): row['reason'] or 'no reason' for row in store.broken()} | report.broken
     if broken and (broken_list or '://' not in store.folder):
@@ -153,26 +153,26 @@ def tell(report: 'Report', store: 'ImageStore', broken_list: Optional[str]) -> N
 
 
 def remove(args: argparse.Namespace) -> None:
-    """Command ``remove``."""
+    """Run the command ``remove``."""
     if bool(args.images) == args.missing:
         raise InputError('remove: give images or folders, or --missing')
     from kdeov_mm.search import ImageStore
 
     store = ImageStore.open(args.index)
     with store.writing():
-        gone = (
+        removed_paths = (
             [path for path in store.paths() if not os.path.exists(path)]
             if args.missing
             else [os.path.abspath(path) for path in args.images]
         )
-        removed = store.forget(gone, below=not args.missing)
+        removed = store.forget(removed_paths, below=not args.missing)
         store.optimize()
     print(f'{removed} images removed\n{args.index}: {len(store)} images')
 
 
 def embed(args: argparse.Namespace, store: 'ImageStore') -> 'np.ndarray':
-    """The embedding of what is asked for, ``[D]``."""
-    from kdeov_mm.search import ImageEncoder, embed_query, text_encoder_file
+    """Embed the query, ``[D]``."""
+    from kdeov_mm.search import IndexEncoder, embed_query, text_encoder_file
     from kdeov_mm.utils.arrays import read_npy
 
     if args.query is not None:
@@ -180,17 +180,17 @@ def embed(args: argparse.Namespace, store: 'ImageStore') -> 'np.ndarray':
     if args.image is not None:
         from kdeov_mm.utils.images import read_image
 
-        encoder = ImageEncoder(find_model(args.model, store))
+        encoder = IndexEncoder(find_model(args.model, store))
         return encoder.encode([encoder.prepare(read_image(args.image, encoder.min_size))])[0]
     return read_npy(args.embedding, '--embedding').reshape(-1)
 
 
 def thumbnail(row: dict) -> io.BytesIO:
-    """Return a row's thumbnail, or its file where there is none, as a small PNG. Either may be anything at all.
+    """Return a row's thumbnail, or else its file, as a small PNG; the content is untrusted.
 
     Raises:
         FileNotFoundError: If there is neither.
-        InputError: If it is no image that is read.
+        InputError: If it is not a supported image.
     """
     from kdeov_mm.utils.image_files import open_image, orientation, read_image_file
     from PIL import ImageOps
@@ -211,37 +211,37 @@ def thumbnail(row: dict) -> io.BytesIO:
 
 
 def query(args: argparse.Namespace) -> None:
-    """Command ``query``."""
+    """Run the command ``query``."""
     if sum(value is not None for value in (args.query, args.image, args.embedding)) != 1:
-        raise InputError('query: give one of words, --image and --embedding')
+        raise InputError('query: give one of a text, --image and --embedding')
     if args.query is not None and not args.query.strip():
-        raise InputError(f'query: words are needed, got {args.query!r}')
+        raise InputError(f'query: must be a non-empty text, got {args.query!r}')
     check_files('--image', args.image)
     check_files('--embedding', args.embedding)
     from kdeov_mm.search import ImageStore
     from kdeov_mm.utils.files import write_atomically
 
     store = ImageStore.open(args.index, args.version)
-    found = store.search(embed(args, store), args.top)
-    for rank, row in enumerate(found, 1):
+    results = store.search(embed(args, store), args.top)
+    for rank, row in enumerate(results, 1):
         print(f'{rank:3} {row["score"]:.4f} {printable(row["path"])}')
     if args.json:
-        rows = [{name: row[name] for name in ('path', 'score', 'width', 'height', 'sha256')} for row in found]
+        rows = [{name: row[name] for name in ('path', 'score', 'width', 'height', 'sha256')} for row in results]
         write_atomically(Path(args.json), json.dumps(rows, indent=1))
     if args.picture:
         from kdeov_mm.evaluation.pictures import retrieval_grid
 
-        answers = [dict(img_path=thumbnail(row), score=row['score'], hit=False) for row in found]
-        asked = args.query or args.image or args.embedding
+        answers = [dict(img_path=thumbnail(row), score=row['score'], hit=False) for row in results]
+        description = args.query or args.image or args.embedding
         lines = [
-            dict(query=f'number {start + 1} and on' if start else asked, answers=answers[start : start + COLUMNS])
+            dict(query=f'from {start + 1}' if start else description, answers=answers[start : start + COLUMNS])
             for start in range(0, len(answers), COLUMNS)
         ]
         print(retrieval_grid(lines, Path(args.picture), title=f'The nearest of {len(store)} images'))
 
 
 def info(args: argparse.Namespace) -> None:
-    """Command ``info``."""
+    """Run the command ``info``."""
     from kdeov_mm.search import ImageStore
 
     store = ImageStore.open(args.index)
@@ -249,27 +249,27 @@ def info(args: argparse.Namespace) -> None:
     print(
         f'{args.index}: {len(store)} images; {store.skipped.count_rows()} duplicates and files that cannot be read\n'
         f'model: {printable(store.model.path)} (SHA-256 {store.model.sha256[:12]}), {store.model.dims} dimensions\n'
-        f'text encoder: {printable(store.model.text or "not told")}\n'
+        f'text encoder: {printable(store.model.text or "unknown")}\n'
         f'vector index: {store.vector_index() or "none, images are compared one by one"}\n'
         f'versions: {versions[0]["version"]} to {versions[-1]["version"]}, of {versions[-1]["timestamp"]:%Y-%m-%d}'
     )
 
 
 def verify(args: argparse.Namespace) -> None:
-    """Command ``verify``; the exit status is 1 where something is wrong."""
+    """Run the command ``verify``; the exit status is 1 if there are problems."""
     from kdeov_mm.search import ImageStore, check_index
 
     problems = check_index(ImageStore.open(args.index), files=args.files)
-    print('\n'.join(problems) or f'{args.index} is whole')
+    print('\n'.join(problems) or f'{args.index} has no problems')
     if problems:
         raise SystemExit(1)
 
 
 def check(args: argparse.Namespace) -> None:
-    """Check that the files that were given are there, before anything heavy is imported.
+    """Check that the given files exist, before heavy imports.
 
     Raises:
-        FileNotFoundError: If one is not there.
+        FileNotFoundError: If a file is missing.
     """
     if args.task in ('build', 'add'):
         check_files('images', args.images)
@@ -280,7 +280,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do one task with an index."""
+    """Run one task with an index."""
     tasks = dict(build=fill, add=fill, remove=remove, query=query, info=info, verify=verify)
     with user_errors():
         check(args)

@@ -1,13 +1,13 @@
-"""Find the images that fit a text, or another image.
+"""Find the images that best match a text or another image.
 
 kdeov search "a red bus at night" photos/ --top 5 --picture found.png
 kdeov search --image bus.jpg photos/
-kdeov search "a red bus at night" --index work_dirs/index   an index that "kdeov index" made
+kdeov search "a red bus at night" --index work_dirs/index   an index of "kdeov index"
 """
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
 from kdeov_mm.utils.display import printable
 from kdeov_mm.utils.errors import InputError, user_errors
@@ -22,17 +22,17 @@ JSON_LINES = True
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument('query', nargs='?', help='words; left out with --image')
+    parser.add_argument('query', nargs='?', help='a text; omit it with --image')
     add_images(parser, '*')
-    parser.add_argument('--image', metavar='FILE', help='an image in place of words')
-    parser.add_argument('--index', metavar='DIR', help='look in this index in place of images')
-    parser.add_argument('--top', type=int, default=10, metavar='K', help='how many; default: 10')
-    parser.add_argument('--picture', metavar='FILE', help='draw them')
+    parser.add_argument('--image', metavar='FILE', help='an image in place of a text')
+    parser.add_argument('--index', metavar='DIR', help='search this index in place of images')
+    parser.add_argument('--top', type=int, default=10, metavar='K', help='number of images; default: 10')
+    parser.add_argument('--picture', metavar='FILE', help='draw the results')
     add_model(parser)
 
 
 def run(args: argparse.Namespace, answer: Answer) -> None:
-    """Search, and draw if asked."""
+    """Search images, and draw the results with --picture."""
     with user_errors():
         given = [each for each in (args.query, *args.images) if each is not None]
         words, images = (None, given) if args.image else (args.query, given[1:])
@@ -49,16 +49,16 @@ def run(args: argparse.Namespace, answer: Answer) -> None:
     answer(result.to_dict())
 
 
-def check(args: argparse.Namespace, words: Optional[str], images: list[str]) -> None:
-    """Check what was given, without loading anything.
+def check(args: argparse.Namespace, words: str | None, images: list[str]) -> None:
+    """Check the arguments, without loading anything.
 
     Raises:
-        ValueError, FileNotFoundError: If it cannot be used.
+        ValueError, FileNotFoundError: If an argument is invalid or a file is missing.
     """
     if not args.image and words is None:
-        raise InputError('search: give words, or --image')
+        raise InputError('search: give a text, or --image')
     if bool(images) == bool(args.index):
-        raise InputError('search: give images to look in, or --index; not both, nor none')
+        raise InputError('search: give either images to search or --index')
     if args.top < 1:
         raise InputError(f'--top {args.top}: top must be at least 1')
     if args.image:
@@ -73,8 +73,8 @@ def check(args: argparse.Namespace, words: Optional[str], images: list[str]) -> 
         raise FileNotFoundError(f'index: there is none in {args.index!r}; make one with "kdeov index build"')
 
 
-def search_index(args: argparse.Namespace, words: Optional[str]) -> 'SearchResult':
-    """Search an index; without ``--model`` by the encoders that it names, if they are unchanged ONNX files."""
+def search_index(args: argparse.Namespace, words: str | None) -> 'SearchResult':
+    """Search an index; without ``--model`` with the encoders that it names, if they are unchanged ONNX files."""
     from kdeov_mm.apis import KDEOVInferencer
     from kdeov_mm.apis.inferencer import index_result
     from kdeov_mm.search import ImageStore, embed_query, image_encoder_file, text_encoder_file

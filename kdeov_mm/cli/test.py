@@ -1,4 +1,4 @@
-"""Test a model: zero-shot classification, retrieval and detection, as its config says."""
+"""Evaluate a model on zero-shot classification, retrieval and detection, as its config says."""
 
 import argparse
 
@@ -24,11 +24,11 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        help='checkpoint file, or a work dir, whose last complete one is taken; none for a model that '
-        'brings its weights, such as those of configs/baselines/openclip_*',
+        help='checkpoint file, or a work dir, whose last complete checkpoint is used; not needed for a model '
+        'whose config names its weights, such as configs/baselines/openclip_*',
     )
     parser.add_argument('--work-dir', help='folder of the results; default: work_dirs/<name of the config>')
-    parser.add_argument('--data-root', help="folder that takes the place of the config's data_root everywhere in it")
+    parser.add_argument('--data-root', help="folder that replaces the config's data_root everywhere")
     add_cfg_options(parser, 'test_dataloader.0.batch_size=8')
 
 

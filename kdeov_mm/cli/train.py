@@ -22,13 +22,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='folder of logs and checkpoints; default: work_dirs/<name of the config>')
-    parser.add_argument('--data-root', help="folder that takes the place of the config's data_root everywhere in it")
+    parser.add_argument('--data-root', help="folder that replaces the config's data_root everywhere")
     parser.add_argument(
         '--resume',
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from this checkpoint; without a value, from the newest complete one in the work dir',
+        help='resume from this checkpoint; without a value, from the newest complete one in the work dir',
     )
     parser.add_argument(
         '--amp',
@@ -66,12 +66,12 @@ def run(args: argparse.Namespace) -> dict[str, str]:
     return dict(work_dir=cfg.work_dir)
 
 
-def build_runner(cfg: 'Config', resume: Optional[str]) -> Optional['Runner']:
+def build_runner(cfg: 'Config', resume: str | None) -> Optional['Runner']:
     """Build the runner and its data sets.
 
     Args:
         cfg: The config.
-        resume: The checkpoint to go on from, ``auto`` for the work dir's own, None to begin.
+        resume: Checkpoint to resume from, ``auto`` for that of the work dir, None to start.
 
     Returns:
         Runner: None if the checkpoint is the end of this training.
@@ -97,5 +97,5 @@ def build_runner(cfg: 'Config', resume: Optional[str]) -> Optional['Runner']:
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if cfg.get('load_from') and not cfg.get('resume'):
         check_weights(runner.model, cfg.load_from, partial=True)
-    _ = runner.train_loop, runner.val_loop  # builds the data sets: they too complain before training
+    _ = runner.train_loop, runner.val_loop  # builds the data sets, so their errors come before training
     return runner

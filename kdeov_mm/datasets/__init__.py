@@ -1,3 +1,5 @@
+"""Data sets, samplers, transforms, and stores of a teacher's embeddings."""
+
 from .cached_teacher import CachedTeacherDataset, LoadTeacherEmbedding
 from .image_text import ImageTextDataset
 from .load_image import LoadImageReduced

@@ -1,8 +1,9 @@
-"""Images that cannot be read: skipped, counted, listed, and too many of them stop the run."""
+"""Handling of images that cannot be read: skip, count and list them, and stop the run if there are too many."""
 
 import logging
 import os
-from typing import Any, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
@@ -15,15 +16,15 @@ from kdeov_mm.utils.image_files import BrokenImageError, image_defect
 def check_inside(paths: Iterable[str], folder: str, source: str) -> None:
     """Refuse image names that lead out of the image folder, such as ``/etc/motd`` or ``../../photo.jpg``.
 
-    Links within the folder may lead anywhere: its owner has made them, while anybody may have made the names.
+    Links inside the folder may lead anywhere, as its owner has made them. Anybody may have made the names.
 
     Args:
         paths: The names, joined to the folder.
         folder: The image folder.
-        source: The file that the names come from, for messages.
+        source: The file with the names, for messages.
 
     Raises:
-        InputError: If there is one; names it.
+        InputError: If a name leads out of the folder; the message names it.
     """
     start = '' if os.path.normpath(folder) == '.' else os.path.join(os.path.normpath(folder), '')
     for path in paths:
@@ -41,31 +42,31 @@ def check_inside(paths: Iterable[str], folder: str, source: str) -> None:
 
 
 class BrokenImages:
-    """What data sets know of their broken images.
+    """Records the broken images of a data set.
 
     Attributes:
-        broken: The reason for each broken image, by path as ``printable`` shows it.
-        max_broken: The largest share of images that may be broken. One image is always forgiven, unless this is 0.
-        source: What the images belong to, for messages and the list.
+        broken: Reason for each broken image, by path as ``printable`` shows it.
+        max_broken: Maximum ratio of broken images. One broken image is always allowed, unless this is 0.
+        source: Name of the data set, for messages and the list.
     """
 
     source: str
     max_broken = 0.05
     _broken_list = None
 
-    def set_max_broken(self, share: float) -> None:
+    def set_max_broken(self, ratio: float) -> None:
         """Set ``max_broken``.
 
         Raises:
-            ValueError: It is not in [0, 1].
+            ValueError: If the ratio is not in [0, 1].
         """
-        if not 0 <= share <= 1:
-            raise ValueError(f'max_broken is a share of the images, between 0 and 1, got {share}')
-        self.max_broken = share
+        if not 0 <= ratio <= 1:
+            raise ValueError(f'max_broken is a ratio of the images, between 0 and 1, got {ratio}')
+        self.max_broken = ratio
         self.broken: dict[str, str] = {}
 
     def list_broken(self, path: str) -> None:
-        """From now on list broken images in a file that all processes share, and skip those that it lists already.
+        """List broken images in a file that all processes share, and skip those that it lists already.
 
         Each line holds source, image and reason, separated by tabs. Delete the file when images have been restored.
         """
@@ -90,11 +91,11 @@ class BrokenImages:
             os.write(file, lines.encode())  # in one piece: other processes write too
             os.close(file)
 
-    def report_broken(self, broken: Mapping[str, str], number: int) -> None:
-        """Count, list and tell broken images of ``number`` in all.
+    def report_broken(self, broken: Mapping[str, str], total: int) -> None:
+        """Count, list and log broken images of ``total`` images.
 
         Raises:
-            RuntimeError: More than ``max_broken`` are, over all processes that share the list.
+            RuntimeError: If more than ``max_broken`` are broken, over all processes that share the list.
         """
         shown = {printable(image): printable(' '.join(reason.split())) for image, reason in broken.items()}
         new = {image: reason for image, reason in shown.items() if image not in self.broken}
@@ -104,10 +105,10 @@ class BrokenImages:
         if self._broken_list:
             self._append_list(new)
             self.broken.update(self._read_list())
-        told = '; '.join(f'{image}: {reason}' for image, reason in list({**new, **self.broken}.items())[:5])
-        message = f'{len(self.broken)} of {number} images of "{printable(self.source)}" cannot be read ({told})'
-        allowed = max(1, int(self.max_broken * number)) if self.max_broken else 0
-        if len(self.broken) > allowed or len(self.broken) >= number:
+        examples = '; '.join(f'{image}: {reason}' for image, reason in list({**new, **self.broken}.items())[:5])
+        message = f'{len(self.broken)} of {total} images of "{printable(self.source)}" cannot be read ({examples})'
+        allowed = max(1, int(self.max_broken * total)) if self.max_broken else 0
+        if len(self.broken) > allowed or len(self.broken) >= total:
             listed = f' and delete {self._broken_list}' if self._broken_list else ''
             raise RuntimeError(
                 f'{message}; max_broken={self.max_broken} allows {allowed}. Restore them{listed}, or raise max_broken'
@@ -116,11 +117,11 @@ class BrokenImages:
 
 
 class SkipBrokenImages(BrokenImages):
-    """Mixin of data sets with an index that go on without broken images.
+    """Lets a data set with an index skip broken images.
 
     Attributes:
-        check_images: ``start`` checks all images before the run; ``read`` each when it is read, for collections
-            that are too large for that.
+        check_images: ``start`` checks all images before the run; ``read`` checks each when it is read, for
+            collections that are too large.
     """
 
     check_images = 'start'
@@ -131,18 +132,18 @@ class SkipBrokenImages(BrokenImages):
         return self.ann_file
 
     def readable(self, data_list: list[dict]) -> list[dict]:
-        """The data infos whose images can be read, as far as they are checked before the run.
+        """Return the data infos whose images can be read, as far as they are checked before the run.
 
         Raises:
-            ValueError: There are none, or one lies outside of the image folder.
+            ValueError: If there are no images, or one lies outside of the image folder.
         """
         if not data_list:
             raise ValueError(f'"{self.source}" lists no images')
         check_inside([info['img_path'] for info in data_list], self.data_prefix.get('img') or '', self.source)
-        self._number = len(data_list)
+        self._num_images = len(data_list)
         if self.check_images == 'start' and self._local:
             defects = {info['img_path']: image_defect(info['img_path']) for info in data_list}
-            self.report_broken({path: defect for path, defect in defects.items() if defect}, self._number)
+            self.report_broken({path: defect for path, defect in defects.items() if defect}, self._num_images)
         return [info for info in data_list if printable(info['img_path']) not in self.broken]
 
     @property
@@ -150,10 +151,10 @@ class SkipBrokenImages(BrokenImages):
         return getattr(self, 'backend_args', None) is None
 
     def prepare_data(self, idx: int) -> Any:
-        """As the base class's; None for a training image that cannot be read.
+        """Run the pipeline on a sample; return None for a training image that cannot be read.
 
         Raises:
-            BrokenImageError: It is an image of a test, where none may be missing.
+            BrokenImageError: If it is a test image, as no test image may be missing.
         """
         path = self.get_data_info(idx)['img_path']
         defect = None
@@ -175,15 +176,15 @@ class SkipBrokenImages(BrokenImages):
                     )
                 if defect is None:
                     raise
-        self.report_broken({path: defect}, self._number)
+        self.report_broken({path: defect}, self._num_images)
         return None
 
     def __getitem__(self, idx: int) -> dict:
-        """As the base class's, but after a refused image comes the next, not a random one."""
+        """Return a sample; after an image that the pipeline refuses, try the next images, not random ones."""
         if self.test_mode:
             return super().__getitem__(idx)
         for step in range(min(len(self), self.max_refetch + 1)):
             data = self.prepare_data((idx + step) % len(self))
             if data is not None:
                 return data
-        raise RuntimeError(f'the pipeline refused image {idx} of "{self.source}" and all that it was tried with after')
+        raise RuntimeError(f'the pipeline refused image {idx} of "{self.source}" and all images tried after it')

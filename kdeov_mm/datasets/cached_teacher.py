@@ -1,10 +1,11 @@
-"""Training from a teacher's stored embeddings: every sample is replayed as the teacher saw it."""
+"""Training from stored teacher embeddings, with the same augmented views that the teacher saw."""
 
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Optional, Sequence
+from typing import Any
 
 import numpy as np
 from mmcv.transforms import BaseTransform, Compose
@@ -18,19 +19,21 @@ from kdeov_mm.utils.files import sha256
 from kdeov_mm.utils.seeds import mix_seed, seeded_sample
 from .teacher_store import TeacherStore
 
-open_store = lru_cache(maxsize=8)(TeacherStore)
-IMAGES, CAPTIONS = 'images', 'captions'  # the two parts of a store, each a TeacherStore
+open_teacher_store = lru_cache(maxsize=8)(TeacherStore)
+IMAGES, CAPTIONS = 'images', 'captions'  # the two parts of a store; each is a TeacherStore
 
 
 def view_seed(seed: int, index: int, view: int) -> int:
-    """The seed of an image's augmented view."""
+    """Return the seed of an augmented view of an image."""
     return mix_seed(seed, index, view)
 
 
 def data_identity(dataset: Dataset) -> dict:
-    """What identifies the images of a data set: its annotation file, its classes, and all names and captions."""
+    """Return a fingerprint of a data set: its annotation file, classes, image names and captions."""
     folder = (getattr(dataset, 'data_prefix', None) or {}).get('img') or ''
-    digest = hashlib.sha256(json.dumps(dataset.metainfo.get('classes')).encode())  # whose boxes transforms may look at
+    digest = hashlib.sha256(
+        json.dumps(dataset.metainfo.get('classes')).encode()
+    )  # transforms may use the boxes of these
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         item = [info['img_path'].removeprefix(folder), list(info.get('captions') or [])]
@@ -40,7 +43,7 @@ def data_identity(dataset: Dataset) -> dict:
 
 
 def describe_pipeline(pipeline: Sequence[dict]) -> list:
-    """A pipeline's configs as JSON values."""
+    """Convert a pipeline's configs to JSON values."""
     return json.loads(json.dumps(list(pipeline), default=str))
 
 
@@ -48,9 +51,9 @@ def describe_pipeline(pipeline: Sequence[dict]) -> list:
 class LoadTeacherEmbedding(BaseTransform):
     """Runs a pipeline that packs a sample, and adds ``teacher_embedding`` (and ``caption_embedding``) from a store.
 
-    The store's augmented views are replayed: one of them is drawn, and the pipeline runs from the view's seed. A store
-    of one canonical view leaves the augmentation free. Of several captions one is drawn. All is drawn as any other
-    augmentation, so that in ``ResumableTrainLoop`` it is a function of seed, epoch and index.
+    One of the stored augmented views is drawn, and the pipeline runs with the seed of that view. If the store has one
+    view without augmentation, the pipeline augments freely. One of the captions is drawn. In ``ResumableTrainLoop``
+    these draws are a function of seed, epoch and index, like any augmentation.
 
     Args:
         store: Folder that ``tools/dataset_converters/cache_teacher.py`` wrote.
@@ -62,18 +65,18 @@ class LoadTeacherEmbedding(BaseTransform):
     """
 
     def __init__(self, store: str, transforms: Sequence[dict], verify: bool = True) -> None:
-        self.images = open_store(str(Path(store, IMAGES)), verify=verify)
+        self.images = open_teacher_store(str(Path(store, IMAGES)), verify=verify)
         folder = Path(store, CAPTIONS)
         self.images.require(embedding=(3, True), first_caption=(1, False))
         if 'seed' in self.images.shards[0]:
             self.images.require(seed=(2, False))
-        self.captions = open_store(str(folder), verify=verify) if folder.is_dir() else None
+        self.captions = open_teacher_store(str(folder), verify=verify) if folder.is_dir() else None
         if self.captions is not None:
             self.captions.require(embedding=(2, True))
         self.transforms = Compose(transforms)
 
-    def transform(self, results: dict) -> Optional[dict]:
-        """Pack the sample; None where the pipeline refuses it or the teacher could not read the image."""
+    def transform(self, results: dict) -> dict | None:
+        """Pack the sample; return None if the pipeline refuses it or the teacher could not read the image."""
         index = results['sample_idx']
         row = {name: value[0] for name, value in self.images.rows([index]).items()}
         view = np.random.randint(len(row['embedding']))
@@ -85,9 +88,7 @@ class LoadTeacherEmbedding(BaseTransform):
         if 'seed' in row:
             seed = int(row['seed'][view])
             if seed < 0:
-                raise InputError(
-                    f'{self.images.where(index)}: seed is {seed}; expected 0 or more; make the store again'
-                )
+                raise InputError(f'{self.images.where(index)}: seed is {seed}; expected 0 or more; rebuild the store')
             with seeded_sample(seed):
                 packed = self.transforms(results)
         else:
@@ -105,42 +106,42 @@ class LoadTeacherEmbedding(BaseTransform):
 
 @DATASETS.register_module()
 class CachedTeacherDataset(Dataset):
-    """A data set whose samples bring the teacher's embeddings with them; no teacher is loaded.
+    """Adds stored teacher embeddings to the samples of a data set, so no teacher is loaded.
 
-    All else is the wrapped data set's.
+    All other attributes are those of the wrapped data set.
 
     Args:
-        dataset: Config of a data set with an index and a pipeline, as it is trained on with the teacher online.
+        dataset: Config of a data set with an index and a pipeline, as for training with an online teacher.
         store: Folder that ``tools/dataset_converters/cache_teacher.py`` wrote for it.
-        teacher: Config of the teacher that the store must be of; None accepts any.
-        text_encoder: Config of the text encoder that the captions must be of; None accepts any, or none.
+        teacher: Config of the teacher that must have made the store; None accepts any.
+        text_encoder: Config of the text encoder that must have embedded the captions; None accepts any, or none.
         verify: Whether to compare the store's files with their checksums, which reads them once.
 
     Raises:
-        FileNotFoundError: The store is not there or not finished.
-        ValueError: It is damaged, or of another teacher, other data or another pipeline.
+        FileNotFoundError: If the store does not exist or is not finished.
+        ValueError: If the store is damaged, or was made with another teacher, data set or pipeline.
     """
 
     def __init__(
         self,
         dataset: dict,
         store: str,
-        teacher: Optional[dict] = None,
-        text_encoder: Optional[dict] = None,
+        teacher: dict | None = None,
+        text_encoder: dict | None = None,
         verify: bool = True,
     ) -> None:
         pipeline = list(dataset['pipeline'])
         load = dict(type='LoadTeacherEmbedding', store=store, transforms=pipeline, verify=verify)
         self.dataset = DATASETS.build({**dataset, 'pipeline': [load]})
         data = data_identity(self.dataset)
-        wanted, images = dict(data), open_store(str(Path(store, IMAGES)), verify=verify)
+        wanted, images = dict(data), open_teacher_store(str(Path(store, IMAGES)), verify=verify)
         if images.identity.get('views'):
             wanted['pipeline'] = describe_pipeline(pipeline)
         if teacher is not None:
             wanted['teacher'] = identify_teacher(teacher)
         images.check(wanted)
         if text_encoder is not None:
-            open_store(str(Path(store, CAPTIONS)), verify=verify).check(
+            open_teacher_store(str(Path(store, CAPTIONS)), verify=verify).check(
                 dict(data, text_encoder=MODELS.build(text_encoder).id)
             )
 
@@ -151,6 +152,6 @@ class CachedTeacherDataset(Dataset):
         return self.dataset[index]
 
     def __getattr__(self, name: str) -> Any:
-        if name == 'dataset' or name.startswith('__'):  # not there yet while unpickling
+        if name == 'dataset' or name.startswith('__'):  # missing while unpickling
             raise AttributeError(name)
         return getattr(self.dataset, name)

@@ -1,14 +1,14 @@
 """Readers of files that pair images with captions.
 
-Each reader returns ``{image: captions}``: the image's path relative to the image folder, and its captions, which may be
-none. Images are in the file's order.
+Each reader returns ``{image: captions}`` in the file's order. ``image`` is a path relative to the image folder, and the
+list of captions may be empty.
 """
 
 import csv
 import io
 import os
 from collections import Counter
-from typing import Optional, Sequence, Union
+from collections.abc import Sequence
 
 from kdeov_mm.utils.display import short_repr, printable
 from kdeov_mm.utils.errors import InputError
@@ -28,17 +28,17 @@ COCO_FIELDS = dict(images=('id', 'file_name'), annotations=('image_id', 'caption
 
 
 def check_file(path: str, what: str) -> None:
-    """Raise FileNotFoundError unless there is something at ``path``."""
+    """Raise FileNotFoundError if ``path`` does not exist."""
     if not os.path.exists(path):
         raise FileNotFoundError(f'{what} "{path}" does not exist; check data_root and the file\'s name')
 
 
 def read_coco(path: str) -> Captions:
-    """COCO's own JSON with ``images`` and ``annotations`` (Chen et al. 2015, "Microsoft COCO captions").
+    """Read COCO's JSON with ``images`` and ``annotations`` (Chen et al. 2015, "Microsoft COCO captions").
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is not JSON, lacks a field, or a caption is of an image that it does not list.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not JSON, lacks a field, or a caption is of an image that it does not list.
     """
     content = load_coco(path, COCO_FIELDS)
     names = {image['id']: image['file_name'] for image in content['images']}
@@ -53,16 +53,16 @@ def read_coco(path: str) -> Captions:
     return captions
 
 
-def read_karpathy(path: str, split: Union[str, Sequence[str], None] = None) -> Captions:
-    """Karpathy's JSON (Karpathy and Fei-Fei 2015), such as ``dataset_flickr30k.json`` or ``dataset_coco.json``.
+def read_karpathy(path: str, split: str | Sequence[str] | None = None) -> Captions:
+    """Read Karpathy's JSON (Karpathy and Fei-Fei 2015), such as ``dataset_flickr30k.json`` or ``dataset_coco.json``.
 
     Args:
         path: The file.
         split: ``train``, ``val``, ``test``, for COCO also ``restval``, or several of them; None reads all.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is not JSON, is not of this layout, or has no such split.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not JSON, is not of this layout, or has no such split.
     """
     check_file(path, 'annotation file')
     source = f'annotation file "{printable(path)}"'
@@ -85,16 +85,17 @@ def read_karpathy(path: str, split: Union[str, Sequence[str], None] = None) -> C
     return {name: text for name, text, image in zip(names, texts, images) if image['split'] in wanted}
 
 
-def read_table(path: str, columns: Sequence[Union[str, int]] = ('filepath', 'title')) -> Captions:
-    """A TSV (by its suffix), else a CSV, with one pair a row; rows of one image give it several captions.
+def read_table(path: str, columns: Sequence[str | int] = ('filepath', 'title')) -> Captions:
+    """Read a TSV (by its suffix) or CSV with one pair a row; several rows of one image are several captions.
 
     Args:
         path: The file, UTF-8, quoted as CSV is.
-        columns: Those of image and caption: names in the first row, or numbers from 0 where there is no such row.
+        columns: Columns of image and caption: names in the first row, or indices from 0 if there is no such row.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: No such column, a row that is too short or without an image, broken quotes, not UTF-8.
+        FileNotFoundError: If there is no such file.
+        ValueError: If a column is missing, a row is too short or has no image, quotes are broken, or the file is not
+            UTF-8.
     """
     check_file(path, 'annotation file')
     if len(columns) != 2 or len({type(column) for column in columns}) != 1:
@@ -127,13 +128,14 @@ def read_table(path: str, columns: Sequence[Union[str, int]] = ('filepath', 'tit
     return captions
 
 
-def read_flickr8k(path: str, split_file: Optional[str] = None) -> Captions:
-    """Flickr8k's ``captions.txt`` (``image,caption``), of the images that a split file such as
-    ``Flickr_8k.trainImages.txt`` lists, one name a line.
+def read_flickr8k(path: str, split_file: str | None = None) -> Captions:
+    """Read Flickr8k's ``captions.txt`` (``image,caption``).
+
+    A split file such as ``Flickr_8k.trainImages.txt`` restricts the images; it has one name a line.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: As for :func:`read_table`, or the split file lists images twice or without captions.
+        FileNotFoundError: If there is no such file.
+        ValueError: If :func:`read_table` fails, or the split file lists images twice or without captions.
     """
     captions = read_table(path, ('image', 'caption'))
     if split_file is None:
@@ -153,15 +155,15 @@ def read_flickr8k(path: str, split_file: Optional[str] = None) -> Captions:
 
 
 def read_folder(folder: str) -> Captions:
-    """All images below a folder, sorted by path, without captions.
+    """List all images below a folder, sorted by path, without captions.
 
     Raises:
-        FileNotFoundError: There is no such folder.
-        ValueError: There is no image in it.
+        FileNotFoundError: If there is no such folder.
+        ValueError: If there is no image in it.
     """
     if not os.path.isdir(folder):
         raise FileNotFoundError(f'image folder "{folder}" does not exist; check data_root and data_prefix')
-    found = [os.path.relpath(path, folder) for path in find_image_files(folder)]
-    if not found:
+    images = [os.path.relpath(path, folder) for path in find_image_files(folder)]
+    if not images:
         raise ValueError(f'image folder "{folder}" has no images: files that end in {", ".join(IMAGE_SUFFIXES)}')
-    return {path: [] for path in found}
+    return {path: [] for path in images}

@@ -1,8 +1,8 @@
-"""Reading what users hand in: annotation files in COCO's format."""
+"""Reading of annotation files in COCO's format."""
 
 import os
 from collections import Counter
-from typing import Iterable
+from collections.abc import Iterable
 
 from kdeov_mm.utils.display import short_repr, printable
 from kdeov_mm.utils.errors import InputError
@@ -20,7 +20,7 @@ from kdeov_mm.utils.records import (
     check_records,
 )
 
-# What the fields must be, where they are there; others are not read.
+# The types of the fields that are read, where present.
 KINDS = dict(
     images=dict(
         id=IDS,
@@ -42,7 +42,7 @@ INSTANCE_FIELDS = dict(
     categories=('id', 'name'),
     annotations=('id', 'image_id', 'category_id', 'bbox', 'area'),
 )
-# LVIS v1 names its images by URL; the rest says which classes were looked for, and how often they occur.
+# LVIS v1 names its images by URL. The other fields say which classes were annotated, and how frequent they are.
 LVIS_FIELDS = dict(
     INSTANCE_FIELDS,
     images=('id', 'width', 'height', 'neg_category_ids', 'not_exhaustive_category_ids'),
@@ -60,12 +60,12 @@ def load_coco(path: str, fields: dict[str, tuple] = INSTANCE_FIELDS) -> dict:
 
     Args:
         path: The file.
-        fields: The lists that it must hold, and the fields that each of their records must have.
+        fields: Required lists, and the fields that each of their records must have.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        InputError: If it is not JSON, lacks a list or a field, a field holds what :data:`KINDS` does not allow, an id
-            is there twice, or an annotation is of a category that it does not list.
+        InputError: If the file is not JSON, lacks a list or a field, a field has a value that :data:`KINDS` does not
+            allow, an id is duplicate, or an annotation has an unknown category.
     """
     if not os.path.exists(path):
         raise FileNotFoundError(f'annotation file "{printable(path)}" does not exist; check data_root and ann_file')
@@ -80,11 +80,11 @@ def load_coco(path: str, fields: dict[str, tuple] = INSTANCE_FIELDS) -> dict:
         if 'id' in names:
             repeated = _repeated(record['id'] for record in content[key])
             if repeated:
-                raise InputError(f'{source}: ids appear twice in "{key}": {short_repr(repeated[:5])}')
+                raise InputError(f'{source}: duplicate ids in "{key}": {short_repr(repeated[:5])}')
     if 'categories' in fields:
         repeated = _repeated(category['name'] for category in content['categories'])
         if repeated:
-            raise InputError(f'{source}: categories share a name: {short_repr(repeated[:5])}')
+            raise InputError(f'{source}: duplicate category names: {short_repr(repeated[:5])}')
         known = {category['id'] for category in content['categories']}
         for row, record in enumerate(content['annotations']):
             if record['category_id'] not in known:

@@ -1,7 +1,7 @@
-"""Images with captions, or without, from the files that such collections come in."""
+"""Data sets of images with or without captions, in common file formats."""
 
 import os
-from typing import Optional, Sequence, Union
+from collections.abc import Sequence
 
 from mmengine.dataset import BaseDataset
 from mmyolo.registry import DATASETS
@@ -14,39 +14,40 @@ FORMATS = ('coco', 'karpathy', 'flickr8k', 'table', 'folder')
 
 @DATASETS.register_module()
 class ImageTextDataset(SkipBrokenImages, BaseDataset):
-    """Image-text pairs for distillation, alignment and retrieval.
+    """Reads image-text pairs for distillation, alignment and retrieval.
 
-    Each data info has ``img_path``, ``img_id`` (the number of the image in the file) and ``captions``, a list of
-    non-empty str that may itself be empty. ``PackDetInputs`` needs ``captions`` in its ``meta_keys``.
+    Each data info has ``img_path``, ``img_id`` (the index of the image in the file) and ``captions``, a list of
+    non-empty str. The list itself may be empty. ``PackDetInputs`` needs ``captions`` in its ``meta_keys``.
 
     Args:
-        format: ``coco`` (COCO's captions), ``karpathy`` (``dataset_flickr30k.json`` and its kind), ``flickr8k``
-            (``captions.txt``), ``table`` (``.tsv``, else CSV), or ``folder`` (images alone, no ann_file).
+        format: ``coco`` (COCO's captions), ``karpathy`` (such as ``dataset_flickr30k.json``), ``flickr8k``
+            (``captions.txt``), ``table`` (``.tsv``, else CSV), or ``folder`` (images only, no ann_file).
         ann_file: The file of captions, absolute or below data_root.
         split: For ``karpathy`` one or several names such as ``train``; for ``flickr8k`` a file of image names.
-        captions_per_image: None: one sample an image, with all its captions. A number: one sample for each of so many
-            captions of an image, the first ones; an image with fewer gives fewer samples, one without none.
+        captions_per_image: None: one sample for each image, with all its captions. A number N: one sample for each of
+            the first N captions of an image; an image with fewer captions gives fewer samples.
         columns: For ``table``, see :func:`~kdeov_mm.datasets.caption_files.read_table`.
-        max_broken: The largest share of images that may be unreadable. One image is always forgiven, unless this is 0.
-        check_images: ``start`` checks all images before the run, ``read`` each when it is read. By default ``start``
-            for tests, whose images must not change, and ``read`` for training.
-        **kwargs: Those of mmengine's ``BaseDataset``: data_root, data_prefix=dict(img=...), pipeline, test_mode, ...
+        max_broken: Maximum ratio of unreadable images. One is always allowed, unless this is 0.
+        check_images: ``start`` checks all images before the run, ``read`` checks each when it is read. By default
+            ``start`` for tests, whose images must not change, and ``read`` for training.
+        **kwargs: Arguments of MMEngine's ``BaseDataset``: data_root, data_prefix=dict(img=...), pipeline, test_mode,
+            ...
 
     Raises:
-        FileNotFoundError: A file or the image folder is missing.
-        ValueError: An unknown format, an option that the format does not have, or a file that is not of its format.
-        RuntimeError: More images than ``max_broken`` are unreadable.
+        FileNotFoundError: If a file or the image folder is missing.
+        ValueError: If the format is unknown, does not have an option, or is not that of the file.
+        RuntimeError: If more images than ``max_broken`` are unreadable.
     """
 
     def __init__(
         self,
         *args,
         format: str,
-        split: Union[str, Sequence[str], None] = None,
-        captions_per_image: Optional[int] = None,
-        columns: Optional[Sequence[Union[str, int]]] = None,
+        split: str | Sequence[str] | None = None,
+        captions_per_image: int | None = None,
+        columns: Sequence[str | int] | None = None,
         max_broken: float = 0.05,
-        check_images: Optional[str] = None,
+        check_images: str | None = None,
         data_prefix: dict = dict(img=''),
         test_mode: bool = False,
         **kwargs,
@@ -75,7 +76,7 @@ class ImageTextDataset(SkipBrokenImages, BaseDataset):
         return self.ann_file or self.data_prefix['img']
 
     def load_data_list(self) -> list[dict]:
-        """Read the file; see the class."""
+        """Read the annotation file."""
         if self.format != 'folder' and not self.ann_file:
             raise ValueError(f'format {self.format!r} needs an ann_file')
         folder = self.data_prefix['img'] or '.'
@@ -85,10 +86,10 @@ class ImageTextDataset(SkipBrokenImages, BaseDataset):
             [
                 dict(
                     img_path=os.path.join(folder, name),
-                    img_id=number,
+                    img_id=index,
                     captions=[text.strip() for text in captions if text.strip()],
                 )
-                for number, (name, captions) in enumerate(self._read(folder).items())
+                for index, (name, captions) in enumerate(self._read(folder).items())
             ]
         )
         if self.captions_per_image is None:

@@ -1,6 +1,6 @@
-"""Sources mixed by weight."""
+"""A sampler that mixes data sets by weight."""
 
-from typing import Iterator, Optional, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from mmengine.dataset import DefaultSampler
@@ -11,25 +11,25 @@ from kdeov_mm.utils.seeds import mix_seed
 
 @DATA_SAMPLERS.register_module()
 class MixtureSampler(DefaultSampler):
-    """Draws from the parts of a ``ConcatDataset`` in given shares, whatever their sizes.
+    """Draws from the parts of a ``ConcatDataset`` with given weights, whatever their sizes.
 
-    Within each part no image comes again before all have come, also across epochs: a large part of small weight is gone
-    through over several epochs. The order is a function of seed and epoch alone. (mmdet's ``MultiSourceSampler`` never
-    ends, and cannot go on from an epoch's start.)
+    Within each part no image repeats before all have been drawn, also across epochs: a large part with a small weight
+    takes several epochs. The order is a function of seed and epoch. (MMDetection's ``MultiSourceSampler`` never ends
+    and cannot resume from the start of an epoch.)
 
     Args:
         dataset: A ``ConcatDataset``, or a wrapper of it.
-        weights: One positive number for each part; only their ratios count.
-        epoch_size: Samples in an epoch, over all processes; the number of images of all parts by default.
+        weights: One positive number for each part; only their ratios matter.
+        epoch_size: Samples in an epoch, over all processes; default: the number of images of all parts.
         seed: The same in all processes.
 
     Raises:
-        ValueError: The data set is no ``ConcatDataset``, there is not one positive weight for each part, or an epoch
-            is so short that a part gets no sample.
+        ValueError: If the data set is no ``ConcatDataset``, the weights are not one positive number for each part, or
+            an epoch is so short that a part gets no sample.
     """
 
     def __init__(
-        self, dataset, weights: Sequence[float], epoch_size: Optional[int] = None, seed: Optional[int] = None
+        self, dataset, weights: Sequence[float], epoch_size: int | None = None, seed: int | None = None
     ) -> None:
         ends = getattr(dataset, 'cumulative_sizes', None)
         if ends is None:
@@ -51,7 +51,7 @@ class MixtureSampler(DefaultSampler):
         self.total_size = self.num_samples * self.world_size
 
     def _part(self, part: int) -> torch.Tensor:
-        """This epoch's indices of one part: the next piece of an endless row of its permutations."""
+        """Return this epoch's indices of one part, the next slice of an endless sequence of permutations."""
         size, count = self.sizes[part], self.counts[part]
         first = self.epoch * count
         passes = range(first // size, (first + count - 1) // size + 1)

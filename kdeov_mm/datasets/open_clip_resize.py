@@ -1,6 +1,4 @@
-"""OpenCLIP's own resizing, of images."""
-
-from typing import Optional
+"""OpenCLIP's resizing as a transform."""
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -14,15 +12,15 @@ from kdeov_mm.models.clip.preprocess import find_preprocess
 
 @TRANSFORMS.register_module()
 class OpenCLIPResize(BaseTransform):
-    """Resizes and crops or pads ``img`` exactly as OpenCLIP does before a model, by PIL.
+    """Resizes and crops or pads ``img`` exactly with PIL as OpenCLIP does.
 
-    ``OpenCLIPTeacher`` then has nothing left to do but to normalise, and its embeddings are OpenCLIP's to rounding.
+    ``OpenCLIPTeacher`` then only normalises, and its embeddings equal OpenCLIP's up to rounding.
 
     Args:
-        model_name, pretrained, preprocess: As the teacher's.
+        model_name, pretrained, preprocess: See ``OpenCLIPTeacher``.
     """
 
-    def __init__(self, model_name: str, pretrained: Optional[str] = None, preprocess: Optional[dict] = None) -> None:
+    def __init__(self, model_name: str, pretrained: str | None = None, preprocess: dict | None = None) -> None:
         steps = image_transform_v2(find_preprocess(model_name, pretrained, preprocess), is_train=False).transforms
         self.resize = Compose([step for step in steps if not isinstance(step, (ToTensor, Normalize))])
 

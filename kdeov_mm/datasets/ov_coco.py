@@ -1,9 +1,9 @@
-"""COCO annotations of which only some groups of classes are seen."""
+"""COCO annotations restricted to some groups of classes."""
 
 import logging
 import os
 from collections import Counter, defaultdict
-from typing import Mapping, Optional, Sequence, Union
+from collections.abc import Mapping, Sequence
 
 from mmengine.logging import print_log
 from mmyolo.datasets import YOLOv5CocoDataset
@@ -16,36 +16,34 @@ from .splits import check_known, class_groups
 
 @DATASETS.register_module()
 class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
-    """An open-vocabulary data set in COCO's format.
+    """Reads an open-vocabulary data set in COCO's format.
 
-    The classes are the file's categories, in the file's order, that are of the kept groups. Annotations of
-    others are dropped while reading. Images without any annotation left stay (the student learns from the
-    teacher alone there), unless ``filter_cfg=dict(filter_empty_gt=True)``. ``metainfo['classes']``,
-    ``metainfo['groups']`` and ``metainfo['supercategories']`` hold each class's name, group and supercategory; labels
-    index them.
+    The classes are the file's categories of the kept groups, in the file's order. Annotations of other classes are
+    dropped. Images without annotations stay, unless ``filter_cfg=dict(filter_empty_gt=True)``: there the student learns
+    from the teacher only. ``metainfo['classes']``, ``metainfo['groups']`` and ``metainfo['supercategories']`` hold each
+    class's name, group and supercategory; labels index them.
 
-    Of the boxes, those without a positive area of at least one by one pixel inside the image are
-    dropped, and those that reach out of the image are clipped; both are counted in a warning. Images that are
-    missing, truncated or otherwise unreadable are left out, and listed in ``broken``.
+    Boxes smaller than one by one pixel inside the image are dropped, and boxes that reach out of the image are clipped;
+    a warning counts both. Images that are missing, truncated or otherwise unreadable are skipped and listed in
+    ``broken``.
 
     Args:
-        groups: the groups to keep; None keeps all.
-        vocabulary: a name in :data:`~kdeov_mm.datasets.splits.VOCABULARIES` or ``{group: class names}``.
-            Classes in none of the groups are dropped. By default the ``group`` field of the file's categories
-            counts; where they have none, every class is base.
-        caption_file: captions in COCO's format, absolute or below data_root; adds ``captions``, a list of str
-            that may be empty, to each data info.
-        gt_label: add ``gt_label``, the label of the only instance, to each data info.
-        max_broken: the largest share of images that may be unreadable. One image is always forgiven, unless
-            this is 0.
-        **kwargs: those of mmyolo's ``YOLOv5CocoDataset``: ann_file, data_root, data_prefix=dict(img=...),
-            pipeline, metainfo (its ``classes`` restrict the classes further), filter_cfg, test_mode, ...
+        groups: Groups of classes to keep; None keeps all.
+        vocabulary: A name in :data:`~kdeov_mm.datasets.splits.VOCABULARIES` or ``{group: class names}``. Classes
+            without a group are dropped. By default the ``group`` field of the file's categories; a class without it is
+            base.
+        caption_file: Captions in COCO's format, absolute or below data_root. Adds ``captions``, a list of str that may
+            be empty, to each data info.
+        gt_label: Whether to add ``gt_label``, the label of the only instance, to each data info.
+        max_broken: Maximum ratio of unreadable images. One is always allowed, unless this is 0.
+        **kwargs: Arguments of MMYOLO's ``YOLOv5CocoDataset``: ann_file, data_root, data_prefix=dict(img=...),
+            pipeline, metainfo (its ``classes`` restrict the classes), filter_cfg, test_mode, ...
 
     Raises:
-        FileNotFoundError: when the data root, the image folder or a file is missing or empty.
-        ValueError: when a file is not JSON, lacks a field or has a wrong value, a name or group is unknown, no class or
+        FileNotFoundError: If the data root, the image folder or a file is missing or empty.
+        ValueError: If a file is not JSON, lacks a field or has a wrong value, a name or group is unknown, no class or
             no image is left, or ``gt_label`` is asked for and an image has not exactly one instance.
-        RuntimeError: when more images than ``max_broken`` are unreadable.
+        RuntimeError: If more images than ``max_broken`` are unreadable.
     """
 
     METAINFO: dict = {}
@@ -54,9 +52,9 @@ class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
     def __init__(
         self,
         *args,
-        groups: Optional[Sequence[str]] = ('base',),
-        vocabulary: Union[str, Mapping[str, Sequence[str]], None] = None,
-        caption_file: Optional[str] = None,
+        groups: Sequence[str] | None = ('base',),
+        vocabulary: str | Mapping[str, Sequence[str]] | None = None,
+        caption_file: str | None = None,
         gt_label: bool = False,
         max_broken: float = 0.05,
         **kwargs,
@@ -70,7 +68,7 @@ class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
 
     # ------------------------------------------------------------------------------------------ reading
     def load_data_list(self) -> list[dict]:
-        """Read the annotations of the kept classes; see the class."""
+        """Read the annotations of the kept classes."""
         self._check_folders()
         content = load_coco(self.ann_file, self.fields)
         kept = self._kept_classes(content['categories'])
@@ -108,17 +106,17 @@ class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
                 info['gt_label'] = info['instances'][0]['bbox_label']
             data_list.append(info)
         if self._defects:
-            told = ', '.join(f'{count} {what}' for what, count in sorted(self._defects.items()))
-            print_log(f'Boxes in "{self.ann_file}": {told}', 'current', logging.WARNING)
+            defects = ', '.join(f'{count} {what}' for what, count in sorted(self._defects.items()))
+            print_log(f'Boxes in "{self.ann_file}": {defects}', 'current', logging.WARNING)
         return self.readable(data_list)
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
-        """As CocoDataset's, with boxes dropped or clipped as the class says."""
+        """Parse one image, with small boxes dropped and others clipped."""
         image = raw_data_info['raw_img_info']
         cleaned = [self._clean(annotation, image) for annotation in raw_data_info['raw_ann_info']]
         return super().parse_data_info({**raw_data_info, 'raw_ann_info': [item for item in cleaned if item]})
 
-    def _clean(self, annotation: dict, image: dict) -> Optional[dict]:
+    def _clean(self, annotation: dict, image: dict) -> dict | None:
         x, y, w, h = map(float, annotation['bbox'])
         if w <= 0 or h <= 0:
             self._defects['dropped without a positive size'] += 1
@@ -131,7 +129,7 @@ class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
         if w1 < 1 or h1 < 1 or annotation['area'] <= 0:
             self._defects['dropped smaller than a pixel'] += 1
             return None
-        if max(w - w1, h - h1) > 1:  # COCO's own often miss the border by a fraction of a pixel
+        if max(w - w1, h - h1) > 1:  # COCO's boxes often exceed the border by a fraction of a pixel
             self._defects['clipped to their image'] += 1
         return {**annotation, 'bbox': [x1, y1, w1, h1]}
 
@@ -155,7 +153,7 @@ class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
             )
 
     def _kept_classes(self, categories: list[dict]) -> dict[str, str]:
-        """The group of each kept class, in the file's order."""
+        """Return the group of each kept class, in the file's order."""
         names = [category['name'] for category in categories]
         if self.vocabulary is None:
             groups = {category['name']: category.get('group') or 'base' for category in categories}
@@ -176,7 +174,7 @@ class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
             )
         return kept
 
-    def _load_captions(self) -> Optional[dict[int, list[str]]]:
+    def _load_captions(self) -> dict[int, list[str]] | None:
         if self.caption_file is None:
             return None
         path = os.path.join(self.data_root or '', self.caption_file)

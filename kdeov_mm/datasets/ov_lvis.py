@@ -1,6 +1,6 @@
 """LVIS v1 annotations, with frequent and common classes as base and rare ones as novel."""
 
-from typing import Mapping, Sequence, Union
+from collections.abc import Mapping, Sequence
 
 from mmyolo.registry import DATASETS
 
@@ -10,27 +10,28 @@ from .ov_coco import OVCocoDataset
 
 @DATASETS.register_module()
 class OVLVISDataset(OVCocoDataset):
-    """An open-vocabulary data set in LVIS v1's format.
+    """Reads an open-vocabulary data set in LVIS v1's format.
 
-    An image lies where its ``coco_url`` says, such as ``val2017/000000397133.jpg``, below ``data_prefix['img']``:
-    LVIS divides COCO's images otherwise than COCO does. Images without a ``coco_url`` go by their ``file_name``.
-    Only boxes are read, no masks.
+    The ``coco_url`` of an image gives its path below ``data_prefix['img']``, such as ``val2017/000000397133.jpg``, as
+    LVIS splits COCO's images differently from COCO. Images without a ``coco_url`` use their ``file_name``. Masks are
+    not read.
 
     Args:
-        vocabulary: by default ``ov_lvis``: classes of frequency f and c are ``base``, those of r ``novel``.
-        **kwargs: those of :class:`OVCocoDataset`.
+        vocabulary: By default ``ov_lvis``: classes of frequency f and c are ``base``, those of r ``novel``.
+        **kwargs: Arguments of :class:`OVCocoDataset`.
 
     Raises:
-        ValueError: when an image has neither ``coco_url`` nor ``file_name``, and as :class:`OVCocoDataset`.
+        ValueError: If an image has neither ``coco_url`` nor ``file_name``, or for the reasons of
+            :class:`OVCocoDataset`.
     """
 
     fields = LVIS_FIELDS
 
-    def __init__(self, *args, vocabulary: Union[str, Mapping[str, Sequence[str]], None] = 'ov_lvis', **kwargs) -> None:
+    def __init__(self, *args, vocabulary: str | Mapping[str, Sequence[str]] | None = 'ov_lvis', **kwargs) -> None:
         super().__init__(*args, vocabulary=vocabulary, **kwargs)
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
-        """As the base class's."""
+        """Parse one image; find its file by ``coco_url``."""
         image = raw_data_info['raw_img_info']
         name = '/'.join((image.get('coco_url') or '').split('/')[-2:]) or image.get('file_name')
         if not name:

@@ -1,9 +1,10 @@
-"""Checks of the data that a config names, and generation of the data that it describes."""
+"""Checks of the data that a config names, and generation of the shapes dataset."""
 
 import os
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Iterator, Optional, Tuple
+from typing import Any
 
 from mmdet.datasets import CocoDataset
 from mmdet.evaluation import CocoMetric, LVISMetric
@@ -22,14 +23,14 @@ COCO_CLASSES = (CocoDataset, CocoMetric, LVISMetric)
 
 
 def prepare_data(cfg: Config, *loops: str) -> None:
-    """Generate the shapes world if the config describes one, then check the data of the loops.
+    """Generate the shapes dataset if the config describes one, then check the data of the loops.
 
     Args:
-        cfg: config; ``shapes_world``, if it has one, holds the arguments of ``ensure_world``.
-        loops: of ``'train'``, ``'val'``, ``'test'``.
+        cfg: Config; ``shapes_world``, if present, holds the arguments of ``ensure_world``.
+        loops: Any of ``'train'``, ``'val'``, ``'test'``.
 
     Raises:
-        InputError: if a folder or file is absent or empty, or an annotation file is not what it should be.
+        InputError: If a folder or file is absent or empty, or an annotation file is not valid.
     """
     world = cfg.get('shapes_world')
     if world is not None:
@@ -44,8 +45,8 @@ def prepare_data(cfg: Config, *loops: str) -> None:
                 check_dataset(name, node)
 
 
-def dicts(node: Any, name: str) -> Iterator[Tuple[str, dict]]:
-    """All dicts in a part of a config, with their dotted names."""
+def dicts(node: Any, name: str) -> Iterator[tuple[str, dict]]:
+    """Yield all dicts in a part of a config, with their dotted names."""
     if isinstance(node, dict):
         yield name, node
         node = node.items()
@@ -61,7 +62,7 @@ def check_dataset(name: str, node: dict) -> None:
     """Check the folders and files that one dict of a config names.
 
     Raises:
-        InputError: see :func:`prepare_data`.
+        InputError: See :func:`prepare_data`.
     """
     root = node.get('data_root')
     if is_local(root):
@@ -74,8 +75,8 @@ def check_dataset(name: str, node: dict) -> None:
             if not os.path.exists(path):
                 raise InputError(f'{name}.{field}: {path} does not exist; check data_root and {field}')
             if needed:
-                found = check_coco(f'{name}.{field}', path, needed, os.stat(path).st_mtime_ns)
-                image = found if field == 'ann_file' else image
+                first = check_coco(f'{name}.{field}', path, needed, os.stat(path).st_mtime_ns)
+                image = first if field == 'ann_file' else image
     prefix = node.get('data_prefix')
     for key, folder in prefix.items() if isinstance(prefix, dict) else ():
         if not is_local(folder):
@@ -93,7 +94,7 @@ def is_local(path: Any) -> bool:
     return isinstance(path, str) and path != '' and '://' not in path
 
 
-def join(root: Optional[str], path: str) -> str:
+def join(root: str | None, path: str) -> str:
     return os.path.join(root, path) if root else path
 
 
@@ -107,13 +108,13 @@ def check_folder(name: str, folder: str, fix: str) -> None:
 
 
 @lru_cache(maxsize=None)
-def check_coco(name: str, path: str, needed: Tuple[str, ...], changed: int) -> Optional[str]:
+def check_coco(name: str, path: str, needed: tuple[str, ...], changed: int) -> str | None:
     """Check that a file is JSON and has the lists ``needed``; return the file name of its first image.
 
-    One file, as of the time ``changed``, is read once, however many parts of a config name it.
+    Results are cached by path and modification time ``changed``, as several parts of a config may name one file.
 
     Raises:
-        InputError: if it is not.
+        InputError: If the file is not JSON or lacks a list.
     """
     content = read_json(path, object, what=f'{name}: annotation file')
     for field in needed:

@@ -1,7 +1,8 @@
-"""Regions that the teacher has embedded once, as training data."""
+"""Stored teacher embeddings of regions as training data."""
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +19,9 @@ from .teacher_store import TeacherStore
 
 
 class RegionStore:
-    """A teacher store whose rows are regions, see ``tools/dataset_converters/cache_regions.py``.
+    """Reads a teacher store whose rows are regions, see ``tools/dataset_converters/cache_regions.py``.
 
-    Rows have ``image`` (id of the image), ``box`` (xyxy, pixels of the original image, ``[4]``), ``label`` (-1 for an
+    Rows have ``image`` (image id), ``box`` (xyxy, pixels of the original image, ``[4]``), ``label`` (-1 for an
     unlabelled object) and ``embedding`` (float16, ``[D]``). An image's labelled rows come first, in the order of
     its annotations.
 
@@ -34,29 +35,29 @@ class RegionStore:
         self.boxes, self.labels = self.store.column('box'), self.store.column('label')
         if self.boxes.shape[1] != 4:
             raise InputError(f'region store "{root}": column "box" must be [n, 4], got {list(self.boxes.shape)}')
-        self.rows: Dict[int, List[int]] = {}
+        self.rows: dict[int, list[int]] = {}
         for row, image in enumerate(self.store.column('image').tolist()):
             self.rows.setdefault(image, []).append(row)
 
     def embeddings(self, rows: torch.Tensor) -> torch.Tensor:
-        """float32, L2-normalised, ``[n, D]``; InputError names one that cannot be normalised."""
-        asked = rows.tolist()
-        return normalize_rows(self.store.rows(asked)['embedding'], lambda row: self.store.where(asked[row]))
+        """Return embeddings of rows, float32, L2-normalised, ``[n, D]``; InputError if one cannot be normalised."""
+        indices = rows.tolist()
+        return normalize_rows(self.store.rows(indices)['embedding'], lambda row: self.store.where(indices[row]))
 
 
-open_store = lru_cache(maxsize=4)(RegionStore)
+open_region_store = lru_cache(maxsize=4)(RegionStore)
 
 
 class RegionBoxes(HorizontalBoxes):
-    """Boxes that know their rows in a region store, through all transforms that move, choose or join boxes.
+    """Holds boxes with their rows in a region store, through all transforms that move, select or join boxes.
 
     Args:
         data: Boxes xyxy, ``[n, 4]``.
-        rows: Of each box, ``[n]``; None: -1, a box of no store.
-        **kwargs: Of ``HorizontalBoxes``.
+        rows: Row of each box, ``[n]``; None: -1, as for boxes that are in no store.
+        **kwargs: Arguments of ``HorizontalBoxes``.
     """
 
-    def __init__(self, data: Tensor, rows: Optional[Tensor] = None, **kwargs) -> None:
+    def __init__(self, data: Tensor, rows: Tensor | None = None, **kwargs) -> None:
         super().__init__(data, **kwargs)
         self.rows = torch.full((len(self.tensor),), -1) if rows is None else rows
 
@@ -85,15 +86,15 @@ class LoadRegions(BaseTransform):
         store: Folder of the region store.
 
     Raises:
-        ValueError: If the store was made from other annotations: this image's labelled boxes are not the store's.
+        ValueError: If the store was made from other annotations, so its labelled boxes differ from the image's.
     """
 
     def __init__(self, store: str) -> None:
-        self.store = open_store(store)
+        self.store = open_region_store(store)
         self.root = store
 
     def transform(self, results: dict) -> dict:
-        """Add to ``gt_bboxes``, ``gt_bboxes_labels`` and ``gt_ignore_flags``."""
+        """Extend ``gt_bboxes``, ``gt_bboxes_labels`` and ``gt_ignore_flags``."""
         rows = torch.tensor(self.store.rows.get(results['img_id'], []), dtype=torch.long)
         boxes, labels = self.store.boxes[rows], self.store.labels[rows]
         known, given = results['gt_bboxes'].tensor, torch.as_tensor(results['gt_bboxes_labels'])
@@ -105,7 +106,7 @@ class LoadRegions(BaseTransform):
         ):
             raise ValueError(
                 f'region store "{self.root}": its labelled boxes of image {results["img_id"]} '
-                f'({results["img_path"]}) are not those of the annotations; make it again from these'
+                f'({results["img_path"]}) differ from the annotations; rebuild it from these'
             )
         results['gt_bboxes'] = RegionBoxes(torch.cat([known, boxes[n:]]), rows)
         results['gt_bboxes_labels'] = labels.numpy().astype(np.int64)
@@ -115,7 +116,7 @@ class LoadRegions(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PackRegions(PackDetInputs):
-    """Packs a sample whose boxes came through ``LoadRegions``; ``teacher`` holds the boxes' embeddings.
+    """Packs a sample with the boxes of ``LoadRegions``; ``teacher`` holds the boxes' embeddings.
 
     Args:
         store: Folder of the region store.
@@ -124,10 +125,10 @@ class PackRegions(PackDetInputs):
 
     def __init__(self, store: str, **kwargs) -> None:
         super().__init__(**kwargs)
-        self.store = open_store(store)
+        self.store = open_region_store(store)
 
     def transform(self, results: dict) -> dict:
-        """Pack; ``gt_instances`` gets ``teacher``, float32 ``[n, D]``."""
+        """Pack the sample; ``gt_instances`` gets ``teacher``, float32 ``[n, D]``."""
         packed = super().transform(results)
         for name in ('gt_instances', 'ignored_instances'):
             instances = getattr(packed['data_samples'], name)

@@ -1,6 +1,6 @@
-"""Samplers that mmengine lacks."""
+"""A sampler of hard negatives."""
 
-from typing import Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from mmengine.dataset import DefaultSampler
@@ -9,17 +9,17 @@ from mmyolo.registry import DATA_SAMPLERS
 
 @DATA_SAMPLERS.register_module()
 class HardNegativeSampler(DefaultSampler):
-    """Shuffles, then sorts every block of images so that neighbours, and so batches, share words of their names.
+    """Shuffles images and sorts each block by words of their class names, so batches have hard negatives.
 
-    A contrastive loss learns only what tells the pairs of a batch apart: among random images of many colours and
-    textures that is hardly ever the shape. Hard negatives in the batch mend it (NegCLIP, Yuksekgonul et al. 2023).
+    A contrastive loss learns only what distinguishes the pairs of a batch. Among random images of many colours and
+    textures, this is rarely the shape. Hard negatives help (NegCLIP, Yuksekgonul et al. 2023).
 
     Args:
-        dataset: With ``metainfo['classes']`` and ``instances`` in its data infos.
-        words: Positions of the words in the name of an image's first object that neighbours share; in "striped blue
-            star" (0, 1) sets shapes against each other, (1, ) both textures and shapes.
-        block_size: Images that are sorted together; a multiple of the batch size, and the larger the harder.
-        **kwargs: See mmengine's ``DefaultSampler``.
+        dataset: Data set with ``metainfo['classes']`` and ``instances`` in its data infos.
+        words: Positions of the words that neighbours share in the class name of their first object. In "striped blue
+            star", (0, 1) contrasts shapes, (1, ) both textures and shapes.
+        block_size: Number of images that are sorted together, a multiple of the batch size; larger is harder.
+        **kwargs: See MMEngine's ``DefaultSampler``.
     """
 
     def __init__(self, dataset, words: Sequence[int] = (1,), block_size: int = 1024, **kwargs) -> None:
@@ -29,12 +29,12 @@ class HardNegativeSampler(DefaultSampler):
         first = [dataset.get_data_info(i)['instances'][:1] for i in range(len(dataset))]
         names = [classes[instance[0]['bbox_label']].split() if instance else None for instance in first]
         shared = [tuple(name[word] for word in words) if name else () for name in names]
-        kinds = {key: number for number, key in enumerate(sorted(set(shared)))}
+        kinds = {key: index for index, key in enumerate(sorted(set(shared)))}
         self.keys = torch.tensor([kinds[key] for key in shared])
 
     def __iter__(self) -> Iterator[int]:
         blocks = torch.tensor(list(super().__iter__())).split(self.block_size)
-        # A block's first key changes from block to block, so that dropping the last batch favours no key.
+        # Keys are permuted for each block, so dropping the last batch favours no key.
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         for block in blocks:
             keys = torch.randperm(int(self.keys.max()) + 1, generator=generator)[self.keys[block]]

@@ -1,6 +1,6 @@
-"""Augmentation as a function of seed, epoch and index."""
+"""A data set whose augmentation is a function of seed, epoch and index."""
 
-from typing import Any, Union
+from typing import Any
 
 import torch
 from mmyolo.registry import DATASETS
@@ -11,22 +11,23 @@ from kdeov_mm.utils.seeds import seed_sample
 
 @DATASETS.register_module()
 class SeededDataset(Dataset):
-    """Seeds each sample's randomness anew, so that it depends neither on the worker nor on what came before.
+    """Seeds the random generators for each sample, so a sample depends neither on the worker nor on earlier samples.
 
-    An image that is drawn twice in an epoch is augmented the same way both times. All else is the wrapped data set's.
+    An image that is drawn twice in an epoch is augmented the same way. All other attributes are those of the wrapped
+    data set.
 
     Args:
         dataset: A data set or its config.
-        seed: Of the training.
+        seed: Seed of the training.
     """
 
-    def __init__(self, dataset: Union[dict, Dataset], seed: int) -> None:
+    def __init__(self, dataset: dict | Dataset, seed: int) -> None:
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         self.seed = seed
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # also of workers that outlive an epoch
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # shared with persistent workers
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, between two passes."""
+        """Set the epoch, between two passes."""
         self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
@@ -37,6 +38,6 @@ class SeededDataset(Dataset):
         return self.dataset[index]
 
     def __getattr__(self, name: str) -> Any:
-        if name == 'dataset' or name.startswith('__'):  # not there yet while unpickling
+        if name == 'dataset' or name.startswith('__'):  # missing while unpickling
             raise AttributeError(name)
         return getattr(self.dataset, name)

@@ -1,4 +1,4 @@
-"""Image-text pairs from WebDataset shards, for collections that are too large for an index in memory."""
+"""Streams of image-text pairs from WebDataset shards, for collections too large for an index in memory."""
 
 import glob
 import os
@@ -6,7 +6,8 @@ import random
 import re
 import tarfile
 import zlib
-from typing import BinaryIO, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Union
+from collections.abc import Iterator, Mapping, Sequence
+from typing import BinaryIO, NamedTuple
 
 from mmengine.dataset import Compose
 from mmengine.dist import get_dist_info
@@ -24,14 +25,14 @@ from .broken_images import BrokenImages
 from .caption_files import IMAGE_SUFFIXES
 from .load_image import LoadImageReduced
 
-HIDDEN = '__[^/]*__($|/)'  # names of entries that are no samples, as the webdataset package has it
-MAX_HEADER = 2**20  # bytes of an entry that describes another one
-MAX_SAMPLES = 10**12  # of a shard, which is a file
+HIDDEN = '__[^/]*__($|/)'  # entries that the webdataset package ignores
+MAX_HEADER = 2**20  # bytes of a tar entry that describes another entry
+MAX_SAMPLES = 10**12  # in one shard
 IMAGE_KEYS = tuple(suffix[1:] for suffix in IMAGE_SUFFIXES)
 
 
 class Piece(NamedTuple):
-    """The samples ``[start, stop)`` of one shard."""
+    """Names the samples ``[start, stop)`` of one shard."""
 
     shard: str
     start: int
@@ -39,10 +40,10 @@ class Piece(NamedTuple):
 
 
 def import_webdataset():
-    """The ``webdataset`` package.
+    """Import the ``webdataset`` package.
 
     Raises:
-        ImportError: It is not installed; the message says how to get it.
+        ImportError: If it is not installed; the message says how to install it.
     """
     try:
         import webdataset
@@ -51,43 +52,43 @@ def import_webdataset():
     return webdataset
 
 
-def find_shards(shards: Union[str, Sequence[str]]) -> List[str]:
+def find_shards(shards: str | Sequence[str]) -> list[str]:
     """Expand patterns such as ``data/{00000..00331}.tar`` and, for files, ``data/*.tar``.
 
     Raises:
-        FileNotFoundError: A file does not exist, or a pattern matches none.
-        ValueError: A shard is named twice, or none is.
+        FileNotFoundError: If a file does not exist, or a pattern matches none.
+        ValueError: If a shard is named twice, or there is none.
     """
     import_webdataset()
     from braceexpand import braceexpand
 
-    found = []
+    paths = []
     for pattern in [shards] if isinstance(shards, str) else shards:
         for path in braceexpand(pattern):
             if '://' in path or path.startswith('pipe:'):
-                found.append(path)
+                paths.append(path)
                 continue
             matching = sorted(glob.glob(path)) if glob.has_magic(path) else [path]
             missing = [name for name in matching if not os.path.isfile(name)]
             if missing or not matching:
                 raise FileNotFoundError(f'shards: "{(missing or [path])[0]}" does not exist')
-            found += map(os.path.abspath, matching)  # webdataset would run a file called "pipe:..." as a command
-    if not found or len(set(found)) < len(found):
-        raise ValueError(f'shards: each must be named once, got {found[:5]} of {shards!r}')
-    return found
+            paths += map(os.path.abspath, matching)  # webdataset would run a file called "pipe:..." as a command
+    if not paths or len(set(paths)) < len(paths):
+        raise ValueError(f'shards: each must be named once, got {paths[:5]} of {shards!r}')
+    return paths
 
 
-def count_samples(shards: Sequence[str], sizes: Union[str, Mapping[str, int], None] = None) -> List[int]:
-    """The number of samples in each shard.
+def count_samples(shards: Sequence[str], sizes: str | Mapping[str, int] | None = None) -> list[int]:
+    """Return the number of samples in each shard.
 
     Args:
-        shards: Paths or addresses.
-        sizes: ``{file name: number}`` or a JSON file of it; by default ``sizes.json`` beside the first shard. Where
-            there is none, the headers of all shards are read, which for thousands of them takes long.
+        shards: Paths or URLs.
+        sizes: ``{file name: count}`` or a JSON file with it; by default ``sizes.json`` beside the first shard. Without
+            it the headers of all shards are read, which is slow for thousands of shards.
 
     Raises:
-        FileNotFoundError: There is no such file of sizes.
-        ValueError: A shard is not in it, or is remote and there is none.
+        FileNotFoundError: If the file of sizes does not exist.
+        ValueError: If a shard has no size, or is remote and there are no sizes.
     """
     if sizes is None:
         beside = os.path.join(os.path.dirname(shards[0]), 'sizes.json')
@@ -110,34 +111,34 @@ def count_samples(shards: Sequence[str], sizes: Union[str, Mapping[str, int], No
         size = sizes[os.path.basename(shard)]
         if type(size) is not int or not 0 <= size <= MAX_SAMPLES:
             raise InputError(
-                f'{source}: that of "{printable(os.path.basename(shard))}" is {short_repr(size)}; expected a number of '
-                f'samples from 0 to {MAX_SAMPLES}; correct or delete the file'
+                f'{source}: the size of "{printable(os.path.basename(shard))}" is {short_repr(size)}; expected a '
+                f'number of samples from 0 to {MAX_SAMPLES}; correct or delete the file'
             )
     return [sizes[os.path.basename(shard)] for shard in shards]
 
 
 def count_local(shard: str) -> int:
-    """The number of samples in a local shard: runs of files that share their name up to its first dot.
+    """Count the samples of a local shard: consecutive files with one name up to the first dot are a sample.
 
     Raises:
-        ValueError: It is not a tar file, or is cut short.
+        ValueError: If the shard is not a tar file, or is truncated.
     """
     base_plus_ext = import_webdataset().tariterators.base_plus_ext
-    number, last = 0, None
+    count, last = 0, None
     try:
         with tarfile.open(shard, 'r:', tarinfo=BoundedTarInfo) as file:
             for member in file:
                 hidden = not member.isreg() or re.match(HIDDEN, member.name)
                 key = None if hidden else base_plus_ext(member.name)[0]
-                number += key is not None and key != last
+                count += key is not None and key != last
                 last = key or last
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ValueError(f'shards: "{shard}" cannot be read: {type(error).__name__}: {error}') from error
-    return number
+    return count
 
 
 class BoundedTarInfo(tarfile.TarInfo):
-    """A tar file's entry that is refused by :class:`tarfile.ReadError` if it would take too much memory."""
+    """Reads a tar entry, and raises :class:`tarfile.ReadError` if it would need too much memory."""
 
     def _proc_member(self, file: tarfile.TarFile) -> tarfile.TarInfo:  # called before any content is read
         limit = MAX_IMAGE_BYTES if self.type in tarfile.REGULAR_TYPES else MAX_HEADER
@@ -152,55 +153,56 @@ def read_members(stream: BinaryIO, shard: str) -> Iterator[dict]:
         for member in file:
             if member.isreg() and not re.match(HIDDEN, member.name):
                 yield dict(fname=member.name, data=file.extractfile(member).read(), __url__=shard)
-            file.members = []  # type: ignore[misc]  # else it keeps them all
+            file.members = []  # type: ignore[misc]  # otherwise tarfile keeps them all
 
 
 @DATASETS.register_module()
 class ImageTextShards(BrokenImages, IterableDataset):
     """Streams image-text pairs from WebDataset shards.
 
-    All samples, in an order of shards that is drawn each epoch, are one row, of which each process and each of its
-    workers reads its own piece: none is lost and none comes twice, whatever the number of shards. A shard at the
-    border of two pieces is read by both. A broken image is replaced by another of the same piece, so that all processes
-    make the same number of steps.
+    The order of the shards is drawn each epoch. In this order, all samples form one sequence, and each process and each
+    of its workers reads its own part: no sample is lost or repeated, whatever the number of shards. A shard at the
+        border of
+    two parts is read by both. A broken image is replaced by another of the same part, so all processes make the same
+    number of steps.
 
     Each sample has ``img_path`` (shard and key), ``img_id`` (the key), ``captions`` and ``img_bytes``, which
-    ``LoadImageReduced`` decodes. Train with ``ResumableTrainLoop``, which tells the epoch, and ``sampler=None``.
+    ``LoadImageReduced`` decodes. Train with ``ResumableTrainLoop``, which sets the epoch, and ``sampler=None``.
 
     Args:
-        shards: Paths, addresses (``https://``, ``pipe:``, ...) or patterns, see :func:`find_shards`.
-        batch_size: The dataloader's, as batches are dealt to workers.
+        shards: Paths, URLs (``https://``, ``pipe:``, ...) or patterns, see :func:`find_shards`.
+        batch_size: Batch size of the dataloader, as batches are distributed to workers.
         pipeline: Transforms, the first of them ``LoadImageReduced``.
-        captions: Where a sample's text is: the extension of its text file, such as ``txt``, or ``json:FIELD`` for a
+        captions: Source of a sample's text: the extension of its text file, such as ``txt``, or ``json:FIELD`` for a
             field (a str or a list of str) of its JSON file. None: no captions.
         sizes: See :func:`count_samples`.
         shuffle: Whether shards, and samples in a buffer, are shuffled; a function of seed and epoch.
-        buffer_size: Samples, undecoded, that each worker shuffles.
+        buffer_size: Number of undecoded samples that each worker shuffles.
         seed: The same in all processes.
-        round_up: Whether samples are repeated so that all processes have the same number; without it, as for
-            inference, each sample comes once, but processes may have numbers that differ by one.
-        max_broken: The largest share of images that may be unreadable.
-        metainfo: For the hooks and metrics that need it.
+        round_up: Whether samples are repeated so that all processes have the same number. Without it, as for inference,
+            each sample comes once, and the numbers of two processes may differ by one.
+        max_broken: Maximum ratio of unreadable images.
+        metainfo: Metainfo for hooks and metrics.
 
     Raises:
-        ImportError: The ``webdataset`` package is missing.
-        FileNotFoundError, ValueError: The shards or their sizes are not what they should be.
-        RuntimeError: (when read) More images than ``max_broken`` are unreadable.
+        ImportError: If the ``webdataset`` package is missing.
+        FileNotFoundError, ValueError: If the shards or their sizes are wrong.
+        RuntimeError: If more images than ``max_broken`` are unreadable, when they are read.
     """
 
     def __init__(
         self,
-        shards: Union[str, Sequence[str]],
+        shards: str | Sequence[str],
         batch_size: int,
         pipeline: Sequence,
-        captions: Optional[str] = 'txt',
-        sizes: Union[str, Mapping[str, int], None] = None,
+        captions: str | None = 'txt',
+        sizes: str | Mapping[str, int] | None = None,
         shuffle: bool = True,
         buffer_size: int = 1000,
         seed: int = 0,
         round_up: bool = True,
         max_broken: float = 0.05,
-        metainfo: Optional[dict] = None,
+        metainfo: dict | None = None,
     ) -> None:
         self.set_max_broken(max_broken)
         self.shards = find_shards(shards)
@@ -212,7 +214,9 @@ class ImageTextShards(BrokenImages, IterableDataset):
             raise ValueError(f'shards: {self.total} samples are too few for {self.world_size} processes')
         self.pipeline = Compose(pipeline)
         if not self.pipeline.transforms or not isinstance(self.pipeline.transforms[0], LoadImageReduced):
-            raise ValueError("pipeline: the first transform must be LoadImageReduced, as shards' images are no files")
+            raise ValueError(
+                'pipeline: the first transform must be LoadImageReduced, as images of shards are not files'
+            )
         self.batch_size, self.captions, self.shuffle, self.buffer_size = batch_size, captions, shuffle, buffer_size
         self.seed, self.round_up, self.metainfo = seed, round_up, dict(metainfo or {})
         if round_up:
@@ -221,59 +225,59 @@ class ImageTextShards(BrokenImages, IterableDataset):
         else:
             bounds = [self.total * rank // self.world_size for rank in (self.rank, self.rank + 1)]
             self.first, self.count = bounds[0], bounds[1] - bounds[0]
-        self._position: Tensor = zeros(2, dtype=int).share_memory_()  # epoch and batch, also of workers that stay
+        self._position: Tensor = zeros(2, dtype=int).share_memory_()  # epoch and batch, shared with persistent workers
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Choose the epoch and this process's first batch in it, between two passes."""
+        """Set the epoch and this process's first batch in it, between two passes."""
         self._position[0], self._position[1] = epoch, start
 
     def __len__(self) -> int:
-        """The number of this process's samples."""
+        """Return the number of this process's samples."""
         return self.count
 
     # ------------------------------------------------------------------------------------------ division
-    def share(self, worker: int, workers: int, start: int = 0) -> range:
-        """A worker's piece of this process's row.
+    def worker_range(self, worker: int, workers: int, start: int = 0) -> range:
+        """Return the part of this process's samples that a worker reads.
 
-        Batches come from the workers in turn; a worker's are together in the row.
+        The dataloader takes batches from the workers in turn. A worker's samples are contiguous.
 
         Args:
-            worker, workers: This one of so many.
-            start: The first batch of the process that is to come.
+            worker, workers: Index of the worker and number of workers.
+            start: Next batch of the process.
 
         Returns:
-            range: Positions in the row of all samples, which a process with ``round_up`` may go beyond the end of.
+            range: Positions in the sequence of all samples; with ``round_up`` it may exceed the end.
         """
         batches = -(-self.count // self.batch_size)
         bounds = [0]
         for each in range(workers):
-            number = len(range(each, batches, workers)) * self.batch_size
+            size = len(range(each, batches, workers)) * self.batch_size
             if batches and each == (batches - 1) % workers:
-                number -= batches * self.batch_size - self.count  # the last batch
-            bounds.append(bounds[-1] + number)
+                size -= batches * self.batch_size - self.count  # the last batch
+            bounds.append(bounds[-1] + size)
         return range(self.first + bounds[worker], self.first + bounds[worker + 1])
 
-    def pieces(self, row: range, order: Sequence[int]) -> List[Piece]:
-        """What of which shards makes a part of the row of all samples, for an order of the shards."""
-        found, offset = [], 0
+    def pieces(self, row: range, order: Sequence[int]) -> list[Piece]:
+        """Return the shards' pieces that make up a range of all samples, for an order of the shards."""
+        pieces, offset = [], 0
         while offset < row.stop:
             for index in order:
                 start, stop = max(row.start - offset, 0), min(row.stop - offset, self.sizes[index])
                 if start < stop:
-                    found.append(Piece(self.shards[index], start, stop))
+                    pieces.append(Piece(self.shards[index], start, stop))
                 offset += self.sizes[index]
-        return found
+        return pieces
 
     # ------------------------------------------------------------------------------------------ reading
     def __iter__(self) -> Iterator[dict]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         epoch, start = self._position.tolist()
-        worker = (worker + start) % workers  # the first batch is the next one's whose turn it was
+        worker = (worker + start) % workers  # the worker whose turn is next gives the first batch
         order = list(range(len(self.shards)))
         if self.shuffle:
             random.Random(mix_seed(self.seed, epoch)).shuffle(order)
-        row = self.share(worker, workers)
+        row = self.worker_range(worker, workers)
         skipped = len(range(worker, start, workers)) * self.batch_size
         shuffler = random.Random(mix_seed(self.seed, epoch, self.rank, worker))
         yield from self._good(self.pieces(row, order), len(row), skipped, shuffler, epoch)
@@ -281,7 +285,7 @@ class ImageTextShards(BrokenImages, IterableDataset):
     def _good(
         self, pieces: Sequence[Piece], count: int, skipped: int, shuffler: random.Random, epoch: int
     ) -> Iterator[dict]:
-        """``count`` samples without the first ``skipped``, those of the pieces again where some are broken."""
+        """Yield ``count`` samples without the first ``skipped``; repeat samples if some are broken."""
         given = 0
         while given < count:
             before = given
@@ -323,27 +327,26 @@ class ImageTextShards(BrokenImages, IterableDataset):
         return import_webdataset().shuffle(size, initial=size, rng=shuffler)(samples)
 
     def _read(self, piece: Piece) -> Iterator[dict]:
-        """A shard's raw samples from start to stop.
+        """Yield a shard's raw samples from start to stop.
 
         Raises:
-            ValueError: The shard cannot be read, or does not have the number of samples that its size says.
+            ValueError: If the shard cannot be read, or does not have the number of samples that its size says.
         """
         webdataset = import_webdataset()
-        size, number = self.sizes[self.shards.index(piece.shard)], 0
+        size, count = self.sizes[self.shards.index(piece.shard)], 0
         try:
             with webdataset.gopen(piece.shard) as stream:
                 samples = webdataset.tariterators.group_by_keys(read_members(stream, piece.shard))
-                for number, raw in enumerate(samples, 1):
-                    if number > piece.stop:
+                for count, raw in enumerate(samples, 1):
+                    if count > piece.stop:
                         break
-                    if number > piece.start:
+                    if count > piece.start:
                         yield raw
         except (tarfile.TarError, EOFError, OSError) as error:
             raise ValueError(f'shards: "{piece.shard}" cannot be read: {type(error).__name__}: {error}') from error
-        if number < piece.stop or number > piece.stop == size:
+        if count < piece.stop or count > piece.stop == size:
             raise ValueError(
-                f'shards: "{piece.shard}" does not have the {size} samples that its size says; '
-                'correct or delete sizes.json'
+                f'shards: "{piece.shard}" does not have {size} samples, as its size says; correct or delete sizes.json'
             )
 
     def _sample(self, shard: str, raw: dict) -> dict:
@@ -353,14 +356,14 @@ class ImageTextShards(BrokenImages, IterableDataset):
             img_path=path, img_id=raw['__key__'], img_bytes=raw[key] if key else b'', captions=self._texts(path, raw)
         )
 
-    def _texts(self, path: str, raw: dict) -> List[str]:
+    def _texts(self, path: str, raw: dict) -> list[str]:
         if self.captions is None:
             return []
         extension, _, field = self.captions.partition(':')
         content = raw.get(extension)
         if content is None:
             return []
-        if field:  # a collection's other fields are often NaN
+        if field:  # other fields of a collection may be NaN
             texts = parse_json(content, printable(f'{path}.{extension}'), finite=False).get(field) or []
         else:
             try:

@@ -1,7 +1,7 @@
 """Named vocabularies: which classes of a data set are base and which novel."""
 
 import difflib
-from typing import Callable, Collection, Dict, Iterable, List, Mapping, Sequence, Union
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from kdeov_mm.utils.display import short_repr
 from kdeov_mm.utils.errors import InputError
@@ -84,13 +84,13 @@ OV_COCO = dict(
 OV_LVIS = dict(f='base', c='base', r='novel')
 
 
-def groups_by_frequency(categories: List[dict]) -> Dict[str, List[str]]:
-    """OV-LVIS's groups of LVIS's category records.
+def groups_by_frequency(categories: list[dict]) -> dict[str, list[str]]:
+    """Return OV-LVIS's groups of LVIS's category records.
 
     Raises:
-        ValueError: for a category whose ``frequency`` is not ``f``, ``c`` or ``r``.
+        ValueError: If the ``frequency`` of a category is not ``f``, ``c`` or ``r``.
     """
-    groups: Dict[str, List[str]] = {group: [] for group in dict.fromkeys(OV_LVIS.values())}
+    groups: dict[str, list[str]] = {group: [] for group in dict.fromkeys(OV_LVIS.values())}
     for category in categories:
         if category.get('frequency') not in tuple(OV_LVIS):
             raise ValueError(
@@ -101,40 +101,38 @@ def groups_by_frequency(categories: List[dict]) -> Dict[str, List[str]]:
     return groups
 
 
-# The names of each group, or a function that tells them from the file's category records.
-VOCABULARIES: Dict[str, Union[Mapping[str, Sequence[str]], Callable]] = dict(
-    ov_coco=OV_COCO, ov_lvis=groups_by_frequency
-)
+# Class names of each group, or a function that returns them from the file's category records.
+VOCABULARIES: dict[str, Mapping[str, Sequence[str]] | Callable] = dict(ov_coco=OV_COCO, ov_lvis=groups_by_frequency)
 
 
 def check_known(names: Iterable[str], known: Sequence[str], what: str) -> None:
-    """Raise ValueError for the names that are not known, with those they may have been meant to be."""
+    """Raise ValueError for unknown names, and suggest similar ones."""
     unknown = [name for name in names if name not in known]
     if not unknown:
         return
-    told = []
+    messages = []
     for name in unknown[:5]:
         close = difflib.get_close_matches(str(name), known, 3, 0.5)
-        told.append(f'{name!r}' + (f' (did you mean {" or ".join(map(repr, close))}?)' if close else ''))
+        messages.append(f'{name!r}' + (f' (did you mean {" or ".join(map(repr, close))}?)' if close else ''))
     more = f' and {len(unknown) - 5} more' if len(unknown) > 5 else ''
     raise ValueError(
-        f'{what}: unknown {", ".join(told)}{more}; there are {len(known)} names, '
+        f'{what}: unknown {", ".join(messages)}{more}; there are {len(known)} names, '
         f'such as {", ".join(map(repr, known[:5]))}'
     )
 
 
-def class_groups(vocabulary: Union[str, Mapping[str, Sequence[str]]], categories: List[dict]) -> dict[str, str]:
-    """The group of each name in a vocabulary.
+def class_groups(vocabulary: str | Mapping[str, Sequence[str]], categories: list[dict]) -> dict[str, str]:
+    """Return the group of each class name in a vocabulary.
 
     Args:
-        vocabulary: a name in :data:`VOCABULARIES`, or the names of each group.
-        categories: all category records of the annotation file.
+        vocabulary: A name in :data:`VOCABULARIES`, or the class names of each group.
+        categories: All category records of the annotation file.
 
     Returns:
         ``{name: group}``.
 
     Raises:
-        ValueError: for an unknown vocabulary, a name that the file does not have, or one in two groups.
+        ValueError: If the vocabulary is unknown, the file does not have a class name, or one is in two groups.
     """
     if isinstance(vocabulary, str):
         check_known([vocabulary], list(VOCABULARIES), 'vocabulary')

@@ -1,14 +1,14 @@
-"""A teacher's answers on disk, computed once: sharded, checksummed, memory-mapped."""
+"""Stores of a teacher's embeddings on disk: sharded, with checksums, memory-mapped."""
 
 import json
 import os
 import re
 import weakref
 from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import accumulate
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,7 +22,7 @@ from kdeov_mm.utils.json_files import MAX_METADATA_BYTES, read_json
 from kdeov_mm.utils.lock import lock_folder, may_write
 from kdeov_mm.utils.records import OBJECTS, TEXTS, Kind, check_records, check_values
 
-# A shard's file is in the store's folder: no path leads out of it.
+# Only names inside the store's folder are accepted.
 SHARD_NAMES = Kind(
     lambda names: all(isinstance(name, str) and re.fullmatch(r'shard-[0-9]{5,9}\.safetensors', name) for name in names),
     'a name such as "shard-00000.safetensors"',
@@ -31,28 +31,28 @@ IDENTITY, INDEX = 'identity.json', 'index.json'
 
 
 class TeacherStoreWriter:
-    """Writes a store shard by shard; an interrupted one is resumed, several processes of one job may share the shards.
+    """Writes a store shard by shard; an interrupted run resumes, and several processes may write different shards.
 
-    A store is a folder: ``identity.json`` says what made it, ``shard-*.safetensors`` hold tensors whose rows belong
-    together, and ``index.json``, written last, lists the shards with their SHA-256.
+    A store is a folder. ``identity.json`` says what the store was made from, ``shard-*.safetensors`` hold tensors with
+    one row for each item, and ``index.json``, written last, lists the shards with their SHA-256.
 
-    A writer locks the folder until it has finished the store, is closed or is deleted, unless ``lock_run`` has locked
-    it for the whole job.
+    A writer locks the folder until it finishes the store, is closed or is deleted, unless ``lock_run`` has locked the
+    folder for the whole job.
 
     Args:
-        root: Folder, made if need be.
-        identity: What the answers depend on (teacher, weights, preprocessing, data); JSON values.
+        root: Folder, created if it does not exist.
+        identity: What the embeddings depend on (teacher, weights, preprocessing, data); JSON values.
         num_shards: Number of shards of the whole store.
 
     Raises:
-        ValueError: The folder holds a store of another identity or number of shards, or another writer fills it. Then
-            nothing is changed.
+        ValueError: If the folder holds a store of another identity or number of shards, or another writer fills it.
+            Then nothing is changed.
     """
 
-    def __init__(self, root: Union[str, Path], identity: Mapping, num_shards: int) -> None:
+    def __init__(self, root: str | Path, identity: Mapping, num_shards: int) -> None:
         self.root, self.num_shards = Path(root), num_shards
         lock = ExitStack()
-        self.close = weakref.finalize(self, lock.close)  # as a function: gives the folder free
+        self.close = weakref.finalize(self, lock.close)  # a function that unlocks the folder
         if not may_write(root):
             lock.enter_context(lock_folder(root, 'teacher store'))
         content = json.loads(json.dumps(dict(identity, num_shards=num_shards)))
@@ -70,36 +70,36 @@ class TeacherStoreWriter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def missing(self, rank: int = 0, world_size: int = 1) -> List[int]:
-        """Numbers of the shards that are still to be written, of those that fall to process ``rank``."""
+    def missing(self, rank: int = 0, world_size: int = 1) -> list[int]:
+        """Return the indices of process ``rank``'s shards that are not written yet."""
         return [i for i in range(rank, self.num_shards, world_size) if not self.path(i).is_file()]
 
-    def path(self, number: int) -> Path:
-        """The file of a shard."""
-        return self.root / f'shard-{number:05d}.safetensors'
+    def path(self, index: int) -> Path:
+        """Return the file of a shard."""
+        return self.root / f'shard-{index:05d}.safetensors'
 
-    def write(self, number: int, tensors: Mapping[str, Tensor]) -> None:
-        """Write one shard, whole or not at all.
+    def write(self, index: int, tensors: Mapping[str, Tensor]) -> None:
+        """Write one shard atomically.
 
         Args:
-            number: Which shard, from 0.
+            index: Index of the shard, from 0.
             tensors: Tensors of the same number of rows; the same names and row shapes in every shard.
 
         Raises:
-            ValueError: The numbers of rows differ, or the writer is closed.
+            ValueError: If the numbers of rows differ, or the writer is closed.
         """
         lengths = {name: len(tensor) for name, tensor in tensors.items()}
         if len(set(lengths.values())) != 1:
             raise ValueError(f'tensors: must have one number of rows, got {lengths}')
         if not self.close.alive:
-            raise ValueError(f'teacher store "{self.root}": this writer is closed; make another one')
-        with atomic_path(self.path(number)) as partial:
+            raise ValueError(f'teacher store "{self.root}": this writer is closed; create another one')
+        with atomic_path(self.path(index)) as partial:
             save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, partial)
             with open(partial, 'rb') as file:
                 os.fsync(file.fileno())
 
     def finish(self) -> bool:
-        """Write the index if all shards are there, whoever wrote them; returns whether they are."""
+        """Write the index if all shards exist, and return whether they do."""
         if not self.close.alive:
             return not self.missing()
         if self.missing():
@@ -111,23 +111,23 @@ class TeacherStoreWriter:
 
 
 class TeacherStore:
-    """Reads a finished store; rows of all shards count as one table, and stay on disk until they are asked for.
+    """Reads a finished store; the rows of all shards form one table and are read on demand.
 
     Args:
         root: Folder that ``TeacherStoreWriter`` filled.
-        identity: What the store must have been made by, as far as named here; None accepts any.
+        identity: Fields of the identity that the store must have; None accepts any store.
         verify: Whether to compare every shard with its checksum, which reads it once.
 
     Raises:
-        FileNotFoundError: There is no finished store in the folder.
-        ValueError: The identity differs, or a shard or one of the JSON files is damaged.
+        FileNotFoundError: If there is no finished store in the folder.
+        ValueError: If the identity differs, or a shard or one of the JSON files is damaged.
     """
 
-    def __init__(self, root: Union[str, Path], identity: Optional[Mapping] = None, verify: bool = True) -> None:
+    def __init__(self, root: str | Path, identity: Mapping | None = None, verify: bool = True) -> None:
         self.root = Path(root)
         if not (self.root / INDEX).is_file():
             state = (
-                'is not finished; run the command that makes it again, it goes on where it was'
+                'is not finished; run the command that makes it again, which resumes it'
                 if (self.root / IDENTITY).is_file()
                 else 'is no teacher store; make it first'
             )
@@ -142,7 +142,7 @@ class TeacherStore:
         if not listed:
             raise InputError(f'{source} lists no shards; delete the folder and run the command that made it again')
         self.files = [self.root / shard['file'] for shard in listed]
-        self.shards: List[Dict[str, Tensor]] = []
+        self.shards: list[dict[str, Tensor]] = []
         for path, shard in zip(self.files, listed):
             if not path.is_file() or verify and sha256(path) != shard['sha256']:
                 raise ValueError(
@@ -151,21 +151,21 @@ class TeacherStore:
                 )
             try:
                 file = safe_open(path, framework='pt')
-                self.shards.append({name: file.get_tensor(name) for name in file.keys()})  # mapped, not read
+                self.shards.append({name: file.get_tensor(name) for name in file.keys()})  # memory-mapped
             except SafetensorError as error:
                 raise ValueError(f'teacher store: "{path}" cannot be read: {error}') from error
             check_shard(path, self.shards[-1], self.shards[0])
         lengths = [len(next(iter(shard.values()))) for shard in self.shards]
         self.ends = list(accumulate(lengths))
 
-    def require(self, **columns: Tuple[int, bool]) -> None:
+    def require(self, **columns: tuple[int, bool]) -> None:
         """Check the columns that a reader needs, without reading their rows.
 
         Args:
-            **columns: Number of dimensions, and whether the numbers are floating-point ones or else integers.
+            **columns: Number of dimensions, and whether the values are floating-point numbers (else integers).
 
         Raises:
-            InputError: If one is missing or is another one.
+            InputError: If a column is missing or has another type.
         """
         for name, (ndim, floating) in columns.items():
             tensor = self.shards[0].get(name)
@@ -178,14 +178,14 @@ class TeacherStore:
                 )
 
     def check(self, identity: Mapping) -> None:
-        """Raise ValueError where the store was made by something else, in the fields that are named here."""
+        """Raise ValueError if a given field of the identity differs from the store's."""
         check_identity(self.root, json.loads(json.dumps(dict(identity))))
 
     def __len__(self) -> int:
         return self.ends[-1] if self.ends else 0
 
     def column(self, name: str) -> Tensor:
-        """All rows of one tensor, in memory.
+        """Return all rows of one tensor, in memory.
 
         Raises:
             InputError: If a number is NaN or infinite.
@@ -195,26 +195,26 @@ class TeacherStore:
         return values
 
     def where(self, row: int) -> str:
-        """Say where a row is, for messages."""
+        """Describe the position of a row, for messages."""
         shard = bisect_right(self.ends, row)
         return f'teacher store: "{self.files[shard]}", row {row - (self.ends[shard - 1] if shard else 0)}'
 
     def check_finite(self, name: str, values: Tensor, rows: Sequence[int]) -> None:
-        """Raise InputError where the values of some rows are NaN or infinite."""
+        """Raise InputError if values of some rows are NaN or infinite."""
         if values.is_floating_point() and not (finite := values.isfinite()).all():
             row = int((~finite).reshape(len(values), -1).any(1).nonzero()[0])
-            raise InputError(f'{self.where(int(rows[row]))}: "{name}" is NaN or infinite; make the store again')
+            raise InputError(f'{self.where(int(rows[row]))}: "{name}" is NaN or infinite; rebuild the store')
 
-    def rows(self, rows: Sequence[int]) -> Dict[str, Tensor]:
-        """Some rows of every tensor, in the order asked for."""
-        found = []
+    def rows(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """Return rows of every tensor, in the given order."""
+        places = []
         for row in map(int, rows):
             shard = bisect_right(self.ends, row)
             if row < 0 or shard == len(self.ends):
                 raise IndexError(f'teacher store "{self.root}" has no row {row}; it has {len(self)}')
-            found.append((self.shards[shard], row - (self.ends[shard - 1] if shard else 0)))
+            places.append((self.shards[shard], row - (self.ends[shard - 1] if shard else 0)))
         values = {
-            name: torch.stack([shard[name][row] for shard, row in found]) if found else tensor[:0].clone()
+            name: torch.stack([shard[name][row] for shard, row in places]) if places else tensor[:0].clone()
             for name, tensor in self.shards[0].items()
         }
         for name, tensor in values.items():
@@ -228,7 +228,7 @@ def read_metadata(path: Path) -> dict:
 
 
 def check_shard(path: Path, tensors: Mapping[str, Tensor], first: Mapping[str, Tensor]) -> None:
-    """Raise InputError unless a shard's tensors have one number of rows and are otherwise as the first shard's."""
+    """Raise InputError unless a shard's tensors have one row count and the names, types and shapes of the first."""
     lengths = {name: len(tensor) if tensor.ndim else None for name, tensor in tensors.items()}
     if len(set(lengths.values())) != 1 or None in lengths.values():
         raise InputError(
@@ -238,7 +238,7 @@ def check_shard(path: Path, tensors: Mapping[str, Tensor], first: Mapping[str, T
     if kinds[0] != kinds[1]:
         raise InputError(
             f'teacher store: "{path}": its tensors must be of the names, types and shapes of the first shard, got '
-            f'{short_repr(kinds[0])}, not {short_repr(kinds[1])}; make the store again'
+            f'{short_repr(kinds[0])}, not {short_repr(kinds[1])}; rebuild the store'
         )
 
 
@@ -248,9 +248,13 @@ def is_plain(tensor: Tensor) -> bool:
 
 
 def check_identity(root: Path, wanted: Mapping) -> None:
-    """Raise ValueError where a store's identity differs from the wanted one, in the fields that this names."""
-    found = read_metadata(root / IDENTITY)
-    differing = sorted(key for key in wanted if found.get(key) != wanted[key])
+    """Raise ValueError if a wanted field differs from a store's identity."""
+    existing = read_metadata(root / IDENTITY)
+    differing = sorted(key for key in wanted if existing.get(key) != wanted[key])
     if differing:
-        told = '; '.join(f'{key} is {short_repr(found.get(key))}, not {short_repr(wanted[key])}' for key in differing)
-        raise ValueError(f'teacher store "{root}" was made by something else: {told}. Use another folder, or delete it')
+        differences = '; '.join(
+            f'{key} is {short_repr(existing.get(key))}, not {short_repr(wanted[key])}' for key in differing
+        )
+        raise ValueError(
+            f'teacher store "{root}" has another identity: {differences}. Use another folder, or delete it'
+        )

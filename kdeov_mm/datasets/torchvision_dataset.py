@@ -1,8 +1,8 @@
-"""torchvision's data sets of classified images."""
+"""Classification data sets of torchvision."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Optional, Sequence, Union
 
 import numpy as np
 import open_clip
@@ -18,32 +18,32 @@ from kdeov_mm.utils.files import fingerprint_files
 from kdeov_mm.utils.image_files import BrokenImageError
 
 
-LABEL_FIELDS = ('targets', '_labels', 'labels')  # what torchvision's data sets call them
+LABEL_FIELDS = ('targets', '_labels', 'labels')  # names in torchvision's data sets
 FILE_FIELDS = ('_image_files', '_images')
 
 
 @DATASETS.register_module()
 class TorchvisionDataset(Dataset):
-    """A data set of ``torchvision.datasets`` with one label an image, such as CIFAR10, CIFAR100, ImageNet, ImageFolder.
+    """Wraps a classification data set of ``torchvision.datasets``, such as CIFAR10, CIFAR100, ImageNet or ImageFolder.
 
-    A sample that enters the pipeline holds ``img`` (BGR uint8 ``[H, W, 3]``, so that no transform needs to load it),
-    ``img_path`` (of an image that has no file ``ROOT#INDEX``), ``img_id`` (its index) and ``gt_label``, which
-    ``PackDetInputs`` needs in its ``meta_keys``. ``metainfo['classes']`` are the names of the labels.
+    A sample that enters the pipeline holds ``img`` (BGR uint8 ``[H, W, 3]``, already loaded), ``img_path``
+    (``ROOT#INDEX`` for an image without a file), ``img_id`` (its index) and ``gt_label``, which ``PackDetInputs`` needs
+    in its ``meta_keys``. ``metainfo['classes']`` are the class names of the labels.
 
     Args:
-        dataset: ``type``, the class in ``torchvision.datasets``, and its arguments.
-        classes: Names in the order of the labels, or a file of them for ``read_class_names``. ``imagenet``: OpenCLIP's
-            names of ImageNet-1k's classes, for folders named by WordNet id, of which some may be absent. None: the
-            data set's own names.
-        captions: A template such as "a photo of a {}." that makes a caption of each image's class name, for the
-            training of a teacher; in the pipeline it is ``captions``, a list. None: no captions, and a student sees no
-            label.
+        dataset: Class in ``torchvision.datasets`` as ``type``, and its arguments.
+        classes: Class names in the order of the labels, or a file of them for ``read_class_names``. ``imagenet``:
+            OpenCLIP's names of ImageNet-1k's classes, for folders named by WordNet id; some classes may be absent.
+            None: the data set's own names.
+        captions: A template such as "a photo of a {}." that makes a caption from each image's class name, for training
+            a teacher. Samples get a list ``captions``. None: no captions, so a student sees no label.
         pipeline: Transforms.
-        test_mode: Part of every data set's config; makes no difference here.
+        test_mode: Accepted as in every data set; has no effect.
 
     Raises:
-        FileNotFoundError: The data are not there, or a folder or class has no images.
-        ValueError: An unknown type or argument, a data set without labels or images, or names that do not fit it.
+        FileNotFoundError: If the data do not exist, or a folder or class has no images.
+        ValueError: If the type or an argument is unknown, the data set has no labels or images, or the class names do
+            not fit.
 
     Examples:
         >>> dict(type='TorchvisionDataset', dataset=dict(type='CIFAR10', root='data/cifar10', train=False))
@@ -54,8 +54,8 @@ class TorchvisionDataset(Dataset):
     def __init__(
         self,
         dataset: dict,
-        classes: Union[str, Sequence[str], None] = None,
-        captions: Optional[str] = None,
+        classes: str | Sequence[str] | None = None,
+        captions: str | None = None,
         pipeline: Sequence[dict] = (),
         test_mode: bool = False,
     ) -> None:
@@ -68,22 +68,20 @@ class TorchvisionDataset(Dataset):
         self.paths = self.read_paths()
         names = self.name_classes(classes)
         if max(self.labels) >= len(names):
-            raise ValueError(f'{self.where}: classes has {len(names)} names, but a label is {max(self.labels)}')
+            raise ValueError(f'{self.where}: classes has {len(names)} class names, but a label is {max(self.labels)}')
         if captions is not None and not (captions.count('{}') == captions.count('{') == captions.count('}') == 1):
-            raise ValueError(
-                f'captions: {captions!r} has no "{{}}" for the name of the class, or other braces beside it'
-            )
+            raise ValueError(f'captions: {captions!r} must have one "{{}}" for the class name, and no other braces')
         self.captions = captions
         self.metainfo = dict(classes=tuple(names))
         self.pipeline = Compose(list(pipeline))
 
     @property
     def where(self) -> str:
-        """Type and folder, for messages."""
+        """The type and folder, for messages."""
         return f'torchvision.datasets.{self.name} in "{self.root}"'
 
-    def read_paths(self) -> List[str]:
-        """The image files, or a number for each image that is in none."""
+    def read_paths(self) -> list[str]:
+        """Return the image files, or ``ROOT#INDEX`` for images without a file."""
         if hasattr(self.data, 'samples'):
             return [path for path, _ in self.data.samples]
         for field in FILE_FIELDS:
@@ -91,11 +89,11 @@ class TorchvisionDataset(Dataset):
                 return [str(path) for path in getattr(self.data, field)]
         return [f'{self.root}#{index}' for index in range(len(self.labels))]
 
-    def name_classes(self, classes: Union[str, Sequence[str], None]) -> List[str]:
-        """See ``classes`` of the class."""
+    def name_classes(self, classes: str | Sequence[str] | None) -> list[str]:
+        """Return the class names; see the argument ``classes``."""
         own = getattr(self.data, 'classes', None)
         if classes is None and own is None:
-            raise ValueError(f'{self.where} does not name its classes; give classes=[...] or a file')
+            raise ValueError(f'{self.where} has no class names; give classes=[...] or a file')
         if classes is None:
             return [name if isinstance(name, str) else name[0] for name in own]  # ImageNet has synonyms
         if classes == 'imagenet':
@@ -104,8 +102,8 @@ class TorchvisionDataset(Dataset):
         names = read_class_names(classes) if isinstance(classes, str) else list(classes)
         if own is not None and len(names) != len(own):
             raise ValueError(
-                f'classes: {source} has {len(names)} names, but {self.where} has {len(own)} classes, from '
-                f'{own[0]!r} to {own[-1]!r}; give one name for each, in this order'
+                f'classes: {source} has {len(names)} class names, but {self.where} has {len(own)} classes, from '
+                f'{own[0]!r} to {own[-1]!r}; give one class name for each, in this order'
             )
         return names
 
@@ -113,17 +111,17 @@ class TorchvisionDataset(Dataset):
         return len(self.labels)
 
     def get_data_info(self, index: int) -> dict:
-        """What is known of an image without reading it."""
+        """Return the data info of an image without reading it."""
         info = dict(img_path=self.paths[index], img_id=index, gt_label=self.labels[index])
         if self.captions is not None:
             info['captions'] = [self.captions.replace('{}', self.metainfo['classes'][self.labels[index]])]
         return info
 
     def __getitem__(self, index: int) -> dict:
-        """The packed sample.
+        """Return the packed sample.
 
         Raises:
-            BrokenImageError: The image cannot be read; names it.
+            BrokenImageError: If the image cannot be read; the message names it.
         """
         info = self.get_data_info(index)
         try:
@@ -133,8 +131,8 @@ class TorchvisionDataset(Dataset):
         shape = image.shape[:2]
         return self.pipeline(dict(info, img=np.ascontiguousarray(image[..., ::-1]), img_shape=shape, ori_shape=shape))
 
-    def fingerprint(self) -> Optional[str]:
-        """What changes with the images or their order; None where that is not known without reading them."""
+    def fingerprint(self) -> str | None:
+        """Return a string that changes with the images or their order; None if that needs reading them."""
         if isinstance(getattr(self.data, 'data', None), np.ndarray):
             return hashlib.sha256(np.ascontiguousarray(self.data.data)).hexdigest()
         return fingerprint_files(self.paths)
@@ -150,30 +148,30 @@ def open_torchvision(name: str, arguments: dict) -> Dataset:
         raise FileNotFoundError(f'{name}: folder "{root}" does not exist; put the data set there, or give --data-root')
     try:
         return getattr(torchvision.datasets, name)(**arguments)
-    except RuntimeError as error:  # what torchvision raises where files are missing or fail their checksum
+    except RuntimeError as error:  # torchvision raises it for missing files and wrong checksums
         raise FileNotFoundError(f'{name}: "{root}" does not hold the data set: {error}') from error
     except TypeError as error:
         raise ValueError(f'dataset: {name} does not take these arguments: {error}') from error
 
 
-def read_labels(data: Dataset, name: str) -> List[int]:
-    """The labels of a data set of torchvision; see :class:`TorchvisionDataset`."""
-    found = next((getattr(data, field) for field in LABEL_FIELDS if hasattr(data, field)), [None])
+def read_labels(data: Dataset, name: str) -> list[int]:
+    """Return the labels of a data set of torchvision; see :class:`TorchvisionDataset`."""
+    labels = next((getattr(data, field) for field in LABEL_FIELDS if hasattr(data, field)), [None])
     try:
-        return [int(label) for label in found]
+        return [int(label) for label in labels]
     except (TypeError, ValueError):
         raise ValueError(f'dataset.type: torchvision.datasets.{name} has not one label an image') from None
 
 
-def imagenet_names(wnids: Optional[Sequence[str]], where: str) -> List[str]:
-    """OpenCLIP's names of ImageNet-1k's classes.
+def imagenet_names(wnids: Sequence[str] | None, where: str) -> list[str]:
+    """Return OpenCLIP's names of ImageNet-1k's classes.
 
     Args:
-        wnids: WordNet ids, any of the 1,000. Sorted, these are the order of OpenCLIP's names.
-        where: For the message.
+        wnids: WordNet ids of some of the 1,000 classes. OpenCLIP's names are in the order of sorted ids.
+        where: Source of the ids, for messages.
 
     Raises:
-        ValueError: One is not of ImageNet-1k.
+        ValueError: If an id is not of ImageNet-1k.
     """
     name_of = dict(zip(ImageNetInfo('imagenet-1k').label_names(), open_clip.IMAGENET_CLASSNAMES))
     unknown = [wnid for wnid in wnids or ['none'] if wnid not in name_of]

@@ -1,4 +1,4 @@
-"""Transforms that MMDetection and MMYOLO lack."""
+"""A random crop that cuts no object."""
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -9,11 +9,11 @@ from mmyolo.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class ObjectSafeCrop(BaseTransform):
-    """Crops at random, but never cuts an object: captions and labels stay true.
+    """Crops at random without cutting an object, so captions and labels stay correct.
 
     Args:
-        prob: Share of the images that are cropped, in [0, 1].
-        min_side: Least side of the crop in pixels.
+        prob: Ratio of images that are cropped, in [0, 1].
+        min_side: Minimum side of the crop in pixels.
     """
 
     def __init__(self, prob: float = 0.7, min_side: int = 24) -> None:
@@ -21,7 +21,7 @@ class ObjectSafeCrop(BaseTransform):
 
     @cache_randomness
     def draw(self) -> np.ndarray:
-        """One number that decides whether to crop, and one for each side of the crop, in [0, 1)."""
+        """Draw a number in [0, 1) that decides whether to crop, and one for each side of the crop."""
         return np.random.random(5)
 
     @autocast_box_type()

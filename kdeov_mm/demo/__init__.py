@@ -1,6 +1,6 @@
-"""A web demo of exported models: detect, search, classify; kdeov demo starts it.
+"""A web demo of exported models for detection, search and classification, started by ``kdeov demo``.
 
-The page and its server are in ``kdeov_mm.demo.app``, which needs Gradio, the teacher in ``kdeov_mm.demo.teacher``.
+The page and its server are in ``kdeov_mm.demo.app``, which needs Gradio; the teacher is in ``kdeov_mm.demo.teacher``.
 """
 
 from .service import Demo

@@ -1,4 +1,4 @@
-"""The demo's page, with Gradio, and its server: it reads no file but what visitors upload, and calls nobody."""
+"""The demo's Gradio page and its server, which reads only uploaded files and sends no requests."""
 
 import atexit
 import errno
@@ -8,11 +8,12 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial, wraps
-from typing import Any, Callable, Iterator, List, Optional, Sequence
+from typing import Any
 
-os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')  # Gradio reads it when it is imported
+os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')  # Gradio reads it on import
 
 try:
     import gradio as gr
@@ -31,19 +32,19 @@ __all__ = ['RequestLimit', 'build_app', 'running', 'serve']
 EXAMPLES = 'red circle, blue star, green square'
 BOXES = ['name', 'score', 'x1, y1, x2, y2']
 TEACHER = ['teacher', 'probability']
-BUTTONS = ['download', 'fullscreen']  # Gradio's others would share pictures with its makers' site
+BUTTONS = ['download', 'fullscreen']  # Gradio's other buttons would share pictures with its website
 PORTS = range(7860, 7960)
 START_SECONDS = 30
-WAITING = 32  # visitors; others are told to come again
+WAITING = 32  # visitors in the queue; others are refused
 ONE_AT_A_TIME = dict(concurrency_limit=1, concurrency_id='model')
 
 
 def build_app(demo: Demo, examples: str = EXAMPLES) -> gr.Blocks:
-    """The page with its three tabs.
+    """Build the page with its three tabs.
 
     Args:
-        demo: What it shows.
-        examples: Names that stand there when it opens, separated by commas.
+        demo: Models of the demo.
+        examples: Class names that the page shows at first, separated by commas.
     """
     with gr.Blocks(title='KDEOV', analytics_enabled=False) as page:
         gr.Markdown('# One small network, any words\nDetection, search and classification with the names you give.')
@@ -57,11 +58,11 @@ def build_app(demo: Demo, examples: str = EXAMPLES) -> gr.Blocks:
 
 
 def detect_tab(demo: Demo, examples: str) -> None:
-    """An image and names become boxes."""
+    """Build the tab that detects class names in an image."""
     with gr.Row():
         with gr.Column(scale=1):
             image, words = upload('detect-image'), names_box('detect-words', examples)
-            threshold = gr.Slider(0.01, 0.99, 0.3, step=0.01, label='Least score')
+            threshold = gr.Slider(0.01, 0.99, 0.3, step=0.01, label='Minimum score')
             button = gr.Button('Detect', variant='primary', elem_id='detect-button')
         with gr.Column(scale=2):
             with gr.Row():
@@ -69,11 +70,14 @@ def detect_tab(demo: Demo, examples: str) -> None:
                 teacher_picture = shown_image('Teacher, of the same boxes', 'detect-teacher', bool(demo.teacher))
             summary = gr.Markdown(elem_id='detect-summary')
             table = gr.Dataframe(
-                headers=BOXES + TEACHER * bool(demo.teacher), interactive=False, label='Found', elem_id='detect-found'
+                headers=BOXES + TEACHER * bool(demo.teacher),
+                interactive=False,
+                label='Detections',
+                elem_id='detect-found',
             )
 
-    @told
-    def detect(path: Optional[str], words: str, threshold: float) -> tuple:
+    @with_user_errors
+    def detect(path: str | None, words: str, threshold: float) -> tuple:
         student, teacher, summary = demo.detect(path, words, threshold)
         return student.draw(), teacher and teacher.draw(), summary, table_rows(student, teacher)
 
@@ -86,7 +90,7 @@ def detect_tab(demo: Demo, examples: str) -> None:
     )
 
 
-def table_rows(student: Detections, teacher: Optional[Detections]) -> List[list]:
+def table_rows(student: Detections, teacher: Detections | None) -> list[list]:
     """Return class name, score and box of each detection, and the teacher's class name and probability."""
     rows = [
         [name, round(float(score), 3), ', '.join(f'{side:.0f}' for side in box)]
@@ -98,16 +102,16 @@ def table_rows(student: Detections, teacher: Optional[Detections]) -> List[list]
 
 
 def search_tab(demo: Demo, examples: str) -> None:
-    """Words, or an image, find images of the folder that the operator chose."""
+    """Build the tab that searches the operator's folder by a text or an image."""
     if demo.store is None:
-        gr.Markdown('There is no folder to search: whoever started this demo gave none.')
+        gr.Markdown('There is no folder to search: the demo was started without one.')
         return
     with gr.Row():
         with gr.Column(scale=1):
             words = gr.Textbox(
                 label='Words', value=examples.split(',')[0], elem_id='search-words', max_length=demo.limits.characters
             )
-            image = upload('search-image', 'Or an image, to find those that are like it')
+            image = upload('search-image', 'Or an image, to find similar images')
             top = gr.Slider(1, 48, 12, step=1, label='How many')
             button = gr.Button('Search', variant='primary', elem_id='search-button')
         with gr.Column(scale=2):
@@ -116,8 +120,8 @@ def search_tab(demo: Demo, examples: str) -> None:
                 label='Best first', columns=4, object_fit='contain', buttons=BUTTONS, elem_id='search-found'
             )
 
-    @told
-    def search(words: str, path: Optional[str], top: float) -> tuple:
+    @with_user_errors
+    def search(words: str, path: str | None, top: float) -> tuple:
         result, summary = demo.search(words, path, min(int(top), 48))
         return [(match.image.read(), f'{match.score:.3f} {match.image.name}') for match in result.matches], summary
 
@@ -132,7 +136,7 @@ def search_tab(demo: Demo, examples: str) -> None:
 
 
 def classify_tab(demo: Demo, examples: str) -> None:
-    """An image and names become probabilities."""
+    """Build the tab that classifies an image."""
     with gr.Row():
         with gr.Column(scale=1):
             image, words = upload('classify-image'), names_box('classify-words', examples)
@@ -145,8 +149,8 @@ def classify_tab(demo: Demo, examples: str) -> None:
                 )
             summary = gr.Markdown(elem_id='classify-summary')
 
-    @told
-    def classify(path: Optional[str], words: str) -> tuple:
+    @with_user_errors
+    def classify(path: str | None, words: str) -> tuple:
         student, teacher, summary = demo.classify(path, words)
         return student.to_dict()['names'], teacher and teacher.to_dict()['names'], summary
 
@@ -154,7 +158,7 @@ def classify_tab(demo: Demo, examples: str) -> None:
 
 
 def upload(elem_id: str, label: str = 'Image') -> gr.Image:
-    """A field for an image, which gives the path of the uploaded file as it is, not decoded."""
+    """Build a field for an image that returns the path of the uploaded file, not decoded."""
     field = gr.Image(
         type='filepath',
         image_mode=None,
@@ -165,7 +169,7 @@ def upload(elem_id: str, label: str = 'Image') -> gr.Image:
     )
     keep = field.async_move_resource_to_block_cache
 
-    async def only_uploads(path: Optional[str]) -> Optional[str]:
+    async def only_uploads(path: str | None) -> str | None:
         if path and '://' in str(path):
             raise gr.Error('Upload the image: this demo downloads nothing.', print_exception=False)
         return await keep(path)
@@ -175,23 +179,23 @@ def upload(elem_id: str, label: str = 'Image') -> gr.Image:
 
 
 def names_box(elem_id: str, examples: str) -> gr.Textbox:
-    """A field for names."""
+    """Build a field for class names."""
     return gr.Textbox(
-        label='Names, one a line or separated by commas',
+        label='Class names, one a line or separated by commas',
         value=examples,
         lines=3,
         elem_id=elem_id,
-        info='Names compete: name also what you are not looking for.',
+        info='Class names compete: also give names of other objects in the image.',
     )
 
 
 def shown_image(label: str, elem_id: str, visible: bool = True) -> gr.Image:
-    """A field that shows an image."""
+    """Build a field that shows an image."""
     return gr.Image(label=label, interactive=False, visible=visible, elem_id=elem_id, buttons=BUTTONS)
 
 
-def told(function: Callable) -> Callable:
-    """Show a visitor what is wrong with what was given."""
+def with_user_errors(function: Callable) -> Callable:
+    """Show visitors the errors of their inputs."""
 
     @wraps(function)
     def wrapper(*args: Any) -> Any:
@@ -208,7 +212,7 @@ def told(function: Callable) -> Callable:
 def serve(
     demo: Demo,
     host: str = '127.0.0.1',
-    port: Optional[int] = None,
+    port: int | None = None,
     examples: str = EXAMPLES,
     wait: bool = True,
     allow_hosts: Sequence[str] = (),
@@ -217,11 +221,11 @@ def serve(
 
     Args:
         demo, host, port, examples, allow_hosts: See :func:`running`.
-        wait: Return only when the server is stopped, by Ctrl-C, SIGTERM or SIGHUP. Otherwise it runs until the
-            interpreter ends.
+        wait: Whether to return only when Ctrl-C, SIGTERM or SIGHUP stops the server. Otherwise the server runs until
+            the interpreter exits.
 
     Returns:
-        str: Its URL.
+        str: URL of the page.
 
     Raises:
         OSError: If the port is not free.
@@ -231,9 +235,9 @@ def serve(
         url = server.__enter__()
         atexit.register(server.__exit__, None, None, None)
         return url
-    if threading.current_thread() is threading.main_thread():  # others cannot
-        for number in (signal.SIGTERM, getattr(signal, 'SIGHUP', signal.SIGTERM)):
-            signal.signal(number, stop)
+    if threading.current_thread() is threading.main_thread():  # only the main thread can
+        for signal_number in (signal.SIGTERM, getattr(signal, 'SIGHUP', signal.SIGTERM)):
+            signal.signal(signal_number, stop)
     with server as url:
         print(f'Ctrl-C stops the demo. It is at {url}', flush=True)
         try:
@@ -243,28 +247,28 @@ def serve(
     return url
 
 
-def stop(number: int, frame: Any) -> None:
-    """End the program in order when a signal says so, such that the uploads are deleted."""
-    raise SystemExit(128 + number)
+def stop(signal_number: int, frame: Any) -> None:
+    """Exit cleanly on a signal, so the uploads are deleted."""
+    raise SystemExit(128 + signal_number)
 
 
 @contextmanager
 def running(
     demo: Demo,
     host: str = '127.0.0.1',
-    port: Optional[int] = None,
+    port: int | None = None,
     examples: str = EXAMPLES,
     allow_hosts: Sequence[str] = (),
 ) -> Iterator[str]:
-    """Serve the page in a thread, and give its URL; at the end stop it and delete the uploads.
+    """Serve the page in a thread and yield its URL; at exit stop the server and delete the uploads.
 
-    Gradio's own ``launch`` puts its middleware before any other, and starts servers that the environment asks for.
+    Gradio's ``launch`` puts its middleware before any other and starts servers that environment variables request.
 
     Args:
         demo, examples: See :func:`build_app`.
-        host: Address to listen at; ``0.0.0.0``: all of this machine's.
-        port: Default: the first free one from 7860 on.
-        allow_hosts: Further names that browsers may call the server by, such as a proxy's.
+        host: Address to listen at; ``0.0.0.0``: all addresses of this machine.
+        port: Port; default: the first free one from 7860 on.
+        allow_hosts: Additional host names of the server, such as that of a proxy.
 
     Raises:
         OSError: If the port is not free.
@@ -298,14 +302,14 @@ def make_server(page: gr.Blocks, folder: UploadFolder, names: OwnNames) -> uvico
         path='/',
         root_path='',
         allowed_paths=[],
-        show_error=False,  # but those of gr.Error
+        show_error=False,  # only those of gr.Error
         max_file_size=folder.limits.bytes,
         enable_monitoring=False,
         ssr_mode=False,
         mcp_server=False,
         footer_links=[],
     )
-    # As "launch" does. Without them Gradio takes any file of this machine as a visitor's input.
+    # As "launch" does. Without these flags Gradio accepts any file of this machine as input.
     page.has_launched = page.is_running = True
 
     async def trim() -> None:
@@ -328,18 +332,18 @@ def make_server(page: gr.Blocks, folder: UploadFolder, names: OwnNames) -> uvico
 
 
 def is_waiting(page: gr.Blocks, name: str) -> bool:
-    """Return whether a session waits for messages; ``name`` is the session's, or the id of one of its events."""
+    """Return whether a session waits for messages; ``name`` is its hash, or the id of one of its events."""
     queue = page._queue
     event = queue.event_ids_to_events.get(name)
     sessions = (session for session, events in queue.pending_event_ids_session.items() if name in events)
     return (event.session_hash if event else next(sessions, name)) in queue.pending_messages_per_session
 
 
-def listen(host: str, port: Optional[int]) -> socket.socket:
+def listen(host: str, port: int | None) -> socket.socket:
     """Listen at an address and a port, or at the first free one.
 
     Raises:
-        OSError: If there is none.
+        OSError: If no port is free.
     """
     family = socket.AF_INET6 if ':' in host else socket.AF_INET
     for candidate in PORTS if port is None else [port]:

@@ -1,4 +1,4 @@
-"""What stands before the demo's page: which requests pass, how much they may bring, and where uploads are kept."""
+"""The demo's request filter: allowed requests, their size limits, and the folder of uploads."""
 
 import asyncio
 import ipaddress
@@ -7,9 +7,9 @@ import os
 import re
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import parse_qs, urlsplit
 
 import h11
@@ -19,7 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from kdeov_mm.utils.display import printable
 from .uploads import Limits
 
-CALL_BYTES = 2**20  # of a request that is no upload: the longest list of class names has 150 kB
+CALL_BYTES = 2**20  # of a request without upload; the longest list of class names has 150 kB
 QUERY_BYTES = 1024
 CONNECTIONS = 256  # a visitor's browser has up to six
 REQUEST_SECONDS = 120  # from a connection's opening to the end of the request: 20 MB at 1.4 Mbit/s
@@ -27,8 +27,8 @@ REQUEST_SECONDS = 120  # from a connection's opening to the end of the request: 
 API = '/gradio_api'
 UPLOAD, PROGRESS, QUEUE = f'{API}/upload', f'{API}/upload_progress', f'{API}/queue/data'
 UNKNOWN = 'This session is unknown; load the page again.'
-# What the page and Gradio's Python client ask for. Gradio has more: routes that write outside of the upload folder
-# (process_recording), or send requests to other hosts (file=https://..., proxy=, run-history).
+# The routes that the page and Gradio's Python client use. Other routes of Gradio write outside of the upload folder
+# (process_recording) or send requests to other hosts (file=https://..., proxy=, run-history).
 GET_PATHS = ('/', '/config', '/theme.css', '/favicon.ico', '/robots.txt', '/manifest.json')
 GET_PATHS += (QUEUE, PROGRESS, *(f'{API}/{name}' for name in ('info', 'app_id', 'startup-events')))
 GET_FOLDERS = ('/assets/', '/static/', '/svelte/', '/pwa_icon/', f'{API}/heartbeat/', f'{API}/call/')
@@ -63,7 +63,7 @@ class OwnNames:
         self.host, self.allowed = host.strip('[]').lower(), [name.lower() for name in allowed]
 
     def refusal(self, scope: dict[str, Any]) -> Refusal:
-        """Say why a request is not for this server, or comes from a foreign page; None if neither."""
+        """Return why a request is not for this server or comes from a foreign page, or None."""
         hosts = header_values(scope, b'host')
         name, port = split_host(hosts[0]) if len(hosts) == 1 else (None, None)
         if not self.is_own(scope, name, port or 80):
@@ -80,13 +80,13 @@ class OwnNames:
         """Return whether a request's Host is a name of this server."""
         if name is None or name in self.allowed:
             return name is not None
-        address, own_port = scope.get('server') or ('', None)  # the address that the connection came to
+        address, own_port = scope.get('server') or ('', None)  # the address of the connection
         names = {self.host, plain_address(address)} - {'', '0.0.0.0', '::'}
         return port == own_port and (name in names or name in LOOPBACK and not names.isdisjoint(LOOPBACK))
 
 
 def plain_address(address: str) -> str:
-    """Return an address without its interface, and an IPv4 address that came through an IPv6 socket as such."""
+    """Return an address without its interface, and convert IPv4-mapped IPv6 addresses to IPv4."""
     try:
         parsed = ipaddress.ip_address(address.partition('%')[0])
     except ValueError:
@@ -100,7 +100,7 @@ def is_same_origin(origin: str, name: str, port: int | None) -> bool:
         parts = urlsplit(origin)
         scheme_port = dict(http=80, https=443)[parts.scheme]
         return (parts.hostname, parts.port or scheme_port) == (name, port or scheme_port)
-    except (KeyError, ValueError):  # "null", or nonsense
+    except (KeyError, ValueError):  # "null" or invalid
         return False
 
 
@@ -120,7 +120,7 @@ def header_values(scope: dict[str, Any], name: bytes) -> list[str]:
 
 
 def route_refusal(scope: dict[str, Any], folder: str) -> Refusal:
-    """Say why a path is not asked for by the page; None if it is."""
+    """Return why a path is not allowed, or None."""
     method, path = scope['method'], scope['path']
     if len(scope.get('query_string', b'')) > QUERY_BYTES:
         return 414, f'The query has {len(scope["query_string"])} bytes; at most {QUERY_BYTES} are taken.\n'
@@ -133,13 +133,13 @@ def route_refusal(scope: dict[str, Any], folder: str) -> Refusal:
 
 
 def stream_answer(scope: dict[str, Any], is_waiting: Callable[[str], bool]) -> bytes | None:
-    """Return the whole of a stream that Gradio should not answer itself; None for all other requests.
+    """Return the complete response of a stream that Gradio should not handle; None for all other requests.
 
-    Gradio keeps every id of ``upload_progress`` for ever. For an unknown session it logs a traceback.
+    Gradio keeps every id of ``upload_progress`` forever. For an unknown session it logs a traceback.
 
     Args:
         scope: The request.
-        is_waiting: Whether a session, or the session of an event, waits for messages.
+        is_waiting: Returns whether a session, or the session of an event, waits for messages.
     """
     path = scope['path'].rstrip('/')
     if scope['method'] != 'GET':
@@ -161,19 +161,19 @@ async def refuse(send: Callable, status: int, reason: str) -> None:
 
 
 async def answer(send: Callable, status: int, kind: bytes, body: bytes) -> None:
-    """Send a whole answer."""
+    """Send a complete response."""
     headers = [(b'content-type', kind), (b'x-content-type-options', b'nosniff'), (b'cache-control', b'no-store')]
     await send(dict(type='http.response.start', status=status, headers=headers))
     await send(dict(type='http.response.body', body=body))
 
 
 class RequestLimit:
-    """ASGI middleware that refuses requests with too large a body, or too many parts, without reading them to the end.
+    """Refuses requests with a too large body or too many parts without reading them completely; ASGI middleware.
 
     Args:
-        app: What is behind it.
-        bytes: The most that a body may have.
-        parts: The most parts that a multipart body may have; default: any number.
+        app: The inner app.
+        bytes: Maximum size of a body.
+        parts: Maximum number of parts of a multipart body; default: unlimited.
     """
 
     def __init__(self, app: Callable, bytes: int, parts: int | None = None) -> None:
@@ -199,7 +199,9 @@ class RequestLimit:
 
         async def watched(message: dict) -> None:
             nonlocal replaced
-            if message['type'] == 'http.response.start' and refused:  # what the app says of a request that was cut
+            if (
+                message['type'] == 'http.response.start' and refused
+            ):  # replaces the app's response to a truncated request
                 replaced = True
                 await refuse(send, 413, self.limits())
             if not replaced:
@@ -208,7 +210,7 @@ class RequestLimit:
         try:
             await self.app(scope, limited, watched)
         except Exception:
-            if not cut:  # if it was, Starlette says that the client is gone
+            if not cut:  # after a truncated request Starlette reports a lost client
                 raise
 
     def limits(self) -> str:
@@ -218,7 +220,7 @@ class RequestLimit:
 
 
 class PartCount:
-    """Count the parts of a multipart body from its pieces, without parsing it; may count too many, never too few."""
+    """Counts the parts of a multipart body from its chunks without parsing; may overcount, never undercount."""
 
     def __init__(self, scope: dict[str, Any]) -> None:
         types = header_values(scope, b'content-type')
@@ -227,32 +229,32 @@ class PartCount:
         self.count, self.rest = 0, b''
 
     def add(self, body: bytes) -> int:
-        """Return the number of parts until here."""
+        """Return the number of parts so far."""
         if self.mark is None:
             return 0
         body = self.rest + body
         self.count += body.count(self.mark)
-        self.rest = body[1 - len(self.mark) :]  # a mark may begin in this piece and end in the next
+        self.rest = body[1 - len(self.mark) :]  # a mark may span two chunks
         return self.count - 1  # one mark closes the last part
 
 
 class UploadFolder:
-    """A private folder for uploads and pictures, which stays within its limits by losing the oldest files.
+    """Keeps a private folder for uploads and pictures within its limits by deleting the oldest files.
 
-    To lose them is better than to refuse new ones: one visitor could fill the folder, and shut out all others.
+    Refusing new files instead would let one visitor fill the folder and lock out all others.
 
     Args:
         path: The folder.
-        limits: The most files, their bytes and their age.
+        limits: Limits of number, size and age of files.
     """
 
     def __init__(self, path: str, limits: Limits) -> None:
         self.path, self.limits = path, limits
 
     def trim(self) -> None:
-        """Delete what is too old, then the oldest until the rest leaves room for the uploads that may be under way.
+        """Delete expired files, then the oldest ones until there is room for current uploads.
 
-        It does not wait for anything, so that it never meets a file between two steps of Gradio's.
+        The method never awaits, so it cannot see a file between two steps of Gradio.
         """
         limits, now, files = self.limits, time.time(), []
         for parent, _, names in os.walk(self.path):
@@ -280,7 +282,7 @@ class UploadFolder:
 
 @contextmanager
 def upload_folder(limits: Limits) -> Iterator[UploadFolder]:
-    """Make a folder that only this user can read, name it to Gradio, and delete it at the end or the interpreter's."""
+    """Create a folder that only this user can read and set it as Gradio's; delete it at exit."""
     before = os.environ.get('GRADIO_TEMP_DIR')
     with tempfile.TemporaryDirectory(prefix='kdeov-demo-', ignore_cleanup_errors=True) as path:
         path = os.environ['GRADIO_TEMP_DIR'] = os.path.realpath(path)
@@ -294,12 +296,12 @@ def upload_folder(limits: Limits) -> Iterator[UploadFolder]:
 
 
 class Guard:
-    """ASGI middleware, outermost, that lets pass what the page itself asks for, within the limits.
+    """Lets only requests of the page pass, within the limits; the outermost ASGI middleware.
 
     Args:
-        app: The page. Its middleware for CORS reflects any origin, and must not see a foreign one.
-        names: The server's names.
-        folder: Where uploads are kept.
+        app: The page. Its CORS middleware reflects any origin, so it must not see foreign ones.
+        names: Host names of the server.
+        folder: Folder of the uploads.
         is_waiting: See :func:`stream_answer`.
     """
 
@@ -334,13 +336,15 @@ class Guard:
             return await refuse(send, 503, 'Too many uploads at once; try again in a minute.\n')
         self.uploading += 1
         try:
-            await self.uploads(dict(scope, query_string=b''), receive, send)  # without an id, whose progress is kept
+            await self.uploads(
+                dict(scope, query_string=b''), receive, send
+            )  # without an id, whose progress Gradio would keep
         finally:
             self.uploading -= 1
 
 
 class TimedProtocol(H11Protocol):
-    """Uvicorn's protocol, which closes connections beyond a number, and those whose request does not come to an end."""
+    """Closes connections above a maximum number, and those whose request takes too long; extends Uvicorn's protocol."""
 
     max_connections, seconds = CONNECTIONS, REQUEST_SECONDS
 
@@ -352,17 +356,17 @@ class TimedProtocol(H11Protocol):
         self.set_deadline()
 
     def set_deadline(self) -> None:
-        """Give the request that begins now its time."""
+        """Start the deadline of a request."""
         self.end_deadline()
         self.deadline = self.loop.call_later(self.seconds, self.check_deadline)
 
     def end_deadline(self) -> None:
-        """Forget the time that the last request was given."""
+        """Cancel the deadline of the last request."""
         if self.deadline is not None:
             self.deadline.cancel()
 
     def check_deadline(self) -> None:
-        """Close the connection if the request has not arrived whole; an answer may take as long as it likes."""
+        """Close the connection if the request is not complete; responses have no deadline."""
         if self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
             self.transport.abort()
 

@@ -1,9 +1,9 @@
-"""What the demo's tabs do, without the web around it."""
+"""The functions of the demo's tabs, independent of the web page."""
 
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Optional, Tuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -12,54 +12,52 @@ from kdeov_mm.apis import InputImage, KDEOVInferencer
 from kdeov_mm.structures import ClassificationResult, Detections, Match, SearchResult, softmax
 from kdeov_mm.utils.display import printable
 from kdeov_mm.utils.image_files import open_image
-from .uploads import Limits, read_query, read_upload, read_words
+from .uploads import Limits, read_query, read_upload, read_class_names
 
-THUMBNAIL_PIXELS = 2**20  # those of an index have less
+THUMBNAIL_PIXELS = 2**20  # thumbnails of an index are smaller
 
 
 @dataclass
 class Demo:
-    """The demo's models and limits.
+    """Runs the demo's models within its limits.
 
     Attributes:
-        inferencer: With exported image encoder, open detector and text encoder.
+        inferencer: Inferencer with exported image encoder, open detector and text encoder.
         store: The images to search, a ``kdeov_mm.search.ImageStore``, or None.
         teacher: A :class:`~kdeov_mm.demo.teacher.Teacher`, or None.
-        limits: What visitors may give.
+        limits: Limits of the inputs.
     """
 
     inferencer: KDEOVInferencer
-    store: Optional[Any] = None
-    teacher: Optional[Any] = None
+    store: Any | None = None
+    teacher: Any | None = None
     limits: Limits = field(default_factory=Limits)
 
-    def detect(self, path: str, words: str, threshold: float) -> Tuple[Detections, Optional[Detections], str]:
-        """Detect class names in a visitor's image.
+    def detect(self, path: str, words: str, threshold: float) -> tuple[Detections, Detections | None, str]:
+        """Detect objects in an uploaded image.
 
         Returns:
             tuple: The student's detections; the same boxes with the teacher's class names and probabilities, or None;
             one line with the latency.
 
         Raises:
-            ValueError: If something is wrong with what the visitor gave; the message is for the visitor.
+            ValueError: If an input is invalid; the message is for the visitor.
         """
-        image, names = self.read_image(path), read_words(words, self.limits)
-        texts = self.inferencer.embed_names(names)
+        image, names = self.read_image(path), read_class_names(words, self.limits)
+        class_embeddings = self.inferencer.embed_names(names)
         start = time.perf_counter()
         (student,) = self.inferencer.detect(image, names, threshold)
-        summary = (
-            f'{len(student) or "Nothing"} found in {student.width} x {student.height} pixels: {milliseconds(start)}'
-        )
+        summary = f'{len(student)} detections in {student.width} x {student.height} pixels: {milliseconds(start)}'
         if not self.teacher:
             return student, None, summary
         start = time.perf_counter()
-        probabilities = softmax(self.teacher.encode_regions(image.read(), student.boxes) @ texts.T)
+        probabilities = softmax(self.teacher.encode_regions(image.read(), student.boxes) @ class_embeddings.T)
         summary += f'; teacher, of these boxes: {milliseconds(start)}'
         teacher = replace(student, labels=probabilities.argmax(axis=1), scores=probabilities.max(axis=1, initial=0))
         return student, teacher, summary
 
-    def classify(self, path: str, words: str) -> Tuple[ClassificationResult, Optional[ClassificationResult], str]:
-        """Classify a visitor's image.
+    def classify(self, path: str, words: str) -> tuple[ClassificationResult, ClassificationResult | None, str]:
+        """Classify an uploaded image.
 
         Returns:
             tuple: Probabilities of all class names by the student, and by the teacher or None; one line with the
@@ -68,30 +66,30 @@ class Demo:
         Raises:
             ValueError: See :meth:`detect`.
         """
-        image, names = self.read_image(path), read_words(words, self.limits)
-        texts = self.inferencer.embed_names(names)
+        image, names = self.read_image(path), read_class_names(words, self.limits)
+        class_embeddings = self.inferencer.embed_names(names)
         start = time.perf_counter()
         (student,) = self.inferencer.classify(image, names, top=len(names))
         summary = f'Student: {milliseconds(start)}'
         if not self.teacher:
             return student, None, summary
         start = time.perf_counter()
-        probabilities = softmax(self.teacher.encode_image(image.read()) @ texts.T)
+        probabilities = softmax(self.teacher.encode_image(image.read()) @ class_embeddings.T)
         summary += f'; teacher: {milliseconds(start)}'
         (teacher,) = ClassificationResult.top(probabilities, names, len(names), [image])
         return student, teacher, summary
 
-    def search(self, words: str, path: Optional[str] = None, top: int = 12) -> Tuple[SearchResult, str]:
-        """Find images of the index by words, or like an image.
+    def search(self, words: str, path: str | None = None, top: int = 12) -> tuple[SearchResult, str]:
+        """Find images of the index by a text or an image.
 
         Returns:
-            tuple: The thumbnails that fit best, named by their files, not by their folders; one line with the latency.
+            tuple: The best thumbnails, with file names but without folders; one line with the latency.
 
         Raises:
             ValueError: See :meth:`detect`.
         """
         if self.store is None:
-            raise ValueError('There is no folder to search: whoever started this demo gave none.')
+            raise ValueError('There is no folder to search: the demo was started without one.')
         image = self.read_image(path) if path else None
         query = image.name if image else read_query(words, self.limits)
         start = time.perf_counter()
@@ -100,23 +98,23 @@ class Demo:
         summary = f'{len(rows)} of {len(self.store)} images: {milliseconds(start)}'
         return SearchResult(query, [Match(thumbnail(row), row['score']) for row in rows]), summary
 
-    def read_image(self, path: Optional[str]) -> InputImage:
-        """Read a visitor's upload; ValueError says what is wrong with it."""
+    def read_image(self, path: str | None) -> InputImage:
+        """Read an uploaded image; raise ValueError if it is invalid."""
         return InputImage('upload', pixels=read_upload(path, self.limits))
 
 
 def thumbnail(row: dict) -> InputImage:
-    """Return the small picture in a row of the index, or a grey one if none can be read, named by the file alone."""
+    """Return the thumbnail of a row of the index, or a grey picture if it is invalid, with the file name only."""
     picture = Image.new('RGB', (160, 120), 'grey')
     try:
         image = open_image(row['thumbnail'])
         if image.width * image.height <= THUMBNAIL_PIXELS:
-            picture = image.convert('RGB')  # reads it
+            picture = image.convert('RGB')  # decodes it
     except Exception:  # Pillow raises anything
         pass
     return InputImage(printable(Path(row['path']).name), pixels=np.asarray(picture))
 
 
 def milliseconds(start: float) -> str:
-    """Since a time of ``time.perf_counter``."""
+    """Format the time since ``start``, a value of ``time.perf_counter``."""
     return f'{1000 * (time.perf_counter() - start):.0f} ms'

@@ -1,4 +1,4 @@
-"""The frozen teacher of a training, to stand beside its student."""
+"""The teacher of a training, for comparison with its student."""
 
 import numpy as np
 import torch
@@ -10,28 +10,28 @@ from kdeov_mm.utils import InputError, load_config
 
 
 class Teacher:
-    """Names images and regions as the teacher of a config does, zero-shot.
+    """Embeds images and regions with the teacher of a config.
 
     Args:
-        config: A training's config; the teacher is the image tower of its model's CLIP.
-        text_space: The space of the text embeddings that it will be given; None: not known.
+        config: Training config; the teacher is the image tower of its model's CLIP.
+        text_space: Embedding space of the text features to compare with; None: unknown.
 
     Raises:
-        ValueError: If the config's model has no CLIP, or one of another space.
-        FileNotFoundError: A file is missing.
+        ValueError: If the config's model has no CLIP, or one with another embedding space.
+        FileNotFoundError: If a file is missing.
     """
 
-    def __init__(self, config: str, text_space: str = None) -> None:
+    def __init__(self, config: str, text_space: str | None = None) -> None:
         cfg = load_config(config)
         init_default_scope(cfg.get('default_scope', 'mmyolo'))
         encoder = build_text_encoder(cfg)
         space = encoder.id
         if encoder.teacher is None:
-            raise InputError(f'--teacher {config}: its model has ready embeddings only, and no CLIP to show')
+            raise InputError(f'--teacher {config}: its model has only precomputed embeddings and no CLIP')
         if text_space and space != text_space:
             raise InputError(
-                f'--teacher {config}: its teacher is of the space {space}, but the exported text encoder '
-                f'of {text_space}; give the config that the files were exported with'
+                f'--teacher {config}: its teacher has the embedding space {space}, but the exported text encoder '
+                f'has {text_space}; give the config that the files were exported with'
             )
         self.model = MODELS.build(encoder.teacher)
 
@@ -42,10 +42,10 @@ class Teacher:
 
     @torch.no_grad()
     def encode_regions(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """Embed what is in boxes, xyxy in pixels ``[M, 4]``: float32, L2-normalised, ``[M, D]``."""
+        """Embed the regions in boxes, xyxy in pixels ``[M, 4]``: float32, L2-normalised, ``[M, D]``."""
         return self.model.encode_regions(as_batch(image), [torch.from_numpy(boxes)]).numpy()
 
 
 def as_batch(image: np.ndarray) -> torch.Tensor:
-    """RGB in [0, 1], ``[1, 3, H, W]``."""
+    """Convert an image to a batch, RGB in [0, 1], ``[1, 3, H, W]``."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255

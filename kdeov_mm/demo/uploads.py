@@ -1,9 +1,8 @@
-"""What visitors give, checked before it costs anything."""
+"""Checks of visitors' inputs, before any expensive computation."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List
 
 import numpy as np
 
@@ -15,17 +14,17 @@ from kdeov_mm.utils.images import read_image
 
 @dataclass
 class Limits:
-    """What a visitor may give, and what is kept of all visitors.
+    """Holds the maximum sizes of inputs and of the folder of uploads.
 
     Attributes:
-        bytes: Of an image file.
-        pixels: Of an image.
-        names: Of a vocabulary.
-        characters: Of a name or a query.
+        bytes: Bytes of an image file.
+        pixels: Pixels of an image.
+        names: Class names of a vocabulary.
+        characters: Characters of a class name or a query.
         parts: Files in one upload.
-        uploads: Uploads under way at once, of all visitors.
+        uploads: Simultaneous uploads of all visitors.
         folder_files: Uploads and pictures that are kept.
-        seconds: How long they are kept.
+        seconds: Time that they are kept.
     """
 
     bytes: int = 20 * 2**20
@@ -39,62 +38,62 @@ class Limits:
 
     @property
     def folder_bytes(self) -> int:
-        """Bytes of the uploads and pictures that are kept: those of 50 of the largest uploads."""
+        """The maximum bytes of uploads and pictures that are kept, as many as 50 of the largest uploads."""
         return 50 * self.bytes
 
 
 def read_upload(path: str, limits: Limits) -> np.ndarray:
-    """Read a visitor's image, uint8 RGB ``[H, W, 3]``; nothing is decoded before its size is known.
+    """Read a visitor's image, uint8 RGB ``[H, W, 3]``; its size is checked before decoding.
 
     Raises:
-        ValueError: There is none, it is too large, or no image of a usual format.
+        ValueError: If there is no image, it is too large, or its format is not supported.
     """
     if not path:
         raise ValueError('Give an image first.')
     size = Path(path).stat().st_size
     if size > limits.bytes:
-        raise ValueError(f'The file has {size / 2**20:.1f} MiB; at most {limits.bytes / 2**20:.1f} are taken.')
+        raise ValueError(f'The file has {size / 2**20:.1f} MiB; the limit is {limits.bytes / 2**20:.1f} MiB.')
     content = read_file(path, limits.bytes, 'image')
     try:
         with open_image(content) as image:
             width, height = image.size
-    except ValueError as error:  # too many pixels, or such as nobody can show
-        raise ValueError(f'The image cannot be taken: {one_line(error)}.') from error
-    except Exception as error:  # Pillow raises anything, also for what it takes for a decompression bomb
-        raise ValueError(f'This is no image that can be read; {", ".join(FORMATS)} files are taken.') from error
+    except ValueError as error:  # too many pixels, or an unsupported type
+        raise ValueError(f'The image cannot be read: {one_line(error)}.') from error
+    except Exception as error:  # Pillow raises anything, also for decompression bombs
+        raise ValueError(f'This is not a supported image; the formats are {", ".join(FORMATS)}.') from error
     if width * height > limits.pixels:
-        raise ValueError(f'The image has {width} x {height} pixels; at most {limits.pixels / 1e6:g} million are taken.')
+        raise ValueError(f'The image has {width} x {height} pixels; the limit is {limits.pixels / 1e6:g} million.')
     try:
         return read_image(content)
     except ValueError as error:
-        raise ValueError('The image is damaged, and cannot be read to its end.') from error
+        raise ValueError('The image is damaged.') from error
 
 
-def read_words(text: str, limits: Limits) -> List[str]:
-    """The distinct names in a text, one a line or separated by commas.
+def read_class_names(text: str, limits: Limits) -> list[str]:
+    """Read class names from a text, one a line or separated by commas, without duplicates.
 
     Raises:
-        ValueError: There is none, there are too many, or one is too long.
+        ValueError: If there is no class name, there are too many, or one is too long.
     """
     names = list(dict.fromkeys(name.strip() for name in re.split(r'[\n,]', text or '') if name.strip()))
     if not names:
-        raise ValueError('Give at least one name.')
+        raise ValueError('Give at least one class name.')
     if len(names) > limits.names:
-        raise ValueError(f'These are {len(names)} names; at most {limits.names} are taken.')
+        raise ValueError(f'These are {len(names)} class names; the limit is {limits.names}.')
     for name in names:
         read_query(name, limits)
     return names
 
 
 def read_query(text: str, limits: Limits) -> str:
-    """Words without what surrounds them.
+    """Read a query, stripped of white space.
 
     Raises:
-        ValueError: There is none, or the text is too long.
+        ValueError: If the text is empty or too long.
     """
     text = (text or '').strip()
     if not text:
-        raise ValueError('Give some words first.')
+        raise ValueError('Give a text first.')
     if len(text) > limits.characters:
-        raise ValueError(f'"{text[:40]}..." has {len(text)} characters; at most {limits.characters} are taken.')
+        raise ValueError(f'"{text[:40]}..." has {len(text)} characters; the limit is {limits.characters}.')
     return text

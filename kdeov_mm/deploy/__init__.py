@@ -1,7 +1,7 @@
-"""From the trained model to the deployed one.
+"""Export of trained models, and the runtime of exported models.
 
-Names are imported when they are used: the runtime of exported models has only NumPy, Pillow and ONNX Runtime, and the
-side of training need not have the last one.
+Attributes are imported on first use. The runtime needs only NumPy, Pillow and ONNX Runtime, and export does not need
+ONNX Runtime.
 """
 
 from kdeov_mm.utils.lazy import import_when_used

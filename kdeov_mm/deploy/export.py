@@ -1,11 +1,11 @@
-"""Writing of ONNX files that describe themselves."""
+"""Export to ONNX files with metadata."""
 
 import gzip
 import importlib.metadata
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, Optional, Sequence, Tuple
 
 import onnx_ir
 import open_clip
@@ -23,15 +23,15 @@ from .graphs import Detector, ImageEncoder, OpenDetector
 from .nms import batched_nms_onnx
 from .runtime import FORMAT, MAX_SIDE, is_side, parse_metadata
 
-OPSET = 18  # which onnxruntime-web, OpenVINO and TensorRT read, too
+OPSET = 18  # onnxruntime-web, OpenVINO and TensorRT support it
 LICENCE = 'GPL-3.0-only'
 IMAGES = {0: 'batch', 2: 'height', 3: 'width'}
 POOLS = dict(ReduceMean='GlobalAveragePool', ReduceMax='GlobalMaxPool')
-FOUND = ('boxes', 'scores', 'labels')
+OUTPUTS = ('boxes', 'scores', 'labels')
 
 
 class TextEncoder(nn.Module):
-    """Tokens int64 ``[N, context_length]`` to embeddings, L2-normalised, ``[N, D]``.
+    """Embeds tokens int64 ``[N, context_length]``; L2-normalised, ``[N, D]``.
 
     Args:
         model: An OpenCLIP model.
@@ -45,7 +45,7 @@ class TextEncoder(nn.Module):
         return F.normalize(self.model.encode_text(tokens), dim=-1)
 
 
-def export_image_encoder(model: nn.Module, path: Path, metadata: Dict[str, str]) -> Path:
+def export_image_encoder(model: nn.Module, path: Path, metadata: dict[str, str]) -> Path:
     """Write ``images [batch, 3, height, width] -> embeddings [batch, D]``; see :func:`write`."""
     return write(
         ImageEncoder(model),
@@ -57,43 +57,43 @@ def export_image_encoder(model: nn.Module, path: Path, metadata: Dict[str, str])
     )
 
 
-def export_detector(model: nn.Module, path: Path, metadata: Dict[str, str]) -> Path:
-    """Write ``images -> boxes, scores, labels`` for the model's present vocabulary; see :class:`Detector`."""
+def export_detector(model: nn.Module, path: Path, metadata: dict[str, str]) -> Path:
+    """Write ``images -> boxes, scores, labels`` for the model's current vocabulary; see :class:`Detector`."""
     return write(
         Detector(model),
         dict(images=sample_images()),
         (IMAGES,),
-        FOUND,
+        OUTPUTS,
         path,
         dict(metadata, kdeov_kind='detector', names=json.dumps(model.vocabulary)),
     )
 
 
-def export_open_detector(model: nn.Module, path: Path, metadata: Dict[str, str]) -> Path:
+def export_open_detector(model: nn.Module, path: Path, metadata: dict[str, str]) -> Path:
     """Write ``images, texts [names, D] -> boxes, scores, labels``; see :class:`OpenDetector`."""
     texts = F.normalize(torch.randn(7, model.embed_dims, generator=torch.Generator().manual_seed(0)), dim=1)
     return write(
         OpenDetector(model),
         dict(images=sample_images(), texts=texts),
         (IMAGES, {0: 'names'}),
-        FOUND,
+        OUTPUTS,
         path,
         dict(metadata, kdeov_kind='open_detector'),
     )
 
 
 def export_text_encoder(
-    text_encoder: OpenCLIPTextEncoder, templates: Sequence[str], path: Path, metadata: Dict[str, str]
+    text_encoder: OpenCLIPTextEncoder, templates: Sequence[str], path: Path, metadata: dict[str, str]
 ) -> Path:
     """Write ``tokens [texts, context_length] -> embeddings [texts, D]``, with tokenizer and templates in the metadata.
 
     Args:
         text_encoder: The model's text encoder.
-        templates: What the runtime puts names into.
+        templates: Prompt templates of class names for the runtime.
         path, metadata: See :func:`write`.
 
     Raises:
-        ValueError: It is another encoder, or its tokenizer is not CLIP's.
+        ValueError: If the encoder is of another type, or its tokenizer is not CLIP's.
     """
     if not isinstance(text_encoder, OpenCLIPTextEncoder):
         raise ValueError(
@@ -135,41 +135,41 @@ def export_text_encoder(
 
 
 def read_merges() -> str:
-    """The merges of CLIP's byte pair encoding, one a line, in order; MIT licence, OpenAI."""
+    """Return the merges of CLIP's byte pair encoding, one a line, in order; MIT licence, OpenAI."""
     with gzip.open(default_bpe()) as file:
         return '\n'.join(file.read().decode('utf-8').split('\n')[1 : 49152 - 256 - 2 + 1])
 
 
 def sample_images() -> Tensor:
-    """Images to trace with; batch, height and width are taken to be free."""
+    """Return images to trace with; batch, height and width are dynamic."""
     return torch.rand(2, 3, 160, 128, generator=torch.Generator().manual_seed(0))
 
 
 @torch.no_grad()
 def write(
     module: nn.Module,
-    inputs: Dict[str, Tensor],
-    free: Tuple[Dict[int, str], ...],
+    inputs: dict[str, Tensor],
+    free: tuple[dict[int, str], ...],
     outputs: Sequence[str],
     path: Path,
-    metadata: Dict[str, str],
+    metadata: dict[str, str],
 ) -> Path:
-    """Write a module as an ONNX file, whole or not at all.
+    """Write a module as an ONNX file, complete or not at all.
 
     Args:
-        module: In inference mode, with as many arguments as there are ``inputs``.
+        module: Module with as many arguments as ``inputs``.
         inputs: Names and samples of the arguments.
-        free: For each argument, the dimensions that may have any size, by name.
-        outputs: Their names.
-        path: The file.
-        metadata: What the file says of itself.
+        free: Names of the dynamic dimensions of each argument.
+        outputs: Names of the outputs.
+        path: Output file.
+        metadata: Metadata of the file.
 
     Raises:
-        InputError: If the runtime would not take the metadata; before anything is computed.
+        InputError: If the runtime would refuse the metadata; nothing is computed then.
     """
-    if 'kdeov_format' in metadata:  # else no file for the runtime
+    if 'kdeov_format' in metadata:  # otherwise not a file for the runtime
         parse_metadata(path, metadata['kdeov_kind'], metadata)
-    with warnings.catch_warnings():  # of the exporter's own code
+    with warnings.catch_warnings():  # from the exporter's own code
         warnings.simplefilter('ignore')
         program = torch.onnx.export(
             module.eval(),
@@ -183,7 +183,7 @@ def write(
             custom_translation_table={torch.ops.kdeov_mm.batched_nms.default: batched_nms_onnx},
         )
     for node in program.model.graph:
-        node.metadata_props.clear()  # where on this machine each line of code is, is nobody's business
+        node.metadata_props.clear()  # removes source paths of this machine
         name_pool(node)
     program.model.metadata_props.clear()
     program.model.metadata_props.update(metadata)
@@ -193,7 +193,7 @@ def write(
 
 
 def name_pool(node: onnx_ir.Node) -> None:
-    """Call a mean or maximum over a whole image what it is, for which runtimes need not reorder channels."""
+    """Replace a mean or maximum over a whole image by global pooling, which runtimes compute without reordering."""
     if node.op_type not in POOLS or len(node.inputs) != 2 or len(node.inputs[0].shape or ()) != 4:
         return
     axes, keep = onnx_ir.convenience.get_const_tensor(node.inputs[1]), node.attributes.get('keepdims')
@@ -203,16 +203,16 @@ def name_pool(node: onnx_ir.Node) -> None:
         node.attributes.clear()
 
 
-def describe(cfg: Config, checkpoint: str, size: Optional[int] = None) -> Dict[str, str]:
-    """The metadata of all files of one model.
+def describe(cfg: Config, checkpoint: str, size: int | None = None) -> dict[str, str]:
+    """Return the metadata of all files of one model.
 
     Args:
-        cfg: The model's config.
-        checkpoint: Its weights.
-        size: Side in pixels that images are brought to; default: the config's.
+        cfg: Config of the model.
+        checkpoint: Weights of the model.
+        size: Side of the input in pixels; default: that of the config.
 
     Raises:
-        ValueError: The config prepares images in a way that the runtime does not know.
+        ValueError: If the runtime does not support the preprocessing of the config.
     """
     versions = {name: importlib.metadata.version(name) for name in ('torch', 'mmengine', 'mmdet', 'mmyolo', 'onnx')}
     data = dict(
@@ -225,20 +225,20 @@ def describe(cfg: Config, checkpoint: str, size: Optional[int] = None) -> Dict[s
         versions=json.dumps(dict(versions, kdeov_mm=__version__)),
     )
     source = cfg.model.get('text_encoder')
-    if source and source.type != 'PrecomputedTextEncoder':  # ready embeddings do not name their space
+    if source and source.type != 'PrecomputedTextEncoder':  # precomputed embeddings do not name their space
         data['text_space'] = build_text_encoder(cfg).id
     return data
 
 
-def preprocessing(cfg: Config, size: Optional[int] = None) -> dict:
-    """How the config's test data set brings images to the network's input.
+def preprocessing(cfg: Config, size: int | None = None) -> dict:
+    """Return how the config's test pipeline converts images to the network's input.
 
     Returns:
-        dict: ``size`` (height, width), ``resize`` (``stretch`` or ``letterbox``), ``pad_value`` (0 to 255, of the
-        letterbox), ``channels`` and ``range`` of the input.
+        dict: ``size`` (height, width), ``resize`` (``stretch`` or ``letterbox``), ``pad_value`` (0 to 255, for
+        the letterbox), ``channels`` and ``range`` of the input.
 
     Raises:
-        ValueError: It is done in another way, or ``size`` is not a multiple of 32 up to ``MAX_SIDE``.
+        ValueError: If the preprocessing is not supported, or ``size`` is not a multiple of 32 up to ``MAX_SIDE``.
     """
     normal = cfg.model.data_preprocessor
     if list(normal.mean) != [0.0] * 3 or list(normal.std) != [255.0] * 3 or not normal.bgr_to_rgb:
@@ -254,8 +254,8 @@ def preprocessing(cfg: Config, size: Optional[int] = None) -> dict:
         width, height = steps['Resize']['scale']
     else:
         raise ValueError(
-            'test_dataloader: the pipeline has neither LetterResize nor Resize(keep_ratio=False), which '
-            f'the runtime knows, but {", ".join(steps)}'
+            'test_dataloader: the runtime supports LetterResize and Resize(keep_ratio=False), but the '
+            f'pipeline has only {", ".join(steps)}'
         )
     if size is not None:
         height = width = size

@@ -1,7 +1,6 @@
-"""Folding of text guidance into the neck, for a fixed vocabulary."""
+"""Folding of text conditioning into the neck, for a fixed vocabulary."""
 
 import copy
-from typing import List, Tuple
 
 import torch
 from mmcv.cnn import ConvModule
@@ -14,27 +13,27 @@ from kdeov_mm.models.fusion import FiLMFusion
 
 @torch.no_grad()
 def fold_film(model: nn.Module) -> nn.Module:
-    """Fold FiLM, as the model's present vocabulary sets it, into the neck's first convolutions.
+    """Fold FiLM with the model's current vocabulary into the neck's first convolutions.
 
     Every consumer of a backbone level is a 1x1 convolution without padding, so ``W((1 + gamma) x + beta)`` is again a
-    1x1 convolution of x, with one more bias. Upsampling and concatenation in between commute with it.
+    1x1 convolution of x, with another bias. Upsampling and concatenation in between commute with it.
 
     Args:
         model: A KDEOV with a FiLMFusion and a vocabulary.
 
     Returns:
-        nn.Module: A copy without fusion, whose detections equal the guided ones. Its unguided image embedding is
-        lost with the fusion: keep the original as image encoder.
+        nn.Module: A copy without fusion and with the same detections. Its image embeddings are conditioned on the
+        vocabulary, so keep the original as image encoder.
 
     Raises:
-        TypeError: The fusion is not FiLM, or the neck is not YOLOv5's or YOLOv8's.
-        ValueError: The model has no vocabulary.
+        TypeError: If the fusion is not FiLM, or the neck is not YOLOv5's or YOLOv8's.
+        ValueError: If the model has no vocabulary.
     """
     if not isinstance(model.fusion, FiLMFusion):
         raise TypeError(f'fusion: only FiLMFusion folds, got {type(model.fusion).__name__}')
-    if not len(model.texts):
+    if not len(model.class_embeddings):
         raise ValueError('vocabulary: the model has none; call set_vocabulary first')
-    modulation = list(zip(*model.fusion.gamma_beta(model.texts)))
+    modulation = list(zip(*model.fusion.gamma_beta(model.class_embeddings)))
     folded = copy.deepcopy(model)
     folded.fusion = None
     for conv, level, start in consumers(folded.neck):
@@ -42,8 +41,8 @@ def fold_film(model: nn.Module) -> nn.Module:
     return folded
 
 
-def consumers(neck: nn.Module) -> List[Tuple[ConvModule, int, int]]:
-    """The convolutions that read a backbone level: (convolution, level, first input channel of the level)."""
+def consumers(neck: nn.Module) -> list[tuple[ConvModule, int, int]]:
+    """List the convolutions that read a backbone level: (convolution, level, first input channel of the level)."""
     if isinstance(neck, YOLOv8PAFPN):
         top_down, bottom_up = neck.top_down_layers, neck.bottom_up_layers
         first = [layer.main_conv for layer in (top_down[0], top_down[1], bottom_up[1])]
@@ -67,8 +66,8 @@ def consumers(neck: nn.Module) -> List[Tuple[ConvModule, int, int]]:
     raise TypeError(f'neck: FiLM folds into YOLOv5PAFPN and YOLOv8PAFPN, got {type(neck).__name__}')
 
 
-def channels_of(neck: nn.Module) -> List[int]:
-    """Channels of the backbone levels that a neck reads, after its width multiplier."""
+def channels_of(neck: nn.Module) -> list[int]:
+    """Return the channels of the backbone levels that a neck reads, after its width multiplier."""
     return [make_divisible(channels, neck.widen_factor) for channels in neck.in_channels]
 
 
@@ -82,5 +81,5 @@ def fold_affine(module: ConvModule, gamma: Tensor, beta: Tensor, start: int) -> 
     weight.mul_(1 + gamma)
     if conv.bias is not None:
         conv.bias.add_(shift)
-    else:  # the batch norm that follows subtracts its mean: a smaller mean is a bias
+    else:  # the batch norm subtracts its mean, so a smaller mean is a bias
         module.norm.running_mean.sub_(shift)

@@ -1,7 +1,7 @@
-"""The deployed networks as PyTorch modules of plain tensors: what is constant is folded."""
+"""The exported networks as PyTorch modules of plain tensors, with constants folded."""
 
 import copy
-from typing import Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -10,13 +10,13 @@ from mmyolo.models.layers import CSPLayerWithTwoConv
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_linear_bn_eval
 
-from kdeov_mm.models.post_processing import decode_boxes, score_names, top_candidates
+from kdeov_mm.models.post_processing import decode_boxes, score_classes, top_candidates
 from .fold import fold_film
 from .nms import batched_nms
 
 
 class ImageEncoder(nn.Module):
-    """Images ``[B, 3, H, W]`` (RGB in [0, 1]) to embeddings, L2-normalised, ``[B, D]``; no head and no fusion.
+    """Embeds images ``[B, 3, H, W]`` (RGB in [0, 1]), without head and fusion; L2-normalised, ``[B, D]``.
 
     Args:
         model: A KDEOV, which is copied.
@@ -36,13 +36,13 @@ class ImageEncoder(nn.Module):
 
 
 class OpenDetector(nn.Module):
-    """Detection with post-processing, whose vocabulary is an input.
+    """Detects with a vocabulary that is an input; includes post-processing.
 
     Args:
         model: A KDEOV with a head, which is copied.
 
     Raises:
-        ValueError: The model has no head.
+        ValueError: If the model has no head.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -56,21 +56,20 @@ class OpenDetector(nn.Module):
         embed = self.layers.embed
         del self.layers.embed
         layer = torch.cat([embed.weight, embed.bias[:, None]], dim=1).detach()
-        # The length of an embedding is all that is needed of it beside its products with the texts
+        # Only the norm of an embedding and its products with the class embeddings are needed
         self.register_buffer('length', torch.linalg.qr(layer.double())[1].float())  # [min(D, C+1), C+1]
         self.register_buffer('to_logits', layer * model.bbox_head.scale.detach())  # [D, C+1]
 
-    def forward(self, images: Tensor, texts: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        """Detect.
+    def forward(self, images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Detect the classes of a vocabulary.
 
         Args:
             images: RGB in [0, 1], ``[B, 3, H, W]``; H and W are multiples of 32.
-            texts: The vocabulary's embeddings ``[K, D]``.
+            texts: Class embeddings of the vocabulary, ``[K, D]``.
 
         Returns:
-            tuple: For each image as many as ``test_cfg.max_per_img`` says: boxes x1, y1, x2, y2 in pixels of the input
-            ``[B, M, 4]``, scores ``[B, M]`` and labels ``[B, M]``, best first; where there is none, score 0 and
-            label -1.
+            tuple: Boxes x1, y1, x2, y2 in pixels of the input ``[B, M, 4]``, scores ``[B, M]`` and labels ``[B, M]``,
+            best first. M is ``test_cfg.max_per_img``; rows without a detection have score 0 and label -1.
         """
         feats = self.backbone(images)
         if self.fusion is not None:
@@ -78,11 +77,11 @@ class OpenDetector(nn.Module):
         return self.find(self.neck(feats), self.matrix(texts), images.shape[2:])
 
     def matrix(self, texts: Tensor) -> Tensor:
-        """What candidates' features ``[..., C+1]`` are multiplied with: rows of their length, then of the K names."""
+        """Return the matrix for candidates' features ``[..., C+1]``: rows for the norm, then for the K classes."""
         return torch.cat([self.length, texts @ self.to_logits])
 
-    def find(self, feats: Sequence[Tensor], matrix: Tensor, size: Sequence[int]) -> Tuple[Tensor, Tensor, Tensor]:
-        """The head, for candidates only, and post-processing; see ``OpenVocabHead.candidates``."""
+    def find(self, feats: Sequence[Tensor], matrix: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Run the head on candidates only, and post-processing; see ``OpenVocabHead.candidates``."""
         objectness, *maps = self.layers.towers(feats)
         objectness, priors, (dists, features) = top_candidates(
             objectness, maps, self.priors(objectness), self.cfg.nms_pre
@@ -90,7 +89,7 @@ class OpenDetector(nn.Module):
         boxes = decode_boxes(priors, self.layers.distances(dists.unflatten(2, (4, -1))))
         height, width = size
         boxes = torch.cat([boxes[..., i : i + 1].clamp(0, side) for i, side in enumerate((width, height) * 2)], dim=-1)
-        scores, labels = score_names(objectness, self.probabilities(features, matrix), self.cfg)
+        scores, labels = score_classes(objectness, self.probabilities(features, matrix), self.cfg)
         damaged = scores.isnan().flatten(1).any(1, keepdim=True)
         scores = torch.where(scores > 0, scores, 0.0)
         scores, labels, index = batched_nms(
@@ -101,47 +100,49 @@ class OpenDetector(nn.Module):
             self.cfg.nms.iou_threshold,
             self.cfg.max_per_img,
         )
-        scores = torch.where(damaged, torch.nan, scores)  # damaged weights are no empty result; the runtime refuses it
+        scores = torch.where(
+            damaged, torch.nan, scores
+        )  # damaged weights must not give an empty result; the runtime refuses NaN
         return boxes.gather(1, index[..., None].expand(-1, -1, 4)), scores, labels
 
     def probabilities(self, features: Tensor, matrix: Tensor) -> Tensor:
-        """Return the probabilities of K class names ``[B, M, K]`` for candidates with tower features ``[B, M, C]``."""
+        """Return the probabilities of K classes ``[B, M, K]`` for candidates with tower features ``[B, M, C]``."""
         products = F.pad(features, (0, 1), value=1.0) @ matrix.T
         length, logits = products.tensor_split([self.length.shape[0]], dim=-1)
         return (logits / length.norm(dim=-1, keepdim=True).clamp(min=1e-12)).softmax(-1)
 
 
 class Detector(OpenDetector):
-    """Detection with the model's present vocabulary, which is part of the weights: no text, no fusion.
+    """Detects with the model's current vocabulary, which is folded into the weights, without text and fusion.
 
     Args:
         model: A KDEOV with a head and a vocabulary, which is copied.
 
     Raises:
-        ValueError: The model has no head or no vocabulary.
-        TypeError: Its fusion does not fold.
+        ValueError: If the model has no head or no vocabulary.
+        TypeError: If the fusion cannot be folded.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        if not len(model.texts):
+        if not len(model.class_embeddings):
             raise ValueError('vocabulary: the model has none; call set_vocabulary first')
         super().__init__(model if model.fusion is None else fold_film(model))
-        self.register_buffer('names', self.matrix(model.texts))
+        self.register_buffer('names', self.matrix(model.class_embeddings))
         del self.to_logits
 
-    def forward(self, images: Tensor) -> Tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]  # it has its texts
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]  # the vocabulary is folded
         """Detect; see :class:`OpenDetector`."""
         return self.find(self.neck(self.backbone(images)), self.names, images.shape[2:])
 
 
 class TwoBranches(nn.Module):
-    """YOLOv8's C2f layer without the split of its first convolution: a convolution for each half of its output.
+    """Replaces the split after the first convolution of YOLOv8's C2f layer by two convolutions.
 
     The values are the same. Runtimes that compute in blocks of channels (ONNX Runtime's NCHWc, OpenVINO) would reorder
-    all of them before and after a split.
+    all channels before and after a split.
 
     Args:
-        layer: With norms folded.
+        layer: Layer with folded norms.
     """
 
     def __init__(self, layer: CSPLayerWithTwoConv) -> None:
@@ -153,7 +154,7 @@ class TwoBranches(nn.Module):
         self.blocks, self.final_conv = layer.blocks, layer.final_conv
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[B, C, H, W]`` to ``[B, C', H, W]``."""
+        """Map ``[B, C, H, W]`` to ``[B, C', H, W]``."""
         feats = [branch(x) for branch in self.branches]
         for block in self.blocks:
             feats.append(block(feats[-1]))
@@ -161,7 +162,7 @@ class TwoBranches(nn.Module):
 
 
 def take_channels(module: ConvModule, channels: slice) -> ConvModule:
-    """A copy of a convolution with folded norm that computes some of the output channels."""
+    """Copy a convolution with folded norm, restricted to some output channels."""
     module = copy.deepcopy(module)
     conv = module.conv
     conv.weight, conv.bias = nn.Parameter(conv.weight[channels]), nn.Parameter(conv.bias[channels])
@@ -170,7 +171,7 @@ def take_channels(module: ConvModule, channels: slice) -> ConvModule:
 
 
 def simplify(module: nn.Module) -> nn.Module:
-    """A copy for inference: batch norms folded into the convolutions before them, C2f layers without a split."""
+    """Copy a module for inference: fold batch norms into convolutions and remove the split of C2f layers."""
     module = copy.deepcopy(module).requires_grad_(False)
     module.eval()  # MMYOLO's backbones and necks return None
     module = fuse_conv_bn(module)

@@ -1,4 +1,4 @@
 """The kinds of exported files, and the runtimes that INT8 files are written for."""
 
 KINDS = ('image_encoder', 'detector', 'open_detector', 'text_encoder')
-RUNTIMES = ('onnxruntime', 'openvino')  # each fuses another pattern
+RUNTIMES = ('onnxruntime', 'openvino')  # each fuses other patterns

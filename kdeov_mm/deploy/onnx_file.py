@@ -1,4 +1,4 @@
-"""ONNX files that hold all of their weights, so that their SHA-256 says what they compute. Standard library only."""
+"""Reading of ONNX files that hold all of their weights, so their SHA-256 covers them. Standard library only."""
 
 from pathlib import Path
 
@@ -7,10 +7,10 @@ from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.files import read_file
 from kdeov_mm.utils.protobuf import fields
 
-MAX_ONNX_BYTES = 2 * 2**30  # protobuf's own limit of a message
-MAX_FIELDS = 5_000_000  # that are looked at; a hostile file must not keep this busy for minutes
+MAX_ONNX_BYTES = 2 * 2**30  # protobuf's limit of a message
+MAX_FIELDS = 5_000_000  # to check; a hostile file must not take minutes
 
-# The fields of ONNX's messages that lead to tensors, by their numbers in onnx.proto.
+# Field numbers in onnx.proto of ONNX's messages that lead to tensors.
 TENSOR, NODE = 'TensorProto', 'NodeProto'
 MESSAGES = {
     'ModelProto': {7: 'GraphProto', 20: 'TrainingInfoProto', 25: 'FunctionProto'},
@@ -38,7 +38,7 @@ OPERATOR, LOOPS = 4, (b'Loop', b'Scan')  # field of a node, and the operators th
 def read_onnx(path: str | Path) -> bytes:
     """Read an ONNX file whose tensors are all in the file itself.
 
-    ONNX Runtime before 1.24 reads tensors from any other file that a model names, also outside of its folder.
+    ONNX Runtime before 1.24 reads tensors from any file that a model names, also outside of its folder.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -58,11 +58,11 @@ def read_onnx(path: str | Path) -> bytes:
 
 
 def check_model(content: bytes, name: str) -> None:
-    """Check that a model keeps all tensors in itself and runs each operator once.
+    """Check that a model has no external tensors and runs each operator once.
 
     Raises:
-        InputError: If it has external data, functions, or a loop, which may never end; exported files have none.
-        ValueError: If it is not a protobuf message.
+        InputError: If the model has external data, functions, or a loop, which may never end; exported files have none.
+        ValueError: If the content is not a protobuf message.
     """
     waiting, count = [('ModelProto', 0, len(content))], 0
     while waiting:
@@ -76,6 +76,6 @@ def check_model(content: bytes, name: str) -> None:
             if message == 'ModelProto' and field == FUNCTIONS:
                 raise InputError(f'ONNX file "{name}" has functions, which no exported model has; do not use it')
             if message == NODE and field == OPERATOR and content[begin:stop] in LOOPS:
-                raise InputError(f'ONNX file "{name}" has a loop, which no exported model has; do not use it')
+                raise InputError(f'ONNX file "{name}" has a loop, which exported models do not have; do not use it')
             if field in MESSAGES[message] and stop > begin:
                 waiting.append((MESSAGES[message][field], begin, stop))

@@ -1,11 +1,12 @@
-"""Static quantisation of exported files to eight bits."""
+"""Static INT8 quantisation of exported files."""
 
 import json
 import logging
 import re
 import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Dict, Iterable, Optional, Sequence, Set
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,8 +18,8 @@ from .kinds import RUNTIMES
 
 PREDICTION = re.compile(r'layers\.(obj_preds\.\d+|reg_preds\.\d+\.2)\.weight')
 REASONS = dict(
-    prediction='its output is the box or the objectness itself: 256 steps are too coarse, and it is little work',
-    product='a product of whole embeddings: its rounding goes straight into the similarity, and it is little work',
+    prediction='its output is the box or the objectness: 256 steps are too coarse, and it costs little',
+    product='a product of whole embeddings: its rounding changes the similarity directly, and it costs little',
     stem='its input has the three channels of the image, which ONNX Runtime computes faster in float',
 )
 LAYERS = ('Conv', 'MatMul', 'Gemm')
@@ -26,92 +27,95 @@ BETWEEN = ('Sigmoid', 'Mul', 'Add', 'Concat', 'MaxPool', 'Resize', 'Slice')
 
 
 class Feeds(CalibrationDataReader):
-    """Hands ONNX Runtime's calibration one set of inputs after the other."""
+    """Feeds sets of inputs to ONNX Runtime's calibration."""
 
-    def __init__(self, images: Iterable[np.ndarray], texts: Optional[np.ndarray]) -> None:
-        self.images, self.number = iter(images), 0
+    def __init__(self, images: Iterable[np.ndarray], texts: np.ndarray | None) -> None:
+        self.images, self.count = iter(images), 0
         self.constant = {} if texts is None else {'texts': texts}
 
-    def get_next(self) -> Optional[Dict[str, np.ndarray]]:
+    def get_next(self) -> dict[str, np.ndarray] | None:
         image = next(self.images, None)
-        if image is None and not self.number:
-            raise ValueError('images: quantisation needs real images to calibrate with; some hundreds will do')
-        self.number += image is not None
+        if image is None and not self.count:
+            raise ValueError('images: quantisation needs real images to calibrate with; some hundreds are enough')
+        self.count += image is not None
         return None if image is None else {'images': image[None], **self.constant}
 
 
 def float_layers(
     model: onnx.ModelProto, layers: Sequence[str] = ('Conv',), runtime: str = 'onnxruntime'
-) -> Dict[str, str]:
-    """The layers with weights that stay in float: the weights' names, and the reason."""
-    constants, found = {tensor.name: tensor for tensor in model.graph.initializer}, {}
+) -> dict[str, str]:
+    """Return the names of weights whose layers stay in float, and the reasons."""
+    constants, result = {tensor.name: tensor for tensor in model.graph.initializer}, {}
     for node in model.graph.node:
         weights = [name for name in node.input if name in constants]
         if node.op_type == 'Conv' and PREDICTION.fullmatch(node.input[1]):
-            found[node.input[1]] = REASONS['prediction']
+            result[node.input[1]] = REASONS['prediction']
         elif node.op_type == 'Conv' and runtime == 'onnxruntime' and constants[node.input[1]].dims[1] == 3:
-            found[node.input[1]] = REASONS['stem']
+            result[node.input[1]] = REASONS['stem']
         elif node.op_type in set(LAYERS).difference(layers) and weights:
-            found[weights[0]] = REASONS['product']
-    return found
+            result[weights[0]] = REASONS['product']
+    return result
 
 
-def upstream(graph: onnx.GraphProto, op_types: Sequence[str]) -> Set[str]:
-    """Names of the nodes of these types, and of all that they read."""
+def upstream(graph: onnx.GraphProto, op_types: Sequence[str]) -> set[str]:
+    """Return the names of nodes of these types and of all nodes upstream."""
     makers = {output: node for node in graph.node for output in node.output}
-    found, open_ = set(), [node for node in graph.node if node.op_type in op_types]
-    while open_:
-        node = open_.pop()
-        if node.name not in found:
-            found.add(node.name)
-            open_ += [makers[name] for name in node.input if name in makers]
-    return found
+    names, waiting = set(), [node for node in graph.node if node.op_type in op_types]
+    while waiting:
+        node = waiting.pop()
+        if node.name not in names:
+            names.add(node.name)
+            waiting += [makers[name] for name in node.input if name in makers]
+    return names
 
 
 def quantize(
     path: Path,
     images: Iterable[np.ndarray],
     out: Path,
-    texts: Optional[np.ndarray] = None,
+    texts: np.ndarray | None = None,
     layers: Sequence[str] = ('Conv',),
     runtime: str = 'onnxruntime',
-) -> Dict[str, str]:
-    """Write a file whose convolutions compute in eight bits: weights for each channel, activations for each tensor.
+) -> dict[str, str]:
+    """Write a file with INT8 convolutions, with scales for each channel of weights and for each activation tensor.
 
-    The format is ONNX's QuantizeLinear/DequantizeLinear pairs. Where they are is a runtime's affair: ONNX Runtime
-    computes a convolution in eight bits if its result is rounded, too, and so all between two convolutions is (but not
-    what is between a transformer's products); OpenVINO computes a convolution with the activation after it, in float,
-    and only what a convolution reads is rounded.
+    The file has ONNX's QuantizeLinear/DequantizeLinear pairs, whose places depend on the runtime. ONNX Runtime needs a
+    quantised result of a convolution, so everything between two convolutions is quantised, but not what is between a
+    transformer's products. OpenVINO computes the activation after a convolution in float, so only the inputs of
+    convolutions are quantised.
 
     Args:
-        path: A file that "kdeov export" wrote; not a text encoder.
-        images: Real inputs to calibrate with, as ``Runtime.preprocess`` gives them, ``[3, H, W]`` each; hundreds, so
-            that what activates a channel most is among them.
-        out: The file to write.
-        texts: A vocabulary ``[K, D]``, for an ``open_detector``.
-        layers: Operators with weights that compute in eight bits; a transformer's are MatMul and Gemm, too.
-        runtime: Which one the file is for, of ``RUNTIMES``; others give the same result, but slower.
+        path: A file of "kdeov export"; not a text encoder.
+        images: Hundreds of real inputs for calibration from ``Runtime.preprocess``, ``[3, H, W]`` each.
+        out: Output file.
+        texts: Class embeddings ``[K, D]`` for an ``open_detector``.
+        layers: Types of operators with INT8 weights; add MatMul and Gemm for a transformer.
+        runtime: Target runtime, of ``RUNTIMES``; others give the same result, but slower.
 
     Returns:
-        dict: The layers left in float and the reason of each; they are in the file's metadata, too.
+        dict: The weights left in float and the reasons; the file's metadata have them, too.
 
     Raises:
-        ValueError: There is no image, no such runtime, or the file has no convolution.
+        ValueError: If there are no images, the runtime is unknown, or the file has no convolution.
     """
     if runtime not in RUNTIMES:
-        raise ValueError(f'runtime: one of {", ".join(RUNTIMES)}, got {runtime!r}')
+        raise ValueError(f'runtime: must be one of {", ".join(RUNTIMES)}, got {runtime!r}')
     model = onnx.load(path)
     metadata = {item.key: item.value for item in model.metadata_props}
     if not any(node.op_type == 'Conv' for node in model.graph.node):
         raise ValueError(f'{path}: has no convolution; only image encoders and detectors are quantised')
-    kept, rounded, feeds = float_layers(model, layers, runtime), upstream(model.graph, layers), Feeds(images, texts)
-    for_runtime: Dict[str, Dict[str, Any]] = dict(
+    float_weights, rounded, feeds = (
+        float_layers(model, layers, runtime),
+        upstream(model.graph, layers),
+        Feeds(images, texts),
+    )
+    for_runtime: dict[str, dict[str, Any]] = dict(
         onnxruntime=dict(op_types_to_quantize=[*layers, *(BETWEEN if 'MatMul' not in layers else ())]),
         openvino=dict(
             op_types_to_quantize=list(layers), extra_options=dict(OpTypesToExcludeOutputQuantization=list(layers))
         ),
     )
-    logging.getLogger().addFilter(quiet)  # its advice to preprocess, which is what is done here
+    logging.getLogger().addFilter(quiet)  # hides its advice to preprocess, which is done here
     try:
         with atomic_path(Path(out)) as partial, tempfile.TemporaryDirectory() as folder:
             prepared = Path(folder) / 'prepared.onnx'
@@ -127,7 +131,7 @@ def quantize(
                 nodes_to_exclude=[
                     node.name
                     for node in model.graph.node
-                    if node.name not in rounded or node.op_type in LAYERS and kept.keys() & set(node.input)
+                    if node.name not in rounded or node.op_type in LAYERS and float_weights.keys() & set(node.input)
                 ],
                 **for_runtime[runtime],
             )
@@ -136,13 +140,13 @@ def quantize(
                 quantized,
                 dict(
                     metadata,
-                    float_layers=json.dumps(kept),
+                    float_layers=json.dumps(float_weights),
                     quantization=json.dumps(
                         dict(
                             convolutions='int8 for each channel',
                             activations='uint8 for each tensor',
                             runtime=runtime,
-                            calibration_images=feeds.number,
+                            calibration_images=feeds.count,
                         )
                     ),
                 ),
@@ -150,9 +154,9 @@ def quantize(
             onnx.save(quantized, partial)
     finally:
         logging.getLogger().removeFilter(quiet)
-    return kept
+    return float_weights
 
 
 def quiet(record: logging.LogRecord) -> bool:
-    """Drop what ONNX Runtime's quantisation says of its own steps."""
+    """Drop the progress messages of ONNX Runtime's quantisation."""
     return record.levelno > logging.WARNING

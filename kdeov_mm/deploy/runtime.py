@@ -1,8 +1,9 @@
 """Classify, search and detect with exported models: NumPy, Pillow and ONNX Runtime only."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -19,9 +20,9 @@ from kdeov_mm.utils.json_files import parse_json
 from .kinds import KINDS
 from .onnx_file import read_onnx
 
-FORMAT = '1'  # of the files' metadata and of the graphs' inputs and outputs
+FORMAT = '1'  # version of metadata and of graph inputs and outputs
 RESIZES = ('letterbox', 'stretch')
-MAX_SIDE = 4096  # pixels of the input that a file may ask for
+MAX_SIDE = 4096  # maximum input size in pixels
 MAX_EMBED_DIMS, MAX_CONTEXT, MAX_TEMPLATES = 65536, 1000, 1000
 
 
@@ -31,30 +32,30 @@ class Runtime:
     Args:
         paths: One ONNX file or several, at most one of each kind, of one model.
         providers: ONNX Runtime's execution providers, best first; default: the CPU.
-        threads: Of one operator on the CPU; default: ONNX Runtime's choice.
+        threads: Threads of one operator on the CPU; default: ONNX Runtime's choice.
 
     Attributes:
         sessions: ONNX Runtime's session of each kind of file.
         metadata: The metadata of each kind of file.
         paths: The path of each kind of file.
-        described: What of it the runtime uses, parsed and checked, see :func:`parse_metadata`.
+        described: The parsed and checked metadata that the runtime uses, see :func:`parse_metadata`.
 
     Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: A file is damaged, of another program or another version of the format, two are of one kind, or
-            they belong to different models, or there is no such provider.
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is damaged, was written by another program or in another format, two files are of one kind
+            or belong to different models, or a provider is unknown.
     """
 
     def __init__(
         self,
-        paths: Union[str, Path, Sequence[Union[str, Path]]],
-        providers: Optional[Sequence[str]] = None,
-        threads: Optional[int] = None,
+        paths: str | Path | Sequence[str | Path],
+        providers: Sequence[str] | None = None,
+        threads: int | None = None,
     ) -> None:
-        self.sessions: Dict[str, onnxruntime.InferenceSession] = {}
-        self.metadata: Dict[str, Dict[str, str]] = {}
-        self.paths: Dict[str, str] = {}
-        self.described: Dict[str, Dict[str, Any]] = {}
+        self.sessions: dict[str, onnxruntime.InferenceSession] = {}
+        self.metadata: dict[str, dict[str, str]] = {}
+        self.paths: dict[str, str] = {}
+        self.described: dict[str, dict[str, Any]] = {}
         paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
         if not paths:
             raise ValueError('paths: give at least one ONNX file')
@@ -71,10 +72,10 @@ class Runtime:
                 kind: data[key]
                 for kind, data in self.metadata.items()
                 if key in data and (key, kind) != ('checkpoint_sha256', 'text_encoder')
-            }  # one serves all students of a teacher
+            }  # one text encoder serves all students of a teacher
             if len(set(values.values())) > 1:
                 raise ValueError(f'the files belong to different models: their {key} are {values}')
-        self.preprocessing: Dict[str, Any] = next(
+        self.preprocessing: dict[str, Any] = next(
             (data['preprocessing'] for data in self.described.values() if 'preprocessing' in data), {}
         )
 
@@ -84,17 +85,17 @@ class Runtime:
         return next(iter(self.sessions.values()))
 
     @property
-    def names(self) -> Optional[List[str]]:
+    def names(self) -> list[str] | None:
         """The vocabulary that is folded into the detector, or None."""
         return list(self.described['detector']['names']) if 'detector' in self.described else None
 
     @property
-    def input_size(self) -> Tuple[int, int]:
+    def input_size(self) -> tuple[int, int]:
         """Height and width in pixels of the network's input; any multiples of 32 up to ``MAX_SIDE`` may be set."""
         return tuple(self.need('image_encoder', 'detector', 'open_detector', given=self.preprocessing)['size'])
 
     @input_size.setter
-    def input_size(self, size: Tuple[int, int]) -> None:
+    def input_size(self, size: tuple[int, int]) -> None:
         if len(size) != 2 or any(side < 32 or side % 32 or side > MAX_SIDE for side in size):
             raise ValueError(
                 f'input_size: expected height and width, positive multiples of 32 of at most {MAX_SIDE}, got {size}'
@@ -103,24 +104,24 @@ class Runtime:
         self.preprocessing['size'] = list(size)
 
     def need(self, *kinds: str, given: Any = None) -> Any:
-        """The session of the first of these kinds that is there; with ``given``, that.
+        """Return ``given``, or else the session of the first of these kinds that is loaded.
 
         Raises:
-            ValueError: There is none.
+            ValueError: If no such kind is loaded.
         """
-        found = given or next((self.sessions[kind] for kind in kinds if kind in self.sessions), None)
-        if found is None:
+        session = given or next((self.sessions[kind] for kind in kinds if kind in self.sessions), None)
+        if session is None:
             raise ValueError(
                 f'this needs a file of kind {" or ".join(kinds)}, but there is only '
                 f'{", ".join(self.sessions)}; write it with "kdeov export" and give it too'
             )
-        return found
+        return session
 
-    def run(self, kind: str, feeds: Dict[str, np.ndarray], outputs: Optional[Sequence[str]] = None) -> List[np.ndarray]:
+    def run(self, kind: str, feeds: dict[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
         """Compute the outputs of a kind of file.
 
         Raises:
-            ValueError: If an output holds NaN or infinity, or has another shape than this kind of file gives.
+            ValueError: If an output has NaN or infinity, or not the shape of this kind of file.
         """
         results = self.sessions[kind].run(outputs, feeds)
         batch = len(next(iter(feeds.values())))
@@ -139,16 +140,18 @@ class Runtime:
                 )
         return results
 
-    def preprocess(self, image: Union[np.ndarray, Image.Image]) -> np.ndarray:
-        """Turn an image, uint8 RGB ``[H, W, 3]`` or Pillow's in RGB, into the network's input: float32 in [0, 1],
-        ``[3, *input_size]``."""
+    def preprocess(self, image: np.ndarray | Image.Image) -> np.ndarray:
+        """Convert an image to the network's input, float32 in [0, 1], ``[3, *input_size]``.
+
+        The image is uint8 RGB ``[H, W, 3]`` or Pillow's in RGB.
+        """
         return self.place(image)[0]
 
-    def place(self, image: Union[np.ndarray, Image.Image]) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """See :meth:`preprocess`; also the factors x, y from the image's to the input's pixels, and the shift x, y.
+    def place(self, image: np.ndarray | Image.Image) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the input of :meth:`preprocess`, and scale x, y and shift x, y from image to input pixels.
 
         Raises:
-            ValueError: It is neither uint8 ``[H, W, 3]`` nor Pillow's in RGB, or has no pixels.
+            ValueError: If the image is neither uint8 ``[H, W, 3]`` nor Pillow's in RGB, or has no pixels.
         """
         picture = image if isinstance(image, Image.Image) and image.mode == 'RGB' else to_picture(image)
         (height, width), (columns, rows) = self.input_size, picture.size
@@ -179,7 +182,7 @@ class Runtime:
         return np.concatenate([part for (part,) in parts]) if parts else np.zeros((0, self.embed_dims), np.float32)
 
     def encode_text(self, texts: Sequence[str], batch_size: int = 256) -> np.ndarray:
-        """Embed texts as they are, without a template; float32, L2-normalised, ``[N, D]``."""
+        """Embed texts without a template; float32, L2-normalised, ``[N, D]``."""
         self.need('text_encoder')
         parts = [
             self.run('text_encoder', {'tokens': self.tokenizer(texts[i : i + batch_size])})
@@ -194,7 +197,7 @@ class Runtime:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The text encoder's."""
+        """The tokenizer of the text encoder."""
         if not hasattr(self, '_tokenizer'):
             self.need('text_encoder')
             described = self.described['text_encoder']['tokenizer']
@@ -205,7 +208,7 @@ class Runtime:
         """Embed class names with the text encoder's templates, float32, L2-normalised, ``[K, D]``.
 
         Raises:
-            ValueError: If there are no names, or one is bad.
+            ValueError: If there are no class names, or one is bad.
         """
         check_class_names(names)
         self.need('text_encoder')
@@ -218,35 +221,33 @@ class Runtime:
         self,
         images: Sequence[np.ndarray],
         names: Sequence[str],
-        texts: Optional[np.ndarray] = None,
+        texts: np.ndarray | None = None,
         top: int = 5,
         scale: float = LOGIT_SCALE,
-    ) -> List[ClassificationResult]:
+    ) -> list[ClassificationResult]:
         """Classify whole images.
 
         Args:
             images: uint8 RGB ``[H, W, 3]`` each.
             names: The K class names to choose from.
-            texts: Their embeddings ``[K, D]``; default: by the text encoder's file.
-            top: How many names to return for each image.
+            texts: Class embeddings ``[K, D]``; default: from the text encoder's file.
+            top: Number of class names to return for each image.
             scale: Logit scale; 100 as in CLIP.
 
         Raises:
-            ValueError: If there are no names, or the embeddings do not fit.
+            ValueError: If there are no class names, or the embeddings do not fit.
         """
         texts = self.check_texts(names, texts)
         probabilities = softmax(self.encode_image(images) @ texts.T, scale)
         return ClassificationResult.top(probabilities, names, top, [None] * len(images))
 
-    def search(
-        self, query: Union[str, np.ndarray], embeddings: np.ndarray, top: int = 10
-    ) -> Tuple[np.ndarray, np.ndarray]:
-        """Find the images that fit a text, or an image or its embedding.
+    def search(self, query: str | np.ndarray, embeddings: np.ndarray, top: int = 10) -> tuple[np.ndarray, np.ndarray]:
+        """Find the images that best match a text, an image or an embedding.
 
         Args:
             query: A text, an image uint8 RGB ``[H, W, 3]``, or an embedding ``[D]``.
-            embeddings: What :meth:`encode_image` gave for the images, ``[N, D]``.
-            top: How many to return.
+            embeddings: Image embeddings from :meth:`encode_image`, ``[N, D]``.
+            top: Number of images to return.
 
         Returns:
             tuple: Indices into ``embeddings``, best first, and cosine similarities.
@@ -261,21 +262,21 @@ class Runtime:
     def detect(
         self,
         images: Sequence[np.ndarray],
-        names: Optional[Sequence[str]] = None,
-        texts: Optional[np.ndarray] = None,
+        names: Sequence[str] | None = None,
+        texts: np.ndarray | None = None,
         score_threshold: float = 0.3,
         batch_size: int = 8,
-    ) -> List[Detections]:
-        """Detect class names in images.
+    ) -> list[Detections]:
+        """Detect objects in images.
 
         Args:
             images: uint8 RGB ``[H, W, 3]`` each.
             names: The class names, for a file of kind ``open_detector``; default: those of the ``detector``.
-            texts: The names' embeddings ``[K, D]``; default: by the text encoder's file.
+            texts: Class embeddings ``[K, D]``; default: from the text encoder's file.
             score_threshold: Minimum score, in [0, 1].
 
         Raises:
-            ValueError: If there is no file for this, there are no names, or their embeddings do not fit.
+            ValueError: If there is no file for this, there are no class names, or the embeddings do not fit.
         """
         feeds = {}
         if names is None:
@@ -291,22 +292,22 @@ class Runtime:
             inputs, scales, shifts = zip(*map(self.place, batch))
             outputs = self.run(kind, {'images': np.stack(inputs), **feeds}, ['boxes', 'scores', 'labels'])
             for image, scale, shift, boxes, scores, labels in zip(batch, scales, shifts, *outputs):
-                (height, width), there = image.shape[:2], labels >= 0
+                (height, width), valid = image.shape[:2], labels >= 0
                 if labels.max(initial=-1) >= len(names):
                     raise InputError(
                         f'{self.paths[kind]}: label {labels.max()} for {len(names)} class names; export the model again'
                     )
-                boxes = (boxes[there] - np.tile(shift, 2)) / np.tile(scale, 2)
+                boxes = (boxes[valid] - np.tile(shift, 2)) / np.tile(scale, 2)
                 boxes = boxes.clip(0, [width, height] * 2).astype(np.float32)
-                result = Detections(boxes, scores[there], labels[there], names, height, width)
+                result = Detections(boxes, scores[valid], labels[valid], names, height, width)
                 detections.append(result.above(score_threshold))
         return detections
 
-    def check_texts(self, names: Sequence[str], texts: Optional[np.ndarray]) -> np.ndarray:
-        """The names' embeddings, float32 ``[K, D]``: those given, or the text encoder's.
+    def check_texts(self, names: Sequence[str], texts: np.ndarray | None) -> np.ndarray:
+        """Return class embeddings, float32 ``[K, D]``: the given ones, checked, or those of the text encoder.
 
         Raises:
-            ValueError: The vocabulary is empty, or the embeddings do not fit it or the model.
+            ValueError: If the vocabulary is empty, or the embeddings do not fit it or the model.
         """
         check_class_names(names)
         if texts is None:
@@ -318,13 +319,14 @@ class Runtime:
         bad = find_bad_row(texts)
         if bad >= 0:
             raise InputError(
-                f'texts: the embedding of {short_repr(names[bad])}, row {bad}, {row_defect(texts[bad])}; make it again'
+                f'texts: the embedding of {short_repr(names[bad])}, row {bad}, {row_defect(texts[bad])}; '
+                'compute it again'
             )
         return texts
 
 
 def open_session(
-    path: Union[str, Path], providers: Optional[Sequence[str]] = None, threads: Optional[int] = None
+    path: str | Path, providers: Sequence[str] | None = None, threads: int | None = None
 ) -> onnxruntime.InferenceSession:
     """Open an ONNX file; see :class:`Runtime`."""
     content = read_onnx(path)
@@ -349,11 +351,11 @@ def open_session(
         ) from error
 
 
-def check_metadata(path: Union[str, Path], session: onnxruntime.InferenceSession) -> str:
-    """The kind of a file that "kdeov export" wrote.
+def check_metadata(path: str | Path, session: onnxruntime.InferenceSession) -> str:
+    """Return the kind of a file of "kdeov export".
 
     Raises:
-        ValueError: Another program wrote it, or a version with another format.
+        ValueError: If another program wrote the file, or a version with another format.
     """
     data = session.get_modelmeta().custom_metadata_map
     if 'kdeov_format' not in data:
@@ -367,15 +369,15 @@ def check_metadata(path: Union[str, Path], session: onnxruntime.InferenceSession
     return data['kdeov_kind']
 
 
-def parse_metadata(path: Union[str, Path], kind: str, data: Dict[str, str]) -> Dict[str, Any]:
+def parse_metadata(path: str | Path, kind: str, data: dict[str, str]) -> dict[str, Any]:
     """Parse and check the metadata of a file of one kind.
 
     Returns:
-        ``embed_dims``; but for a text encoder ``preprocessing``; of a detector ``names``; of a text encoder
-        ``tokenizer`` and ``templates``.
+        ``embed_dims``; ``preprocessing``, except for a text encoder; ``names`` of a detector; ``tokenizer`` and
+        ``templates`` of a text encoder.
 
     Raises:
-        InputError: If a field is missing, is not JSON, or has another type or range; names the file and the field.
+        InputError: If a field is missing, is not JSON, or has a wrong type or range; the message names file and field.
     """
 
     def refuse(field: str, value: Any, expected: str) -> None:
@@ -389,9 +391,9 @@ def parse_metadata(path: Union[str, Path], kind: str, data: Dict[str, str]) -> D
     dims = data.get('embed_dims', '')
     if not re.fullmatch('[1-9][0-9]{0,5}', dims) or int(dims) > MAX_EMBED_DIMS:
         refuse('embed_dims', dims, f'a number from 1 to {MAX_EMBED_DIMS}')
-    found: Dict[str, Any] = dict(embed_dims=int(dims))
+    parsed: dict[str, Any] = dict(embed_dims=int(dims))
     if kind != 'text_encoder':
-        how = found['preprocessing'] = parse('preprocessing', dict)
+        how = parsed['preprocessing'] = parse('preprocessing', dict)
         size, pad = how.get('size'), how.get('pad_value', 0)
         if not isinstance(size, list) or len(size) != 2 or not all(is_side(side) for side in size):
             refuse('preprocessing.size', size, f'height and width, multiples of 32 of at most {MAX_SIDE}')
@@ -406,23 +408,23 @@ def parse_metadata(path: Union[str, Path], kind: str, data: Dict[str, str]) -> D
             if how.get(field, only) != only:
                 refuse(f'preprocessing.{field}', how[field], repr(only))
     if kind == 'detector':
-        found['names'] = parse('names', list)
+        parsed['names'] = parse('names', list)
         try:
-            check_class_names(found['names'])
+            check_class_names(parsed['names'])
         except ValueError as error:
             raise InputError(f'{path}: {printable(str(error))}') from error
     if kind == 'text_encoder':
-        described = found['tokenizer'] = parse('tokenizer', dict)
+        described = parsed['tokenizer'] = parse('tokenizer', dict)
         length, merges = described.get('context_length'), described.get('merges')
         if type(length) is not int or not 3 <= length <= MAX_CONTEXT:
             refuse('tokenizer.context_length', length, f'a number from 3 to {MAX_CONTEXT}')
         if not isinstance(merges, str) or not all(len(merge.split()) == 2 for merge in merges.split('\n')):
             refuse('tokenizer.merges', merges, 'lines of two symbols each')
-        found['templates'] = parse('templates', list)
-        check_templates(found['templates'], f'{path}: templates')
-        if len(found['templates']) > MAX_TEMPLATES:
-            refuse('templates', found['templates'], f'at most {MAX_TEMPLATES} of them')
-    return found
+        parsed['templates'] = parse('templates', list)
+        check_templates(parsed['templates'], f'{path}: templates')
+        if len(parsed['templates']) > MAX_TEMPLATES:
+            refuse('templates', parsed['templates'], f'at most {MAX_TEMPLATES} of them')
+    return parsed
 
 
 def is_side(value: Any) -> bool:
@@ -431,7 +433,7 @@ def is_side(value: Any) -> bool:
 
 
 def to_picture(image: np.ndarray) -> Image.Image:
-    """Pillow's image of an array; see :meth:`Runtime.place`."""
+    """Convert an array to Pillow's image; see :meth:`Runtime.place`."""
     if (
         not isinstance(image, np.ndarray)
         or image.dtype != np.uint8
@@ -444,7 +446,7 @@ def to_picture(image: np.ndarray) -> Image.Image:
     return Image.fromarray(image)
 
 
-def resize(picture: Image.Image, height: int, width: int, filter_: Optional[Image.Resampling]) -> np.ndarray:
+def resize(picture: Image.Image, height: int, width: int, filter_: Image.Resampling | None) -> np.ndarray:
     """Resize with one of Pillow's filters; with None, bilinearly between neighbours as OpenCV's INTER_LINEAR does."""
     columns, rows = picture.size
     if (rows, columns) == (height, width):

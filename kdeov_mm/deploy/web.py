@@ -1,4 +1,4 @@
-"""A folder that detects in the browser: a page, an exported detector, the embeddings of names, ONNX Runtime Web."""
+"""Writing of a web page that detects in the browser with an exported detector and ONNX Runtime Web."""
 
 import hashlib
 import io
@@ -7,9 +7,9 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, Iterator, Optional, Sequence
 
 import numpy as np
 
@@ -20,8 +20,8 @@ from ..utils.json_files import parse_json
 from .runtime import Runtime
 
 PAGE = ('index.html', 'style.css', 'app.js', 'preprocess.js')
-PACKAGE, VERSION = 'onnxruntime-web', '1.30.0'  # what the page is tested with
-# SHA-512 of the archive; "npm view onnxruntime-web@VERSION dist.integrity" says the same in base 64.
+PACKAGE, VERSION = 'onnxruntime-web', '1.30.0'  # the tested version
+# SHA-512 of the archive; "npm view onnxruntime-web@VERSION dist.integrity" prints it in base 64.
 ARCHIVE_SHA512 = (
     'ab4cbe26baedba45d2cec05610c71c55fa97db92d19a8b171c5f8269126683ca'
     '590a5cdc57bb2f35ce2b298de32f4d956fb42644c0ecd528a0a91e025c07ca61'
@@ -40,27 +40,27 @@ def write_web(
     out_dir: Path,
     page: Path,
     detector: Path,
-    names: Optional[Sequence[str]],
-    texts: Optional[np.ndarray],
+    names: Sequence[str] | None,
+    texts: np.ndarray | None,
     onnxruntime: Path,
     examples: Sequence[str] = (),
 ) -> Path:
-    """Put a folder together that any web server can serve as it is.
+    """Write a folder that any web server can serve.
 
     Args:
-        out_dir: The folder; files of an earlier one are replaced.
+        out_dir: Output folder; existing files are replaced.
         page: Folder of the page's source, ``docs/web``.
-        detector: ONNX file of kind ``open_detector``; or of kind ``detector``, whose names always compete all, and
-            visitors choose which are shown.
-        names: K names that visitors can ask for; None: those of the ``detector``.
-        texts: Their embeddings, float32 ``[K, D]``; None for a ``detector``.
+        detector: ONNX file of kind ``open_detector``, or of kind ``detector``, whose classes all compete while visitors
+            choose which ones are shown.
+        names: K class names that visitors can choose; None: those of the ``detector``.
+        texts: Class embeddings, float32 ``[K, D]``; None for a ``detector``.
         onnxruntime: Unpacked npm package ``onnxruntime-web``, whose files must have the SHA-256 in ``ONNXRUNTIME``.
-        examples: Names that stand in the page when it opens; default: the first three.
+        examples: Class names that the page shows at first; default: the first three.
 
     Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: The detector is of another kind, the embeddings do not fit, an example is not among the names, or
-            the package has another version or other content.
+        FileNotFoundError: If a file is missing.
+        ValueError: If the detector is of another kind, the embeddings do not fit, an example is no class name, or the
+            package has another version or content.
     """
     runtime = Runtime(detector)
     kind = 'detector' if names is None else 'open_detector'
@@ -70,9 +70,9 @@ def write_web(
     else:
         texts = runtime.check_texts(names, texts)
     examples = list(examples or names[:3])
-    strange = [name for name in examples if name not in names]
-    if strange:
-        raise ValueError(f'examples: {strange} are not among the {len(names)} names of the vocabulary')
+    unknown = [name for name in examples if name not in names]
+    if unknown:
+        raise ValueError(f'examples: {unknown} are not among the {len(names)} class names of the vocabulary')
     if runtime.preprocessing['resize'] not in RESIZES:
         raise ValueError(f'{detector}: the page cannot resize by {runtime.preprocessing["resize"]!r}')
     libraries = read_package(onnxruntime)
@@ -106,15 +106,15 @@ def write_web(
     return out_dir
 
 
-def read_package(folder: Path) -> Dict[str, bytes]:
-    """Read what the page needs of an unpacked npm package, and compare it with the checksums in this file.
+def read_package(folder: Path) -> dict[str, bytes]:
+    """Read the files that the page needs from an unpacked npm package, and check their checksums.
 
     Args:
         folder: The package, with ``package.json`` and ``dist/``.
 
     Raises:
         FileNotFoundError: If the package or a file of it is missing.
-        InputError: If it is another package or version, or a file has other content than the published one.
+        InputError: If the package or version is another, or a file differs from the published one.
     """
     folder = Path(folder)
     if not (folder / 'package.json').is_file():
@@ -147,15 +147,15 @@ def check_digest(digest: 'hashlib._Hash', expected: str, path: Path) -> None:
 
 
 @contextmanager
-def npm_package(source: Optional[Path] = None) -> Iterator[Path]:
-    """Give the npm package ``onnxruntime-web``, unpacked; an archive is unpacked only if its SHA-512 is the known one.
+def npm_package(source: Path | None = None) -> Iterator[Path]:
+    """Provide the unpacked npm package ``onnxruntime-web``; an archive is only unpacked if its SHA-512 is known.
 
     Args:
-        source: Its folder, or the .tgz that ``npm pack`` wrote; default: npm gets it from its registry.
+        source: Folder of the package, or the .tgz of ``npm pack``; default: npm downloads it.
 
     Raises:
-        FileNotFoundError: There is no such file, or no npm.
-        ValueError: npm cannot get it, or the file is not the archive of this version.
+        FileNotFoundError: If there is no such file, or no npm.
+        ValueError: If npm cannot download it, or the file is not the archive of this version.
     """
     if source is not None and Path(source).is_dir():
         yield Path(source)
@@ -172,7 +172,7 @@ def npm_package(source: Optional[Path] = None) -> Iterator[Path]:
 
 
 def download(folder: Path) -> Path:
-    """Have npm write the package's archive into a folder, unchecked; for errors see :func:`npm_package`."""
+    """Download the package's archive into a folder with npm, unchecked; for errors see :func:`npm_package`."""
     command = ['npm', 'pack', '--ignore-scripts', '--silent', f'{PACKAGE}@{VERSION}']
     try:
         subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=300)

@@ -1,6 +1,6 @@
-"""Several test data sets in one run."""
+"""A test loop over several data sets."""
 
-from typing import Dict, List, Sequence, Union
+from collections.abc import Sequence
 
 from mmengine.evaluator import Evaluator
 from mmengine.runner import TestLoop
@@ -10,10 +10,10 @@ from torch.utils.data import DataLoader
 
 @LOOPS.register_module()
 class MultiTestLoop(TestLoop):
-    """Test several data sets with one model, one after the other, and merge their metrics into one flat dict.
+    """Tests several data sets with one model, one after the other, and merges their metrics into one flat dict.
 
-    All hooks are called for each part; meanwhile ``dataloader`` and ``evaluator`` are that part's. One dict
-    or object instead of the lists makes it a plain TestLoop.
+    The loop calls all hooks for each part. Meanwhile ``dataloader`` and ``evaluator`` are those of the part. With one
+    dict or object instead of the lists it is a plain TestLoop.
 
     Args:
         runner: The runner.
@@ -23,14 +23,14 @@ class MultiTestLoop(TestLoop):
         fp16: Whether to test in half precision.
 
     Raises:
-        ValueError: The lists' lengths differ, or (when run) two parts give a metric of the same name.
+        ValueError: If the lists' lengths differ, or two parts give a metric of the same name when run.
     """
 
     def __init__(
         self,
         runner,
-        dataloader: Union[DataLoader, Dict, Sequence],
-        evaluator: Union[Evaluator, Dict, List],
+        dataloader: DataLoader | dict | Sequence,
+        evaluator: Evaluator | dict | list,
         fp16: bool = False,
     ) -> None:
         if not isinstance(dataloader, (list, tuple)):
@@ -52,21 +52,21 @@ class MultiTestLoop(TestLoop):
         self.dataloader, self.evaluator = self.parts[index]
         self.runner.visualizer.dataset_meta = getattr(self.dataloader.dataset, 'metainfo', None)
 
-    def run(self) -> Dict[str, float]:
+    def run(self) -> dict[str, float]:
         """Test all parts and return their metrics."""
-        metrics: Dict[str, float] = {}
+        metrics: dict[str, float] = {}
         for index in range(len(self.parts)):
             self.select(index)
             part = self.run_part()
             repeated = sorted(metrics.keys() & part.keys())
             if repeated:
                 raise ValueError(
-                    f'MultiTestLoop: test_evaluator[{index}] gives {repeated[:3]}, which an earlier one gave '
-                    'already; set prefix in one of them'
+                    f'MultiTestLoop: test_evaluator[{index}] gives {repeated[:3]}, which an earlier one gives '
+                    'too; set prefix in one of them'
                 )
             metrics.update(part)
         return metrics
 
-    def run_part(self) -> Dict[str, float]:
+    def run_part(self) -> dict[str, float]:
         """Test the current part."""
         return super().run()

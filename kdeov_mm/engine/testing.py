@@ -1,4 +1,4 @@
-"""What the commands that test a model share: the config and the runner."""
+"""Config and runner of the commands that test a model."""
 
 import argparse
 
@@ -11,10 +11,10 @@ from kdeov_mm.utils import InputError, check_weights, load_config, resolve_check
 
 
 def load_test_config(args: argparse.Namespace) -> Config:
-    """The config that the options describe, and its data.
+    """Load the config that the options describe, and prepare its data.
 
     Raises:
-        InputError: An option or the data are not usable.
+        InputError: If an option or the data cannot be used.
     """
     cfg = load_config(args.config, args.cfg_options, args.data_root, args.work_dir)
     set_launcher(cfg, args.launcher)
@@ -25,13 +25,13 @@ def load_test_config(args: argparse.Namespace) -> Config:
 
 
 def build_test_runner(cfg: Config) -> Runner:
-    """A runner that is ready for ``test()``, data sets built.
+    """Build a runner that is ready for ``test()``, with its data sets.
 
     Args:
         cfg: See :func:`load_test_config`.
 
     Raises:
-        InputError: The checkpoint is not the model's, or there is none and the model needs one.
+        InputError: If the checkpoint belongs to another model, or there is none and the model needs one.
     """
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if cfg.load_from:
@@ -41,5 +41,5 @@ def build_test_runner(cfg: Config) -> Runner:
             f'checkpoint: {type(unwrap(runner.model)).__name__} of {cfg.filename} has no weights without '
             'one; give a checkpoint file, or a work dir'
         )
-    _ = runner.test_loop  # builds the data sets: they too complain before testing
+    _ = runner.test_loop  # builds the data sets, so their errors come before testing
     return runner

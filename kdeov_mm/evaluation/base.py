@@ -1,13 +1,14 @@
-"""What the metrics share: keys by role, groups of classes, embeddings read from data samples."""
+"""The base of metrics: keys by role, groups of classes, embeddings read from data samples."""
 
-from typing import Any, Dict, List, Optional, Sequence, Union
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
-from kdeov_mm.models.clip import TextBank
+from kdeov_mm.models.clip import ClassEmbeddings
 
 # Scores nearer than this are a tie: rounding, which depends on the block size, must not decide a rank.
 TIE = 1e-9
@@ -17,7 +18,7 @@ GROUPS = ('base', 'recombined', 'novel', 'unseen')
 
 
 class RoleMetric(BaseMetric):
-    """A metric that measures several roles, such as student, teacher and chance, in one pass.
+    """Measures several roles, such as student, teacher and chance, in one pass.
 
     Keys are ``{prefix}/{name}`` for the student and ``{role}/{prefix}/{name}`` for every other role.
 
@@ -27,22 +28,20 @@ class RoleMetric(BaseMetric):
         collect_dir: Folder for that, when the device is ``cpu``.
     """
 
-    def __init__(
-        self, prefix: Optional[str] = None, collect_device: str = 'cpu', collect_dir: Optional[str] = None
-    ) -> None:
+    def __init__(self, prefix: str | None = None, collect_device: str = 'cpu', collect_dir: str | None = None) -> None:
         super().__init__(collect_device, prefix, collect_dir)
         # MMEngine would put its prefix before the role.
         self.task, self.prefix = self.prefix, None
 
-    def compute_by_role(self, results: List[dict]) -> Dict[str, Dict[str, float]]:
+    def compute_by_role(self, results: list[dict]) -> dict[str, dict[str, float]]:
         """Compute ``{role: {name: value}}`` from the results of all processes."""
         raise NotImplementedError
 
-    def compute_metrics(self, results: List[dict]) -> Dict[str, float]:
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Compute the flat metrics.
 
         Raises:
-            ValueError: There is nothing to evaluate.
+            ValueError: If there is nothing to evaluate.
         """
         if not results:
             raise ValueError(f'{type(self).__name__}: the data set gave no sample to evaluate; is the split empty?')
@@ -53,10 +52,10 @@ class RoleMetric(BaseMetric):
         }
 
     def require_meta(self, key: str) -> Sequence[str]:
-        """One entry of the data set's metainfo.
+        """Return one entry of the data set's metainfo.
 
         Raises:
-            ValueError: The data set has none.
+            ValueError: If the data set has none.
         """
         if not (self.dataset_meta or {}).get(key):
             raise ValueError(
@@ -64,11 +63,11 @@ class RoleMetric(BaseMetric):
             )
         return list(self.dataset_meta[key])
 
-    def class_groups(self) -> List[str]:
-        """The group of each class, ``[K]``; ``all`` for each where the data set knows no groups.
+    def class_groups(self) -> list[str]:
+        """Return the group of each class, ``[K]``; ``all`` if the data set has no groups.
 
         Raises:
-            ValueError: The data set's groups are not one for each class.
+            ValueError: If the data set's groups are not one for each class.
         """
         classes = self.require_meta('classes')
         groups = list(self.dataset_meta.get('groups') or ['all'] * len(classes))
@@ -76,25 +75,25 @@ class RoleMetric(BaseMetric):
             raise ValueError(f"metainfo['groups'] has {len(groups)} entries for {len(classes)} classes; give one each")
         return groups
 
-    def group_members(self) -> Dict[str, np.ndarray]:
-        """Which classes belong to ``all`` and to each group: bool masks ``[K]``, in the order of showing."""
+    def group_members(self) -> dict[str, np.ndarray]:
+        """Return the classes of ``all`` and of each group as bool masks ``[K]``, in display order."""
         groups = np.array(self.class_groups())
         members = {name: groups == name for name in order_groups(groups.tolist())}
         members.pop('all', None)
         return {'all': np.ones(len(groups), bool), **members}
 
 
-def order_groups(groups: Sequence[str]) -> List[str]:
-    """The distinct groups in the order of showing."""
+def order_groups(groups: Sequence[str]) -> list[str]:
+    """Return the distinct groups in display order."""
     others = [name for name in dict.fromkeys(groups) if name not in GROUPS]
     return [name for name in GROUPS if name in groups] + others
 
 
 class EmbeddingMetric(RoleMetric):
-    """A metric that compares image embeddings, of the student and if present the teacher, with texts.
+    """Compares image embeddings of the student, and of the teacher if there is one, with texts.
 
     Args:
-        text_encoder: Config of the text encoder, see :class:`~kdeov_mm.models.clip.TextBank`; None: that of the
+        text_encoder: Config of the text encoder, see :class:`~kdeov_mm.models.clip.ClassEmbeddings`; None: that of the
             tested model, which ``TextEncoderHook`` gives.
         templates: Prompt templates, a set's name or a list; None: the text encoder's own.
         fields: Role to data sample field; ``student`` is required in each sample, other roles may be absent.
@@ -103,9 +102,9 @@ class EmbeddingMetric(RoleMetric):
 
     def __init__(
         self,
-        text_encoder: Optional[dict] = None,
-        templates: Union[str, Sequence[str], None] = None,
-        fields: Optional[Dict[str, str]] = None,
+        text_encoder: dict | None = None,
+        templates: str | Sequence[str] | None = None,
+        fields: dict[str, str] | None = None,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
@@ -116,14 +115,14 @@ class EmbeddingMetric(RoleMetric):
         """Embed distinct texts: float32, L2-normalised, ``[K, D]``.
 
         Raises:
-            ValueError: There is no text encoder.
+            ValueError: If there is no text encoder.
         """
         if self.text_encoder is None:
             raise ValueError(
                 f'{type(self).__name__}.text_encoder: there is none; set model.text_encoder in the config, and keep '
                 "dict(type='TextEncoderHook') among the hooks"
             )
-        return TextBank.build(list(texts), self.text_encoder, self.templates).embeddings
+        return ClassEmbeddings.build(list(texts), self.text_encoder, self.templates).embeddings
 
     def use_text_encoder(self, text_encoder: object) -> None:
         """Embed texts with this encoder from now on."""
@@ -141,14 +140,14 @@ class EmbeddingMetric(RoleMetric):
             )
 
     def read_target(self, sample: dict) -> dict:
-        """What the metric knows of the truth about one image."""
+        """Read the ground truth of one image."""
         raise NotImplementedError
 
-    def stack(self, results: List[dict]) -> Dict[str, Tensor]:
+    def stack(self, results: list[dict]) -> dict[str, Tensor]:
         """Embeddings of each role that all images have: float32 ``[N, D]``.
 
         Raises:
-            ValueError: A role's embedding is there for some images only.
+            ValueError: If a role's embedding is there for some images only.
         """
         embeddings = {}
         for role in self.fields:
@@ -164,11 +163,11 @@ class EmbeddingMetric(RoleMetric):
         return embeddings
 
 
-def read_embeddings(sample: dict, fields: Dict[str, str]) -> Dict[str, Tensor]:
+def read_embeddings(sample: dict, fields: dict[str, str]) -> dict[str, Tensor]:
     """Read one data sample's embeddings, float32 ``[D]`` each, by role.
 
     Raises:
-        ValueError: The student's embedding is missing, or one is not a finite vector; names the image.
+        ValueError: If the student's embedding is missing, or one is not a finite vector; names the image.
     """
     image = sample.get('img_path', sample.get('img_id'))
     embeddings = {}
@@ -187,8 +186,8 @@ def read_embeddings(sample: dict, fields: Dict[str, str]) -> Dict[str, Tensor]:
     return embeddings
 
 
-def pessimistic_rank(scores: Tensor, target: Tensor, own: Optional[Tensor] = None) -> Tensor:
-    """How many candidates stand before the right one, where ties count against it.
+def pessimistic_rank(scores: Tensor, target: Tensor, own: Tensor | None = None) -> Tensor:
+    """Count the candidates ranked before the right one; ties count against it.
 
     Args:
         scores: float64 ``[N, K]``.
@@ -207,7 +206,7 @@ def similarity(images: Tensor, texts: Tensor) -> Tensor:
     """Cosine similarity in float64, ``[N, D]`` and ``[K, D]`` to ``[N, K]``.
 
     Raises:
-        ValueError: Their dimensions differ.
+        ValueError: If their dimensions differ.
     """
     check_same_dimension(images, texts)
     normalize = torch.nn.functional.normalize

@@ -1,12 +1,13 @@
-"""What the metrics of detection share: predicted boxes, AP of each class, chance, pictures, tables."""
+"""The base of metrics of detection: predicted boxes, AP of each class, chance, pictures, tables."""
 
 import contextlib
 import csv
 import io
 from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,11 +38,11 @@ class Boxes:
     bboxes: np.ndarray
 
     @classmethod
-    def gather(cls, results: List[dict], num_classes: int) -> 'Boxes':
+    def gather(cls, results: list[dict], num_classes: int) -> 'Boxes':
         """Join images' predictions.
 
         Raises:
-            ValueError: A label is not one of the K classes.
+            ValueError: If a label is not one of the K classes.
         """
         for result in results:
             labels = result['labels']
@@ -55,23 +56,23 @@ class Boxes:
         return cls(img_ids, joined['labels'].astype(np.int64), joined['scores'], joined['bboxes'])
 
     def __getitem__(self, index: np.ndarray) -> 'Boxes':
-        """Those of an index or mask."""
+        """Select boxes by an index or mask."""
         return Boxes(self.img_ids[index], self.labels[index], self.scores[index], self.bboxes[index])
 
-    def best(self, number: int, of: np.ndarray) -> 'Boxes':
-        """The ``number`` best of each group of equal values in ``of`` ``[N]``; among ties the first."""
+    def best(self, count: int, of: np.ndarray) -> 'Boxes':
+        """Return the ``count`` best of each group of equal values in ``of`` ``[N]``; among ties the first."""
         order = np.lexsort((-self.scores, of))
         rank = np.arange(len(of)) - np.searchsorted(of[order], of[order])
-        return self[np.sort(order[rank < number])]
+        return self[np.sort(order[rank < count])]
 
-    def by_class(self, num_classes: int) -> List['Boxes']:
-        """The boxes of each of the K classes."""
+    def by_class(self, num_classes: int) -> list['Boxes']:
+        """Return the boxes of each of the K classes."""
         order = np.argsort(self.labels, kind='stable')
         bounds = np.searchsorted(self.labels[order], np.arange(num_classes + 1))
         return [self[order[start:end]] for start, end in zip(bounds, bounds[1:])]
 
-    def records(self, category_id: int) -> List[dict]:
-        """As detections of one category in COCO's format, with what the engines need besides."""
+    def records(self, category_id: int) -> list[dict]:
+        """Convert to detections of one category in COCO's format, with the fields that the engines need."""
         bboxes = xyxy_to_xywh(self.bboxes)
         return [
             dict(id=i, image_id=img_id, category_id=category_id, bbox=bbox, area=area, score=score, iscrowd=0)
@@ -97,7 +98,7 @@ class BoxMetric(RoleMetric):
         **kwargs: See :class:`~kdeov_mm.evaluation.base.RoleMetric`.
 
     Raises:
-        FileNotFoundError, ValueError: The annotation file or the engine cannot be used.
+        FileNotFoundError, ValueError: If the annotation file or the engine cannot be used.
     """
 
     fields = INSTANCE_FIELDS  # that the annotation file must have
@@ -121,7 +122,7 @@ class BoxMetric(RoleMetric):
         self.num_examples, self.score_thr = num_examples, score_thr
 
     def calculate(self, boxes: Boxes, category_ids: np.ndarray, img_ids: Sequence[int]) -> np.ndarray:
-        """The table of classes.
+        """Compute the table of classes.
 
         Args:
             boxes: Predictions.
@@ -133,15 +134,15 @@ class BoxMetric(RoleMetric):
         """
         raise NotImplementedError
 
-    def summarize(self, table: np.ndarray, category_ids: np.ndarray) -> Dict[str, float]:
-        """The metrics, by name, from a table of classes; what has no ground truth is left out."""
+    def summarize(self, table: np.ndarray, category_ids: np.ndarray) -> dict[str, float]:
+        """Compute metrics by name from a table of classes; metrics without ground truth are skipped."""
         raise NotImplementedError
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep each image's boxes (xyxy, pixels of the original image), scores and labels.
 
         Raises:
-            ValueError: A box or a score is not finite, or the image is not in the annotation file.
+            ValueError: If a box or a score is not finite, or the image is not in the annotation file.
         """
         for sample in data_samples:
             pred = {
@@ -159,10 +160,10 @@ class BoxMetric(RoleMetric):
             self.results.append(dict(img_id=sample['img_id'], img_path=str(image), **pred))
 
     def category_ids(self) -> np.ndarray:
-        """The annotation file's category id of each class, ``[K]``.
+        """Return the annotation file's category id of each class, ``[K]``.
 
         Raises:
-            ValueError: A class is not in the file.
+            ValueError: If a class is not in the file.
         """
         ids = {category['name']: category['id'] for category in self.coco.dataset['categories']}
         classes = self.require_meta('classes')
@@ -174,8 +175,8 @@ class BoxMetric(RoleMetric):
             )
         return np.array([ids[name] for name in classes])
 
-    def truth_by_class(self, img_ids: Sequence[int]) -> Dict[int, List[dict]]:
-        """The annotations that count, by category id."""
+    def truth_by_class(self, img_ids: Sequence[int]) -> dict[int, list[dict]]:
+        """Return the annotations that count, by category id."""
         truth = defaultdict(list)
         for img_id in img_ids:
             for annotation in self.coco.imgToAnns[img_id]:
@@ -183,7 +184,7 @@ class BoxMetric(RoleMetric):
         return truth
 
     def average_precision(
-        self, boxes: Boxes, truth: Dict[int, List[dict]], category_ids: np.ndarray, max_dets: Optional[int] = None
+        self, boxes: Boxes, truth: dict[int, list[dict]], category_ids: np.ndarray, max_dets: int | None = None
     ) -> np.ndarray:
         """AP, AP50 and AP75 of each class, ``[K, 3]``; NaN without ground truth."""
         table = np.full((len(category_ids), 3), np.nan)
@@ -199,8 +200,8 @@ class BoxMetric(RoleMetric):
                 table[label] = precision.mean(), precision[0].mean(), precision[5].mean()
         return table
 
-    def compute_by_role(self, results: List[dict]) -> Dict[str, Dict[str, float]]:
-        """The metrics of the student and of chance."""
+    def compute_by_role(self, results: list[dict]) -> dict[str, dict[str, float]]:
+        """Compute the metrics of the student and of chance."""
         results = sorted(results, key=lambda result: result['img_id'])
         category_ids, img_ids = self.category_ids(), [result['img_id'] for result in results]
         self.class_groups()  # complains before the work
@@ -220,8 +221,8 @@ class BoxMetric(RoleMetric):
         self.examples = self.find_examples(results, category_ids)
         return {role: self.summarize(table, category_ids) for role, table in tables.items()}
 
-    def find_examples(self, results: List[dict], category_ids: np.ndarray) -> List[dict]:
-        """Images for the picture: as many of each group as of the others, spread over the data set."""
+    def find_examples(self, results: list[dict], category_ids: np.ndarray) -> list[dict]:
+        """Choose images for the picture: equally many of each group, spread over the data set."""
         classes, groups = self.require_meta('classes'), self.class_groups()
         label_of = {category: label for label, category in enumerate(category_ids.tolist())}
         truth = {
@@ -232,17 +233,17 @@ class BoxMetric(RoleMetric):
             ]
             for result in results
         }
-        chosen: Dict[int, dict] = {}
+        chosen: dict[int, dict] = {}
         names = order_groups(groups)
         for i, name in enumerate(names):
-            share = (self.num_examples - len(chosen)) // (len(names) - i)
+            quota = (self.num_examples - len(chosen)) // (len(names) - i)
             having = [
                 result
                 for result in results
                 if result['img_id'] not in chosen
                 and any(groups[label_of[ann['category_id']]] == name for ann in truth[result['img_id']])
             ]
-            for j in np.linspace(0, len(having) - 1, min(share, len(having))).astype(int):
+            for j in np.linspace(0, len(having) - 1, min(quota, len(having))).astype(int):
                 chosen[having[j]['img_id']] = having[j]
         examples = []
         for img_id, result in chosen.items():
@@ -265,7 +266,7 @@ class BoxMetric(RoleMetric):
             )
         return examples
 
-    def draw(self, out_dir: Path) -> List[Path]:
+    def draw(self, out_dir: Path) -> list[Path]:
         """Draw detections on some images, and write the table of classes as CSV."""
         classes, groups = self.require_meta('classes'), self.class_groups()
         table = io.StringIO()
@@ -285,7 +286,7 @@ class BoxMetric(RoleMetric):
         ]
 
 
-def read_coco(ann_file: str, fields: Dict[str, Tuple[str, ...]] = INSTANCE_FIELDS) -> COCO:
+def read_coco(ann_file: str, fields: dict[str, tuple[str, ...]] = INSTANCE_FIELDS) -> COCO:
     """Index an annotation file, without masks; raises what :func:`~kdeov_mm.datasets.coco_file.load_coco` does."""
     coco = COCO()
     coco.dataset = load_coco(ann_file, fields)

@@ -1,8 +1,8 @@
 """Classification measured from scores: ranks, predictions, averages over classes, and the files that show them."""
 
 import csv
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from .base import pessimistic_rank
 AVERAGES = dict(precision=multiclass_precision, recall=multiclass_recall, f1=multiclass_f1_score)
 
 
-def rank_labels(scores: Tensor, labels: Tensor, duplicates: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+def rank_labels(scores: Tensor, labels: Tensor, duplicates: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return the rank of the true class and the predicted class of each image.
 
     Ties count against the true class: a class with an equal score ranks before it and is predicted. Only of duplicate
@@ -45,7 +45,7 @@ def rank_labels(scores: Tensor, labels: Tensor, duplicates: Optional[Tensor] = N
     return rank, torch.where(rank == 0, labels, best_other)
 
 
-def topk_accuracy(ranks: Tensor, labels: Tensor, groups: Dict[str, Tensor], topk: Sequence[int]) -> Dict[str, float]:
+def topk_accuracy(ranks: Tensor, labels: Tensor, groups: dict[str, Tensor], topk: Sequence[int]) -> dict[str, float]:
     """Top-k accuracy of each group that has images.
 
     Args:
@@ -65,7 +65,7 @@ def topk_accuracy(ranks: Tensor, labels: Tensor, groups: Dict[str, Tensor], topk
     }
 
 
-def class_averages(predictions: Tensor, labels: Tensor, num_classes: int) -> Dict[str, float]:
+def class_averages(predictions: Tensor, labels: Tensor, num_classes: int) -> dict[str, float]:
     """Averages in which each class counts the same, in [0, 1].
 
     ``mean_per_class`` is the mean accuracy of the classes that have images (the balanced accuracy, or mean per-class
@@ -87,7 +87,7 @@ def class_averages(predictions: Tensor, labels: Tensor, num_classes: int) -> Dic
     )
 
 
-def class_values(predictions: Tensor, labels: Tensor, num_classes: int) -> Dict[str, Tensor]:
+def class_values(predictions: Tensor, labels: Tensor, num_classes: int) -> dict[str, Tensor]:
     """``images`` (how many), ``accuracy``, ``precision`` and ``f1`` of each class, ``[K]``; arguments as above."""
     functions = dict(accuracy=multiclass_accuracy, precision=multiclass_precision, f1=multiclass_f1_score)
     values = {
@@ -102,8 +102,8 @@ def confusion(predictions: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     return multiclass_confusion_matrix(predictions, labels, max(num_classes, 2))[:num_classes, :num_classes]
 
 
-def confused_pairs(counts: Tensor, limit: int) -> List[Tuple[int, int, int]]:
-    """The most frequent mistakes ``(truth, prediction, images)``, most frequent first, equals in the classes' order.
+def confused_pairs(counts: Tensor, limit: int) -> list[tuple[int, int, int]]:
+    """Return the most frequent mistakes ``(truth, prediction, images)``; ties are in the classes' order.
 
     Args:
         counts: ``[K, K]``, see :func:`confusion`.
@@ -129,7 +129,7 @@ def write_class_files(
     task: str,
     out_dir: Path,
     num_pairs: int = 100,
-) -> List[Path]:
+) -> list[Path]:
     """Write what is known of each class as ``{task}_*.csv``: per class, confusion matrix, most confused pairs.
 
     Args:
@@ -163,7 +163,7 @@ def write_class_files(
     ]
 
 
-def draw_confusion(predictions: Tensor, labels: Tensor, names: Sequence[str], path: Path) -> List[Path]:
+def draw_confusion(predictions: Tensor, labels: Tensor, names: Sequence[str], path: Path) -> list[Path]:
     """Draw the confusion matrix with numbers, or as an overview where classes are many; nothing for a single class."""
     if len(names) < 2:
         return []

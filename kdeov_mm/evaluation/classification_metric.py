@@ -1,7 +1,8 @@
-"""Classification by a model that gives scores, and what all metrics of classification share."""
+"""The metric of classification by scores, and the base of all metrics of classification."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any
 
 import torch
 from mmyolo.registry import METRICS
@@ -27,10 +28,10 @@ class ClassificationMixin:
         self.topk, self.per_class = topk, per_class
 
     def read_target(self, sample: dict) -> dict:
-        """The label of the image's class.
+        """Read the label of the image's class.
 
         Raises:
-            ValueError: The data sample has no ``gt_label``.
+            ValueError: If the data sample has no ``gt_label``.
         """
         if sample.get('gt_label') is None:
             raise ValueError(
@@ -39,11 +40,11 @@ class ClassificationMixin:
             )
         return dict(label=int(sample['gt_label']))
 
-    def read_labels(self, results: List[dict], num_classes: int) -> Tensor:
-        """The labels, int64 ``[N]``.
+    def read_labels(self, results: list[dict], num_classes: int) -> Tensor:
+        """Return the labels, int64 ``[N]``.
 
         Raises:
-            ValueError: One is not in [0, num_classes).
+            ValueError: If one is not in [0, num_classes).
         """
         for result in results:
             if not 0 <= result['label'] < num_classes:
@@ -51,8 +52,8 @@ class ClassificationMixin:
         return torch.tensor([result['label'] for result in results])
 
     def measure(
-        self, ranked: Dict[str, Tuple[Tensor, Tensor]], labels: Tensor, classes: Sequence[str]
-    ) -> Dict[str, Dict[str, float]]:
+        self, ranked: dict[str, tuple[Tensor, Tensor]], labels: Tensor, classes: Sequence[str]
+    ) -> dict[str, dict[str, float]]:
         """Metrics of each role and of chance.
 
         Args:
@@ -72,7 +73,7 @@ class ClassificationMixin:
             values['chance']['all/mean_per_class'] = 1 / len(classes)
         return values
 
-    def draw(self, out_dir: Path) -> List[Path]:
+    def draw(self, out_dir: Path) -> list[Path]:
         """Draw the student's confusion matrix by supercategory or class (of many only if ``per_class``), and write the
         files of the classes."""
         predictions, classes = self.predictions['student'], distinct(self.dataset_meta['classes'])
@@ -89,8 +90,8 @@ class ClassificationMixin:
         return files
 
 
-def distinct(names: Sequence[str]) -> List[str]:
-    """The names; to one that stood there before, its index is added."""
+def distinct(names: Sequence[str]) -> list[str]:
+    """Return names, with the index added to duplicates."""
     seen = set()
     return [f'{name} ({i})' if name in seen or seen.add(name) else name for i, name in enumerate(names)]
 
@@ -120,11 +121,11 @@ class ClassificationMetric(ClassificationMixin, RoleMetric):
                 raise ValueError(f'{image}: pred_score holds NaN or infinity; the image or the weights are damaged')
             self.results.append(dict(img_path=image, score=score, **self.read_target(sample)))
 
-    def compute_by_role(self, results: List[dict]) -> Dict[str, Dict[str, float]]:
+    def compute_by_role(self, results: list[dict]) -> dict[str, dict[str, float]]:
         """Accuracy of the classifier and of chance (k / K).
 
         Raises:
-            ValueError: The classifier's scores are not one for each class of the data set.
+            ValueError: If the classifier's scores are not one for each class of the data set.
         """
         classes = self.require_meta('classes')
         labels = self.read_labels(results, len(classes))

@@ -1,6 +1,6 @@
 """Open-vocabulary detection on COCO-style data, by groups of classes."""
 
-from typing import Dict, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from mmyolo.registry import METRICS
@@ -37,8 +37,8 @@ class OVCocoMetric(BoxMetric):
         """AP and AP50 of each class, ``[K, 2]``."""
         return self.average_precision(boxes, self.truth_by_class(img_ids), category_ids, self.max_dets)[:, :2]
 
-    def summarize(self, table: np.ndarray, category_ids: np.ndarray) -> Dict[str, float]:
-        """The mean over all classes and over each group."""
+    def summarize(self, table: np.ndarray, category_ids: np.ndarray) -> dict[str, float]:
+        """Compute the mean over all classes and over each group."""
         return {
             f'{name}/{key}': np.nanmean(table[mask, column])
             for name, mask in self.group_members().items()

@@ -1,6 +1,6 @@
 """Open-vocabulary detection on LVIS: standard AP and fixed AP, by frequency."""
 
-from typing import Dict, List, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from mmyolo.registry import METRICS
@@ -43,7 +43,7 @@ class OVLVISMetric(BoxMetric):
         **kwargs: See :class:`~kdeov_mm.evaluation.box_metric.BoxMetric`.
 
     Raises:
-        ValueError: A protocol or engine is unknown, or the annotation file cannot be used.
+        ValueError: If a protocol or engine is unknown, or the annotation file cannot be used.
     """
 
     default_prefix = 'ov_lvis'
@@ -96,9 +96,9 @@ class OVLVISMetric(BoxMetric):
         return np.concatenate(tables, 1)
 
     def federated(
-        self, boxes: Boxes, truth: Dict[int, List[dict]], category_ids: np.ndarray, img_ids: Sequence[int]
+        self, boxes: Boxes, truth: dict[int, list[dict]], category_ids: np.ndarray, img_ids: Sequence[int]
     ) -> Boxes:
-        """The boxes whose class was looked for in their image, and that have an area."""
+        """Return the boxes whose class was annotated in their image, and that have an area."""
         looked_for = {(item['image_id'], category) for category, items in truth.items() for item in items}
         for img_id in img_ids:
             looked_for.update((img_id, category) for category in self.coco.imgs[img_id]['neg_category_ids'])
@@ -111,8 +111,8 @@ class OVLVISMetric(BoxMetric):
         sizes = np.asarray(boxes.bboxes[:, 2:], float) - boxes.bboxes[:, :2]
         return boxes[np.isin(code(boxes.img_ids, category_ids[boxes.labels]), known) & (sizes.prod(1) > 0)]
 
-    def summarize(self, table: np.ndarray, category_ids: np.ndarray) -> Dict[str, float]:
-        """The mean over all classes, and over those of each frequency."""
+    def summarize(self, table: np.ndarray, category_ids: np.ndarray) -> dict[str, float]:
+        """Compute the mean over all classes, and over those of each frequency."""
         frequency = np.array([self.coco.cats[category]['frequency'] for category in category_ids])
         values = {}
         for protocol, columns in zip(self.protocols, np.split(table, len(self.protocols), axis=1)):

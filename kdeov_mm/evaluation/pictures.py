@@ -1,7 +1,8 @@
 """The pictures of the report. Colours are Okabe and Ito's, which colour-blind readers can tell apart."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, Dict, List, Sequence, Union
+from typing import BinaryIO
 
 import numpy as np
 from matplotlib.colors import PowerNorm
@@ -43,7 +44,7 @@ def clean(axes) -> None:
     axes.tick_params(colors=INK, length=3)
 
 
-def curves(losses: Dict[str, Dict[int, float]], path: Path) -> Path:
+def curves(losses: dict[str, dict[int, float]], path: Path) -> Path:
     """Draw each loss over training steps in a panel of its own.
 
     Args:
@@ -70,7 +71,7 @@ def curves(losses: Dict[str, Dict[int, float]], path: Path) -> Path:
     return save(fig, path)
 
 
-def bars(panels: Dict[str, Dict[str, Dict[str, float]]], path: Path) -> Path:
+def bars(panels: dict[str, dict[str, dict[str, float]]], path: Path) -> Path:
     """Draw student, teacher and chance side by side.
 
     Args:
@@ -177,7 +178,7 @@ def confusion_overview(counts: np.ndarray, pairs: Sequence[tuple], path: Path) -
     return save(fig, path)
 
 
-def show_image(axes, img_path: Union[str, BinaryIO]) -> None:
+def show_image(axes, img_path: str | BinaryIO) -> None:
     """Show an image file, by its path or opened, turned as its EXIF data say, without axes."""
     source = img_path if isinstance(img_path, str) else img_path.read()
     axes.imshow(read_image(source), interpolation='bilinear')
@@ -213,7 +214,7 @@ def name_box(axes, found: dict, colour: str, size: float = 7) -> None:
 RETRIEVAL_TITLE = 'Text to image: the images nearest to each text; framed: the image it was written for'
 
 
-def retrieval_grid(examples: List[dict], path: Path, title: str = RETRIEVAL_TITLE) -> Path:
+def retrieval_grid(examples: list[dict], path: Path, title: str = RETRIEVAL_TITLE) -> Path:
     """Draw one line for each query: the text, then the images found, best first, hits framed.
 
     Args:
@@ -266,7 +267,7 @@ def retrieval_grid(examples: List[dict], path: Path, title: str = RETRIEVAL_TITL
     return save(fig, path)
 
 
-def caption_list(examples: List[dict], path: Path) -> Path:
+def caption_list(examples: list[dict], path: Path) -> Path:
     """Draw one line for each image: the image, then the texts found, best first, its own ones marked.
 
     Args:
@@ -297,7 +298,7 @@ def caption_list(examples: List[dict], path: Path) -> Path:
     return save(fig, path)
 
 
-def detections(examples: List[dict], groups: Sequence[str], title: str, path: Path) -> Path:
+def detections(examples: list[dict], groups: Sequence[str], title: str, path: Path) -> Path:
     """Draw predicted boxes with names and scores, coloured by group, over thin ground truth.
 
     Args:

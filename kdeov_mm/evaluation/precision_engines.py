@@ -19,7 +19,7 @@ import contextlib
 import importlib.util
 import io
 import logging
-from typing import Callable, Dict, List, Optional, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from lvis import LVISEval, LVISResults
@@ -30,7 +30,7 @@ FASTER = 'faster-coco-eval'
 
 
 def pycocotools_precision(
-    images: List[dict], category: dict, truth: List[dict], detections: List[dict], max_dets: Optional[int]
+    images: list[dict], category: dict, truth: list[dict], detections: list[dict], max_dets: int | None
 ) -> np.ndarray:
     """COCO's evaluation by pycocotools."""
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
@@ -39,7 +39,7 @@ def pycocotools_precision(
 
 
 def faster_precision(
-    images: List[dict], category: dict, truth: List[dict], detections: List[dict], max_dets: Optional[int], **options
+    images: list[dict], category: dict, truth: list[dict], detections: list[dict], max_dets: int | None, **options
 ) -> np.ndarray:
     """COCO's evaluation by faster-coco-eval; ``options`` are those of its ``COCOeval_faster``."""
     from faster_coco_eval import COCO as FasterCOCO
@@ -50,7 +50,7 @@ def faster_precision(
 
 
 def lvis_precision(
-    images: List[dict], category: dict, truth: List[dict], detections: List[dict], max_dets: Optional[int] = None
+    images: list[dict], category: dict, truth: list[dict], detections: list[dict], max_dets: int | None = None
 ) -> np.ndarray:
     """LVIS's federated evaluation by the lvis package, which counts all detections."""
     engine = LVISEval(_Records(images, category, truth), _Records(images, category, detections), iou_type='bbox')
@@ -61,7 +61,7 @@ def lvis_precision(
 
 
 def faster_lvis_precision(
-    images: List[dict], category: dict, truth: List[dict], detections: List[dict], max_dets: Optional[int] = None
+    images: list[dict], category: dict, truth: list[dict], detections: list[dict], max_dets: int | None = None
 ) -> np.ndarray:
     """LVIS's federated evaluation by faster-coco-eval."""
     return faster_precision(images, category, truth, detections, max_dets, lvis_style=True)
@@ -71,11 +71,11 @@ COCO_ENGINES = {'pycocotools': pycocotools_precision, FASTER: faster_precision}
 LVIS_ENGINES = {'lvis': lvis_precision, FASTER: faster_lvis_precision}
 
 
-def find_engine(name: str, engines: Dict[str, Callable]) -> Callable:
-    """The function of an engine's name.
+def find_engine(name: str, engines: dict[str, Callable]) -> Callable:
+    """Return the function of an engine's name.
 
     Raises:
-        ValueError: There is none, or its package is not installed.
+        ValueError: If there is none, or its package is not installed.
     """
     if name not in engines:
         raise ValueError(f'engine={name!r} is unknown; use one of {", ".join(map(repr, engines))}')
@@ -90,14 +90,14 @@ def find_engine(name: str, engines: Dict[str, Callable]) -> Callable:
 class _Records(LVISResults):
     """Annotations or detections from memory; the package's own constructors read a file or copy all of one."""
 
-    def __init__(self, images: List[dict], category: dict, annotations: List[dict]) -> None:
+    def __init__(self, images: list[dict], category: dict, annotations: list[dict]) -> None:
         self.logger = logging.getLogger(__name__)
         self.dataset = dict(images=images, categories=[category], annotations=annotations)
         self._create_index()
 
 
-def _index(api: type, images: List[dict], category: dict, *lists: List[dict]) -> Sequence:
-    """One indexed ``COCO`` for each list of annotations."""
+def _index(api: type, images: list[dict], category: dict, *lists: list[dict]) -> Sequence:
+    """Build an indexed ``COCO`` for each list of annotations."""
     indexed = []
     for annotations in lists:
         coco = api()
@@ -107,7 +107,7 @@ def _index(api: type, images: List[dict], category: dict, *lists: List[dict]) ->
     return indexed
 
 
-def _run_coco(engine, detections: List[dict], max_dets: Optional[int]) -> np.ndarray:
+def _run_coco(engine, detections: list[dict], max_dets: int | None) -> np.ndarray:
     params = engine.params
     params.maxDets = [len(detections) if max_dets is None else max_dets]
     params.areaRng, params.areaRngLbl = params.areaRng[:1], params.areaRngLbl[:1]

@@ -2,10 +2,10 @@
 
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
 
 from rich import box
 from rich.console import Console
@@ -44,38 +44,38 @@ LABELS = dict(
 
 @dataclass
 class Row:
-    """One line of the table: a task's metric for one group of classes, or direction of retrieval."""
+    """Holds one row of the table: a task's metric for one group of classes or direction of retrieval."""
 
     task: str
     group: str
     metric: str
-    values: Dict[str, float] = field(default_factory=dict)
+    values: dict[str, float] = field(default_factory=dict)
 
     @property
-    def ratio(self) -> Optional[float]:
+    def ratio(self) -> float | None:
         """Student / teacher, where there is a teacher that is not at zero."""
         return self.values['student'] / self.values['teacher'] if self.values.get('teacher') else None
 
-    def cells(self) -> List[str]:
+    def cells(self) -> list[str]:
         """Group, metric, student, teacher, student / teacher and chance as text."""
         shown = (self.values['student'], self.values.get('teacher'), self.ratio, self.values.get('chance'))
         names = [LABELS.get(name, name) for name in (self.group, self.metric)]
         return names + [show(value) for value in shown]
 
 
-def show(value: Optional[float]) -> str:
-    """A number to three places that never rounds a positive one to zero; a dash for none."""
+def show(value: float | None) -> str:
+    """Format a number with three decimals, without rounding a positive one to zero; a dash for None."""
     if value is None:
         return '–'
     return '<0.001' if 0 < value < 0.0005 else f'{value:.3f}'
 
 
-def make_rows(metrics: Dict[str, float]) -> List[Row]:
+def make_rows(metrics: dict[str, float]) -> list[Row]:
     """Turn flat metrics into table rows, by task, then metric (retrieval: direction), then as they come.
 
     Keys are ``[{role}/]{task}/{group}/{metric}``; what has no student value or is not a number is left out.
     """
-    rows: Dict[tuple, Row] = {}
+    rows: dict[tuple, Row] = {}
     for key, value in metrics.items():
         role, _, rest = key.partition('/')
         role, rest = (role, rest) if role in ROLES[1:] else ('student', key)
@@ -97,11 +97,11 @@ def make_rows(metrics: Dict[str, float]) -> List[Row]:
 
 
 def is_retrieval(task: str) -> bool:
-    """Whether a task is retrieval, under whatever name: ``retrieval`` or ``retrieval_...``."""
+    """Return whether a task is retrieval: ``retrieval`` or ``retrieval_...``."""
     return task.partition('_')[0] == 'retrieval'
 
 
-def print_table(metrics: Dict[str, float], name: str) -> None:
+def print_table(metrics: dict[str, float], name: str) -> None:
     """Print the final table."""
     table = Table(
         title=f'Results of {name}',
@@ -124,8 +124,8 @@ def print_table(metrics: Dict[str, float], name: str) -> None:
     Console().print(table)
 
 
-def markdown(metrics: Dict[str, float], name: str, files: Sequence[Path]) -> str:
-    """The report as Markdown: table, pictures, tables of classes, links to other files, which lie beside it."""
+def markdown(metrics: dict[str, float], name: str, files: Sequence[Path]) -> str:
+    """Format the report as Markdown: table, pictures, tables of classes, links to other files beside it."""
     lines = [
         f'# Results of {name}',
         '',
@@ -141,8 +141,8 @@ def markdown(metrics: Dict[str, float], name: str, files: Sequence[Path]) -> str
     return '\n'.join(lines) + '\n'
 
 
-def class_table(path: Path) -> List[str]:
-    """A CSV file of classes, ``class,group,metrics...``, as a Markdown table; nothing where it would be too long."""
+def class_table(path: Path) -> list[str]:
+    """Format a CSV file ``class,group,metrics...`` as a Markdown table; empty if it would be too long."""
     with open(path, encoding='utf-8', newline='') as file:
         header, *rows = csv.reader(file)
     if len(rows) > MAX_CLASSES:
@@ -155,7 +155,7 @@ def class_table(path: Path) -> List[str]:
     return ['', *(f'| {" | ".join(cells)} |' for cells in (header, align, *shown))]
 
 
-def write_report(metrics: Dict[str, float], out_dir: Path, name: str, drawers: Sequence = ()) -> Path:
+def write_report(metrics: dict[str, float], out_dir: Path, name: str, drawers: Sequence = ()) -> Path:
     """Write ``metrics.json``, the pictures and ``report.md``, each whole or not at all.
 
     Args:
@@ -180,9 +180,9 @@ def write_report(metrics: Dict[str, float], out_dir: Path, name: str, drawers: S
     return write_atomically(out_dir / 'report.md', markdown(metrics, name, files))
 
 
-def group_panels(metrics: Dict[str, float]) -> Dict[str, Dict[str, Dict[str, float]]]:
-    """What the bar chart shows: ``{title: {bar group: {role: value}}}``."""
-    panels: Dict[str, Dict[str, Dict[str, float]]] = {}
+def group_panels(metrics: dict[str, float]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the data of the bar chart: ``{title: {bar group: {role: value}}}``."""
+    panels: dict[str, dict[str, dict[str, float]]] = {}
     for row in make_rows(metrics):
         if row.metric == 'top1' or (row.task, row.metric) == ('ov', 'AP50'):
             title, bar = f'{TASKS.get(row.task, row.task)}, {LABELS.get(row.metric, row.metric)}', row.group
@@ -196,12 +196,12 @@ def group_panels(metrics: Dict[str, float]) -> Dict[str, Dict[str, Dict[str, flo
     return panels
 
 
-def read_losses(work_dir: Path) -> Dict[str, Dict[int, float]]:
+def read_losses(work_dir: Path) -> dict[str, dict[int, float]]:
     """Losses of all training runs in a work dir, ``{name: {step: value}}``.
 
     A run that resumed, or began again, replaces what earlier runs logged from its first step on.
     """
-    history: List[dict] = []
+    history: list[dict] = []
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
         records = [record for record in map(parse_line, path.read_text().splitlines()) if 'loss' in record]
         if records:
@@ -211,7 +211,7 @@ def read_losses(work_dir: Path) -> Dict[str, Dict[int, float]]:
 
 
 def parse_line(line: str) -> dict:
-    """One line of a log; empty for one that a killed run left unfinished."""
+    """Parse one line of a log; empty for an unfinished line of a killed run."""
     try:
         record = parse_json(line, 'log', finite=False)  # a loss may have been NaN
     except InputError:

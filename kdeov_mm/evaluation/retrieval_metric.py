@@ -1,7 +1,7 @@
 """Retrieval of images by text and of texts by image."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ class RetrievalMetric(EmbeddingMetric):
     does another image's caption of the same wording. Images without captions stay in the gallery and ask
     no question. The keys of either direction are
 
-    - ``R@{k}``: the share of queries with a right answer among the first k;
+    - ``R@{k}``: the ratio of queries with a right answer among the first k;
     - ``median_rank`` of the first right answer, from 1; the mean of two middle ranks, rounded down;
     - ``mAP@10``: the mean of ``sum of precision at each right answer in the first 10 / min(right answers, 10)``.
 
@@ -44,7 +44,7 @@ class RetrievalMetric(EmbeddingMetric):
         **kwargs: See :class:`~kdeov_mm.evaluation.base.EmbeddingMetric`.
 
     Raises:
-        ValueError: A number is not positive, or ``queries`` is not a list of texts.
+        ValueError: If a number is not positive, or ``queries`` is not a list of texts.
 
     Examples:
         >>> RetrievalMetric.calculate(torch.eye(2), torch.eye(2), torch.tensor([0, 1]), topk=[1])['t2i/R@1']
@@ -55,12 +55,12 @@ class RetrievalMetric(EmbeddingMetric):
 
     def __init__(
         self,
-        text_encoder: Optional[dict] = None,
-        templates: Union[str, Sequence[str]] = 'none',
+        text_encoder: dict | None = None,
+        templates: str | Sequence[str] = 'none',
         topk: Sequence[int] = (1, 5, 10),
-        fold_size: Optional[int] = None,
+        fold_size: int | None = None,
         block_size: int = 128,
-        queries: Optional[Sequence[str]] = None,
+        queries: Sequence[str] | None = None,
         num_examples: int = 6,
         num_answers: int = 5,
         **kwargs,
@@ -75,10 +75,10 @@ class RetrievalMetric(EmbeddingMetric):
         self.queries, self.num_examples, self.num_answers = queries, num_examples, num_answers
 
     def read_target(self, sample: dict) -> dict:
-        """The image's captions.
+        """Read the image's captions.
 
         Raises:
-            ValueError: The data sample has no list of texts.
+            ValueError: If the data sample has no list of texts.
         """
         captions = sample.get('captions')
         if captions is None:
@@ -93,7 +93,7 @@ class RetrievalMetric(EmbeddingMetric):
     @staticmethod
     def calculate(
         images: Tensor, texts: Tensor, gt_index: Tensor, topk: Sequence[int] = (1, 5, 10), block_size: int = 128
-    ) -> Dict[str, float]:
+    ) -> dict[str, float]:
         """Recall at k, median rank and mAP@10 in both directions.
 
         Args:
@@ -120,8 +120,8 @@ class RetrievalMetric(EmbeddingMetric):
         }
 
     @staticmethod
-    def chance(num_images: int, gt_index: Tensor, topk: Sequence[int] = (1, 5, 10)) -> Dict[str, float]:
-        """What a random order reaches, exactly; arguments as in :meth:`calculate`."""
+    def chance(num_images: int, gt_index: Tensor, topk: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
+        """Compute the exact metrics of a random order; arguments as in :meth:`calculate`."""
         own = gt_index.bincount()
         return {
             f'{direction}/{name}': value
@@ -132,15 +132,15 @@ class RetrievalMetric(EmbeddingMetric):
             for name, value in summarise_chance(right.double(), candidates, topk).items()
         }
 
-    def compute_by_role(self, results: List[dict]) -> Dict[str, Dict[str, float]]:
-        """The metrics of student, teacher and chance: means over the folds."""
+    def compute_by_role(self, results: list[dict]) -> dict[str, dict[str, float]]:
+        """Compute the metrics of student, teacher and chance: means over the folds."""
         captions = [text for result in results for text in result['captions']]
         if not captions:
             raise ValueError(f'RetrievalMetric: none of the {len(results)} images has a caption')
         gt_index = torch.tensor([i for i, result in enumerate(results) for _ in result['captions']])
         texts = self.embed_repeated(captions)
         embeddings = self.stack(results)
-        folds: Dict[str, List[dict]] = {role: [] for role in (*embeddings, 'chance')}
+        folds: dict[str, list[dict]] = {role: [] for role in (*embeddings, 'chance')}
         for members in torch.arange(len(results)).tensor_split(self.num_folds(len(results))):
             start, end = members[0].item(), members[-1].item() + 1
             asking = (gt_index >= start) & (gt_index < end)
@@ -157,14 +157,14 @@ class RetrievalMetric(EmbeddingMetric):
         }
 
     def num_folds(self, num_images: int) -> int:
-        """How many folds come nearest to ``fold_size``, at least one."""
+        """Return the number of folds closest to ``fold_size``, at least one."""
         return max(round(num_images / self.fold_size), 1) if self.fold_size else 1
 
     def embed_repeated(self, texts: Sequence[str]) -> Tensor:
         """Embed texts that may be there more than once, ``[M, D]``.
 
         Raises:
-            ValueError: An embedding is NaN or infinite; names the text.
+            ValueError: If an embedding is NaN or infinite; names the text.
         """
         distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         embeddings = self.embed(list(distinct))
@@ -177,7 +177,7 @@ class RetrievalMetric(EmbeddingMetric):
         return embeddings[[distinct[text] for text in texts]]
 
     def find_examples(
-        self, results: List[dict], captions: List[str], images: Tensor, texts: Tensor, gt_index: Tensor
+        self, results: list[dict], captions: list[str], images: Tensor, texts: Tensor, gt_index: Tensor
     ) -> None:
         """Keep queries with their best answers: texts in ``examples``, images in ``image_examples``."""
         if self.queries is None:
@@ -218,7 +218,7 @@ class RetrievalMetric(EmbeddingMetric):
                 )
             )
 
-    def draw(self, out_dir: Path) -> List[Path]:
+    def draw(self, out_dir: Path) -> list[Path]:
         """Draw queries with the images found, hits framed, and images with the texts found."""
         return [
             pictures.retrieval_grid(self.examples, out_dir / f'{self.task}_grid.png'),
@@ -226,15 +226,15 @@ class RetrievalMetric(EmbeddingMetric):
         ]
 
 
-def spread(number: int, wanted: int) -> List[int]:
+def spread(number: int, wanted: int) -> list[int]:
     """Indices of at most ``wanted`` of ``number`` things, spread evenly from the first to the last."""
     return torch.linspace(0, number - 1, min(wanted, number)).long().tolist()
 
 
 def rank_answers(
     queries: Tensor, candidates: Tensor, query_ids: Tensor, candidate_ids: Tensor, block_size: int
-) -> Tuple[Tensor, Tensor]:
-    """How many wrong candidates stand before each right one, where ties count against it.
+) -> tuple[Tensor, Tensor]:
+    """Count the wrong candidates ranked before each right one; ties count against it.
 
     Args:
         queries: Normalised, float64 ``[Q, D]``.
@@ -262,7 +262,7 @@ def rank_answers(
     return before, right
 
 
-def summarise(before: Tensor, right: Tensor, topk: Sequence[int]) -> Dict[str, float]:
+def summarise(before: Tensor, right: Tensor, topk: Sequence[int]) -> dict[str, float]:
     """Recall at k, median rank and mAP@10 from what :func:`rank_answers` gives."""
     first, number = before[:, 0], torch.arange(1, before.shape[1] + 1)
     rank = before + number
@@ -274,8 +274,8 @@ def summarise(before: Tensor, right: Tensor, topk: Sequence[int]) -> Dict[str, f
     }
 
 
-def summarise_chance(right: Tensor, candidates: int, topk: Sequence[int]) -> Dict[str, float]:
-    """What a random order of C candidates reaches, of which each query has ``right`` ``[Q]`` (float64) right ones.
+def summarise_chance(right: Tensor, candidates: int, topk: Sequence[int]) -> dict[str, float]:
+    """Compute the metrics of a random order of C candidates with ``right`` ``[Q]`` (float64) right ones a query.
 
     All are exact: the probability that the first k hold none is hypergeometric, ``C(C - R, k) / C(C, k)``, and the
     candidates at two places are both right with probability ``R (R - 1) / (C (C - 1))``.

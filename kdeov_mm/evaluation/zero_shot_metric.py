@@ -1,6 +1,6 @@
 """Zero-shot classification."""
 
-from typing import Dict, List, Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 from mmyolo.registry import METRICS
@@ -40,8 +40,8 @@ class ZeroShotMetric(ClassificationMixin, EmbeddingMetric):
 
     @staticmethod
     def calculate(
-        images: Tensor, texts: Tensor, labels: Tensor, groups: Dict[str, Tensor], topk: Sequence[int] = (1, 5)
-    ) -> Dict[str, float]:
+        images: Tensor, texts: Tensor, labels: Tensor, groups: dict[str, Tensor], topk: Sequence[int] = (1, 5)
+    ) -> dict[str, float]:
         """Top-k accuracy.
 
         Args:
@@ -57,7 +57,7 @@ class ZeroShotMetric(ClassificationMixin, EmbeddingMetric):
         ranks, _ = rank_labels(similarity(images, texts), labels)
         return topk_accuracy(ranks, labels, groups, topk)
 
-    def compute_by_role(self, results: List[dict]) -> Dict[str, Dict[str, float]]:
+    def compute_by_role(self, results: list[dict]) -> dict[str, dict[str, float]]:
         """Accuracy of student, teacher and chance (k / K)."""
         classes = self.require_meta('classes')
         labels = self.read_labels(results, len(classes))
@@ -71,7 +71,7 @@ class ZeroShotMetric(ClassificationMixin, EmbeddingMetric):
         return self.measure(ranked, labels, classes)
 
 
-def rank_images(images: Tensor, texts: Tensor, labels: Tensor, duplicates: Optional[Tensor] = None) -> tuple:
+def rank_images(images: Tensor, texts: Tensor, labels: Tensor, duplicates: Tensor | None = None) -> tuple:
     """:func:`rank_labels` of embeddings ``[N, D]`` and ``[K, D]``, block by block."""
     parts = [
         rank_labels(similarity(images[block], texts), labels[block], duplicates)

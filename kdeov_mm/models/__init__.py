@@ -1,12 +1,12 @@
-"""Models: the student, its parts, and the frozen side."""
+"""Models: the student, its parts, the teacher and the text encoders."""
 
 from .assigner import ClassAgnosticTaskAlignedAssigner
 from .baselines import TeacherModel, TimmClassifier, YOLOWorld
 from .clip import (
+    ClassEmbeddings,
     OpenCLIPTeacher,
     OpenCLIPTextEncoder,
     PrecomputedTextEncoder,
-    TextBank,
     build_text_encoder,
 )
 from .dual_encoder import OpenCLIPDualEncoder
@@ -23,8 +23,11 @@ from .open_vocab_head import OpenVocabHead
 from .open_vocab_head_module import OpenVocabHeadModule
 from .projector import Projector
 
+TextBank = ClassEmbeddings  # the old name, for one release
+
 __all__ = [
     'ClassAgnosticTaskAlignedAssigner',
+    'ClassEmbeddings',
     'CrossAttentionFusion',
     'CrossModalAlignmentLoss',
     'DistillationLoss',

@@ -1,6 +1,6 @@
-"""Which priors learn which object, class names apart."""
+"""Assigns objects to priors, whatever their classes."""
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 from mmyolo.models.task_modules.assigners import BatchTaskAlignedAssigner
@@ -10,11 +10,11 @@ from torch import Tensor
 
 
 class Assignment(NamedTuple):
-    """What each of the N priors of B images learns.
+    """Holds what each of the N priors of B images learns.
 
     Attributes:
         foreground: Whether a prior was given an object, ``[B, N]`` of bool.
-        gt_indices: Index of the object among its image's, ``[B, N]``; any where there is none.
+        gt_indices: Index of the object in its image, ``[B, N]``; arbitrary in the background.
         boxes: The object's box, xyxy, ``[B, N, 4]``.
         scores: How well prior and object are aligned, in [0, 1]; 0 in the background, ``[B, N]``.
     """
@@ -37,7 +37,7 @@ class ClassAgnosticTaskAlignedAssigner(BatchTaskAlignedAssigner):
 
     @torch.no_grad()
     def forward(
-        self, boxes: Tensor, objectness: Tensor, priors: Tensor, gt_boxes: Tensor, is_box: Optional[Tensor] = None
+        self, boxes: Tensor, objectness: Tensor, priors: Tensor, gt_boxes: Tensor, is_box: Tensor | None = None
     ) -> Assignment:
         """Assign objects to priors.
 
@@ -45,7 +45,7 @@ class ClassAgnosticTaskAlignedAssigner(BatchTaskAlignedAssigner):
             boxes: Predicted, xyxy, ``[B, N, 4]``.
             objectness: Predicted, in [0, 1], ``[B, N]``.
             priors: Centres x, y first, ``[N, 2 or more]``.
-            gt_boxes: Objects, padded to the most of an image, ``[B, G, 4]``.
+            gt_boxes: Objects, padded to the largest count G of an image, ``[B, G, 4]``.
             is_box: 1 for an object and 0 for padding, ``[B, G, 1]``; default: padding has only zeros.
         """
         count, num_gt = len(boxes), gt_boxes.shape[1]
@@ -59,7 +59,8 @@ class ClassAgnosticTaskAlignedAssigner(BatchTaskAlignedAssigner):
         )
         indices, foreground, chosen = select_highest_overlaps(chosen, overlaps, num_gt)
         _, assigned, scores = self.get_targets(labels, gt_boxes, indices, foreground, count, num_gt)
-        # The best prior of each object has the score of its overlap, the others less in proportion (its section 3.2).
+        # The best prior of each object has the score of its overlap, the others less in proportion (section 3.2 of the
+        # paper).
         alignment = alignment * chosen
         best = alignment.amax(-1, keepdim=True)
         overlap = (overlaps * chosen).amax(-1, keepdim=True)

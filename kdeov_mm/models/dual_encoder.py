@@ -1,7 +1,7 @@
-"""Trainable dual encoders, built by OpenCLIP; one makes the shapes world's teacher, as CLIP was made."""
+"""Trainable dual encoders, built by OpenCLIP; the teacher of the shapes dataset is one."""
 
+from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import List, Mapping, Optional, Sequence, Union
 
 import open_clip
 import torch
@@ -21,33 +21,34 @@ from .losses.joined_batch import join_ranks
 
 @MODELS.register_module()
 class OpenCLIPDualEncoder(EmbeddingSpaceMixin, BaseModel):
-    """Any OpenCLIP model, trained with the symmetric contrastive loss of Radford et al. 2021, where equal captions
-    in a batch, and captions of one image, are no negatives. The batch is that of all ranks.
+    """Trains any OpenCLIP model with the symmetric contrastive loss of Radford et al. 2021.
+
+    Equal captions in a batch, and captions of one image, are no negatives. The batch is that of all ranks.
 
     Args:
         model_name: An OpenCLIP model name. Give it or ``model_cfg``.
         pretrained: Weights to start from. With ``model_name`` an OpenCLIP tag or a local file, None for random weights;
             with ``model_cfg`` True for timm's and Hugging Face's own weights of the towers.
         model_cfg: An OpenCLIP model's config, see :func:`~kdeov_mm.models.clip.towers.build_towers`.
-        preprocess: What to change in the images' preprocessing, see
+        preprocess: Changes to the image preprocessing, see
             :func:`~kdeov_mm.models.clip.preprocess.find_preprocess`.
-        frozen: Of ``image`` and ``text``: towers of ``model_cfg`` of which the projection alone learns.
+        frozen: Towers of ``model_cfg``, ``image`` or ``text`` or both, of which only the projection is trained.
         data_preprocessor: Gives RGB in [0, 1]; the tower's own preprocessing is applied here.
 
     Raises:
-        ValueError: Not one of ``model_name`` and ``model_cfg``, or something unknown in these, ``preprocess`` or
-            ``frozen``.
-        FileNotFoundError: ``pretrained`` is a path without a file.
-        ImportError: A Hugging Face tower without the package ``transformers``.
+        ValueError: If both or neither of ``model_name`` and ``model_cfg`` are given, or one of them, ``preprocess`` or
+            ``frozen`` has an unknown value.
+        FileNotFoundError: If ``pretrained`` is a path without a file.
+        ImportError: If a Hugging Face tower is asked for and the package ``transformers`` is missing.
     """
 
     def __init__(
         self,
-        model_name: Optional[str] = None,
-        pretrained: Union[str, bool, None] = None,
-        data_preprocessor: Optional[dict] = None,
-        model_cfg: Optional[Mapping] = None,
-        preprocess: Optional[Mapping] = None,
+        model_name: str | None = None,
+        pretrained: str | bool | None = None,
+        data_preprocessor: dict | None = None,
+        model_cfg: Mapping | None = None,
+        preprocess: Mapping | None = None,
         frozen: Sequence[str] = (),
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
@@ -72,7 +73,7 @@ class OpenCLIPDualEncoder(EmbeddingSpaceMixin, BaseModel):
             freeze(getattr(self.clip, name))
 
     def train(self, mode: bool = True) -> 'OpenCLIPDualEncoder':
-        """As nn.Module's, but what is frozen stays in inference mode."""
+        """Set the mode as in nn.Module, but keep frozen parts in inference mode."""
         super().train(mode)
         for name in self.frozen:
             keep_frozen(getattr(self.clip, name))
@@ -87,14 +88,18 @@ class OpenCLIPDualEncoder(EmbeddingSpaceMixin, BaseModel):
         """Embed RGB images in [0, 1], ``[B, 3, H, W]``; float32, L2-normalised, ``[B, D]``."""
         return F.normalize(self.clip.encode_image(self.preprocess(images)).float(), dim=-1)
 
-    def encode_text(self, texts: List[str]) -> Tensor:
+    def encode_text(self, texts: list[str]) -> Tensor:
         """Embed texts; float32, L2-normalised, ``[N, D]``."""
         return F.normalize(self.clip.encode_text(self.tokenizer(texts).to(self.preprocess.mean.device)).float(), dim=-1)
 
     def forward(
-        self, inputs: Tensor, data_samples: Optional[List[DetDataSample]] = None, mode: str = 'tensor'
-    ) -> Union[dict, List[DetDataSample], Tensor]:
-        """``loss`` needs a non-empty ``captions`` list in each data sample; one of them is drawn at random."""
+        self, inputs: Tensor, data_samples: list[DetDataSample] | None = None, mode: str = 'tensor'
+    ) -> dict | list[DetDataSample] | Tensor:
+        """Embed images or compute the contrastive loss.
+
+        ``loss`` needs a non-empty list ``captions`` in each data sample and draws one of them at random. ``predict``
+        fills ``image_embedding``.
+        """
         images = self.encode_image(inputs)
         if mode == 'tensor':
             return images
@@ -103,18 +108,18 @@ class OpenCLIPDualEncoder(EmbeddingSpaceMixin, BaseModel):
                 sample.image_embedding = embedding
             return data_samples
         captions = [s.captions[int(torch.randint(len(s.captions), ()))] for s in data_samples]
-        texts = self.encode_text(captions)
+        text_features = self.encode_text(captions)
         with torch.no_grad():
             self.clip.logit_scale.clamp_(max=float(torch.tensor(100.0).log()))  # CLIP's bound
-        images, texts = join_ranks(images, texts)
+        images, text_features = join_ranks(images, text_features)
         pairs = all_gather_object([(caption, s.get('img_path')) for caption, s in zip(captions, data_samples)])
         same = find_same(*zip(*chain.from_iterable(pairs))).to(images)
-        loss = contrastive_loss(images, texts, self.clip.logit_scale.exp(), same)
-        return dict(loss_contrastive=loss, **batch_accuracy(images.detach(), texts.detach()))
+        loss = contrastive_loss(images, text_features, self.clip.logit_scale.exp(), same)
+        return dict(loss_contrastive=loss, **batch_accuracy(images.detach(), text_features.detach()))
 
 
 class TextTower:
-    """The text tower of a dual encoder, as a text encoder of a :class:`~kdeov_mm.models.clip.TextBank`.
+    """Presents the text tower of a dual encoder as a text encoder for :class:`~kdeov_mm.models.clip.ClassEmbeddings`.
 
     Args:
         model: The dual encoder, in inference mode when texts are embedded.
@@ -135,48 +140,48 @@ class TextTower:
         return torch.cat([self.model.encode_text(part).cpu() for part in parts])
 
 
-def find_same(captions: Sequence[str], images: Sequence[Optional[str]]) -> Tensor:
-    """Which pairs of a batch are no negatives of each other: those with equal captions, or of one image.
+def find_same(captions: Sequence[str], images: Sequence[str | None]) -> Tensor:
+    """Mark the pairs of a batch that are no negatives of each other: equal captions, or captions of one image.
 
     Args:
         captions: N texts.
-        images: Path of each image; None where it is not known.
+        images: Path of each image; None if it is unknown.
 
     Returns:
         Tensor: ``[N, N]``, symmetric, 1 or 0.
     """
-    images = [number if image is None else image for number, image in enumerate(images)]
+    images = [index if image is None else image for index, image in enumerate(images)]
     same = torch.zeros(len(captions), len(captions), dtype=torch.bool)
     for column in (captions, images):
-        numbers = {value: number for number, value in enumerate(column)}
-        kinds = torch.tensor([numbers[value] for value in column])
+        indices = {value: index for index, value in enumerate(column)}
+        kinds = torch.tensor([indices[value] for value in column])
         same |= kinds[:, None] == kinds
     return same.float()
 
 
-def batch_accuracy(images: Tensor, texts: Tensor, topk: Sequence[int] = (1, 5)) -> dict:
-    """Share of the images whose own text is among the k nearest of the batch's, ``batch_top{k}``.
+def batch_accuracy(images: Tensor, text_features: Tensor, topk: Sequence[int] = (1, 5)) -> dict:
+    """Compute the ratio of images whose own text is among the k nearest in the batch, ``batch_top{k}``.
 
     Args:
-        images, texts: Normalised embeddings ``[N, D]``, row by row one pair.
+        images, text_features: Normalised embeddings ``[N, D]``; row i of both is a pair.
         topk: The values of k.
     """
-    best = (images @ texts.T).topk(min(max(topk), len(texts))).indices
+    best = (images @ text_features.T).topk(min(max(topk), len(text_features))).indices
     hits = best == torch.arange(len(images), device=images.device)[:, None]
     return {f'batch_top{k}': hits[:, :k].any(1).float().mean() for k in topk}
 
 
-def contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor, same: Tensor) -> Tensor:
-    """CLIP's symmetric contrastive loss, in which equal captions are no negatives (UniCL, Yang et al. 2022).
+def contrastive_loss(images: Tensor, text_features: Tensor, scale: Tensor, same: Tensor) -> Tensor:
+    """Compute CLIP's symmetric contrastive loss with several positives for a caption (UniCL, Yang et al. 2022).
 
     Args:
-        images, texts: Normalised embeddings ``[N, D]``, row by row one pair.
-        scale: Factor from cosine similarity to logit.
+        images, text_features: Normalised embeddings ``[N, D]``; row i of both is a pair.
+        scale: Logit scale.
         same: ``[N, N]``, symmetric, 1 where two captions are equal and 0 elsewhere; the unit matrix gives CLIP's loss.
 
     Returns:
         Tensor: Scalar, >= 0.
     """
     target = same / same.sum(1, keepdim=True)
-    logits = scale * images @ texts.T
+    logits = scale * images @ text_features.T
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2

@@ -1,6 +1,6 @@
-"""Text-guided fusion between backbone and neck."""
+"""Text-conditioned fusion between backbone and neck."""
 
-from typing import List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 
 class TextGuidedFusion(BaseModule):
-    """Base class: a fusion changes the backbone's features given a set of text embeddings, or leaves them alone.
+    """Conditions the backbone's features on a set of class embeddings; the base class of fusions.
 
-    A subclass has ``fuse(feats, texts, mask)``, which gets and returns the features of all levels; texts that do not
-    count are zero there, and at least one of each set counts.
+    A subclass implements ``fuse(feats, class_embeddings, mask)``, which gets and returns the features of all levels.
+    There, masked class embeddings are zero, and each set has at least one that is not masked.
 
     Args:
         in_channels: Channels of the backbone's levels, before ``widen_factor``.
-        embed_dims: Dimension D of the text embeddings; the model fills it in.
+        embed_dims: Dimension D of the class embeddings; the model sets it.
         widen_factor: The backbone's width multiplier.
     """
 
@@ -27,46 +27,48 @@ class TextGuidedFusion(BaseModule):
         in_channels: Sequence[int],
         embed_dims: int,
         widen_factor: float = 1.0,
-        init_cfg: Optional[dict] = None,
+        init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.in_channels = [make_divisible(channels, widen_factor) for channels in in_channels]
         self.embed_dims = self.text_dims = embed_dims  # text_dims: its name before 0.2
 
     def forward(
-        self, feats: Sequence[Tensor], texts: Optional[Tensor] = None, mask: Optional[Tensor] = None
-    ) -> Tuple[Tensor, ...]:
-        """Fuse.
+        self, feats: Sequence[Tensor], class_embeddings: Tensor | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """Condition features on class embeddings.
 
         Args:
             feats: One ``[B, C_l, H_l, W_l]`` for each level.
-            texts: A set of text embeddings for all images ``[K, D]``, or one for each ``[B, K, D]``; their order has no
-                influence. None: no guidance.
-            mask: Which of the texts count, ``[B, K]`` of bool; None: all. The others have no influence, whatever they
-                hold, and an image for which none counts is not guided.
+            class_embeddings: One set for all images, ``[K, D]``, or one for each image, ``[B, K, D]``; their order has
+                no influence. None: unconditional.
+            mask: True for the class embeddings that count, ``[B, K]`` of bool; None: all. The others have no influence,
+                whatever their values. An image without any stays unconditional.
 
         Returns:
-            tuple: Features of the same shapes; ``feats`` themselves where ``texts`` is None.
+            tuple: Features of the same shapes; ``feats`` themselves where ``class_embeddings`` is None.
 
         Raises:
-            ValueError: The shapes do not fit each other.
+            ValueError: If the shapes do not fit each other.
         """
-        if texts is None:
+        if class_embeddings is None:
             return tuple(feats)
-        self.check(feats, texts, mask)
+        self.check(feats, class_embeddings, mask)
         if mask is None:
-            return tuple(self.fuse(feats, texts, None))
-        texts = torch.where(mask[..., None], texts, 0.0)  # [B, K, D], whatever it was
-        guided = mask.any(-1)
-        fused = self.fuse(feats, texts, mask | ~guided[:, None])  # no empty set: its softmax would be NaN
-        return tuple(torch.where(guided[:, None, None, None], new, old) for new, old in zip(fused, feats))
+            return tuple(self.fuse(feats, class_embeddings, None))
+        class_embeddings = torch.where(mask[..., None], class_embeddings, 0.0)  # [B, K, D]
+        conditioned = mask.any(-1)
+        fused = self.fuse(
+            feats, class_embeddings, mask | ~conditioned[:, None]
+        )  # no empty set: its softmax would be NaN
+        return tuple(torch.where(conditioned[:, None, None, None], new, old) for new, old in zip(fused, feats))
 
-    def check(self, feats: Sequence[Tensor], texts: Tensor, mask: Optional[Tensor]) -> None:
+    def check(self, feats: Sequence[Tensor], class_embeddings: Tensor, mask: Tensor | None) -> None:
         """Raise ValueError for shapes that do not fit each other; see ``forward``."""
-        batch, shape = len(feats[0]), tuple(texts.shape)
+        batch, shape = len(feats[0]), tuple(class_embeddings.shape)
         if len(shape) < 2 or shape[-1] != self.embed_dims or not shape[-2] or shape[:-2] not in ((), (batch,)):
             raise ValueError(
-                f'texts: expected [K, {self.embed_dims}] or [{batch}, K, {self.embed_dims}] with K > 0, '
+                f'class_embeddings: expected [K, {self.embed_dims}] or [{batch}, K, {self.embed_dims}] with K > 0, '
                 f'got {list(shape)}'
             )
         if mask is not None and (tuple(mask.shape) != (batch, shape[-2]) or mask.dtype != torch.bool):
@@ -77,8 +79,8 @@ class TextGuidedFusion(BaseModule):
 class FiLMFusion(TextGuidedFusion):
     """Feature-wise linear modulation by the vocabulary's mean embedding (Perez et al. 2018, "FiLM").
 
-    Each level becomes ``(1 + gamma) * x + beta``. Gamma and beta start at zero, so that guidance starts as the exact
-    identity; for a fixed vocabulary they are constants, which fold into the neck's first convolutions.
+    Each level becomes ``(1 + gamma) * x + beta``. Gamma and beta start at zero, so the fusion starts as the
+    identity. For a fixed vocabulary they are constants, which fold into the neck's first convolutions.
 
     Args:
         in_channels, embed_dims, widen_factor: See :class:`TextGuidedFusion`.
@@ -91,7 +93,7 @@ class FiLMFusion(TextGuidedFusion):
         embed_dims: int,
         widen_factor: float = 1.0,
         hidden_dims: int = 128,
-        init_cfg: Optional[dict] = None,
+        init_cfg: dict | None = None,
     ) -> None:
         super().__init__(in_channels, embed_dims, widen_factor, init_cfg)
         self.hidden = nn.Sequential(nn.Linear(embed_dims, hidden_dims), nn.SiLU())
@@ -99,17 +101,17 @@ class FiLMFusion(TextGuidedFusion):
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
-    def gamma_beta(self, texts: Tensor) -> Tuple[Sequence[Tensor], Sequence[Tensor]]:
-        """The modulation for sets of texts ``[..., K, D]``: gamma and beta, ``[..., C_l]`` for each level.
+    def gamma_beta(self, class_embeddings: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Compute gamma and beta, ``[..., C_l]`` for each level, from sets of class embeddings ``[..., K, D]``.
 
-        Rows of zeros have no influence: they do not turn the mean.
+        Rows of zeros have no influence, as the mean is normalised.
         """
-        context = F.normalize(texts.mean(dim=-2), dim=-1)
+        context = F.normalize(class_embeddings.mean(dim=-2), dim=-1)
         gamma, beta = self.modulation(self.hidden(context)).chunk(2, dim=-1)
         return gamma.split(self.in_channels, dim=-1), beta.split(self.in_channels, dim=-1)
 
-    def fuse(self, feats: Sequence[Tensor], texts: Tensor, mask: Optional[Tensor]) -> List[Tensor]:
-        gammas, betas = self.gamma_beta(texts)
+    def fuse(self, feats: Sequence[Tensor], class_embeddings: Tensor, mask: Tensor | None) -> list[Tensor]:
+        gammas, betas = self.gamma_beta(class_embeddings)
         return [
             x * (1 + gamma[..., None, None]) + beta[..., None, None] for x, gamma, beta in zip(feats, gammas, betas)
         ]
@@ -117,9 +119,9 @@ class FiLMFusion(TextGuidedFusion):
 
 @MODELS.register_module()
 class CrossAttentionFusion(TextGuidedFusion):
-    """Each position of the feature map attends to the vocabulary's embeddings (Vaswani et al. 2017).
+    """Lets each position of the feature map attend to the vocabulary's embeddings (Vaswani et al. 2017).
 
-    The result is added to the features through a projection that starts at zero: identity at initialisation.
+    A projection that starts at zero adds the result to the features, so the fusion starts as the identity.
 
     Args:
         in_channels, embed_dims, widen_factor: See :class:`TextGuidedFusion`.
@@ -134,7 +136,7 @@ class CrossAttentionFusion(TextGuidedFusion):
         widen_factor: float = 1.0,
         attn_dims: int = 64,
         num_heads: int = 4,
-        init_cfg: Optional[dict] = None,
+        init_cfg: dict | None = None,
     ) -> None:
         super().__init__(in_channels, embed_dims, widen_factor, init_cfg)
         self.query = nn.ModuleList(nn.Linear(channels, attn_dims) for channels in self.in_channels)
@@ -145,8 +147,8 @@ class CrossAttentionFusion(TextGuidedFusion):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def fuse(self, feats: Sequence[Tensor], texts: Tensor, mask: Optional[Tensor]) -> List[Tensor]:
-        keys = self.text(texts).expand(len(feats[0]), -1, -1)
+    def fuse(self, feats: Sequence[Tensor], class_embeddings: Tensor, mask: Tensor | None) -> list[Tensor]:
+        keys = self.text(class_embeddings).expand(len(feats[0]), -1, -1)
         fused = []
         for x, query, output in zip(feats, self.query, self.output):
             attended, _ = self.attention(

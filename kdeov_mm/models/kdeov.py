@@ -1,6 +1,6 @@
 """The student: one YOLO that classifies, retrieves and detects in CLIP's embedding space."""
 
-from typing import Callable, List, Optional, Sequence, Tuple
+from collections.abc import Callable, Sequence
 
 import torch
 from mmdet.models.detectors import SingleStageDetector
@@ -9,10 +9,10 @@ from mmyolo.models.detectors import YOLODetector
 from mmyolo.registry import MODELS
 from torch import Tensor
 
-from .clip import TextBank
+from .clip import ClassEmbeddings
 from .embedding_space import EmbeddingSpaceMixin, with_dims
 from .targets import DistillationTargets, StoredTargets
-from .text_sampling import SampledTexts, sample_texts
+from .text_sampling import SampledClasses, sample_classes
 
 
 @MODELS.register_module()
@@ -26,21 +26,22 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         vocabulary [K, D] -----+
 
     The text encoder is frozen and in no checkpoint, optimizer or DDP graph. The teacher is no part of the model:
-    ``distill_from`` says where the targets of images, captions and regions come from, by default the data samples.
+    ``distill_from`` sets the source of the targets of images, captions and regions. By default this is the data
+    samples.
 
     Args:
-        backbone, neck: MMYOLO's own.
+        backbone, neck: Configs of MMYOLO's backbone and neck.
         projector: Config of the projector.
-        embed_dims: Dimension D of image, region and text embeddings; the CLIP's. All parts get it from here.
-        text_encoder: Config of the text encoder whose space the model has learnt, with its prompt templates; None for
-            a model that is given ready class embeddings only.
-        fusion: Config of a text-guided fusion between backbone and neck, or None.
-        bbox_head: Config of the open-vocabulary head; None makes an image encoder only (stage 1).
+        embed_dims: Dimension D of image, region and class embeddings, that of the CLIP; all parts get it from here.
+        text_encoder: Config of the text encoder of the same embedding space, with its prompt templates; None for a
+            model that only gets precomputed class embeddings.
+        fusion: Config of a text-conditioned fusion between backbone and neck, or None.
+        bbox_head: Config of the open-vocabulary head; None: the model is an image encoder only (stage 1).
         loss_image: Config of the losses of the image embedding (FeatureAlignmentLoss), or None.
-        text_dropout: Share of the training steps without text guidance, in [0, 1].
-        num_negatives: In training, how many of the names that an image is not labelled with guide the fusion and
-            compete in the text loss, beside those that it is; at least 1. None: the whole vocabulary, which
-            distillation always keeps.
+        text_dropout: Ratio of unconditional training steps, in [0, 1].
+        num_negatives: In training, the number of classes, at least 1, that are drawn for each image from those it is
+            not labelled with. Together with the labels' classes they condition the fusion and compete in the text loss.
+            None: the whole vocabulary. Distillation always uses the whole vocabulary.
     """
 
     def __init__(
@@ -49,16 +50,16 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         neck: dict,
         projector: dict,
         embed_dims: int,
-        text_encoder: Optional[dict] = None,
-        fusion: Optional[dict] = None,
-        bbox_head: Optional[dict] = None,
-        loss_image: Optional[dict] = None,
+        text_encoder: dict | None = None,
+        fusion: dict | None = None,
+        bbox_head: dict | None = None,
+        loss_image: dict | None = None,
         text_dropout: float = 0.5,
-        num_negatives: Optional[int] = None,
-        train_cfg: Optional[dict] = None,
-        test_cfg: Optional[dict] = None,
-        data_preprocessor: Optional[dict] = None,
-        init_cfg: Optional[dict] = None,
+        num_negatives: int | None = None,
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
     ) -> None:
         if not 0 <= text_dropout <= 1:
             raise ValueError(f'text_dropout: must be in [0, 1], got {text_dropout}')
@@ -66,7 +67,7 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
             raise ValueError(
                 f'num_negatives: must be at least 1, or None for the whole vocabulary, got {num_negatives}'
             )
-        # Not SingleStageDetector's own: it cannot do without a head, as stage 1 must.
+        # SingleStageDetector's __init__ needs a head, which stage 1 does not have.
         super(SingleStageDetector, self).__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone, self.neck = MODELS.build(backbone), MODELS.build(neck)
         self.train_cfg, self.test_cfg = train_cfg, test_cfg
@@ -81,46 +82,54 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         self.text_encoder_cfg = text_encoder
         self.loss_image = MODELS.build(loss_image) if loss_image else None
         self.text_dropout, self.num_negatives = text_dropout, num_negatives
-        self.vocabulary: Optional[List[str]] = None
-        self.texts = torch.zeros(0, self.embed_dims)
+        self.vocabulary: list[str] | None = None
+        self.class_embeddings = torch.zeros(0, self.embed_dims)
         self.targets: DistillationTargets = StoredTargets()
 
+    @property
+    def texts(self) -> Tensor:
+        """The old name of ``class_embeddings``, for one release."""
+        return self.class_embeddings
+
     def _apply(self, fn: Callable, recurse: bool = True) -> 'KDEOV':
-        """Move the vocabulary with the parameters. It is no buffer: its size changes, which averaging of weights
-        (EMAHook) and the broadcast of buffers do not expect."""
+        """Move the class embeddings with the parameters.
+
+        They are no buffer: their size changes, which averaging of weights (EMAHook) and the broadcast of buffers do not
+        support.
+        """
         super()._apply(fn, recurse)
-        self.texts = fn(self.texts)
+        self.class_embeddings = fn(self.class_embeddings)
         return self
 
-    def set_vocabulary(self, bank: TextBank) -> None:
-        """Choose the names to detect (or, in training, to learn).
+    def set_vocabulary(self, vocabulary: ClassEmbeddings) -> None:
+        """Set the classes to detect or, in training, to learn.
 
         Raises:
-            ValueError: The embeddings are not ``[K, D]`` with the model's D, or not finite.
+            ValueError: If the embeddings are not ``[K, D]`` with the model's D, or not finite.
         """
-        bank.check(self.embed_dims)
-        self.vocabulary = list(bank.names)
-        self.texts = bank.embeddings.to(self.texts)
+        vocabulary.check(self.embed_dims)
+        self.vocabulary = list(vocabulary.class_names)
+        self.class_embeddings = vocabulary.embeddings.to(self.class_embeddings)
 
     def distill_from(self, targets: DistillationTargets) -> None:
-        """Choose where the targets of the following training steps come from."""
+        """Set the source of the targets of the following training steps."""
         self.targets = targets
 
     def extract_feat(
-        self, batch_inputs: Tensor, texts: Optional[Tensor] = None, mask: Optional[Tensor] = None
-    ) -> Tuple[Tensor, ...]:
-        """The neck's features of preprocessed images ``[B, 3, H, W]``, guided by ``texts`` if given.
+        self, batch_inputs: Tensor, class_embeddings: Tensor | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """Return the neck's features of preprocessed images ``[B, 3, H, W]``, conditioned on class embeddings if given.
 
-        Texts ``[K, D]`` or ``[B, K, D]`` and their mask ``[B, K]`` are those of :class:`TextGuidedFusion`.
+        For ``class_embeddings`` and ``mask`` see :class:`TextGuidedFusion`.
         """
-        return self.fuse(self.backbone(batch_inputs), texts, mask)
+        return self.fuse_and_neck(self.backbone(batch_inputs), class_embeddings, mask)
 
-    def fuse(
-        self, feats: Sequence[Tensor], texts: Optional[Tensor], mask: Optional[Tensor] = None
-    ) -> Tuple[Tensor, ...]:
-        """Fusion and neck."""
+    def fuse_and_neck(
+        self, feats: Sequence[Tensor], class_embeddings: Tensor | None, mask: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """Run fusion and neck on the backbone's features."""
         if self.fusion is not None:
-            feats = self.fusion(feats, texts, mask)
+            feats = self.fusion(feats, class_embeddings, mask)
         return self.neck(feats)
 
     def encode_image(self, images: Tensor) -> Tensor:
@@ -131,33 +140,37 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         return self.projector(self.extract_feat(images))
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict:
-        """Distillation, alignment and detection losses, each where the data samples carry what it needs."""
-        guided = self.fusion is not None and len(self.texts) and float(torch.rand(())) >= self.text_dropout
-        sampled = self.sample_texts(batch_data_samples)
-        guidance = (self.texts, None) if sampled is None else (sampled.embeddings, sampled.mask)
-        feats = self.extract_feat(batch_inputs, *guidance if guided else ())
+        """Compute the distillation, alignment and detection losses for which the data samples have targets."""
+        conditioned = (
+            self.fusion is not None and len(self.class_embeddings) and float(torch.rand(())) >= self.text_dropout
+        )
+        sampled = self.sample_classes(batch_data_samples)
+        condition = (self.class_embeddings, None) if sampled is None else (sampled.embeddings, sampled.mask)
+        feats = self.extract_feat(batch_inputs, *condition if conditioned else ())
         losses = self.image_losses(feats, batch_inputs, batch_data_samples)
         if self.with_bbox:
             losses.update(
-                self.bbox_head.loss(feats, batch_data_samples, self.texts, batch_inputs, self.targets, sampled)
+                self.bbox_head.loss(
+                    feats, batch_data_samples, self.class_embeddings, batch_inputs, self.targets, sampled
+                )
             )
         return losses
 
-    def sample_texts(self, batch_data_samples: SampleList) -> Optional[SampledTexts]:
-        """Each image's texts, where ``num_negatives`` asks for it."""
-        if self.num_negatives is None or not len(self.texts):
+    def sample_classes(self, batch_data_samples: SampleList) -> SampledClasses | None:
+        """Draw each image's classes if ``num_negatives`` is set."""
+        if self.num_negatives is None or not len(self.class_embeddings):
             return None
         none = torch.zeros(0, dtype=torch.long)
         labels = [sample.gt_instances.labels if 'gt_instances' in sample else none for sample in batch_data_samples]
-        return sample_texts(self.texts, labels, self.num_negatives)
+        return sample_classes(self.class_embeddings, labels, self.num_negatives)
 
     def image_losses(self, feats: Sequence[Tensor], batch_inputs: Tensor, batch_data_samples: SampleList) -> dict:
-        """Losses of the image embedding, see FeatureAlignmentLoss."""
+        """Compute the losses of the image embedding, see FeatureAlignmentLoss."""
         if self.loss_image is None:
             return {}
         return self.loss_image(
             self.projector(feats),
-            self.texts,
+            self.class_embeddings,
             teacher=self.targets.image_targets(batch_inputs, batch_data_samples),
             captions=self.targets.caption_targets(batch_data_samples),
         )
@@ -165,17 +178,21 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
         """Fill ``image_embedding``, and ``pred_instances`` where a vocabulary is set.
 
-        With ``test_cfg.embed_images=False`` there is no ``image_embedding``, which saves the second, unguided pass of
-        the neck.
+        With ``test_cfg.embed_images=False`` there is no ``image_embedding``, which saves the second, unconditional pass
+        of the neck.
         """
         feats = self.backbone(batch_inputs)
-        guided = self.fuse(feats, self.texts if len(self.texts) else None)
+        conditioned = self.fuse_and_neck(feats, self.class_embeddings if len(self.class_embeddings) else None)
         if (self.test_cfg or {}).get('embed_images', True):
-            unguided = self.fuse(feats, None) if self.fusion is not None and len(self.texts) else guided
-            for sample, embedding in zip(batch_data_samples, self.projector(unguided)):
+            unconditional = (
+                self.fuse_and_neck(feats, None)
+                if self.fusion is not None and len(self.class_embeddings)
+                else conditioned
+            )
+            for sample, embedding in zip(batch_data_samples, self.projector(unconditional)):
                 sample.image_embedding = embedding
-        if self.with_bbox and len(self.texts):
-            results = self.bbox_head.predict(guided, batch_data_samples, self.texts, rescale)
+        if self.with_bbox and len(self.class_embeddings):
+            results = self.bbox_head.predict(conditioned, batch_data_samples, self.class_embeddings, rescale)
             batch_data_samples = self.add_pred_to_datasample(batch_data_samples, results)
         return batch_data_samples
 

@@ -1,8 +1,8 @@
 """The open-vocabulary head: class-agnostic boxes and objectness, and an embedding for each region."""
 
 import math
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Callable, List, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -16,35 +16,35 @@ from torchvision.ops import box_area, clip_boxes_to_image, nms
 
 from .assigner import Assignment
 from .losses import weighted_mean
-from .post_processing import decode_boxes, nms_by_class, score_names, to_original, top_candidates
+from .post_processing import decode_boxes, nms_by_class, score_classes, to_original, top_candidates
 from .targets import DistillationTargets
-from .text_sampling import SampledTexts
+from .text_sampling import SampledClasses
 
 
 @MODELS.register_module()
 class OpenVocabHead(YOLOv8Head):
-    """Detects with any vocabulary: objectness decides where, the similarity of region and text decides what.
+    """Detects the classes of any vocabulary from objectness and the similarity of region and class embeddings.
 
-    Boxes and objectness are class-agnostic and trained as YOLOv8 trains one class. Names are learnt by cross-entropy
-    on the boxes that have one. With a region teacher, regions are distilled too: the labelled boxes and the student's
-    own best proposals elsewhere. A proposal in which the teacher sees an object also counts as an object, without a
-    name, so that unlabelled objects are not learnt as background.
+    Boxes and objectness are class-agnostic and trained as YOLOv8 trains one class. Classes are learnt by cross-entropy
+    on the labelled boxes. With a region teacher, regions are distilled too: the labelled boxes and the student's best
+    proposals elsewhere. A proposal in which the teacher sees an object becomes a pseudo-labelled object without a
+    class, so unlabelled objects are not learnt as background.
 
     Args:
         loss_region: Config of the loss between region embeddings and the teacher's (DistillationLoss); None: no
             region distillation.
         loss_similarity: Config of a SimilarityDistillationLoss over the training vocabulary, or None.
-        init_scale: Start of the learnt factor from cosine similarity to logit.
-        proposals: Most unlabelled proposals an image that are shown to the teacher.
-        proposal_score: Least objectness of a proposal, in [0, 1].
-        proposal_object: Least probability, in [0, 1], with which the teacher sees an object rather than background.
+        init_scale: Initial logit scale.
+        proposals: Maximum number of unlabelled proposals an image that the teacher embeds.
+        proposal_score: Minimum objectness of a proposal, in [0, 1].
+        proposal_object: Minimum probability, in [0, 1], that the teacher gives to an object rather than background.
     """
 
     def __init__(
         self,
         *args,
-        loss_region: Optional[dict] = None,
-        loss_similarity: Optional[dict] = None,
+        loss_region: dict | None = None,
+        loss_similarity: dict | None = None,
         init_scale: float = 20.0,
         proposals: int = 2,
         proposal_score: float = 0.1,
@@ -59,27 +59,28 @@ class OpenVocabHead(YOLOv8Head):
 
     @property
     def scale(self) -> Tensor:
-        """The factor from cosine similarity to logit; at most 100, as in CLIP."""
+        """The logit scale; at most 100, as in CLIP."""
         return self.log_scale.exp().clamp(max=100.0)
 
     def loss(
         self,
         x: Sequence[Tensor],
         batch_data_samples: SampleList,
-        texts: Tensor,
-        images: Optional[Tensor] = None,
-        targets: Optional[DistillationTargets] = None,
-        sampled: Optional[SampledTexts] = None,
+        class_embeddings: Tensor,
+        images: Tensor | None = None,
+        targets: DistillationTargets | None = None,
+        sampled: SampledClasses | None = None,
     ) -> dict:
         """Compute the losses of a batch.
 
         Args:
             x: The neck's features.
-            batch_data_samples: With ``gt_instances`` whose labels index ``texts``; -1 is an unlabelled object.
-            texts: The training vocabulary's class embeddings ``[K, D]``.
-            images: RGB in [0, 1], ``[B, 3, H, W]``; needed where ``targets`` answers for any boxes.
-            targets: What regions learn from beside their labels; None: nothing.
-            sampled: The class names that compete for each image's regions; None: all.
+            batch_data_samples: With ``gt_instances`` whose labels index ``class_embeddings``; -1 is an object without a
+                class.
+            class_embeddings: The training vocabulary's class embeddings ``[K, D]``.
+            images: RGB in [0, 1], ``[B, 3, H, W]``; needed if ``targets`` embeds regions online.
+            targets: Source of the regions' distillation targets; None: labels only.
+            sampled: The classes that compete for each image's regions; None: all.
         """
         objectness, distances, features, dists = self.head_module(x)
         scores, boxes = self.flatten_predictions(objectness, distances)
@@ -88,7 +89,7 @@ class OpenVocabHead(YOLOv8Head):
             for sample in batch_data_samples
         ]
         if targets is not None:
-            ask = partial(targets.region_targets, images, batch_data_samples, texts=texts)
+            ask = partial(targets.region_targets, images, batch_data_samples, class_embeddings=class_embeddings)
             proposals = self.propose_all(scores, boxes, regions, batch_data_samples) if targets.proposals else None
             regions = self.teach(regions, proposals, ask)
         assigned = self.assigner(
@@ -99,9 +100,9 @@ class OpenVocabHead(YOLOv8Head):
         )
         losses = self.box_losses(objectness, boxes, dists, assigned)
         if any('teacher' in region for region in regions):
-            found = sum(int((region.labels < 0).sum()) for region in regions) / len(regions)
-            losses['found_objects'] = objectness[0].new_tensor(found)
-        losses.update(self.embedding_losses(features, regions, texts, assigned, sampled))
+            count = sum(int((region.labels < 0).sum()) for region in regions) / len(regions)
+            losses['found_objects'] = objectness[0].new_tensor(count)
+        losses.update(self.embedding_losses(features, regions, class_embeddings, assigned, sampled))
         return losses
 
     def box_losses(
@@ -140,25 +141,23 @@ class OpenVocabHead(YOLOv8Head):
         return dict(loss_bbox=loss_bbox, loss_dfl=loss_dfl, loss_obj=loss_obj)
 
     @torch.no_grad()
-    def teach(
-        self, regions: List[InstanceData], proposals: Optional[List[Tensor]], ask: Callable
-    ) -> List[InstanceData]:
-        """Add unlabelled objects (label -1) and ``teacher`` embeddings ``[n, D]``, for images that have targets.
+    def teach(self, regions: list[InstanceData], proposals: list[Tensor] | None, ask: Callable) -> list[InstanceData]:
+        """Add pseudo-labelled objects (label -1) and ``teacher`` embeddings ``[n, D]`` to images that have targets.
 
         Args:
             regions: Labelled objects of each image.
             proposals: Boxes ``[m_i, 4]`` of each image that may show an unlabelled object; None: there are none.
-            ask: From boxes of each image to their targets.
+            ask: Returns the targets of boxes of each image.
         """
         if proposals is None:
             proposals = [region.bboxes[:0] for region in regions]
-        boxes = [torch.cat([region.bboxes, found]) for region, found in zip(regions, proposals)]
+        boxes = [torch.cat([region.bboxes, proposed]) for region, proposed in zip(regions, proposals)]
         result = []
-        for region, box, told in zip(regions, boxes, ask(boxes=boxes)):
-            if told is not None:
+        for region, box, targets in zip(regions, boxes, ask(boxes=boxes)):
+            if targets is not None:
                 labels = torch.cat([region.labels, region.labels.new_full((len(box) - len(region),), -1)])
-                keep = self.keep_objects(told.objectness, len(region))
-                region = InstanceData(bboxes=box[keep], labels=labels[keep], teacher=told.embeddings[keep])
+                keep = self.keep_objects(targets.objectness, len(region))
+                region = InstanceData(bboxes=box[keep], labels=labels[keep], teacher=targets.embeddings[keep])
             result.append(region)
         return result
 
@@ -170,16 +169,16 @@ class OpenVocabHead(YOLOv8Head):
 
     @torch.no_grad()
     def propose_all(
-        self, scores: Tensor, boxes: Tensor, regions: List[InstanceData], samples: SampleList
-    ) -> List[Tensor]:
-        """See :meth:`propose`, for each image."""
+        self, scores: Tensor, boxes: Tensor, regions: list[InstanceData], samples: SampleList
+    ) -> list[Tensor]:
+        """Call :meth:`propose` for each image."""
         return [
             self.propose(score, box, region.bboxes, sample.img_shape)
             for score, box, region, sample in zip(scores, boxes, regions, samples)
         ]
 
-    def propose(self, scores: Tensor, boxes: Tensor, labelled: Tensor, shape: Tuple[int, int]) -> Tensor:
-        """The best class-agnostic boxes ``[m, 4]`` away from the labelled ones ``[n, 4]``, in an image of ``shape``."""
+    def propose(self, scores: Tensor, boxes: Tensor, labelled: Tensor, shape: tuple[int, int]) -> Tensor:
+        """Return the best class-agnostic boxes ``[m, 4]`` away from the labelled boxes ``[n, 4]`` of an image."""
         boxes = clip_boxes_to_image(boxes, tuple(shape[:2]))
         good = (scores > self.proposal_score) & ((boxes[:, 2:] - boxes[:, :2]).amin(1) > 4)
         if len(labelled):
@@ -194,12 +193,12 @@ class OpenVocabHead(YOLOv8Head):
     def embedding_losses(
         self,
         features: Sequence[Tensor],
-        regions: List[InstanceData],
-        texts: Tensor,
+        regions: list[InstanceData],
+        class_embeddings: Tensor,
         assigned: Assignment,
-        sampled: Optional[SampledTexts] = None,
+        sampled: SampledClasses | None = None,
     ) -> dict:
-        """Compute text and distillation losses on the assigned priors, each where there is something to learn from."""
+        """Compute text and distillation losses on the assigned priors, for the targets that exist."""
         flat = torch.cat([f.flatten(2).transpose(1, 2) for f in features], dim=1)
         foreground = assigned.foreground
         embeddings = self.head_module.region_embeddings(flat[foreground])
@@ -216,22 +215,22 @@ class OpenVocabHead(YOLOv8Head):
         offsets = torch.tensor([0] + [len(region) for region in regions[:-1]], device=flat.device).cumsum(0)
         index = assigned.gt_indices[foreground] + offsets[image]
         labels = torch.cat([region.labels for region in regions])[index]
-        named = labels >= 0
-        if named.any():
-            logits = self.scale * embeddings[named] @ texts.T
+        labelled = labels >= 0
+        if labelled.any():
+            logits = self.scale * embeddings[labelled] @ class_embeddings.T
             if sampled is not None:
-                logits = logits.masked_fill(~sampled.compete(len(texts))[image[named]], -torch.inf)
-            loss = F.cross_entropy(logits, labels[named], reduction='none')
-            losses['loss_text'] = weighted_mean(loss, weight[named])
+                logits = logits.masked_fill(~sampled.compete(len(class_embeddings))[image[labelled]], -torch.inf)
+            loss = F.cross_entropy(logits, labels[labelled], reduction='none')
+            losses['loss_text'] = weighted_mean(loss, weight[labelled])
         if any(has_teacher):
-            losses.update(self.region_losses(embeddings, regions, texts, weight, image, index))
+            losses.update(self.region_losses(embeddings, regions, class_embeddings, weight, image, index))
         return losses
 
     def region_losses(
         self,
         embeddings: Tensor,
-        regions: List[InstanceData],
-        texts: Tensor,
+        regions: list[InstanceData],
+        class_embeddings: Tensor,
         weight: Tensor,
         image: Tensor,
         index: Tensor,
@@ -239,12 +238,12 @@ class OpenVocabHead(YOLOv8Head):
         """Compute the losses against the teacher's region embeddings, on the images that have them.
 
         Args:
-            embeddings: Of the P assigned priors, ``[P, D]``.
-            regions: Of each image; some have ``teacher``.
-            texts: The training vocabulary's class embeddings ``[K, D]``.
-            weight: Of each prior, ``[P]``.
-            image: Of each prior, ``[P]``.
-            index: Each prior's region, counted over the batch, ``[P]``.
+            embeddings: Region embeddings of the P assigned priors, ``[P, D]``.
+            regions: Objects of each image; some have ``teacher``.
+            class_embeddings: The training vocabulary's class embeddings ``[K, D]``.
+            weight: Weight of each prior, ``[P]``.
+            image: Image index of each prior, ``[P]``.
+            index: Region index of each prior, counted over the batch, ``[P]``.
         """
         none = embeddings.new_zeros(0, embeddings.shape[1])
         teacher = torch.cat(
@@ -260,43 +259,49 @@ class OpenVocabHead(YOLOv8Head):
         if self.loss_region is not None:
             losses['loss_region'] = self.loss_region(embeddings, teacher, weight)
         if self.loss_similarity is not None:
-            losses['loss_region_similarity'] = self.loss_similarity(embeddings, teacher, texts, weight)
+            losses['loss_region_similarity'] = self.loss_similarity(embeddings, teacher, class_embeddings, weight)
         return losses
 
     def priors(self, maps: Sequence[Tensor]) -> Tensor:
-        """Centre x, y and stride w, h, in pixels, of all positions of the levels' maps ``[B, C, H, W]``: ``[N, 4]``."""
+        """Return centre x, y and stride w, h in pixels of all positions of the maps ``[B, C, H, W]``: ``[N, 4]``."""
         return torch.cat(
             self.prior_generator.grid_priors(
                 [m.shape[2:] for m in maps], dtype=maps[0].dtype, device=maps[0].device, with_stride=True
             )
         )
 
-    def flatten_predictions(self, objectness: Sequence[Tensor], bbox_preds: Sequence[Tensor]) -> Tuple[Tensor, ...]:
-        """Of every prior, objectness in [0, 1] ``[B, N]`` and the decoded box ``[B, N, 4]``."""
+    def flatten_predictions(self, objectness: Sequence[Tensor], bbox_preds: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return objectness in [0, 1] ``[B, N]`` and the decoded box ``[B, N, 4]`` of every prior."""
         priors = self.priors(bbox_preds)
         boxes = torch.cat([b.flatten(2).transpose(1, 2) for b in bbox_preds], dim=1)
         boxes = self.bbox_coder.decode(priors[None, :, :2], boxes, priors[:, 2])
         return torch.cat([o.flatten(1) for o in objectness], dim=1).sigmoid(), boxes
 
     def predict(
-        self, x: Sequence[Tensor], batch_data_samples: SampleList, texts: Tensor, rescale: bool = True
-    ) -> List[InstanceData]:
-        """Detect with the vocabulary ``texts`` ``[K, D]``; boxes in pixels of the original image if ``rescale``."""
-        found = self.candidates(*self.head_module.towers(x), texts)
-        return [self.post_process(*image, sample.metainfo, rescale) for image, sample in zip(found, batch_data_samples)]
+        self, x: Sequence[Tensor], batch_data_samples: SampleList, class_embeddings: Tensor, rescale: bool = True
+    ) -> list[InstanceData]:
+        """Detect the classes of ``class_embeddings`` ``[K, D]``; ``rescale`` gives boxes in the original image."""
+        candidates = self.candidates(*self.head_module.towers(x), class_embeddings)
+        return [
+            self.post_process(*image, sample.metainfo, rescale) for image, sample in zip(candidates, batch_data_samples)
+        ]
 
     def candidates(
-        self, objectness: Sequence[Tensor], dists: Sequence[Tensor], features: Sequence[Tensor], texts: Tensor
-    ) -> List[Tuple[Tensor, ...]]:
-        """Name the most object-like priors of each image; only they are decoded, embedded and compared with texts.
+        self,
+        objectness: Sequence[Tensor],
+        dists: Sequence[Tensor],
+        features: Sequence[Tensor],
+        class_embeddings: Tensor,
+    ) -> list[tuple[Tensor, ...]]:
+        """Classify the priors with the highest objectness of each image; the others are neither decoded nor embedded.
 
-        For the scores see :func:`~kdeov_mm.models.post_processing.score_names`. ``test_cfg.nms_pre`` priors and
-        ``test_cfg.classes_per_box`` names of each are kept; with as many as there are priors and names, the scoring
-        is exhaustive.
+        For the scores see :func:`~kdeov_mm.models.post_processing.score_classes`. ``test_cfg.nms_pre`` priors and
+        ``test_cfg.classes_per_box`` classes of each are kept. If these are the numbers of priors and classes, the
+        scoring is exhaustive.
 
         Args:
             objectness, dists, features: See ``OpenVocabHeadModule.towers``.
-            texts: The vocabulary's embeddings ``[K, D]``.
+            class_embeddings: The vocabulary's class embeddings ``[K, D]``.
 
         Returns:
             list: For each image boxes ``[M, 4]`` in pixels of the network's input, scores ``[M]`` in [0, 1] and labels
@@ -308,8 +313,8 @@ class OpenVocabHead(YOLOv8Head):
         boxes = decode_boxes(priors, self.head_module.distances(dists.unflatten(2, (4, -1))))
         results = []
         for box, objectness_, feature in zip(boxes, objectness, features):  # [M, K] at a time: K may be large
-            probability = self.head_module.similarity(feature, self.scale * texts).softmax(1)
-            scores, labels = score_names(objectness_, probability, self.test_cfg)
+            probability = self.head_module.similarity(feature, self.scale * class_embeddings).softmax(1)
+            scores, labels = score_classes(objectness_, probability, self.test_cfg)
             keep = scores > 0
             results.append((box[keep.nonzero()[:, 0]], scores[keep], labels[keep]))
         return results
@@ -317,7 +322,7 @@ class OpenVocabHead(YOLOv8Head):
     def post_process(
         self, boxes: Tensor, scores: Tensor, labels: Tensor, img_meta: dict, rescale: bool
     ) -> InstanceData:
-        """Boxes in the image, without duplicates, the ``test_cfg.max_per_img`` best first."""
+        """Clip boxes, apply non-maximum suppression, and return the ``test_cfg.max_per_img`` best, best first."""
         if rescale:
             boxes = to_original(boxes, img_meta)
             height, width = img_meta['ori_shape'][:2]

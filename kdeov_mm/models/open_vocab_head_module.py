@@ -1,7 +1,7 @@
 """Layers of the open-vocabulary head."""
 
 import math
-from typing import List, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class OpenVocabHeadModule(YOLOv8HeadModule):
-    """Layers of the head: YOLOv8's box and class towers, whose class tower ends in a region embedding.
+    """Builds the head's layers: YOLOv8's box and class towers, with a region embedding at the end of the class tower.
 
-    Objectness is one more channel on the box tower, so that it is learnt from what localises an object and not from
-    what names it (OLN, Kim et al. 2022).
+    Objectness is one more channel of the box tower. It is learnt from the features that localise an object, not from
+    those that classify it (OLN, Kim et al. 2022).
 
     Args:
         embed_dims: Dimension D of the region embeddings.
@@ -28,7 +28,7 @@ class OpenVocabHeadModule(YOLOv8HeadModule):
 
     def _init_layers(self) -> None:
         super()._init_layers()
-        dims = self.in_channels[0]  # as in YOLOv8, where the classes are fewer
+        dims = self.in_channels[0]  # as in YOLOv8 with fewer classes than channels
         conv = dict(kernel_size=3, padding=1, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
         self.cls_preds = nn.ModuleList(
             nn.Sequential(ConvModule(channels, dims, **conv), ConvModule(dims, dims, **conv))
@@ -43,7 +43,7 @@ class OpenVocabHeadModule(YOLOv8HeadModule):
             reg_pred[-1].bias.data[:] = 1.0
             obj_pred.bias.data[:] = math.log(5 / (640 / stride) ** 2)  # YOLOv8's prior: 5 objects in 640 x 640 px
 
-    def forward(self, x: Sequence[Tensor]) -> Tuple[List[Tensor], ...]:
+    def forward(self, x: Sequence[Tensor]) -> tuple[list[Tensor], ...]:
         """Run the towers.
 
         Returns:
@@ -55,8 +55,8 @@ class OpenVocabHeadModule(YOLOv8HeadModule):
         boxes = [self.distances(dist).transpose(1, 2).reshape(len(m), 4, *m.shape[2:]) for dist, m in zip(dists, maps)]
         return objectness, boxes, features, dists
 
-    def towers(self, x: Sequence[Tensor]) -> Tuple[List[Tensor], ...]:
-        """Run the layers and decode nothing.
+    def towers(self, x: Sequence[Tensor]) -> tuple[list[Tensor], ...]:
+        """Run the layers without decoding.
 
         Returns:
             tuple: For each level objectness logits ``[B, 1, H, W]``, logits of the box distributions
@@ -69,24 +69,26 @@ class OpenVocabHeadModule(YOLOv8HeadModule):
             )
         )
 
-    def forward_single(self, x, cls_pred, reg_pred, obj_pred) -> Tuple[Tensor, ...]:
+    def forward_single(self, x, cls_pred, reg_pred, obj_pred) -> tuple[Tensor, ...]:
         reg_feat = reg_pred[:-1](x)
         return obj_pred(reg_feat), reg_pred[-1](reg_feat), cls_pred(x)
 
     def distances(self, dists: Tensor) -> Tensor:
-        """Expected distances ``[..., 4]``, in strides, of distributions ``[..., 4, reg_max]`` given as logits."""
+        """Return expected distances ``[..., 4]`` in strides of distribution logits ``[..., 4, reg_max]``."""
         return dists.softmax(-1).matmul(self.proj.view(-1, 1)).squeeze(-1)
 
     def region_embeddings(self, features: Tensor) -> Tensor:
         """Turn tower features ``[..., C]`` into region embeddings; float32, L2-normalised, ``[..., D]``."""
         return F.normalize(self.embed(features).float(), dim=-1)
 
-    def similarity(self, features: Tensor, texts: Tensor) -> Tensor:
-        """Cosine similarity ``[n, K]`` of the region embeddings of tower features ``[n, C]`` with texts ``[K, D]``.
+    def similarity(self, features: Tensor, class_embeddings: Tensor) -> Tensor:
+        """Compute the cosine similarity ``[n, K]`` of tower features ``[n, C]`` and class embeddings ``[K, D]``.
 
-        The embedding layer moves over to the texts: the K dot products cost less in the tower's C than in D dimensions.
+        The embedding layer is applied to the class embeddings: K dot products cost less in the tower's C dimensions
+            than
+        in D.
         """
         layer = torch.cat([self.embed.weight, self.embed.bias[:, None]], dim=1).float()
         features = F.pad(features.float(), (0, 1), value=1.0)  # the bias is the weight of a constant
         norm = (features @ layer.T).norm(dim=1, keepdim=True).clamp(min=1e-12)
-        return (features / norm) @ (texts @ layer).T
+        return (features / norm) @ (class_embeddings @ layer).T

@@ -1,6 +1,6 @@
-"""From the head's maps to detections, for PyTorch and for exported models."""
+"""Post-processing of the head's maps to detections, for PyTorch and for exported models."""
 
-from typing import Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 from mmengine.config import ConfigDict
@@ -10,17 +10,17 @@ from torchvision.ops import nms
 
 def top_candidates(
     objectness: Sequence[Tensor], maps: Sequence[Sequence[Tensor]], priors: Tensor, limit: int
-) -> Tuple[Tensor, Tensor, list[Tensor]]:
-    """Keep the ``limit`` most object-like priors of each image.
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Keep the ``limit`` priors of each image with the highest objectness.
 
     Args:
         objectness: Logits of each level, ``[B, 1, H, W]``.
-        maps: Other outputs of the head, each ``[B, C, H, W]`` for each level.
+        maps: Other outputs of the head; each has ``[B, C, H, W]`` for each level.
         priors: Centre x, y and stride of all N positions, ``[N, 4]``.
         limit: Maximum M of candidates.
 
     Returns:
-        tuple: Objectness in [0, 1] ``[B, M]``, priors ``[B, M, 4]``, and each of ``maps`` there ``[B, M, C]``.
+        tuple: Objectness in [0, 1] ``[B, M]``, priors ``[B, M, 4]``, and the values of each of ``maps`` ``[B, M, C]``.
     """
     logits = torch.cat([level.flatten(1) for level in objectness], dim=1)
     logits, order = logits.topk(torch.sym_min(limit, logits.shape[1]))
@@ -28,7 +28,7 @@ def top_candidates(
 
 
 def gather(maps: Sequence[Tensor], index: Tensor) -> Tensor:
-    """Vectors ``[B, M, C]`` of the levels' maps ``[B, C, H, W]`` at positions ``[B, M]`` of all levels in a row."""
+    """Gather vectors ``[B, M, C]`` of maps ``[B, C, H, W]`` at positions ``[B, M]``, counted over all levels."""
     flat = torch.cat([m.flatten(2) for m in maps], dim=2)
     return flat.gather(2, index[:, None].expand(-1, flat.shape[1], -1)).transpose(1, 2)
 
@@ -40,19 +40,20 @@ def decode_boxes(priors: Tensor, distances: Tensor) -> Tensor:
     return torch.stack([x - left, y - top, x + right, y + bottom], dim=-1)
 
 
-def score_names(objectness: Tensor, probability: Tensor, cfg: ConfigDict) -> Tuple[Tensor, Tensor]:
-    """Score the best class names of each candidate.
+def score_classes(objectness: Tensor, probability: Tensor, cfg: ConfigDict) -> tuple[Tensor, Tensor]:
+    """Score the best classes of each candidate.
 
     The score is ``objectness^a * probability^(1-a)`` with ``a = cfg.objectness_power``, as OLN (Kim et al. 2022) and
     F-VLM (Kuo et al. 2023) combine localisation and similarity.
 
     Args:
-        objectness: In [0, 1], ``[..., M]``.
-        probability: Of the K class names, in [0, 1], ``[..., M, K]``.
-        cfg: ``test_cfg``: ``classes_per_box`` names of each candidate count, with a score above ``score_thr``.
+        objectness: Objectness in [0, 1], ``[..., M]``.
+        probability: Probabilities of the K classes, in [0, 1], ``[..., M, K]``.
+        cfg: ``test_cfg``: ``classes_per_box`` classes of each candidate count, with a score above ``score_thr``.
 
     Returns:
-        tuple: Scores ``[..., M, n]``, 0 where none counts and NaN where the weights are damaged, and labels likewise.
+        tuple: Scores ``[..., M, n]``, 0 below the threshold and NaN for damaged weights, and labels of the
+        same shape.
     """
     best, labels = probability.topk(torch.sym_min(cfg.classes_per_box, probability.shape[-1]))
     power = cfg.objectness_power
@@ -61,38 +62,38 @@ def score_names(objectness: Tensor, probability: Tensor, cfg: ConfigDict) -> Tup
 
 
 def to_original(boxes: Tensor, img_meta: dict) -> Tensor:
-    """Boxes ``[n, 4]`` in pixels of the network's input, in pixels of the original image."""
+    """Convert boxes ``[n, 4]`` from pixels of the network's input to pixels of the original image."""
     scale, shift = scale_and_shift(boxes, img_meta)
     return (boxes - shift) / scale
 
 
 def to_input(boxes: Tensor, img_meta: dict) -> Tensor:
-    """Boxes ``[n, 4]`` in pixels of the original image, in pixels of the network's input."""
+    """Convert boxes ``[n, 4]`` from pixels of the original image to pixels of the network's input."""
     scale, shift = scale_and_shift(boxes, img_meta)
     return boxes * scale + shift
 
 
-def scale_and_shift(boxes: Tensor, img_meta: dict) -> Tuple[Tensor, Tensor]:
-    """How an image was resized and then padded, for x, y, x, y: ``[4]`` each."""
+def scale_and_shift(boxes: Tensor, img_meta: dict) -> tuple[Tensor, Tensor]:
+    """Return scale and shift, ``[4]`` each for x, y, x, y, of an image that was resized and then padded."""
     top, _, left, _ = img_meta.get('pad_param', (0, 0, 0, 0))
     return boxes.new_tensor(img_meta['scale_factor']).repeat(2), boxes.new_tensor([left, top, left, top])
 
 
-def nms_by_class(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float, most: int) -> Tensor:
-    """Indices of the ``most`` best boxes that non-maximum suppression within each class leaves, best first.
+def nms_by_class(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float, max_detections: int) -> Tensor:
+    """Apply non-maximum suppression within each class; return indices of the ``max_detections`` best boxes, best first.
 
-    Only better boxes can suppress a box. So the best few are tried first, and more only where too few of them remain:
-    the result is that of all boxes. Coordinates are at least 0.
+    Only better boxes can suppress a box. So the best few boxes are tried first, and more only if too few of them
+    remain. The result is the same as with all boxes at once. Coordinates are at least 0.
     """
     order = scores.argsort(descending=True, stable=True)
-    tried = 4 * most
+    tried = 4 * max_detections
     while True:
         best = order[:tried]
-        # Classes are moved apart, in float64: a thousand images side by side leave float32 no fractions of a pixel.
+        # Shift classes apart, in float64: with many classes, float32 would lose fractions of a pixel.
         apart = boxes[best].double()
         if len(best):
             apart = apart + (labels[best] * (apart.max() + 1))[:, None]
         keep = best[nms(apart, scores[best].double(), iou_threshold)]
-        if len(keep) >= most or tried >= len(order):
-            return keep[:most]
+        if len(keep) >= max_detections or tried >= len(order):
+            return keep[:max_detections]
         tried *= 4

@@ -1,6 +1,6 @@
 """Pooling and projection of the neck's features to the teacher's embedding space."""
 
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class Projector(BaseModule):
-    """Pools every level by its mean and its maximum, and projects with a two-layer perceptron.
+    """Pools every level by mean and maximum, and projects with a two-layer perceptron.
 
     Args:
         in_channels: Channels of the neck's levels, before ``widen_factor``.
-        embed_dims: Dimension D of the embedding; the teacher's.
+        embed_dims: Dimension D of the embedding, that of the teacher.
         widen_factor: The neck's width multiplier.
         hidden_dims: Width of the hidden layer.
     """
@@ -27,7 +27,7 @@ class Projector(BaseModule):
         embed_dims: int,
         widen_factor: float = 1.0,
         hidden_dims: int = 512,
-        init_cfg: Optional[dict] = None,
+        init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         pooled = 2 * sum(make_divisible(channels, widen_factor) for channels in in_channels)

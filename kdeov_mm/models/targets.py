@@ -1,13 +1,14 @@
-"""What a student learns from beside its labels: the interface between a teacher and the model."""
+"""Distillation targets: the interface between a teacher and the model."""
 
-from typing import List, NamedTuple, Optional, Protocol, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 from mmdet.structures import SampleList
 from torch import Tensor
 
 
 class RegionTargets(NamedTuple):
-    """What a teacher says of an image's regions.
+    """Holds a teacher's targets of an image's regions.
 
     Attributes:
         embeddings: float32, L2-normalised, ``[n, D]``.
@@ -19,35 +20,35 @@ class RegionTargets(NamedTuple):
 
 
 class DistillationTargets(Protocol):
-    """Targets of a training step. The model asks for them; an image without a target has None in its place.
+    """Gives the model the targets of a training step; an image without a target gets None.
 
     Attributes:
-        proposals: Whether the student's own proposals are good enough to be asked about.
+        proposals: Whether the student's own proposals are sent to the teacher, too.
     """
 
     proposals: bool
 
-    def image_targets(self, images: Tensor, samples: SampleList) -> List[Optional[Tensor]]:
+    def image_targets(self, images: Tensor, samples: SampleList) -> list[Tensor | None]:
         """Return the teacher's embedding ``[D]`` of each preprocessed image, RGB in [0, 1], ``[B, 3, H, W]``."""
 
-    def caption_targets(self, samples: SampleList) -> List[Optional[Tensor]]:
+    def caption_targets(self, samples: SampleList) -> list[Tensor | None]:
         """Return the text feature ``[D]`` of a caption of each image."""
 
     def region_targets(
-        self, images: Tensor, samples: SampleList, boxes: Sequence[Tensor], texts: Tensor
-    ) -> List[Optional[RegionTargets]]:
+        self, images: Tensor, samples: SampleList, boxes: Sequence[Tensor], class_embeddings: Tensor
+    ) -> list[RegionTargets | None]:
         """Return targets of regions.
 
         Args:
             images: RGB in [0, 1], ``[B, 3, H, W]``.
-            samples: Of the same images.
+            samples: Data samples of the same images.
             boxes: For each image ``[n_i, 4]``, xyxy in pixels of ``images``.
-            texts: Class embeddings of the training vocabulary, ``[K, D]``.
+            class_embeddings: Class embeddings of the training vocabulary, ``[K, D]``.
         """
 
 
 class StoredTargets:
-    """Targets that the data samples bring with them from a store, as far as they have any.
+    """Reads targets that a store has added to the data samples.
 
     ``CachedTeacherDataset`` fills ``teacher_embedding`` and ``caption_embedding``, ``PackRegions`` fills ``teacher`` of
     ``gt_instances``.
@@ -55,17 +56,17 @@ class StoredTargets:
 
     proposals = False
 
-    def image_targets(self, images: Tensor, samples: SampleList) -> List[Optional[Tensor]]:
+    def image_targets(self, images: Tensor, samples: SampleList) -> list[Tensor | None]:
         """See :class:`DistillationTargets`."""
         return [sample.get('teacher_embedding') for sample in samples]
 
-    def caption_targets(self, samples: SampleList) -> List[Optional[Tensor]]:
+    def caption_targets(self, samples: SampleList) -> list[Tensor | None]:
         """See :class:`DistillationTargets`."""
         return [sample.get('caption_embedding') for sample in samples]
 
     def region_targets(
-        self, images: Tensor, samples: SampleList, boxes: Sequence[Tensor], texts: Tensor
-    ) -> List[Optional[RegionTargets]]:
+        self, images: Tensor, samples: SampleList, boxes: Sequence[Tensor], class_embeddings: Tensor
+    ) -> list[RegionTargets | None]:
         """See :class:`DistillationTargets`; every stored region is an object."""
         stored = [sample.gt_instances.get('teacher') for sample in samples]
         return [

@@ -1,12 +1,13 @@
-"""Filling of an index: threads read and decode while the model works; each ``commit_size`` files are a transaction."""
+"""Filling of an index: threads read and decode images, and each ``commit_size`` files are a transaction."""
 
 import os
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional
+from typing import Any
 
 from kdeov_mm.utils.display import printable
 from .load import Loaded, Source, load
@@ -18,21 +19,21 @@ NOT_UTF8 = 'its name is not UTF-8, so no index can hold it; rename the file'
 
 @dataclass
 class Report:
-    """What became of the files.
+    """Counts what happened to the files.
 
     Attributes:
-        files: How many were given.
-        unchanged: Those that were in the index before, with the same size and time of change.
-        added: New images.
-        duplicates: Files whose content is in the index under another path.
-        broken: Why each other one cannot be read, by path. Bytes of a path that are not UTF-8 are escaped.
+        files: Number of given files.
+        unchanged: Number of files that the index already had, with the same size and modification time.
+        added: Number of new images.
+        duplicates: Number of files whose content is in the index under another path.
+        broken: Reason for each file that cannot be read, by path. Bytes of a path that are not UTF-8 are escaped.
     """
 
     files: int = 0
     unchanged: int = 0
     added: int = 0
     duplicates: int = 0
-    broken: Dict[str, str] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
 
 
 def update_index(
@@ -41,27 +42,27 @@ def update_index(
     encoder: Any,
     batch_size: int = 32,
     commit_size: int = 1024,
-    workers: Optional[int] = None,
+    workers: int | None = None,
     thumbnail: int = THUMBNAIL,
     progress: Callable[[int], object] = lambda files: None,
 ) -> Report:
     """Add new images to an index; an interrupted run resumes when it is started again.
 
-    Files are known by path, size and time of change, and images by their content. A changed file replaces its earlier
-    version. After ``kill -9`` committed images stay, and files of the open transaction are embedded again.
+    Files are identified by path, size and modification time, and images by their content. A changed file replaces its
+    earlier version. After ``kill -9`` committed images stay, and files of the open transaction are embedded again.
 
     Args:
-        paths: Files.
+        paths: Image files.
         store: The index.
-        encoder: As :class:`ImageEncoder`: ``prepare`` for one image, ``encode`` for a batch, ``min_size``.
+        encoder: An :class:`IndexEncoder` or an object with its ``prepare``, ``encode`` and ``min_size``.
         batch_size: Images in one run of the model.
         commit_size: Files in one transaction.
-        workers: Threads that read and decode; default: one for each core but one, where the model runs.
+        workers: Threads that read and decode; default: the number of cores minus one for the model.
         thumbnail: Longer side of thumbnails in pixels; 0: none.
-        progress: Called with the number of files that were dealt with since the last call.
+        progress: Called with the number of files processed since the last call.
 
     Raises:
-        ValueError: A size is not positive, or another process is writing.
+        ValueError: If a size is not positive, or another process is writing.
     """
     workers = max(1, os.cpu_count() - 1) if workers is None else workers
     check_sizes(batch_size=batch_size, commit_size=commit_size, workers=workers, thumbnail=thumbnail)
@@ -80,13 +81,13 @@ def update_index(
 def check_sizes(**sizes: int) -> None:
     """Raise ValueError for a size that is not positive; a thumbnail's may be 0."""
     for name, value in sizes.items():
-        least = 0 if name == 'thumbnail' else 1
-        if value < least:
-            raise ValueError(f'{name}: at least {least}, got {value}')
+        min_value = 0 if name == 'thumbnail' else 1
+        if value < min_value:
+            raise ValueError(f'{name}: must be at least {min_value}, got {value}')
 
 
-def unique(paths: Iterable[str]) -> List[str]:
-    """Absolute paths, each once."""
+def unique(paths: Iterable[str]) -> list[str]:
+    """Return absolute paths without duplicates."""
     return list(dict.fromkeys(map(os.path.abspath, paths)))
 
 
@@ -94,13 +95,13 @@ def new_files(
     paths: Iterable[str],
     store: ImageStore,
     report: Report,
-    number: int,
+    size: int,
     progress: Callable[[int], object] = lambda files: None,
 ) -> Iterator[Source]:
-    """Those of distinct files, by their absolute paths, that the index does not know or knows otherwise."""
-    for part in grouped(paths, number):
+    """Yield files that are not in the index or have changed."""
+    for part in grouped(paths, size):
         report.files += len(part)
-        unnamed = [path for path in part if not is_utf8(path)]  # tried again each time, since no table can hold them
+        unnamed = [path for path in part if not is_utf8(path)]  # reported each time, since no table can hold them
         report.broken.update((printable(path), NOT_UTF8) for path in unnamed)
         part = [path for path in part if is_utf8(path)] if unnamed else part
         progress(len(unnamed))
@@ -117,7 +118,7 @@ def new_files(
 
 
 def in_order(pool: ThreadPoolExecutor, function: Callable, items: Iterable, ahead: int) -> Iterator:
-    """The results of a function, computed in threads, so many items ahead of what is asked for."""
+    """Yield the results of a function in order, computed by threads up to ``ahead`` items in advance."""
     waiting: deque = deque()
     for item in items:
         waiting.append(pool.submit(function, item))
@@ -128,14 +129,14 @@ def in_order(pool: ThreadPoolExecutor, function: Callable, items: Iterable, ahea
 
 
 def grouped(items: Iterable, size: int) -> Iterator[list]:
-    """Lists of so many items; the last may be shorter."""
+    """Yield lists of ``size`` items; the last may be shorter."""
     items = iter(items)
     while group := list(islice(items, size)):
         yield group
 
 
 def embedded(loaded: Iterable[Loaded], encoder: Any, batch_size: int) -> Iterator[dict]:
-    """A row for each file: one of the images' table, or one of the others'."""
+    """Yield a row for each file, for the table of images or the table of skipped files."""
     for group in grouped(loaded, batch_size):
         good = [item for item in group if item.defect is None]
         embeddings = iter(encoder.encode([item.ready for item in good]) if good else ())
@@ -154,8 +155,8 @@ def embedded(loaded: Iterable[Loaded], encoder: Any, batch_size: int) -> Iterato
             yield row
 
 
-def commit(store: ImageStore, rows: List[dict], report: Report) -> None:
-    """Write a batch of rows as :func:`embedded` makes them; one image of each content."""
+def commit(store: ImageStore, rows: list[dict], report: Report) -> None:
+    """Write a batch of rows from :func:`embedded`; images with the same content are written once."""
     changed = [row['path'] for row in rows if row['changed']]
     if changed:
         store.forget(changed)

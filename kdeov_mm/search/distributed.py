@@ -1,13 +1,13 @@
-"""Building of an index on several machines: Ray Data reads and embeds, one process writes."""
+"""Building of an index on several machines: Ray Data reads and embeds images, one process writes."""
 
 import os
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
-from collections.abc import Callable, Iterable, Iterator
 
 from .build import THUMBNAIL, Report, check_sizes, commit, embedded, new_files, unique
-from .encoder import ImageEncoder
+from .encoder import IndexEncoder
 from .load import Source, load
 from .store import ImageStore
 
@@ -18,7 +18,7 @@ try:
 except ImportError as error:
     raise ImportError(f'several machines need Ray ({error}); run "pip install kdeov_mm[distributed]"') from error
 
-TASK_FILES = 256  # files in one Ray task, and the most that are embedded again when a machine fails
+TASK_FILES = 256  # files in one Ray task, the maximum that is embedded again when a machine fails
 COLUMNS = ('path', 'size', 'mtime_ns', 'changed')
 
 
@@ -41,7 +41,7 @@ def update_index_distributed(
         paths, store, batch_size, commit_size, thumbnail, progress: See :func:`update_index`.
         model_file: ONNX file of the image encoder. All machines need it, and the images, under the same path.
         task_files: Files in one Ray task.
-        min_size: See :class:`ImageEncoder`.
+        min_size: See :class:`IndexEncoder`.
 
     Raises:
         ValueError: If a size is not positive, or another process is writing.
@@ -72,7 +72,7 @@ def update_index_distributed(
 
 
 class OwnPath(JobConfig):
-    """A job whose workers do not look for modules in the current directory, which may be an unpacked archive.
+    """Keeps workers from importing modules of the current directory, which may be an unpacked archive.
 
     Ray puts that directory first in their ``sys.path``, unless the job brings a directory of its own.
     """
@@ -112,9 +112,9 @@ def connect() -> None:
 
 
 @lru_cache(maxsize=1)
-def encoder_of(model_file: str, min_size: int | None) -> ImageEncoder:
+def encoder_of(model_file: str, min_size: int | None) -> IndexEncoder:
     """Load the model of this process once, with one thread, since each task has one CPU."""
-    return ImageEncoder(model_file, threads=1, min_size=min_size)
+    return IndexEncoder(model_file, threads=1, min_size=min_size)
 
 
 def embed_files(files: dict, model_file: str, min_size: int | None, batch_size: int, thumbnail: int) -> dict:

@@ -1,10 +1,10 @@
-"""One file of a collection: read, hashed, decoded and made ready for the model."""
+"""Loading of single image files: read, hash, decode and preprocess."""
 
 import hashlib
 import io
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable, Optional
 
 import numpy as np
 from PIL import Image
@@ -17,12 +17,12 @@ QUALITY = 80  # of thumbnails
 
 @dataclass
 class Source:
-    """A file as it was when the collection was listed.
+    """Describes a file at the time of listing.
 
     Attributes:
-        path: Absolute.
+        path: Absolute path.
         size: Bytes; -1 if there is no such file.
-        mtime_ns: Time of its last change.
+        mtime_ns: Modification time in nanoseconds.
         changed: Whether it was in the index with another size or time.
     """
 
@@ -33,72 +33,72 @@ class Source:
 
     @classmethod
     def of(cls, path: str) -> 'Source':
-        """The file as it is now."""
+        """Describe the file as it is now."""
         try:
-            found = os.stat(path)
+            stat = os.stat(path)
         except OSError:
             return cls(path, -1, 0)
-        return cls(path, found.st_size, found.st_mtime_ns)
+        return cls(path, stat.st_size, stat.st_mtime_ns)
 
 
 @dataclass
 class Loaded:
-    """What becomes a row of the index.
+    """Holds the data of one row of the index.
 
     Attributes:
         source: The file.
-        sha256: Of its content; empty if it cannot be read.
-        defect: Why it is no image, or None.
-        width: In pixels, as one sees the image.
-        height: Likewise.
+        sha256: SHA-256 of the content; empty if the file cannot be read.
+        defect: Why the file is no image, or None.
+        width: Width in pixels of the upright image.
+        height: Height in pixels of the upright image.
         thumbnail: JPEG.
         ready: The model's input, float32 ``[3, H, W]``.
     """
 
     source: Source
     sha256: str = ''
-    defect: Optional[str] = None
+    defect: str | None = None
     width: int = 0
     height: int = 0
     thumbnail: bytes = b''
-    ready: Optional[np.ndarray] = None
+    ready: np.ndarray | None = None
 
 
 def load(source: Source, prepare: Callable[[Image.Image], np.ndarray], min_size: int, thumbnail: int) -> Loaded:
-    """Load one file; a defect is told in the result, never raised.
+    """Load one file; errors go into ``defect`` of the result and are never raised.
 
     Args:
         source: The file.
-        prepare: From Pillow's image in RGB to the model's input.
+        prepare: Converts Pillow's image in RGB to the model's input.
         min_size: See ``kdeov_mm.deploy.read_image``.
         thumbnail: Longer side of the thumbnail in pixels; 0: none.
     """
-    found = Loaded(source)
+    result = Loaded(source)
     try:
         content = read_image_file(source.path)
-        found.sha256 = hashlib.sha256(content).hexdigest()
+        result.sha256 = hashlib.sha256(content).hexdigest()
         picture = read_picture(content, min_size)
-        found.width, found.height = seen_size(content)
-        found.ready = prepare(picture)
-        found.thumbnail = make_thumbnail(picture, thumbnail) if thumbnail else b''
+        result.width, result.height = seen_size(content)
+        result.ready = prepare(picture)
+        result.thumbnail = make_thumbnail(picture, thumbnail) if thumbnail else b''
     except ImageError as error:
-        found.defect = str(error).split(': ', 1)[-1]  # the path is told beside it
+        result.defect = str(error).split(': ', 1)[-1]  # the path is reported separately
     except Exception as error:  # one file must not end a build of millions
-        found.defect = f'{type(error).__name__}: {error}'
-    return found
+        result.defect = f'{type(error).__name__}: {error}'
+    return result
 
 
 def seen_size(content: bytes) -> tuple:
-    """Width and height of an image file, turned as its EXIF data say."""
+    """Return width and height of an image file, rotated according to its EXIF data."""
     with open_image(content) as image:
         return upright_size(image)
 
 
 def make_thumbnail(picture: Image.Image, size: int) -> bytes:
-    """A JPEG whose longer side has ``size`` pixels at most; changes the picture."""
+    """Return a JPEG whose longer side has at most ``size`` pixels; changes the picture."""
     file = io.BytesIO()
     picture.thumbnail(
         (size, size), Image.Resampling.BILINEAR, reducing_gap=1.0
-    )  # twice as fast, good enough to look at
+    )  # twice as fast with sufficient quality
     Image.fromarray(np.asarray(picture)).save(file, 'JPEG', quality=QUALITY)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""Where embedded images are kept: LanceDB, an embedded database with transactions, on a disk or an object store."""
+"""Storage of image embeddings in LanceDB, an embedded database with transactions, on a disk or an object store."""
 
 import errno
 import json
@@ -7,12 +7,13 @@ import os
 import re
 import stat
 import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import timedelta
 from functools import wraps
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -30,62 +31,64 @@ except ImportError as error:
 
 from kdeov_mm.utils.lock import lock_folder
 
-FORMAT = 1  # of the tables below; another one is refused
+FORMAT = 1  # of the tables below; others are refused
 METADATA = b'kdeov_mm'
 INDEX_FROM = 10_000  # images; fewer are compared one by one
-PARTITION = 512  # images in one partition of the vector index, about
-RETRAIN = 4  # the vector index is trained anew when there are so many times the images that it was trained on
-KEPT = timedelta(days=1)  # earlier states stay so long
-MAX_MANIFEST = 2**30  # bytes of the description of a version
+PARTITION = 512  # approximate number of images in one partition of the vector index
+RETRAIN = 4  # the vector index is rebuilt when the number of images has grown by this factor
+KEPT = timedelta(days=1)  # how long earlier states are kept
+MAX_MANIFEST = 2**30  # bytes of a version's manifest
 BASE_PATHS = 18  # field of Lance's Manifest message: other folders
 TRAINED_ON = 'kdeov_mm.trained_on'
 
 
 @dataclass
 class Model:
-    """The image encoder whose embeddings an index holds.
+    """Describes the image encoder whose embeddings an index holds.
 
-    Whoever made the index chose all of these: use ``kdeov_mm.search.image_encoder_file`` and ``text_encoder_file`` to
+    The author of the index chose all values, so do not trust them: use ``kdeov_mm.search.image_encoder_file`` and
+        ``text_encoder_file`` to
     open the files, which check them.
 
     Attributes:
-        path: Its ONNX file; a relative path means inside the index.
-        sha256: Of its file.
-        dims: D of its embeddings.
-        text_space: Name of the space that images and texts share, if the file tells it.
-        text: The ONNX file of the text encoder that embeds queries, likewise; None if not told.
-        text_sha256: Of the text encoder's file; None if not told, and in indexes of older versions.
+        path: ONNX file; a relative path means inside the index.
+        sha256: SHA-256 of the file.
+        dims: Dimension D of the embeddings.
+        text_space: Name of the embedding space that images and texts share, if known.
+        text: ONNX file of the text encoder that embeds queries; a relative path means inside the index; None if
+            unknown.
+        text_sha256: SHA-256 of the text encoder's file; None if unknown, and in indexes of older versions.
     """
 
     path: str
     sha256: str
     dims: int
-    text_space: Optional[str] = None
-    text: Optional[str] = None
-    text_sha256: Optional[str] = None
+    text_space: str | None = None
+    text: str | None = None
+    text_sha256: str | None = None
 
     @classmethod
     def parse(cls, content: bytes, name: str) -> 'Model':
-        """Read a table's metadata, as :func:`image_schema` writes them.
+        """Parse a table's metadata, as :func:`image_schema` writes them.
 
         Raises:
-            InputError: If they are damaged, or of another format.
+            InputError: If the metadata are damaged or have another format.
         """
         about = parse_json(content, name)
         if about.get('format') != FORMAT:
             raise InputError(
                 f'{name} has format {printable(repr(about.get("format")))[:40]}, and this version of kdeov_mm reads '
-                f'{FORMAT}; build it anew'
+                f'{FORMAT}; rebuild it'
             )
         given = about.get('model')
         if not isinstance(given, dict):
-            raise InputError(f'{name}: "model" must be a JSON object, got {type(given).__name__}; build it anew')
+            raise InputError(f'{name}: "model" must be a JSON object, got {type(given).__name__}; rebuild it')
         values = {field.name: given.get(field.name) for field in fields(cls)}
         for key, value in values.items():
             optional = value is None and key in ('text_space', 'text', 'text_sha256')
             if not optional and not VALID[key](value):
-                told = printable(repr(value)[:60])
-                raise InputError(f'{name}: {told} cannot be the "{key}" of "model"; build it anew')
+                shown = printable(repr(value)[:60])
+                raise InputError(f'{name}: {shown} cannot be the "{key}" of "model"; rebuild it')
         return cls(**values)
 
 
@@ -99,7 +102,7 @@ def is_sha256(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch('[0-9a-f]{64}', value) is not None
 
 
-VALID: Dict[str, Callable[[Any], bool]] = dict(
+VALID: dict[str, Callable[[Any], bool]] = dict(
     path=is_text,
     sha256=is_sha256,
     dims=lambda value: type(value) is int and value > 0,
@@ -110,7 +113,7 @@ VALID: Dict[str, Callable[[Any], bool]] = dict(
 
 
 def image_schema(model: Model) -> pa.Schema:
-    """One row for each distinct content."""
+    """Return the schema of the table of images, with one row for each distinct content."""
     about = json.dumps(dict(format=FORMAT, model=asdict(model)))
     return pa.schema(
         [
@@ -118,7 +121,7 @@ def image_schema(model: Model) -> pa.Schema:
             ('path', pa.string()),
             ('size', pa.int64()),  # bytes
             ('mtime_ns', pa.int64()),
-            ('width', pa.int32()),  # in pixels, as one sees the image
+            ('width', pa.int32()),  # in pixels, upright
             ('height', pa.int32()),
             ('thumbnail', pa.binary()),  # JPEG
             ('embedding', pa.list_(pa.float32(), model.dims)),
@@ -142,20 +145,18 @@ SYSTEM_ERROR = re.compile(r'\(os error (\d+)\)')  # in a message of LanceDB
 
 
 def storage_error(folder: str, error: BaseException) -> Exception:
-    """Return what LanceDB's error means, naming the index: the system's refusal as OSError, or damage as InputError."""
-    told, index = ' '.join(str(error).split()), printable(str(folder))
-    found = SYSTEM_ERROR.search(told)
-    number = int(found[1]) if found else 0
-    if number and number != errno.ENOENT:  # a file of the index that is missing is damage
-        fix = 'free some space' if number in DISK_ERRORS else 'check the folder, its disk and your permissions'
-        refused = OSError(
-            f'index "{index}": {os.strerror(number)}; {fix}, then run it again: nothing committed is lost'
-        )
-        refused.errno = number
+    """Convert LanceDB's error to an OSError of the system or an InputError for damage; the message names the index."""
+    message, index = ' '.join(str(error).split()), printable(str(folder))
+    match = SYSTEM_ERROR.search(message)
+    code = int(match[1]) if match else 0
+    if code and code != errno.ENOENT:  # a missing file of the index is damage
+        fix = 'free some space' if code in DISK_ERRORS else 'check the folder, its disk and your permissions'
+        refused = OSError(f'index "{index}": {os.strerror(code)}; {fix}, then run it again: nothing committed is lost')
+        refused.errno = code
         return refused
     return InputError(
-        f'index "{index}" is damaged or cannot be reached ({told[:200]}); run it again, else restore the index from a '
-        'copy, or delete it and build it anew'
+        f'index "{index}" is damaged or cannot be reached ({message[:200]}); run it again, or restore the index from '
+        'a copy, or delete and rebuild it'
     )
 
 
@@ -167,7 +168,7 @@ def storage_errors(folder: str) -> Iterator[None]:
     except RuntimeError as error:
         raise storage_error(folder, error) from error
     except BaseException as error:
-        if type(error).__name__ != 'PanicException':  # Rust's, which Python knows as no Exception
+        if type(error).__name__ != 'PanicException':  # Rust's panic is no subclass of Exception
             raise
         raise storage_error(folder, error) from error
 
@@ -184,13 +185,13 @@ def with_storage_errors(method: Callable) -> Callable:
 
 
 class ImageStore:
-    """An index of images; ``ImageStore.open`` and ``ImageStore.create`` make one.
+    """Reads and writes an index of images; ``ImageStore.open`` and ``ImageStore.create`` return one.
 
-    Every change is one transaction: readers see all or nothing of it, and a killed writer leaves the state before.
+    Every change is one transaction: readers see all or nothing of it, and a killed writer leaves the previous state.
 
     Args:
         folder: Folder, or URI of an object store such as ``s3://bucket/index``.
-        images: Its table of images.
+        images: Table of images.
         connection: LanceDB's connection.
     """
 
@@ -205,20 +206,20 @@ class ImageStore:
         check_schema(schema, image_schema(self.model), name)
 
     @classmethod
-    def open(cls, folder: str, version: Optional[int] = None) -> 'ImageStore':
+    def open(cls, folder: str, version: int | None = None) -> 'ImageStore':
         """Open an index.
 
         Args:
             folder: Folder or URI.
-            version: An earlier state, see :meth:`versions`; it can be searched but not changed.
+            version: An earlier state, see :meth:`versions`, which is read-only.
 
         Raises:
-            FileNotFoundError: There is none.
-            ValueError: It has another format, or no such version.
+            FileNotFoundError: If there is no index.
+            ValueError: If the index has another format, or no such version.
         """
         check_folder(folder)
         exists = '://' in folder or Path(folder).is_dir()
-        connection = lancedb.connect(folder) if exists else None  # connecting makes the folder
+        connection = lancedb.connect(folder) if exists else None  # connecting creates the folder
         images = open_images(folder, connection) if exists else None
         if images is None:
             raise FileNotFoundError(f'index: there is none in {folder!r}; make one with "kdeov index build"')
@@ -232,10 +233,10 @@ class ImageStore:
 
     @classmethod
     def create(cls, folder: str, model: Model) -> 'ImageStore':
-        """Open the index of a model, or make it.
+        """Open the index of a model, or create it.
 
         Raises:
-            ValueError: The index holds another model's embeddings.
+            ValueError: If the index holds another model's embeddings.
         """
         check_folder(folder)
         connection = lancedb.connect(folder)
@@ -248,7 +249,7 @@ class ImageStore:
         if store.model.sha256 != model.sha256:
             raise ValueError(
                 f'model: {folder!r} holds embeddings of {store.model.path} (SHA-256 '
-                f'{store.model.sha256[:12]}), which do not compare with those of {model.path} '
+                f'{store.model.sha256[:12]}), which are not comparable with those of {model.path} '
                 f'({model.sha256[:12]}); give that model or another folder'
             )
         return store
@@ -261,17 +262,17 @@ class ImageStore:
             try:
                 table = self._connection.create_table('skipped', schema=SKIPPED_SCHEMA, exist_ok=True)
             except ValueError as error:  # another schema
-                raise InputError(f'{name} is damaged: its table "skipped": {error}; build it anew') from error
+                raise InputError(f'{name} is damaged: its table "skipped": {error}; rebuild it') from error
             check_schema(table.schema, SKIPPED_SCHEMA, name)
         return table
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Keep other writers on this machine out; a killed writer's lock is free at once.
+        """Lock the index against other writers on this machine; the lock of a killed writer is free at once.
 
         Raises:
-            ValueError: Somebody else is writing; names the process.
-            OSError: The folder cannot be written.
+            ValueError: If another process is writing; the message names it.
+            OSError: If the folder cannot be written.
         """
         with lock_folder(self.folder, 'index'):
             self.images.checkout_latest()
@@ -282,29 +283,29 @@ class ImageStore:
         return self.images.count_rows()
 
     @with_storage_errors
-    def known(self, paths: Sequence[str]) -> Dict[str, Tuple[int, int]]:
-        """Size and modification time (ns) of those files that were looked at before."""
-        found = {}
+    def known(self, paths: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Return size and modification time (ns) of the files that the index already has."""
+        files = {}
         for table in (self.images, self.skipped):
             for row in select(table, is_in('path', paths), ['path', 'size', 'mtime_ns']):
-                found[row['path']] = (row['size'], row['mtime_ns'])
-        return found
+                files[row['path']] = (row['size'], row['mtime_ns'])
+        return files
 
     @with_storage_errors
-    def known_content(self, hashes: Sequence[str]) -> Dict[str, str]:
-        """The paths of the images whose SHA-256 are given, by SHA-256."""
+    def known_content(self, hashes: Sequence[str]) -> dict[str, str]:
+        """Return the paths of the images with given SHA-256, by SHA-256."""
         return {row['sha256']: row['path'] for row in select(self.images, is_in('sha256', hashes), ['sha256', 'path'])}
 
     @with_storage_errors
-    def commit(self, images: List[dict], skipped: List[dict]) -> int:
-        """Add a batch.
+    def commit(self, images: list[dict], skipped: list[dict]) -> int:
+        """Add a batch of rows.
 
         Args:
-            images: Rows of the images' schema; content that is there already is not added again.
-            skipped: Rows of the other schema, in place of those of the same paths.
+            images: Rows of the table of images; existing content is not added again.
+            skipped: Rows of the table of skipped files; they replace rows of the same paths.
 
         Returns:
-            int: How many images were added.
+            int: Number of added images.
         """
         added = 0
         if images:
@@ -317,14 +318,14 @@ class ImageStore:
 
     @with_storage_errors
     def forget(self, paths: Sequence[str], below: bool = False) -> int:
-        """Remove files. An image that has a duplicate elsewhere stays, under the duplicate's path.
+        """Remove files; an image with a duplicate elsewhere stays, under the duplicate's path.
 
         Args:
-            paths: Absolute; those that are not UTF-8 are in no index.
-            below: Whether they stand for folders too, with all that is in them.
+            paths: Absolute paths; paths that are not UTF-8 are in no index.
+            below: Whether paths may be folders, whose files are then removed.
 
         Returns:
-            int: How many images were removed.
+            int: Number of removed images.
         """
         paths = [path for path in paths if is_utf8(path)]
         folders = [f'starts_with(path, {quote(path.rstrip("/") + "/")})' for path in paths if below]
@@ -338,35 +339,37 @@ class ImageStore:
         }
         for sha256, heir in heirs.items():
             values = {name: heir[name] for name in ('path', 'size', 'mtime_ns')}
-            skipped.delete(is_in('path', [heir['path']]))  # first: killed in between, the next build finds it again
+            skipped.delete(
+                is_in('path', [heir['path']])
+            )  # first: after a kill in between, the next build adds it again
             self.images.update(where=is_in('sha256', [sha256]), values=values)
         return self.images.delete(where).num_deleted_rows
 
     @with_storage_errors
-    def search(self, vector: np.ndarray, number: int = 10, nprobes: int = 128, refine: int = 10) -> List[dict]:
-        """The nearest images by cosine similarity.
+    def search(self, vector: np.ndarray, top: int = 10, nprobes: int = 128, refine: int = 10) -> list[dict]:
+        """Return the nearest images by cosine similarity.
 
         Args:
-            vector: ``[D]``.
-            number: How many.
-            nprobes: Partitions of the vector index that are looked into.
-            refine: So many times ``number`` candidates are compared by their exact embeddings.
+            vector: Query embedding ``[D]``.
+            top: Number of images.
+            nprobes: Number of partitions of the vector index that are searched.
+            refine: ``refine * top`` candidates are compared by their exact embeddings.
 
         Returns:
             list: ``dict(path, sha256, width, height, thumbnail, score)``, best first; score in [-1, 1].
 
         Raises:
-            ValueError: The vector does not fit, or the index is empty or damaged.
+            ValueError: If the vector does not fit, or the index is empty or damaged.
         """
         vector = np.asarray(vector, np.float32)
         if vector.shape != (self.model.dims,) or not np.isfinite(vector).all() or not vector.any():
             raise ValueError(
-                f'query: an embedding of shape ({self.model.dims},) with finite numbers, not all of them '
-                f'zero, is needed, got shape {vector.shape}; give the text encoder of {self.model.path}'
+                f'query: must be an embedding of shape ({self.model.dims},) with finite numbers, not all '
+                f'zero, got shape {vector.shape}; give the text encoder of {self.model.path}'
             )
-        if number < 1:
-            raise ValueError(f'number: at least 1 result, got {number}')
-        query = self.images.search(vector, vector_column_name='embedding').distance_type('cosine').limit(number)
+        if top < 1:
+            raise ValueError(f'top: must be at least 1, got {top}')
+        query = self.images.search(vector, vector_column_name='embedding').distance_type('cosine').limit(top)
         query = query.nprobes(nprobes).refine_factor(refine)
         columns = ['path', 'sha256', 'width', 'height', 'thumbnail', '_distance']
         rows = query.select(columns).to_arrow().to_pylist()
@@ -376,14 +379,16 @@ class ImageStore:
             if not is_text(row['path']) or row['_distance'] is None or not math.isfinite(row['_distance']):
                 raise InputError(
                     f'index "{printable(self.folder)}" has an image without a path or without a finite embedding; run '
-                    '"verify", which lists them, and build it anew'
+                    '"verify", which lists them, and rebuild it'
                 )
         return [dict(row, score=1 - row.pop('_distance')) for row in rows]
 
     @with_storage_errors
     def optimize(self) -> None:
-        """Join small files, drop states that are older than a day, and bring the vector index up to date. Searches are
-        right without it, but slower."""
+        """Merge small files, drop states older than a day, and update the vector index.
+
+        Without it searches are correct but slower.
+        """
         if len(self) >= INDEX_FROM:
             field = self.images.schema.field('embedding')
             trained_on = int((field.metadata or {}).get(TRAINED_ON.encode(), 0))
@@ -393,11 +398,14 @@ class ImageStore:
             table.optimize(cleanup_older_than=KEPT)
 
     def train_index(self) -> None:
-        """Make the vector index anew: inverted lists with RaBitQ codes (Gao and Long 2024, "RaBitQ: quantizing
-        high-dimensional vectors with a theoretical error bound for approximate nearest neighbor search")."""
+        """Rebuild the vector index of inverted lists with RaBitQ codes.
+
+        Gao and Long 2024, "RaBitQ: quantizing high-dimensional vectors with a theoretical error bound for approximate
+        nearest neighbor search".
+        """
         from lancedb.index import BTree, IvfRq
 
-        # Their size, not their number: the table's upkeep joins partitions that are far below the size it knows of
+        # Give the size of partitions, not their number: optimising the table merges partitions far below the known size
         config = IvfRq(distance_type='cosine', target_partition_size=PARTITION)
         self.images.create_index('embedding', config=config, replace=True)
         for column in ('path', 'sha256'):
@@ -405,20 +413,20 @@ class ImageStore:
         self.images.update_field_metadata(dict(path='embedding', metadata={TRAINED_ON: str(len(self))}))
 
     @with_storage_errors
-    def broken(self) -> List[dict]:
-        """Files that cannot be read: ``dict(path, reason)``."""
+    def broken(self) -> list[dict]:
+        """Return the files that cannot be read: ``dict(path, reason)``."""
         rows = select(self.skipped, f"reason != '{DUPLICATE}'", ['path', 'reason'])
         return [row for row in rows if is_text(row['path'])]
 
     @with_storage_errors
-    def paths(self) -> List[str]:
-        """All files that the index knows."""
-        where = 'path IS NOT NULL'  # which only a damaged index has
+    def paths(self) -> list[str]:
+        """Return all files of the index."""
+        where = 'path IS NOT NULL'  # NULL occurs only in a damaged index
         return [row['path'] for table in (self.images, self.skipped) for row in select(table, where, ['path'])]
 
     @with_storage_errors
-    def vector_index(self) -> Optional[str]:
-        """Kind and extent of the vector index, or None if there is none yet."""
+    def vector_index(self) -> str | None:
+        """Return type and size of the vector index, or None if there is none yet."""
         return next(
             (
                 f'{index.index_type} of {index.num_indexed_rows} images, {index.num_unindexed_rows} not in it'
@@ -429,22 +437,22 @@ class ImageStore:
         )
 
     @with_storage_errors
-    def versions(self) -> List[dict]:
-        """The states that can still be opened, oldest first: ``dict(version, timestamp)``."""
+    def versions(self) -> list[dict]:
+        """Return the states that can still be opened, oldest first: ``dict(version, timestamp)``."""
         return [dict(version=entry['version'], timestamp=entry['timestamp']) for entry in self.images.list_versions()]
 
 
 def open_images(folder: str, connection):
-    """The table of images, or None if it was never made.
+    """Open the table of images; return None if it does not exist.
 
     Raises:
-        ValueError: It is damaged.
-        OSError: The system does not let it be read.
+        ValueError: If the table is damaged.
+        OSError: If the system refuses to read it.
     """
     with storage_errors(folder):
         try:
             return connection.open_table('images')
-        except ValueError:  # also where its making was killed
+        except ValueError:  # also if its creation was killed
             return None
 
 
@@ -452,18 +460,18 @@ def check_folder(folder: str) -> None:
     """Check the folder of an index before LanceDB opens it; an object store's content is not checked.
 
     Raises:
-        InputError: If LanceDB does not take its name, a table holds a link or a special file, at which LanceDB would
-            wait for ever, or a table names files outside of the index.
+        InputError: If LanceDB does not support the name, a table holds a link or a special file, for which LanceDB
+            would wait forever, or a table names files outside of the index.
     """
     if not folder or not is_utf8(folder) or '\0' in folder:
-        raise InputError(f'index: LanceDB takes no folder called "{printable(folder)}"; give a name in UTF-8')
+        raise InputError(f'index: LanceDB supports no folder called "{printable(folder)}"; give a name in UTF-8')
     for table in Path(folder).glob('*.lance') if '://' not in folder else ():
         waiting = [str(table)]
         while waiting:
             path = waiting.pop()
             try:
                 kind = os.lstat(path).st_mode
-            except FileNotFoundError:  # another process tidies up
+            except FileNotFoundError:  # another process removed it
                 continue
             if stat.S_ISDIR(kind):
                 with os.scandir(path) as entries:
@@ -480,15 +488,17 @@ def check_manifest(path: str) -> None:
     try:
         (start,) = struct.unpack('<Q', content[-16:-8])  # of the manifest: a length and a protobuf message
         (length,) = struct.unpack('<I', content[start : start + 4])
-        numbers = {number for number, *_ in message_fields(content, start + 4, min(start + 4 + length, len(content)))}
+        field_numbers = {
+            field for field, *_ in message_fields(content, start + 4, min(start + 4 + length, len(content)))
+        }
     except (struct.error, ValueError):
         return  # damaged: LanceDB refuses it, too
-    if BASE_PATHS in numbers:
-        raise InputError(f'index: "{printable(path)}" names files outside of the index; copy them in, or build it anew')
+    if BASE_PATHS in field_numbers:
+        raise InputError(f'index: "{printable(path)}" names files outside of the index; copy them in, or rebuild it')
 
 
 def check_schema(schema: pa.Schema, expected: pa.Schema, name: str) -> None:
-    """Check that a table has the columns that it must have, and nothing that LanceDB would act on.
+    """Check that a table has the expected columns and no metadata that LanceDB would act on.
 
     LanceDB loads models that a table's metadata name as "embedding_functions", with code of the model's author.
 
@@ -496,18 +506,18 @@ def check_schema(schema: pa.Schema, expected: pa.Schema, name: str) -> None:
         InputError: If a column is missing or of another type, or there are other metadata.
     """
     for field in expected:
-        found = schema.field(field.name).type if schema.get_all_field_indices(field.name) else None
-        if found != field.type:
+        actual = schema.field(field.name).type if schema.get_all_field_indices(field.name) else None
+        if actual != field.type:
             raise InputError(
-                f'{name} is damaged: column "{field.name}" must be {field.type}, got {found or "none"}; build it anew'
+                f'{name} is damaged: column "{field.name}" must be {field.type}, got {actual or "none"}; rebuild it'
             )
     others = sorted(set(schema.metadata or ()) - {METADATA})
     if others:
-        raise InputError(f'{name} has metadata {printable(repr(others)[:100])}, which no index has; do not use it')
+        raise InputError(f'{name} has metadata {printable(repr(others)[:100])}, which are not allowed; do not use it')
 
 
-def inside(folder: str, path: Optional[str]) -> Optional[str]:
-    """Return the path of a file inside an index relative to it, so that the index can be moved; others as they are."""
+def inside(folder: str, path: str | None) -> str | None:
+    """Make the path of a file inside an index relative, so the index can be moved; return other paths unchanged."""
     base = os.path.realpath(folder)
     return os.path.relpath(path, base) if path and '://' not in folder and path.startswith(base + os.sep) else path
 
@@ -522,22 +532,22 @@ def is_utf8(text: str) -> bool:
 
 
 def is_in(column: str, values: Iterable[str]) -> str:
-    """A condition on a column of strings."""
+    """Return an SQL condition on a column of strings."""
     quoted = ', '.join(quote(value) for value in values)
     return f'{column} IN ({quoted})' if quoted else 'false'
 
 
 def parts(values: list, size: int = 1000) -> Iterator[list]:
-    """Lists that fit into one condition."""
+    """Split values into lists that fit into one condition."""
     return (values[start : start + size] for start in range(0, len(values), size))
 
 
 def quote(text: str) -> str:
-    """A string in SQL."""
+    """Quote a string for SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 
-def select(table, where: str, columns: Optional[Sequence[str]] = None) -> List[dict]:
-    """The rows that fulfil a condition."""
+def select(table, where: str, columns: Sequence[str] | None = None) -> list[dict]:
+    """Return the rows that fulfil a condition."""
     query = table.search().where(where)
     return (query.select(list(columns)) if columns else query).to_list()

@@ -1,8 +1,8 @@
-"""Whether an index is whole."""
+"""Checks of the integrity of an index."""
 
 import hashlib
 from collections import Counter
-from typing import Iterator, List
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -14,18 +14,18 @@ from .store import ImageStore, storage_errors
 
 ROWS = 10_000  # read at a time
 TOLERANCE = 1e-3  # of an embedding's length
-TOLD = 5  # examples of one problem
+EXAMPLES = 5  # examples of one problem
 
 
-def check_index(store: ImageStore, files: bool = False) -> List[str]:
-    """Read all of an index.
+def check_index(store: ImageStore, files: bool = False) -> list[str]:
+    """Read all of an index and report its problems.
 
     Args:
         store: The index.
         files: Also read the image files, and compare their content.
 
     Returns:
-        list: Its problems, in words; empty if there are none.
+        list: Descriptions of the problems; empty if there are none.
     """
     hashes, paths, bad, changed = Counter(), Counter(), [], []
     try:
@@ -44,24 +44,24 @@ def check_index(store: ImageStore, files: bool = False) -> List[str]:
     paths.update(row['path'] or '' for row in skipped)
     nameless = paths.pop('', 0)
     return [
-        *([f'{nameless} rows that have no path; build it anew'] if nameless else []),
-        *told('content that is there more than once', repeated(hashes)),
-        *told('files that are there more than once', repeated(paths)),
-        *told('embeddings that are not normalised', bad),
-        *told('files that are missing or have changed; run "add" or "remove --missing"', changed),
+        *([f'{nameless} rows without a path; rebuild the index'] if nameless else []),
+        *problem_line('duplicate contents', repeated(hashes)),
+        *problem_line('duplicate files', repeated(paths)),
+        *problem_line('embeddings that are not normalised', bad),
+        *problem_line('files that are missing or have changed; run "add" or "remove --missing"', changed),
     ]
 
 
 def lengths(embeddings: pa.Array, dims: int) -> np.ndarray:
-    """Return the Euclidean lengths of embeddings; NaN where there is none."""
-    found = np.full(len(embeddings), np.nan, np.float32)
-    there = embeddings.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, dims)
-    found[embeddings.is_valid().to_numpy(zero_copy_only=False)] = np.linalg.norm(there, axis=1)
-    return found
+    """Return the Euclidean lengths of embeddings; NaN for missing ones."""
+    norms = np.full(len(embeddings), np.nan, np.float32)
+    present = embeddings.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, dims)
+    norms[embeddings.is_valid().to_numpy(zero_copy_only=False)] = np.linalg.norm(present, axis=1)
+    return norms
 
 
 def content_of(path: str) -> str:
-    """Return the SHA-256 of a regular file, or nothing if there is none that can be read."""
+    """Return the SHA-256 of a regular file, or an empty string if the file cannot be read."""
     digest = hashlib.sha256()
     try:
         with open_regular(path, MAX_IMAGE_BYTES, 'image') as file:
@@ -72,12 +72,13 @@ def content_of(path: str) -> str:
     return digest.hexdigest()
 
 
-def repeated(counts: Counter) -> List[str]:
-    """What was counted more than once."""
+def repeated(counts: Counter) -> list[str]:
+    """Return what was counted more than once."""
     return [value for value, count in counts.items() if count > 1]
 
 
-def told(problem: str, found: List[str]) -> Iterator[str]:
-    """One line for a problem that occurs."""
-    if found:
-        yield f'{len(found)} {problem}: {printable(", ".join(found[:TOLD]))}{", ..." if len(found) > TOLD else ""}'
+def problem_line(problem: str, cases: list[str]) -> Iterator[str]:
+    """Yield one line for a problem if there are cases of it."""
+    if cases:
+        more = ', ...' if len(cases) > EXAMPLES else ''
+        yield f'{len(cases)} {problem}: {printable(", ".join(cases[:EXAMPLES]))}{more}'

@@ -1,4 +1,4 @@
-"""Results of all entries (API, exported models, search, demo): plain data in NumPy, light to import."""
+"""Results of API, exported models, search and demo: plain data in NumPy, light to import."""
 
 from .classification import ClassificationResult, softmax
 from .detections import Detections

@@ -1,7 +1,8 @@
-"""Class names of whole images."""
+"""Results of image classification."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Optional, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -13,7 +14,7 @@ LOGIT_SCALE = 100.0  # CLIP's, see Radford et al. 2021, section 2.5
 
 
 def softmax(similarities: np.ndarray, logit_scale: float = LOGIT_SCALE) -> np.ndarray:
-    """Turn cosine similarities ``[N, K]`` into probabilities ``[N, K]`` of K class names that exclude each other."""
+    """Convert cosine similarities ``[N, K]`` to probabilities ``[N, K]`` of K classes."""
     logits = logit_scale * similarities
     probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities /= probabilities.sum(axis=1, keepdims=True)
@@ -22,21 +23,21 @@ def softmax(similarities: np.ndarray, logit_scale: float = LOGIT_SCALE) -> np.nd
 
 @dataclass
 class ClassificationResult(ImageResult):
-    """The class names that fit a whole image best, best first.
+    """Holds the most probable class names of an image, best first.
 
     Attributes:
         names: M class names.
-        probabilities: float32 ``[M]`` in [0, 1]; over all class names that were asked for they sum to 1.
+        probabilities: float32 ``[M]`` in [0, 1]; they sum to 1 over all given class names.
         image: The image, or None.
     """
 
     names: list[str]
     probabilities: np.ndarray
-    image: Optional[ImageSource] = None
+    image: ImageSource | None = None
 
     @classmethod
     def top(
-        cls, probabilities: np.ndarray, class_names: Sequence[str], k: int, images: Sequence[Optional[ImageSource]]
+        cls, probabilities: np.ndarray, class_names: Sequence[str], k: int, images: Sequence[ImageSource | None]
     ) -> list['ClassificationResult']:
         """Make a result of the k best class names for each row of ``probabilities`` ``[N, K]``."""
         best = np.argsort(-probabilities, axis=1, kind='stable')[:, :k]
@@ -58,7 +59,7 @@ class ClassificationResult(ImageResult):
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """Return the result as JSON values."""
         return dict(image=self.image_name, names=dict(zip(self.names, map(float, self.probabilities))))
 
     def draw(self) -> Image.Image:

@@ -1,7 +1,7 @@
-"""Boxes with class names and scores."""
+"""Results of detection: boxes with class names and scores."""
 
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,13 +14,13 @@ CORNERS = ('x1', 'y1', 'x2', 'y2')
 
 @dataclass
 class Detections(ImageResult):
-    """The objects that a model detects in one image, best first.
+    """Holds the objects detected in one image, best first.
 
     Attributes:
         boxes: x1, y1, x2, y2 in pixels of the image, float32 ``[M, 4]``.
         scores: float32 ``[M]`` in [0, 1].
         labels: Indices into ``class_names``, int64 ``[M]``.
-        class_names: The K class names that were asked for.
+        class_names: The K given class names.
         height, width: Size of the image in pixels.
         image: The image, or None.
     """
@@ -31,7 +31,7 @@ class Detections(ImageResult):
     class_names: list[str] = field(repr=False)
     height: int
     width: int
-    image: Optional[ImageSource] = None
+    image: ImageSource | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -43,7 +43,7 @@ class Detections(ImageResult):
 
     @property
     def vocabulary(self) -> list[str]:
-        """The former name of ``class_names``."""
+        """The old name of ``class_names``."""
         return self.class_names
 
     def above(self, score_threshold: float) -> 'Detections':
@@ -80,7 +80,7 @@ class Detections(ImageResult):
         Ids of images and categories count from 0, ids of annotations from 1. Each annotation has a ``score``.
 
         Raises:
-            ValueError: If the content is of other class names.
+            ValueError: If the content has other class names.
         """
         categories = [dict(id=i, name=name) for i, name in enumerate(self.class_names)]
         if content['images'] and content['categories'] != categories:
@@ -110,7 +110,7 @@ class Detections(ImageResult):
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """Return the result as JSON values."""
         return dict(
             image=self.image_name,
             height=self.height,

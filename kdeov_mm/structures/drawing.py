@@ -1,14 +1,14 @@
-"""Pictures of results, with Pillow alone."""
+"""Drawing of results with Pillow."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; the light ones carry dark text.
+# Okabe and Ito's colours, which colour-blind readers can distinguish; the light ones get dark text.
 COLOURS = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00', '#F0E442')
 LIGHT = ('#56B4E9', '#F0E442')
 INK, GREY = '#222222', '#9A9A9A'
@@ -23,7 +23,7 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray, labels: Sequence[int], capt
     Args:
         image: uint8 RGB ``[H, W, 3]``.
         boxes: x1, y1, x2, y2 in pixels of the image, ``[M, 4]``.
-        labels: M integers; equal ones get one colour.
+        labels: M integers; equal labels get the same colour.
         captions: M texts.
     """
     side = max(image.shape[:2])
@@ -36,7 +36,7 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray, labels: Sequence[int], capt
         colour = COLOURS[label % len(COLOURS)]
         left, top, right, bottom = box.tolist()
         draw.rectangle((left, top, right, bottom), outline=colour, width=max(round(2 * unit), 1))
-        text = shorten(caption)
+        text = ellipsize(caption)
         length, line = font(14 * unit).getlength(text) + 4 * unit, 18 * unit
         x = left if left + right < picture.width else right - length  # captions grow towards the middle
         x, y = max(min(x, picture.width - length), 0), max(top - line, 0)
@@ -54,7 +54,7 @@ def draw_probabilities(image: np.ndarray, names: Sequence[str], probabilities: S
     draw = ImageDraw.Draw(picture)
     for i, (name, probability) in enumerate(zip(names, probabilities)):
         y = 10 + line * i
-        draw.text((420, y), shorten(name, 48), fill=INK, font=font(14))
+        draw.text((420, y), ellipsize(name, 48), fill=INK, font=font(14))
         draw.rectangle((420, y + 20, 420 + 400 * probability, y + 32), fill=COLOURS[0])
         draw.text((426 + 400 * probability, y + 17), f'{probability:.2f}', fill=INK, font=font(13))
     return picture
@@ -66,19 +66,19 @@ def draw_grid(title: str, cells: Sequence[tuple[np.ndarray, str]], columns: int 
     width = CELL * max(min(columns, len(cells)), 3)
     picture = Image.new('RGB', (width, 40 + rows * (CELL + 24)), 'white')
     draw = ImageDraw.Draw(picture)
-    draw.text((10, 8), shorten(title, width // 9), fill=INK, font=font(16))
+    draw.text((10, 8), ellipsize(title, width // 9), fill=INK, font=font(16))
     for i, (image, caption) in enumerate(cells):
         row, column = divmod(i, columns)
         x, y = CELL * column, 40 + row * (CELL + 24)
         small = fit(image, CELL - 8, CELL - 8)
         picture.paste(small, (x + (CELL - small.width) // 2, y + (CELL - small.height) // 2))
-        text = shorten(caption, 26)
+        text = ellipsize(caption, 26)
         draw.text((x + (CELL - font(13).getlength(text)) / 2, y + CELL), text, fill=INK, font=font(13))
     return picture
 
 
 def fit(image: np.ndarray, width: int, height: int) -> Image.Image:
-    """Resize an image, uint8 RGB ``[H, W, 3]``, to fit into a width and a height, with its own aspect ratio."""
+    """Resize an image, uint8 RGB ``[H, W, 3]``, to fit into a width and a height, keeping its aspect ratio."""
     picture = Image.fromarray(image)
     factor = min(width / picture.width, height / picture.height)
     return picture.resize((max(round(picture.width * factor), 1), max(round(picture.height * factor), 1)))
@@ -95,6 +95,6 @@ def font(size: float) -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(size)
 
 
-def shorten(text: str, length: int = MAX_CAPTION) -> str:
+def ellipsize(text: str, length: int = MAX_CAPTION) -> str:
     """Return at most ``length`` characters of a text."""
     return text if len(text) <= length else text[: length - 1].rstrip() + '…'

@@ -1,9 +1,9 @@
-"""What every result can do, and lists of results."""
+"""Base classes of results, and lists of results."""
 
 import tempfile
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Generic, Optional, Protocol, TypeVar, Union
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -15,15 +15,15 @@ MAX_STEM = 200  # bytes of a picture's name; file systems take 255 with number a
 
 
 class ImageSource(Protocol):
-    """An image by its file or its pixels, such as ``kdeov_mm.apis.InputImage``.
+    """Describes an image by its file or its pixels, such as ``kdeov_mm.apis.InputImage``.
 
     Attributes:
-        name: Names the image in results and messages.
+        name: Name of the image in results and messages.
         path: The file, or None.
     """
 
     name: str
-    path: Optional[str]
+    path: str | None
 
     def read(self) -> np.ndarray:
         """Return the pixels, uint8 RGB ``[H, W, 3]``."""
@@ -33,7 +33,7 @@ def need(package: str) -> Any:
     """Import an optional package.
 
     Raises:
-        ImportError: If the package is not installed; the message says what to run.
+        ImportError: If the package is not installed; the message says how to install it.
     """
     try:
         return __import__(package)
@@ -42,7 +42,7 @@ def need(package: str) -> Any:
 
 
 class Result(ABC):
-    """A result that becomes a picture, a table or JSON."""
+    """Converts a result to a picture, a table or JSON; the base class of results."""
 
     @abstractmethod
     def draw(self) -> Image.Image:
@@ -54,9 +54,9 @@ class Result(ABC):
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """Return the results as JSON values."""
 
-    def save(self, path: Union[str, Path]) -> Path:
+    def save(self, path: str | Path) -> Path:
         """Write a picture; the suffix, such as ``.png`` or ``.jpg``, chooses the format."""
         path = Path(path)
         Image.init()
@@ -80,13 +80,13 @@ class Result(ABC):
 
 
 class ImageResult(Result):
-    """A result of one image.
+    """Adds the image to a result of one image.
 
     Attributes:
         image: The image, or None if the caller keeps it.
     """
 
-    image: Optional[ImageSource] = None
+    image: ImageSource | None = None
 
     @property
     def image_name(self) -> str:
@@ -110,21 +110,21 @@ R = TypeVar('R', bound=ImageResult)
 
 
 class Results(list[R], Generic[R]):
-    """A list of results, one for each image."""
+    """Holds a list of results, one for each image."""
 
     def to_pandas(self):
         """Return a table with the rows of all results; needs pandas."""
         return need('pandas').DataFrame([row for result in self for row in result.rows()])
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Return what JSON can hold."""
+        """Return the results as JSON values."""
         return [result.to_dict() for result in self]
 
     def to_coco(self) -> dict[str, list]:
         """Return the content of a COCO annotation file, see :meth:`Detections.add_to_coco`.
 
         Raises:
-            ValueError: If the results are not detections, or of different class names.
+            ValueError: If the results are not detections, or have different class names.
         """
         if not all(hasattr(result, 'add_to_coco') for result in self):
             raise ValueError('to_coco: only detections have boxes; use to_pandas or to_dicts')
@@ -133,14 +133,14 @@ class Results(list[R], Generic[R]):
             result.add_to_coco(content)  # type: ignore[attr-defined]
         return content
 
-    def save(self, folder: Union[str, Path]) -> list[Path]:
-        """Write a picture of each into a folder."""
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write a picture of each result into a folder."""
         digits = len(str(max(len(self) - 1, 0)))
         return [result.save(picture_path(folder, i, digits, result.image_name)) for i, result in enumerate(self)]
 
 
-def picture_path(folder: Union[str, Path], index: int, digits: int, name: str) -> Path:
-    """Return where the picture of an image goes: the index makes the name unique, and every file system takes it."""
+def picture_path(folder: str | Path, index: int, digits: int, name: str) -> Path:
+    """Return the file of an image's picture; the index makes the name unique, and all file systems allow it."""
     stem = printable(Path(name).stem).replace(' ', '_').replace('\\', '_')
     stem = stem.encode()[:MAX_STEM].decode(errors='ignore')
     return Path(folder, f'{index:0{digits}}_{stem}.png')

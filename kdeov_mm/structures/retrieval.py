@@ -1,8 +1,9 @@
-"""Embeddings of images, and the images that fit a query."""
+"""Results of image embedding and retrieval."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Sequence, Union
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,7 +16,7 @@ from .results import ImageSource, Result
 
 @dataclass
 class Match:
-    """One image that a search returns.
+    """Holds one image of a search result.
 
     Attributes:
         image: The image.
@@ -28,10 +29,10 @@ class Match:
 
 @dataclass
 class SearchResult(Result):
-    """The images that fit a query best, best first.
+    """Holds the images that best match a query, best first.
 
     Attributes:
-        query: The words, or the name of the image that was given in their place.
+        query: The text, or the name of the query image.
         matches: The images with their scores.
     """
 
@@ -57,7 +58,7 @@ class SearchResult(Result):
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """Return the result as JSON values."""
         return dict(
             query=self.query,
             matches=[{key: value for key, value in row.items() if key != 'query'} for row in self.rows()],
@@ -70,7 +71,7 @@ class SearchResult(Result):
 
 @dataclass
 class EmbeddingResult:
-    """The embeddings of images.
+    """Holds the embeddings of images.
 
     Attributes:
         images: N images.
@@ -85,10 +86,10 @@ class EmbeddingResult:
 
     @property
     def names(self) -> list[str]:
-        """The N images' names."""
+        """The names of the N images."""
         return [image.name for image in self.images]
 
-    def save(self, path: Union[str, Path]) -> Path:
+    def save(self, path: str | Path) -> Path:
         """Write ``names`` and ``embeddings`` as an ``.npz`` file."""
         path = Path(path).with_suffix('.npz')
         with atomic_path(path) as partial, open(partial, 'wb') as file:

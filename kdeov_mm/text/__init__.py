@@ -1,4 +1,4 @@
-"""Class names, prompt templates and CLIP's tokenizer: texts before they are embedded. Needs no torch, no MMEngine."""
+"""Class names, prompt templates and CLIP's tokenizer, without torch and MMEngine."""
 
 from .class_names import check_class_names, read_class_names, read_synonyms
 from .templates import TEMPLATE_SETS, build_prompts, check_templates, fill, resolve_templates, template_set

@@ -1,8 +1,9 @@
-"""Class names and their synonyms: reading and checking."""
+"""Reading and checking of class names and their synonyms."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 from kdeov_mm.utils.display import short_repr, shorten
 from kdeov_mm.utils.errors import InputError
@@ -11,11 +12,11 @@ from .lines import MAX_CHARACTERS, is_unicode, read_lines
 
 
 def check_class_names(names: Sequence[str]) -> None:
-    """Check a vocabulary's names.
+    """Check the class names of a vocabulary.
 
     Raises:
-        ValueError: There is none, or one is not a string, is empty, is longer than ``MAX_CHARACTERS`` or stands
-            there more than once.
+        ValueError: If there is none, or one is not a string, is empty, is longer than ``MAX_CHARACTERS`` or is
+            duplicate.
     """
     if isinstance(names, str):
         raise ValueError(f'names: expected a list, got the string {shorten(names)!r}; for a file use read_class_names')
@@ -33,19 +34,20 @@ def check_class_names(names: Sequence[str]) -> None:
             raise ValueError(f'names: number {index + 1}, {shorten(name)!r}, is not valid Unicode; correct the file')
     repeated = [shorten(name) for name, count in Counter(names).items() if count > 1]
     if repeated:
-        raise ValueError(f'names: {repeated[:5]!r} stand there more than once; name each class once')
+        duplicates = ', '.join(map(repr, repeated[:5]))
+        raise ValueError(f'names: duplicate names: {duplicates}; give each class name once')
 
 
 def read_class_names(path: str) -> list[str]:
-    """Read a vocabulary's names.
+    """Read the class names of a vocabulary.
 
     Args:
-        path: A text file with one name a line (empty lines do not count), or a ``.json`` file: a list of names, a list
-            of category records with a ``name`` field, or a COCO or LVIS annotation file.
+        path: A text file with one class name a line (empty lines are skipped), or a ``.json`` file: a list of names, a
+            list of category records with a ``name`` field, or a COCO or LVIS annotation file.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It holds no names, or bad ones; see :func:`check_class_names`.
+        FileNotFoundError: If there is no such file.
+        ValueError: If there are no names, or bad ones; see :func:`check_class_names`.
     """
     if Path(path).suffix == '.json':
         content = read_categories(path, 'names')
@@ -65,15 +67,15 @@ def read_class_names(path: str) -> list[str]:
 
 
 def read_synonyms(source: str | Path | Mapping[str, Sequence[str]] | None) -> dict[str, list[str]]:
-    """The synonyms of some names.
+    """Read the synonyms of class names.
 
     Args:
         source: ``{name: [synonym, ...]}``, or a ``.json`` file with that or with category records that have
-            ``synonyms``, as LVIS' annotation files; None: no name has any.
+            ``synonyms``, as in LVIS' annotation files; None: no synonyms.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is something else, or a synonym is not a non-empty string.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the content is of another type, or a synonym is not a non-empty string.
     """
     where = f' in {str(source)!r}' if isinstance(source, (str, Path)) else ''
     content: Any = read_categories(source, 'synonyms') if isinstance(source, (str, Path)) else source
@@ -90,18 +92,18 @@ def read_synonyms(source: str | Path | Mapping[str, Sequence[str]] | None) -> di
     for name, words in content.items():
         if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) and word.strip() for word in words):
             raise ValueError(
-                f'synonyms{where}: those of {short_repr(name)} must be a list of non-empty strings, got '
+                f'synonyms{where}: synonyms of {short_repr(name)} must be a list of non-empty strings, got '
                 f'{short_repr(words)}'
             )
     return {name: list(words) for name, words in content.items()}
 
 
 def read_categories(path: str | Path, what: str) -> Any:
-    """The content of a JSON file; of a COCO or LVIS annotation file its categories.
+    """Return the content of a JSON file, or the categories of a COCO or LVIS annotation file.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is not JSON.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not JSON.
     """
     if not Path(path).exists():
         raise FileNotFoundError(f'{what}: no file {str(path)!r}')

@@ -1,4 +1,4 @@
-"""Lines of text that users give: one limit of their length, and files with one a line."""
+"""Files with one class name or template a line."""
 
 from pathlib import Path
 
@@ -10,20 +10,20 @@ MAX_CHARACTERS = 2000  # of a class name or template; CLIP reads at most 77 toke
 
 
 def is_unicode(text: str) -> bool:
-    """Return whether a text can be written as UTF-8: half of a character, as JSON may hold, cannot."""
+    """Return whether a text can be written as UTF-8; a lone surrogate, as JSON may hold, cannot."""
     return not any(map(is_surrogate, text))
 
 
 def read_lines(path: str, what: str) -> list[str]:
-    """The lines of a text file that hold something, without space around them.
+    """Read the non-empty lines of a text file, stripped of white space.
 
     Args:
         path: A UTF-8 file.
-        what: What the file is for; errors begin with it.
+        what: Purpose of the file, with which errors begin.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is not text, or nothing is in it.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not text, or is empty.
     """
     if not Path(path).exists():
         raise FileNotFoundError(f'{what}: no file {str(path)!r}')

@@ -1,8 +1,9 @@
-"""Prompt templates: the sentences around a class name."""
+"""Prompt templates of class names."""
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 from kdeov_mm.utils.display import short_repr
 from kdeov_mm.utils.errors import InputError
@@ -10,9 +11,9 @@ from .lines import MAX_CHARACTERS, is_unicode, read_lines
 
 
 def fill(template: str, name: str) -> str:
-    """Put a name into a template, as a reader would write it: ``traffic_light`` becomes ``traffic light``.
+    """Fill a template with a class name, with spaces in place of underscores.
 
-    Only ``{}`` and ``{article}`` are replaced: ``str.format`` would also look up attributes and pad without limit.
+    Only ``{}`` and ``{article}`` are replaced; ``str.format`` would also look up attributes and pad without limit.
     """
     name = name.replace('_', ' ').strip()
     fields = {'{}': name, '{article}': 'an' if name[:1].lower() in 'aeiou' else 'a'}
@@ -30,7 +31,7 @@ def build_prompts(
     A class embedding is the normalised mean of the embeddings of its prompts (Radford et al. 2021, "Learning
     transferable visual models from natural language supervision", section 3.1.4).
     """
-    words = [dict.fromkeys([name, *(synonyms or {}).get(name, ())]) for name in names]  # an ordered set each
+    words = [dict.fromkeys([name, *(synonyms or {}).get(name, ())]) for name in names]  # an ordered set for each
     return [[fill(template, word) for word in each for template in templates] for each in words]
 
 
@@ -61,7 +62,7 @@ TEMPLATE_SETS = ('none', 'single', 'openai_imagenet_7', 'openai_imagenet_80', 'v
 
 
 def template_set(name: str) -> list[str]:
-    """Return the templates of one of ``TEMPLATE_SETS``. Those of OpenAI come from OpenCLIP, imported when asked for."""
+    """Return the templates of one of ``TEMPLATE_SETS``. OpenCLIP, imported on demand, has those of OpenAI."""
     if name == 'vild':
         return vild_templates()
     if name.startswith('openai_imagenet'):
@@ -73,11 +74,11 @@ def template_set(name: str) -> list[str]:
 
 
 def vild_templates() -> list[str]:
-    """The 63 templates of ViLD (Gu et al. 2022, "Open-vocabulary object detection via vision and language knowledge
-    distillation", appendix), built from their parts.
+    """Build the 63 templates of ViLD from their parts.
 
-    Their order has no influence: the class embedding is a mean. The authors' demo code can also put "This is" before
-    those that begin with an article; that is left out here.
+    Gu et al. 2022, "Open-vocabulary object detection via vision and language knowledge distillation", appendix. Their
+    order has no influence, as a class embedding is a mean. The option of the authors' code to put "This is" before
+    templates that begin with an article is not supported.
     """
     kinds = (
         'good',
@@ -107,13 +108,13 @@ def vild_templates() -> list[str]:
 
 
 def resolve_templates(templates: str | Sequence[str]) -> list[str]:
-    """Turn the name of a template set, a single template, a file with one a line, or a list of templates into a list.
+    """Return a list of templates from the name of a set, a template, a file with one a line, or a list.
 
-    A template has one ``{}`` for the name, and may have one ``{article}`` for its "a" or "an".
+    A template has one ``{}`` for the class name, and may have one ``{article}`` for its "a" or "an".
 
     Raises:
-        ValueError: Unknown name, no template, or one without ``{}``.
-        FileNotFoundError: ``templates`` looks like a file that does not exist.
+        ValueError: If the set is unknown, there is no template, or a template is invalid.
+        FileNotFoundError: If ``templates`` looks like a file that does not exist.
     """
     source = 'templates'
     if isinstance(templates, str):

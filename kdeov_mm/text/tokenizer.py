@@ -1,17 +1,17 @@
-"""CLIP's tokenizer, without PyTorch or a package of tokenizers."""
+"""CLIP's tokenizer, without PyTorch or a tokenizer package."""
 
 import html
 import re
 import sys
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Sequence
 
 import numpy as np
 
 
 def byte_characters() -> list[str]:
-    """The printable character that stands for each byte in GPT-2's and CLIP's vocabularies, by the byte's value."""
+    """Return the printable characters that represent the 256 bytes in GPT-2's and CLIP's vocabularies."""
     printable = [*range(ord('!'), ord('~') + 1), *range(ord('¡'), ord('¬') + 1), *range(ord('®'), ord('ÿ') + 1)]
     others = [byte for byte in range(256) if byte not in printable]
     characters = {byte: chr(byte) for byte in printable}
@@ -21,8 +21,8 @@ def byte_characters() -> list[str]:
 
 @lru_cache(maxsize=1)
 def word_pattern() -> re.Pattern:
-    """What byte pair encoding takes apart: contractions' endings, runs of letters, single numbers, runs of the rest."""
-    # Python's \w has letters, decimal digits, these, and the underscore
+    """Return the pattern of words: endings of contractions, runs of letters, digits, runs of other characters."""
+    # Python's \w has letters, decimal digits, these numbers, and the underscore
     numbers = ''.join(c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c) in ('Nl', 'No'))
     return re.compile(
         rf"<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|(?:(?![{numbers}])[^\W\d_])+"
@@ -32,15 +32,15 @@ def word_pattern() -> re.Pattern:
 
 
 class Tokenizer:
-    """CLIP's byte pair encoding (Radford et al. 2021; Sennrich et al. 2016), lower case.
+    """Encodes texts with CLIP's byte pair encoding (Radford et al. 2021; Sennrich et al. 2016), in lower case.
 
-    OpenCLIP's also repairs wrongly decoded text with ftfy; here only HTML's entities, curly quotes and composed
-    characters are put right.
+    OpenCLIP's tokenizer also repairs wrongly decoded text with ftfy. This one only normalises HTML entities, curly
+    quotes and composed characters.
 
     Args:
-        merges: Pairs of symbols in the order in which they are learnt, ``'t h'``; the vocabulary is 256 bytes, the
-            same ending a word, one for each merge, and the texts' start and end.
-        context_length: Tokens of each text, the rest is zeros; of a longer one only the beginning counts.
+        merges: Pairs of symbols such as ``'t h'`` in the order of learning. The vocabulary is 256 bytes, the same bytes
+            at the end of a word, one symbol for each merge, and start and end of text.
+        context_length: Number of tokens of each text; shorter texts are padded with zeros, longer ones truncated.
     """
 
     def __init__(self, merges: Sequence[str], context_length: int) -> None:
@@ -56,7 +56,7 @@ class Tokenizer:
         self.encode_word = lru_cache(maxsize=65536)(self._encode_word)
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """Token ids of texts, int64 ``[N, context_length]``."""
+        """Return token ids of texts, int64 ``[N, context_length]``."""
         result = np.zeros((len(texts), self.context_length), dtype=np.int64)
         for row, text in zip(result, texts):
             ids = [self.start, *self.encode(text)][: self.context_length - 1] + [self.end]
@@ -64,7 +64,7 @@ class Tokenizer:
         return result
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of one text of any length, without start and end."""
+        """Return token ids of one text of any length, without start and end."""
         text = html.unescape(html.unescape(unicodedata.normalize('NFC', text)))
         text = re.sub('[\u2018\u2019]', "'", re.sub('[\u201c\u201d]', '"', text))
         words = word_pattern().findall(' '.join(text.split()).lower())

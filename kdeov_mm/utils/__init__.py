@@ -1,7 +1,7 @@
-"""What every other part may use, and which imports nothing from above.
+"""Utilities for all other packages; they import nothing from those.
 
-Names are imported when they are used: ``files``, ``json_files``, ``image_files`` and ``display`` need neither torch nor
-MMEngine, so that the runtime of exported models and the command line can share them with training.
+Attributes are imported on first use: ``files``, ``json_files``, ``image_files`` and ``display`` need neither torch nor
+MMEngine, so the runtime of exported models and the command line can use them.
 """
 
 from .lazy import import_when_used

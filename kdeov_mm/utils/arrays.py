@@ -1,4 +1,4 @@
-"""Arrays from files that somebody else may have written; NumPy only."""
+"""Reading of arrays from untrusted files; NumPy only."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from .errors import InputError
 from .files import open_regular
 
 MAX_NPY_BYTES = 8 * 2**30
-MIN_NORM, MAX_NORM = 1e-12, 1e18  # of an embedding: its square is a finite float32, and to divide by it is safe
+MIN_NORM, MAX_NORM = 1e-12, 1e18  # of an embedding: its square is a finite float32, and dividing by it is safe
 
 
 def read_npy(path: str | Path, what: str = 'embeddings') -> np.ndarray:
@@ -19,8 +19,8 @@ def read_npy(path: str | Path, what: str = 'embeddings') -> np.ndarray:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        InputError: If it is a special file or an archive, is damaged or too large, or holds Python objects, which would
-            be unpickled.
+        InputError: If the file is special, an archive, damaged or too large, or holds Python objects, which would be
+            unpickled.
     """
     with open_regular(path, MAX_NPY_BYTES, what):  # NumPy maps files by their path
         try:
@@ -41,7 +41,7 @@ def find_bad_row(rows: np.ndarray) -> int:
 
     Such a row holds NaN or infinity, is zero, or has a norm outside of ``MIN_NORM`` to ``MAX_NORM``.
     """
-    if not rows.size:  # a header may claim rows by the trillion if they have no columns
+    if not rows.size:  # a header may claim trillions of rows without columns
         return 0 if len(rows) else -1
     with np.errstate(all='ignore'):
         norms = np.linalg.norm(rows.astype(np.float64), axis=1)

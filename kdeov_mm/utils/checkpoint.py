@@ -1,10 +1,10 @@
-"""Checks of checkpoints, the choice of the one to go on from, and weights alone."""
+"""Checks of checkpoints, the choice of the one to resume from, and export of weights."""
 
 import os
 import re
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Iterable, List, Optional, Tuple
 
 import torch
 from mmengine.config import Config
@@ -19,9 +19,9 @@ RESUME_FIELDS = ('meta', 'message_hub', 'optimizer', 'state_dict')
 
 @CheckpointLoader.register_scheme(prefixes=r'.*\.safetensors$')
 def load_from_safetensors(filename: str, map_location: object = None) -> dict:
-    """Read weights that :func:`export_weights` wrote; MMEngine's loader calls it for every ``.safetensors`` file.
+    """Read weights of :func:`export_weights`; MMEngine's loader calls it for every ``.safetensors`` file.
 
-    They come on the CPU, whatever ``map_location``: loading copies them to where the model is.
+    The tensors are on the CPU, whatever ``map_location``; loading copies them to the model's device.
     """
     from safetensors.torch import load_file
 
@@ -29,20 +29,20 @@ def load_from_safetensors(filename: str, map_location: object = None) -> dict:
 
 
 def export_weights(checkpoint: str, output: str, prefix: str = '') -> int:
-    """Write the weights of a checkpoint as a safetensors file: no pickle, half the size.
+    """Write the weights of a checkpoint as a safetensors file, without pickle and with half the size.
 
-    Matrices and kernels become float16; vectors, which are few (biases, statistics of normalisation), stay as they are.
+    Matrices and kernels become float16. Vectors (biases, statistics of normalisation) keep their precision.
 
     Args:
-        checkpoint: A checkpoint that training wrote.
-        output: The file to write.
-        prefix: Take only the tensors whose names begin so, and cut it off.
+        checkpoint: A training checkpoint.
+        output: Output file.
+        prefix: Prefix of the tensors to write, which is removed from their names.
 
     Returns:
-        int: Number of parameters and statistics that were written.
+        int: Number of written parameters and statistics.
 
     Raises:
-        InputError: The checkpoint is none, or has no tensor of that name; or ``output`` does not end with
+        InputError: If the checkpoint is invalid, has no tensor with the prefix, or ``output`` does not end with
             ``.safetensors``.
     """
     if Path(output).suffix != '.safetensors':
@@ -71,12 +71,12 @@ def check_checkpoint(path: str, resume: bool = False) -> dict:
     """Load a checkpoint on the CPU.
 
     Args:
-        path: ``.pth`` or ``.safetensors`` file, or an address that MMEngine's loader knows.
-        resume: whether training is to go on from it, which needs more than weights.
+        path: ``.pth`` or ``.safetensors`` file, or a URL that MMEngine's loader supports.
+        resume: Whether training resumes from it, which needs more than weights.
 
     Raises:
-        InputError: if it is absent, cut short, refused by the weights-only loader, or holds no weights; with ``resume``
-            also if a weight is NaN or infinite.
+        InputError: If the checkpoint is missing, truncated, refused by the weights-only loader, or has no weights; with
+            ``resume`` also if a weight is NaN or infinite.
     """
     if '://' not in path and not Path(path).is_file():
         raise InputError(f'checkpoint not found: {path}; give a .pth or .safetensors file, or a work dir with one')
@@ -111,7 +111,7 @@ def check_finite(weights: dict, path: str) -> None:
 
 
 def state_dict(checkpoint: object) -> dict:
-    """The named tensors of a checkpoint; empty if it has none."""
+    """Return the named tensors of a checkpoint; empty if it has none."""
     weights = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else {}
     return (
         {name: value for name, value in weights.items() if isinstance(value, torch.Tensor)}
@@ -121,19 +121,19 @@ def state_dict(checkpoint: object) -> dict:
 
 
 def check_weights(model: torch.nn.Module, path: str, partial: bool = False) -> dict:
-    """Check that a checkpoint belongs to a model: MMEngine's loader only warns and goes on without it.
+    """Check that a checkpoint belongs to a model; MMEngine's loader only warns otherwise.
 
     Args:
-        model: what the weights are for.
-        path: the checkpoint.
-        partial: whether a part of the model is enough, as when another training's backbone is taken.
+        model: Model that gets the weights.
+        path: The checkpoint.
+        partial: Whether weights for a part of the model are enough, such as a backbone from another training.
 
     Returns:
-        dict: the checkpoint's tensors by name.
+        dict: Tensors of the checkpoint by name.
 
     Raises:
-        InputError: if fewer than half of the model's tensors (partial: none) are in it with their shapes, or one of
-            these holds NaN or infinity in the model's precision.
+        InputError: If fewer than half of the model's tensors (``partial``: none) are in it with their shapes, or one of
+            them has NaN or infinity in the model's precision.
     """
     weights, own = (
         {re.sub(r'^module\.', '', name): value for name, value in tensors.items()}
@@ -157,22 +157,22 @@ def check_weights(model: torch.nn.Module, path: str, partial: bool = False) -> d
 
 
 def load_weights(model: torch.nn.Module, path: str) -> None:
-    """Give a model the weights of a checkpoint, which must be its own; see :func:`check_weights`."""
+    """Load the weights of a checkpoint into its model; see :func:`check_weights`."""
     model.load_state_dict(check_weights(model, path), strict=False)
 
 
-def numbered_checkpoints(work_dir: str, kind: str) -> List[Path]:
-    """``{kind}_*.pth`` of a work dir, newest first."""
-    found = [
+def numbered_checkpoints(work_dir: str, kind: str) -> list[Path]:
+    """List ``{kind}_*.pth`` of a work dir, newest first."""
+    checkpoints = [
         (int(match[1]), path)
         for path in Path(work_dir).glob('*.pth')
         if (match := re.fullmatch(rf'{kind}_(\d+)\.pth', path.name))
     ]
-    return [path for _, path in sorted(found, reverse=True)]
+    return [path for _, path in sorted(checkpoints, reverse=True)]
 
 
-def first_complete(paths: Iterable[Path]) -> Optional[Tuple[int, int, str]]:
-    """The first of several checkpoints that can be resumed: its step, its epoch and its path."""
+def first_complete(paths: Iterable[Path]) -> tuple[int, int, str] | None:
+    """Return step, epoch and path of the first checkpoint that can be resumed, or None."""
     for path in paths:
         try:
             meta = check_checkpoint(str(path), resume=True)['meta']
@@ -182,49 +182,49 @@ def first_complete(paths: Iterable[Path]) -> Optional[Tuple[int, int, str]]:
     return None
 
 
-def find_resume(work_dir: str) -> Optional[str]:
-    """The checkpoint that ``last_checkpoint`` names, else a work dir's newest complete one, else None.
+def find_resume(work_dir: str) -> str | None:
+    """Return the checkpoint that ``last_checkpoint`` names, else the newest complete one of a work dir, or None.
 
-    Of checkpoints at the same step, it is the one that counts the epoch as done.
+    Among checkpoints at the same step, the one at the end of its epoch is preferred.
     """
     last, named = Path(work_dir, 'last_checkpoint'), None
     if last.is_file():
         named = Path(last.read_text().strip())
         named = named if named.is_file() else Path(work_dir, named.name)
-        if found := first_complete([named]):
-            return found[-1]
+        if complete := first_complete([named]):
+            return complete[-1]
     kinds = [[path for path in numbered_checkpoints(work_dir, kind) if path != named] for kind in ('epoch', 'iter')]
     return max(filter(None, map(first_complete, kinds)), default=(None,))[-1]
 
 
 def saved_so_far(work_dir: str) -> str:
-    """Say, after Ctrl-C, what a training has saved and how to go on; no checkpoint is read for it."""
+    """Describe after Ctrl-C what a training has saved and how to resume it, without reading a checkpoint."""
     last = Path(work_dir, 'last_checkpoint')
     try:
         name = read_file(last, 4096, 'file').decode().strip()
     except (OSError, ValueError):
         return f'no checkpoint is saved in {work_dir}; run the same command again'
-    return f'the last checkpoint is {name}; run the same command with --resume to go on from there'
+    return f'the last checkpoint is {name}; run the same command with --resume to continue'
 
 
 def resolve_checkpoint(path: str) -> str:
-    """The checkpoint that a file, a ``last_checkpoint`` file or a work dir stands for.
+    """Return the checkpoint of a file, a ``last_checkpoint`` file or a work dir.
 
     Raises:
-        InputError: if there is none.
+        InputError: If there is no complete checkpoint.
     """
     given = Path(path)
     work_dir = given.parent if given.name == 'last_checkpoint' else given
     if not work_dir.is_dir():
         return path
-    found = find_resume(str(work_dir))
-    if found is None:
+    checkpoint = find_resume(str(work_dir))
+    if checkpoint is None:
         raise InputError(f'no complete checkpoint in {work_dir}; train first with tools/train.py')
-    return found
+    return checkpoint
 
 
 def is_finished(cfg: Config, checkpoint: dict) -> bool:
-    """Whether a checkpoint is at or past the end of the training that the config asks for."""
+    """Return whether a checkpoint is at or past the end of the config's training."""
     meta, train_cfg = checkpoint['meta'], cfg.get('train_cfg') or {}
     return any(
         train_cfg.get(last) is not None and meta.get(now, 0) >= train_cfg[last]

@@ -1,9 +1,10 @@
-"""Reading a config with the tools' options: ``--data-root``, ``--cfg-options`` and ``--work-dir``."""
+"""Reading of configs with the commands' options: ``--data-root``, ``--cfg-options`` and ``--work-dir``."""
 
 import inspect
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Iterator, List, Optional, Set, Tuple
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import root as root_registries
@@ -32,20 +33,18 @@ OPEN_FIELDS = {'custom_keys', 'paramwise_cfg'}  # their keys are free
 
 
 def load_config(
-    path: str, cfg_options: Optional[dict] = None, data_root: Optional[str] = None, work_dir: Optional[str] = None
+    path: str, cfg_options: dict | None = None, data_root: str | None = None, work_dir: str | None = None
 ) -> Config:
-    """Read a config file and apply the tools' options to it.
+    """Read a config file and apply the commands' options to it.
 
     Args:
-        path: config file.
-        cfg_options: dotted names and values of fields to replace; ``data_root`` among them acts as the
-            argument does.
-        data_root: takes the place of the config's ``data_root`` wherever that occurs, see
-            :func:`replace_data_root`.
-        work_dir: where logs and checkpoints go; the config's own, else ``work_dirs/<name of the config>``.
+        path: Config file.
+        cfg_options: Dotted names and values of fields to replace; ``data_root`` among them acts like the argument.
+        data_root: Replaces the config's ``data_root`` everywhere, see :func:`replace_data_root`.
+        work_dir: Folder of logs and checkpoints; default: that of the config, else ``work_dirs/<name of the config>``.
 
     Raises:
-        InputError: if the file is absent or cannot be read, or an option names a field that does not exist.
+        InputError: If the file is missing or cannot be read, or an option names a field that does not exist.
     """
     cfg = read_config(path)
     upgrade_config(cfg)
@@ -69,7 +68,7 @@ def read_config(path: str) -> Config:
     """Read a config file.
 
     Raises:
-        InputError: if it is absent or is not a config.
+        InputError: If the file is missing or is not a config.
     """
     check_config_file(path)
     try:
@@ -79,33 +78,33 @@ def read_config(path: str) -> Config:
 
 
 def find_hook(cfg: Config, kind: str) -> dict:
-    """The config of a hook among ``custom_hooks``.
+    """Return the config of a hook in ``custom_hooks``.
 
     Raises:
-        InputError: There is none.
+        InputError: If the config has no such hook.
     """
-    found = [hook for hook in cfg.get('custom_hooks') or [] if hook['type'] == kind]
-    if not found:
+    hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook['type'] == kind]
+    if not hooks:
         raise InputError(f'custom_hooks: the config has no {kind}, whose settings are needed here')
-    return found[0]
+    return hooks[0]
 
 
 def first_test_dataloader(cfg: Config) -> ConfigDict:
-    """The config of the (first) test dataloader, whose pipeline is that of inference.
+    """Return the config of the first test dataloader, whose pipeline is used for inference.
 
     Raises:
-        InputError: There is none.
+        InputError: If the config has no test dataloader.
     """
-    found = cfg.get('test_dataloader')
-    if not found:
+    loader = cfg.get('test_dataloader')
+    if not loader:
         raise InputError('test_dataloader: the config has none, and its pipeline prepares the images')
-    return found[0] if isinstance(found, (list, tuple)) else found
+    return loader[0] if isinstance(loader, (list, tuple)) else loader
 
 
 def drop_collate_scope(cfg: Config) -> None:
     """Remove the ``_scope_`` that MMEngine adds to collate functions inherited from ``mmyolo::``.
 
-    MMEngine would hand it to the function as an argument.
+    MMEngine would pass it to the function as an argument.
     """
     for name in cfg:
         dataloaders = cfg[name] if isinstance(cfg[name], list) else [cfg[name]]
@@ -115,10 +114,10 @@ def drop_collate_scope(cfg: Config) -> None:
 
 
 def replace_data_root(cfg: Config, data_root: str) -> Config:
-    """A config whose paths under the old ``data_root`` are under the new one, in whatever list or dict.
+    """Return a config whose paths below the old ``data_root`` are below the new one.
 
     Raises:
-        InputError: if the config has no ``data_root`` at its top level.
+        InputError: If the config has no ``data_root`` at its top level.
     """
     old = cfg.get('data_root')
     if not isinstance(old, str) or not old.strip('/'):
@@ -144,7 +143,7 @@ def check_option(cfg: Config, name: str) -> None:
     """Check that a dotted name is a field of the config, or an argument of the class it belongs to.
 
     Raises:
-        InputError: if it is not, with the names closest to it.
+        InputError: If it is not; the message suggests similar names.
     """
     node, parts = cfg._cfg_dict, name.split('.')
     for depth, part in enumerate(parts):
@@ -174,13 +173,13 @@ def check_option(cfg: Config, name: str) -> None:
         same = [path for path in leaves(cfg._cfg_dict) if path.rsplit('.', 1)[-1] == name and path != name]
         if same:
             warnings.warn(
-                f'--cfg-options {name} changes a variable of the config file, not what was made from it: '
+                f'--cfg-options {name} changes a variable of the config file, not the fields that use it: '
                 f'{", ".join(same)}'
             )
 
 
-def allowed_fields(node: dict, name: str) -> Optional[Set[str]]:
-    """Fields that the dict called ``name`` may have besides those it has; None if any."""
+def allowed_fields(node: dict, name: str) -> set[str] | None:
+    """Return the additional fields that the dict called ``name`` may have; None for any."""
     if name in OPEN_FIELDS:
         return None
     if not name:
@@ -193,13 +192,13 @@ def allowed_fields(node: dict, name: str) -> Optional[Set[str]]:
     return fields.union(*map(parameters, find_classes(node.get('type'))))
 
 
-def runner_fields() -> Set[str]:
+def runner_fields() -> set[str]:
     return parameters(Runner) | RUNNER_FIELDS
 
 
-def parameters(function: Any) -> Set[str]:
-    """Names of the arguments of a function or class, also those that ``**kwargs`` hand to its bases."""
-    found: Set[str] = set()
+def parameters(function: Any) -> set[str]:
+    """Return the argument names of a function or class, including those that ``**kwargs`` pass to its bases."""
+    names: set[str] = set()
     functions = (
         [vars(base)['__init__'] for base in function.__mro__ if '__init__' in vars(base)]
         if inspect.isclass(function)
@@ -210,28 +209,28 @@ def parameters(function: Any) -> Set[str]:
             arguments = inspect.signature(each).parameters.values()
         except (ValueError, TypeError):  # written in C
             break
-        found |= {a.name for a in arguments if a.kind in (a.POSITIONAL_OR_KEYWORD, a.KEYWORD_ONLY)}
+        names |= {a.name for a in arguments if a.kind in (a.POSITIONAL_OR_KEYWORD, a.KEYWORD_ONLY)}
         if not any(a.kind == a.VAR_KEYWORD for a in arguments):
             break
-    return found - {'self'}
+    return names - {'self'}
 
 
-def find_classes(type_: Any) -> List[Any]:
-    """What a config's ``type`` may stand for, the class itself, or all registered classes of that name."""
+def find_classes(type_: Any) -> list[Any]:
+    """Return the classes that a config's ``type`` may mean: the class itself, or all registered with that name."""
     if not isinstance(type_, str):
         return [type_] if callable(type_) else []
     scope, _, name = type_.rpartition('.')
-    found = []
+    classes = []
     for root in vars(root_registries).values():
         if isinstance(root, Registry):
             for registry in (root, *root.children.values()):
                 if name in registry.module_dict and scope in ('', registry.scope):
-                    found.append(registry.module_dict[name])
-    return found
+                    classes.append(registry.module_dict[name])
+    return classes
 
 
-def leaves(node: Any, path: Tuple[str, ...] = ()) -> Iterator[str]:
-    """Dotted names of all fields of a config that are neither dict nor list."""
+def leaves(node: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield the dotted names of all fields of a config that are neither dict nor list."""
     if isinstance(node, (list, tuple)):
         node = dict(enumerate(node))
     if not isinstance(node, dict):

@@ -1,4 +1,4 @@
-"""Decoding of image files for training and inference: JPEG by OpenCV, at reduced scale where the target is small."""
+"""Decoding of image files for training and inference: JPEG with OpenCV, at reduced scale for small targets."""
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ REDUCED = {
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
-TURNED = {  # by EXIF's orientation, as Pillow reads it: OpenCV does not know the one in XMP
+ROTATED = {  # by EXIF's orientation as Pillow reads it; OpenCV does not read the one in XMP
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
     4: lambda pixels: pixels[::-1],
@@ -27,19 +27,19 @@ TURNED = {  # by EXIF's orientation, as Pillow reads it: OpenCV does not know th
 def decode_image(content: bytes, min_size: int = 0) -> tuple[np.ndarray, tuple[int, int]]:
     """Decode an image file to three channels.
 
-    Grey and colour JPEG is decoded by OpenCV as mmcv does, all else as ``kdeov_mm.deploy.read_image`` does, so that
-    training and the exported runtime see the same pixels (of JPEG nearly the same).
+    Grey and colour JPEG is decoded by OpenCV as in mmcv, everything else as in ``kdeov_mm.deploy.read_image``. So
+    training and the exported runtime see the same pixels (nearly the same for JPEG).
 
     Args:
         content: The file.
-        min_size: A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its shorter side keeps so many
-            pixels; 0 decodes all of it.
+        min_size: Minimum shorter side in pixels to which a JPEG may be reduced while decoding (by 1/2, 1/4 or 1/8); 0:
+            full size.
 
     Returns:
         tuple: BGR uint8 ``[H, W, 3]``, and height and width in full size.
 
     Raises:
-        BrokenImageError: It cannot be decoded.
+        BrokenImageError: If the image cannot be decoded.
     """
     try:
         with open_image(content) as image:
@@ -52,6 +52,6 @@ def decode_image(content: bytes, min_size: int = 0) -> tuple[np.ndarray, tuple[i
             decoded = cv2.imdecode(np.frombuffer(content, np.uint8), REDUCED[factor] | cv2.IMREAD_IGNORE_ORIENTATION)
             if decoded is None:
                 raise ValueError('OpenCV cannot decode it')
-            return np.ascontiguousarray(TURNED[turn](decoded) if turn in TURNED else decoded), size
+            return np.ascontiguousarray(ROTATED[turn](decoded) if turn in ROTATED else decoded), size
     except Exception as error:  # decoders raise anything from OSError to SyntaxError
         raise BrokenImageError(f'{type(error).__name__}: {one_line(error)}') from error

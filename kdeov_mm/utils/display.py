@@ -3,7 +3,8 @@
 import difflib
 import reprlib
 import unicodedata
-from typing import Any, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 HIDDEN = ('Cc', 'Cf', 'Cs', 'Zl', 'Zp')  # control, format (right-to-left marks), surrogates, line and paragraph ends
 JOINERS = '\u200c\u200d'  # needed by Persian and by emoji; they change no order and start no sequence

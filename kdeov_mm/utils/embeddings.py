@@ -1,6 +1,6 @@
 """Embeddings as PyTorch's tensors."""
 
-from typing import Callable
+from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor

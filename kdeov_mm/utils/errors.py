@@ -4,8 +4,9 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator
+from typing import Any
 
 from .display import printable
 
@@ -13,7 +14,7 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # full, over quota, lar
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used; the message names the input, its value and the fix."""
+    """Reports an input that cannot be used; the message names the input, its value and the fix."""
 
 
 @contextmanager

@@ -5,9 +5,10 @@ import os
 import secrets
 import stat
 import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Iterable, Iterator
+from typing import BinaryIO
 
 from .display import printable
 from .errors import InputError

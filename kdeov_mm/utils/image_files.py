@@ -1,4 +1,4 @@
-"""Formats and sizes of image files that are read: one limit for training, inference, runtime, index and demo."""
+"""Supported formats and sizes of image files in training, inference, runtime, index and demo."""
 
 import io
 import os
@@ -16,7 +16,7 @@ from .files import open_regular, read_file, walk_files
 
 
 class BrokenImageError(ValueError):
-    """An image cannot be decoded; raised by transforms that load, and skipped by data sets."""
+    """Reports an image that cannot be decoded; raised by loading transforms and skipped by data sets."""
 
 
 def find_decoders() -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -79,7 +79,7 @@ def open_image(content: bytes | BinaryIO) -> Image.Image:
     Raises:
         ValueError: If it has more than ``MAX_PIXELS`` pixels or pixels of 32 bits (:func:`check_depth`), or costs too
             much to decode (:func:`check_cost`).
-        Exception: Pillow's, of any type, if it is no image in one of ``FORMATS``.
+        Exception: If it is no image in one of ``FORMATS``; Pillow raises any type.
     """
     file = io.BytesIO(content) if isinstance(content, bytes) else content
     begin = file.tell()

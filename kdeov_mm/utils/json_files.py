@@ -1,4 +1,4 @@
-"""JSON from files and metadata that somebody else may have written."""
+"""Reading of untrusted JSON from files and metadata."""
 
 import json
 from pathlib import Path
@@ -67,11 +67,11 @@ def parse_json(content: str | bytes, name: str, expected_type: type = dict, fini
 
 
 class Constant(float):
-    """The value of ``NaN``, ``Infinity`` or ``-Infinity`` in JSON; 1e999 is an ordinary float."""
+    """Marks the value of ``NaN``, ``Infinity`` or ``-Infinity`` in JSON; 1e999 is an ordinary float."""
 
 
 def find_constant(value: Any) -> str:
-    """Return where the first :class:`Constant` stands in a JSON value, such as ``annotations[17].bbox[0]``."""
+    """Return the place of the first :class:`Constant` in a JSON value, such as ``annotations[17].bbox[0]``."""
     waiting = [(value, '')]
     while waiting:
         item, place = waiting.pop()

@@ -1,10 +1,10 @@
-"""What commands share that a job launcher may start: processes, mixed precision, and one writer a folder."""
+"""Distributed jobs: joining processes, mixed precision, and one writer for each folder."""
 
 import os
 import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Iterator, Sequence, Union
 
 import torch
 from mmengine.config import Config
@@ -19,16 +19,16 @@ AMP_WRAPPERS = dict(
 
 
 def set_launcher(cfg: Config, launcher: str) -> None:
-    """Join the processes of a job; without a GPU, through gloo whatever backend the config names.
+    """Join the processes of a job; without a GPU through gloo, whatever backend the config names.
 
-    MMEngine joins them on GPUs only, so that without one the config gets a wrapper of the model that asks for none.
+    MMEngine joins processes on GPUs only. Without a GPU the config gets a model wrapper that does not need one.
 
     Args:
-        cfg: config, changed in place.
+        cfg: Config, changed in place.
         launcher: ``none``, ``pytorch`` (torchrun), ``slurm`` or ``mpi``.
 
     Raises:
-        InputError: if there is no GPU and the launcher is another than torchrun, there are fewer GPUs than processes
+        InputError: If there is no GPU and the launcher is not torchrun, there are fewer GPUs than processes
             on this machine, or torchrun has not set its variables.
     """
     cfg.launcher = launcher
@@ -56,7 +56,7 @@ def set_launcher(cfg: Config, launcher: str) -> None:
         if local_rank == 0:
             warnings.warn(
                 f'env_cfg.dist_cfg.backend={dist_cfg.get("backend", "nccl")!r} needs GPUs and there is none: '
-                'gloo takes its place'
+                'using gloo instead'
             )
         dist_cfg['backend'] = 'gloo'
     if not is_distributed():
@@ -73,7 +73,7 @@ def set_launcher(cfg: Config, launcher: str) -> None:
 
 
 @contextmanager
-def lock_run(folder: Union[str, Path], what: str, leftovers: Sequence[str] = ()) -> Iterator[None]:
+def lock_run(folder: str | Path, what: str, leftovers: Sequence[str] = ()) -> Iterator[None]:
     """Lock a folder for all processes of a job, if this job has not locked it already.
 
     Args:
@@ -82,8 +82,8 @@ def lock_run(folder: Union[str, Path], what: str, leftovers: Sequence[str] = ())
         leftovers: Patterns of the unfinished files that a killed writer leaves; they are removed.
 
     Raises:
-        InputError: In all processes, if another job is writing there.
-        OSError: In all processes, if it cannot be written.
+        InputError: If another job is writing there; raised in all processes.
+        OSError: If the folder cannot be written; raised in all processes.
     """
     with ExitStack() as stack:
         refusal = [None]
@@ -104,22 +104,22 @@ def lock_run(folder: Union[str, Path], what: str, leftovers: Sequence[str] = ())
 
 
 def enable_amp(cfg: Config, dtype: str = 'auto') -> None:
-    """Train in mixed precision: replaces the config's optimizer wrapper.
+    """Replace the config's optimizer wrapper for training in mixed precision.
 
     Args:
-        cfg: config, changed in place.
+        cfg: Config, changed in place.
         dtype: ``bf16``, ``fp16``, or ``auto``: fp16 on a GPU, bf16 on the CPU.
 
     Raises:
-        InputError: if fp16 is asked for without a GPU, or the config's wrapper is one that cannot be replaced.
+        InputError: If fp16 is requested without a GPU, or the config's wrapper cannot be replaced.
     """
     if dtype == 'auto':
         dtype = 'fp16' if torch.cuda.is_available() else 'bf16'
     if dtype == 'fp16' and not torch.cuda.is_available():
-        raise InputError('--amp fp16 needs a GPU and there is none; use --amp bf16, or leave --amp out')
+        raise InputError('--amp fp16 needs a GPU and there is none; use --amp bf16, or omit --amp')
     wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if wrapper not in ('OptimWrapper', *(each['type'] for each in AMP_WRAPPERS.values())):
-        raise InputError(f'--amp works with optim_wrapper.type OptimWrapper, not {wrapper}; leave --amp out')
+        raise InputError(f'--amp works with optim_wrapper.type OptimWrapper, not {wrapper}; omit --amp')
     for name in ('dtype', 'loss_scale'):
         cfg.optim_wrapper.pop(name, None)
     cfg.optim_wrapper.update(AMP_WRAPPERS[dtype])

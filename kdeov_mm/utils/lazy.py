@@ -1,7 +1,8 @@
-"""Names of a package that are imported when they are used (PEP 562)."""
+"""Lazy import of a package's attributes (PEP 562)."""
 
 import importlib
-from typing import Any, Callable, Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 
 def import_when_used(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
@@ -9,7 +10,7 @@ def import_when_used(package: str, modules: Mapping[str, str]) -> Callable[[str]
 
     Args:
         package: The package's ``__name__``.
-        modules: The module that defines each name; ``.name`` is one of the package.
+        modules: Module of each attribute; ``.name`` is a module of the package.
     """
 
     def find(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""One writer a folder: training in a work dir, writing a store or an index."""
+"""Locks for one writer in each folder, such as a work dir, a store or an index."""
 
 import errno
 import fcntl
@@ -7,9 +7,9 @@ import os
 import socket
 import stat
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from collections.abc import Iterator
 
 from .display import printable
 from .errors import InputError
@@ -25,7 +25,7 @@ JOB: set[str] = set()  # real paths of folders that all processes of this job ma
 
 @contextmanager
 def lock_folder(folder: str | Path, what: str, wait: bool = False) -> Iterator[None]:
-    """Make a folder if it does not exist, and lock it against other writers on this machine.
+    """Create a folder if it does not exist, and lock it against other writers on this machine.
 
     The system frees the lock when the process ends, also after ``kill -9``. Object stores, and file systems without
     locks, are not locked.
@@ -37,7 +37,7 @@ def lock_folder(folder: str | Path, what: str, wait: bool = False) -> Iterator[N
 
     Raises:
         InputError: If another process, or another part of this one, has the lock. The message names the process, its
-            host and its start where the lock file tells them.
+            host and its start if the lock file has them.
         OSError: If the folder cannot be written.
     """
     if '://' in str(folder):

@@ -5,5 +5,5 @@ from torch import nn
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside a wrapper for distributed training, or the model itself."""
+    """Return the model inside a wrapper for distributed training, or the model itself."""
     return model.module if is_model_wrapper(model) else model

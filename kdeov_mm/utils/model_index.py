@@ -1,7 +1,7 @@
-"""The models that come with the package, by name, as ``model-index.yml`` lists them."""
+"""The model index, ``model-index.yml``."""
 
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -12,19 +12,19 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 class ModelEntry(NamedTuple):
-    """A model of the index."""
+    """Describes a model of the index."""
 
     name: str
     config: str  # file
-    weights: Optional[str]  # file or address; None: to be trained
-    metadata: Dict[str, Any]
+    weights: str | None  # file or URL; None: must be trained
+    metadata: dict[str, Any]
 
 
 def index_root() -> Path:
-    """The folder of ``model-index.yml``, ``configs/`` and ``tools/``: of an installed package, or of a checkout.
+    """Return the folder of ``model-index.yml``, ``configs/`` and ``tools/`` in an installed package or a checkout.
 
     Raises:
-        FileNotFoundError: Neither is there.
+        FileNotFoundError: If there is no such folder.
     """
     for root in (PACKAGE / '.mim', PACKAGE.parent):
         if (root / 'model-index.yml').is_file():
@@ -32,8 +32,8 @@ def index_root() -> Path:
     raise FileNotFoundError(f'no model-index.yml in {PACKAGE / ".mim"} or {PACKAGE.parent}; install the package again')
 
 
-def read_index() -> Dict[str, ModelEntry]:
-    """All models of the index by name."""
+def read_index() -> dict[str, ModelEntry]:
+    """Read all models of the index by name."""
     root, models = index_root(), {}
     for part in yaml.safe_load((root / 'model-index.yml').read_text(encoding='utf-8'))['Import']:
         for model in yaml.safe_load((root / part).read_text(encoding='utf-8'))['Models']:
@@ -47,11 +47,11 @@ def read_index() -> Dict[str, ModelEntry]:
 
 
 def find_model(name: str) -> ModelEntry:
-    """The model of a name, such as ``kdeov_yolov8n``.
+    """Return a model by its name, such as ``kdeov_yolov8n``.
 
     Raises:
-        InputError: The index has no such model.
-        FileNotFoundError: There is no index.
+        InputError: If the index has no such model.
+        FileNotFoundError: If there is no index.
     """
     models = read_index()
     if name not in models:

@@ -1,27 +1,28 @@
-"""Configs of version 0.1, in which hooks held the text encoder and three fields the dimension, still work.
+"""Conversion of configs of version 0.1, in which hooks had the text encoder and three fields the dimension.
 
-Options that have been removed since are dropped where their value changes nothing, and refused by name elsewhere.
+Removed options are dropped if they have their default value, and refused otherwise.
 """
 
 import warnings
-from typing import Any, Iterator, Optional
+from collections.abc import Iterator
+from typing import Any
 
 from mmengine.config import Config
 
 from .errors import InputError
 
 PARTS = ('fusion', 'neck', 'projector', 'head_module')
-REMOVED_OPTIONS = {  # (type, option): the value that was the default, and what to do about another one
+REMOVED_OPTIONS = {  # (type, option): former default, and advice for other values
     ('BrokenImagesHook', 'file_name'): ('broken_images.tsv', 'the file is broken_images.tsv'),
     ('CLIPDistillationHook', 'background_prompts'): (
         ['an empty background', 'nothing but a background'],
         'the prompts are BACKGROUND_PROMPTS in kdeov_mm/models/clip/region_teacher.py',
     ),
     ('CLIPDistillationHook', 'test'): (True, 'to test without the teacher, leave the hook out'),
-    ('CrossAttentionFusion', 'levels'): (None, 'all levels are guided'),
+    ('CrossAttentionFusion', 'levels'): (None, 'all levels are conditioned on text'),
     ('CrossModalAlignmentLoss', 'max_scale'): (100.0, 'the bound is 100'),
     ('DistillationLoss', 'mode'): ('cosine', 'leave it out; for l2 double loss_weight, which is the same loss'),
-    ('FiLMFusion', 'levels'): (None, 'all levels are guided'),
+    ('FiLMFusion', 'levels'): (None, 'all levels are conditioned on text'),
     ('ImageTextDataset', 'delimiter'): (None, 'a .tsv file has tabs, any other commas'),
     ('InteractiveContrastiveLoss', 'max_scale'): (100.0, 'the bound is 100'),
     ('OpenCLIPDualEncoder', 'max_logit_scale'): (100.0, 'the bound is 100'),
@@ -69,8 +70,10 @@ def upgrade_config(cfg: Config) -> None:
 
 
 def drop_removed(cfg: Config) -> None:
-    """Drop removed options that have their default. Refuse other values, and removed classes that no other import of
-    the config can bring."""
+    """Drop removed options that have their default value.
+
+    Refuse other values, and removed classes unless another import of the config may define them.
+    """
     imports = (cfg.get('custom_imports') or {}).get('imports') or []
     own = {imports} if isinstance(imports, str) else set(imports)
     for node in typed_nodes(cfg._cfg_dict):
@@ -94,24 +97,24 @@ def typed_nodes(value: Any) -> Iterator[dict]:
         yield from typed_nodes(item)
 
 
-def take_text_encoder(cfg: Config) -> Optional[dict]:
-    """Take the text encoder, with its templates and synonyms, out of the hooks' configs; None if they have none."""
-    found = {}
+def take_text_encoder(cfg: Config) -> dict | None:
+    """Remove the text encoder with templates and synonyms from the hooks' configs and return it, or None."""
+    settings = {}
     for hook in cfg.get('custom_hooks') or []:
         if isinstance(hook, dict) and hook.get('type') in ('VocabularyHook', 'CLIPDistillationHook'):
             for name in ('text_encoder', 'templates', 'synonyms'):
                 if name in hook and hook['type'] == 'VocabularyHook':
-                    found[name] = hook.pop(name)
+                    settings[name] = hook.pop(name)
                 elif name in hook:
-                    found.setdefault(name, hook.pop(name))
-    text_encoder = found.pop('text_encoder', None)
-    if text_encoder and text_encoder.get('type') != 'PrecomputedTextEncoder':  # to which prompts mean nothing
-        text_encoder = dict(text_encoder, **found)
+                    settings.setdefault(name, hook.pop(name))
+    text_encoder = settings.pop('text_encoder', None)
+    if text_encoder and text_encoder.get('type') != 'PrecomputedTextEncoder':  # which has no prompts
+        text_encoder = dict(text_encoder, **settings)
     return text_encoder
 
 
 def move_dims(model: dict, parts: list) -> None:
-    """Make one ``model.embed_dims`` of the parts' dimensions; the model refuses those that differ from it."""
+    """Replace the parts' dimensions by ``model.embed_dims``; the model refuses different ones."""
     for part in parts:
         if 'text_dims' in part and 'embed_dims' in part:  # attention's width
             part['attn_dims'] = part.pop('embed_dims')

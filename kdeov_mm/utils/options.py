@@ -1,9 +1,10 @@
-"""Options that several commands share, and checks of what was given; needs neither torch nor MMEngine."""
+"""Common options of commands and their checks; needs neither torch nor MMEngine."""
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional, Sequence, Union
+from typing import Any
 
 from .display import suggest
 from .errors import InputError
@@ -83,7 +84,7 @@ def check_at_least(parser: argparse.ArgumentParser, args: argparse.Namespace, **
             parser.error(f'--{name.replace("_", "-")} must be at least {value}, got {given}')
 
 
-def check_config_file(path: Union[str, Path]) -> None:
+def check_config_file(path: str | Path) -> None:
     """Raise InputError if there is no such config file; name files beside it with a similar name."""
     file = Path(path)
     if not file.is_file():
@@ -91,13 +92,13 @@ def check_config_file(path: Union[str, Path]) -> None:
         raise InputError(f'config file not found: {path}{suggest(str(path), names)}')
 
 
-def check_checkpoint_file(path: Optional[str]) -> None:
+def check_checkpoint_file(path: str | None) -> None:
     """Raise InputError if there is neither such a checkpoint nor such a work dir; addresses are not looked at."""
     if path is not None and '://' not in path and not os.path.exists(path):
         raise InputError(f'checkpoint not found: {path}; give a .pth or .safetensors file, or a work dir with one')
 
 
-def check_files(option: str, paths: Union[str, Path, Sequence[Union[str, Path]], None]) -> None:
+def check_files(option: str, paths: str | Path | Sequence[str | Path] | None) -> None:
     """Raise FileNotFoundError if a file or folder that an option names does not exist; None is not looked at."""
     for path in () if paths is None else [paths] if isinstance(paths, (str, Path)) else paths:
         if '://' not in str(path) and not os.path.exists(path):

@@ -1,6 +1,6 @@
 """The fields of a protobuf message, without its schema; standard library only."""
 
-from typing import Iterator
+from collections.abc import Iterator
 
 MAX_KEY = 2**32 - 1  # of a field: its number and its wire type
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types

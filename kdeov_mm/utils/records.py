@@ -1,9 +1,10 @@
 """Checks of records that were read from JSON, a column at a time: annotation files have millions of rows."""
 
 from bisect import bisect_left
+from collections.abc import Callable, Collection, Mapping
 from itertools import chain
 from operator import itemgetter, methodcaller
-from typing import Any, Callable, Collection, Mapping, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +15,7 @@ MAX_NUMBER = 1e15  # of a coordinate or an area; its square is still a finite fl
 
 
 class Kind(NamedTuple):
-    """What the values of a field must be.
+    """Describes valid values of a field.
 
     Attributes:
         fits: Check a list of values. If it returns False for a list, it must return False for every longer list with

@@ -5,9 +5,10 @@ import codecs
 import inspect
 import pickle
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, Callable, Iterator
+from typing import Any
 
 import torch
 

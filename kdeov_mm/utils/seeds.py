@@ -1,15 +1,15 @@
 """Randomness as a function of numbers, such as seed, epoch and index, instead of a history."""
 
 import random
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Iterator, Sequence
 
 import numpy as np
 import torch
 
 
 def mix_seed(*numbers: int) -> int:
-    """A seed in [0, 2^32) for a tuple of non-negative integers; near tuples give unrelated seeds."""
+    """Return a seed in [0, 2^32) for a tuple of non-negative integers; similar tuples give unrelated seeds."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
@@ -41,7 +41,7 @@ def seed_step(*numbers: int) -> None:
 
 
 def choose_caption(captions: Sequence[str], seed: int, epoch: int, img_id) -> str:
-    """One of an image's captions at random: another one each epoch, but a function of the arguments alone.
+    """Choose one of an image's captions as a pseudorandom function of the arguments, such as the epoch.
 
     Args:
         captions: At least one text.

@@ -1,6 +1,6 @@
 """Several teachers as one."""
 
-from typing import Callable, List, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from kdeov_mm.text import read_synonyms, resolve_templates
 
 
 def combine(embeddings: Sequence[Tensor], mode: str) -> Tensor:
-    """One normalised embedding ``[N, D]`` from several ``[N, D_i]``.
+    """Combine several embeddings ``[N, D_i]`` to a normalised one ``[N, D]``.
 
     ``concat`` puts them side by side, divided by the root of their number: the cosine of two such embeddings is the
     mean of the members' cosines. MobileCLIP (Vasu et al. 2024, "MobileCLIP: fast image-text models through multi-modal
@@ -43,12 +43,12 @@ class EnsembleTeacher:
             descendants of one model do; other models' spaces have nothing in common.
 
     Raises:
-        ValueError: No teacher, an unknown mode, or ``mean`` of embeddings of several dimensions.
+        ValueError: If no teacher, an unknown mode, or ``mean`` of embeddings of several dimensions.
     """
 
     def __init__(self, teachers: Sequence[dict], mode: str = 'concat') -> None:
         check_ensemble('teachers', teachers, mode)
-        self.teachers: List = [MODELS.build(teacher) for teacher in teachers]
+        self.teachers: list = [MODELS.build(teacher) for teacher in teachers]
         self.mode = mode
         self.name = ' + '.join(teacher.name for teacher in self.teachers)
         dims = [teacher.embed_dims for teacher in self.teachers]
@@ -61,7 +61,7 @@ class EnsembleTeacher:
 
     @staticmethod
     def identify(teachers: Sequence[dict], mode: str = 'concat') -> dict:
-        """What the embeddings depend on; no weights are loaded."""
+        """Return what the embeddings depend on, without loading weights."""
         return dict(mode=mode, teachers=[identify_teacher(teacher) for teacher in teachers])
 
     @property
@@ -132,7 +132,7 @@ class EnsembleTextEncoder:
 
     @property
     def id(self) -> str:
-        """Identity of models and weights; part of the text bank's cache key."""
+        """The fingerprint of models and weights, a part of the cache key of class embeddings."""
         return f'{self.mode}({", ".join(str(encoder.id) for encoder in self.encoders)})'
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:

@@ -125,7 +125,7 @@ def test_training_from_the_store_needs_no_teacher(stored):
     cfg.model.update(loss_image=None)
     model = MODELS.build(cfg.model)
     vocabulary = torch.randn(len(DATASETS.build(cfg.train_dataloader.dataset).metainfo['classes']), 128)
-    model.texts = F.normalize(vocabulary, dim=-1)
+    model.class_embeddings = F.normalize(vocabulary, dim=-1)
     batch = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=0)))
     data = model.data_preprocessor(batch, training=True)
     losses = model(**data, mode='loss')

@@ -135,7 +135,7 @@ def test_detect(page, scene, screenshot, requested, url):
     screenshot('demo_detect')
     page.type('detect-words', ' ')
     page.click('detect-button')
-    page.text('body', 'Give at least one name.')
+    page.text('body', 'Give at least one class name.')
     others = [entry for entry in requested() if re.match('https?:', entry) and not entry.startswith(url)]
     assert others == []
 

@@ -9,7 +9,7 @@ from PIL import Image
 from kdeov_mm.apis import KDEOVInferencer
 from kdeov_mm.demo import Demo, Limits
 from kdeov_mm.demo.app import table_rows
-from kdeov_mm.demo.uploads import read_upload, read_words
+from kdeov_mm.demo.uploads import read_upload, read_class_names
 
 
 def test_detect(demo, half_red):
@@ -74,7 +74,7 @@ def test_search(colours, half_red):
 
 def test_words():
     limits = Limits(names=3, characters=10)
-    assert read_words(' red circle,dog\n\ndog ,', limits) == ['red circle', 'dog']
+    assert read_class_names(' red circle,dog\n\ndog ,', limits) == ['red circle', 'dog']
     for text, message in (
         ('', 'at least one name'),
         (None, 'at least one name'),
@@ -82,7 +82,7 @@ def test_words():
         ('a' * 11, '11 characters; at most 10'),
     ):
         with pytest.raises(ValueError, match=message):
-            read_words(text, limits)
+            read_class_names(text, limits)
 
 
 def test_uploads(tmp_path, half_red):

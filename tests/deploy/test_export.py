@@ -100,11 +100,11 @@ def test_the_demos_detections_differ_in_ties_only(demo_student, demo_world, pred
 
 def test_the_vocabulary_is_an_input(files, model, real_images, predict):
     texts = F.normalize(torch.randn(3, 128, generator=torch.Generator().manual_seed(5)), dim=1)
-    before, model.texts = model.texts, texts
+    before, model.class_embeddings = model.texts, texts
     try:
         expected = predict(model, real_images[:5])
     finally:
-        model.texts = before
+        model.class_embeddings = before
     found = run_detector(files['open_detector'], real_images[:5], texts=texts.numpy())
     assert sum(map(unmatched, found, expected)) == 0
 

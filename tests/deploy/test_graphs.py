@@ -73,7 +73,7 @@ def test_the_encoder_is_the_models(student, real_images):
 
 def test_what_cannot_be_folded_is_named(make_student):
     model = make_student()
-    model.texts = model.texts[:0]
+    model.class_embeddings = model.class_embeddings[:0]
     with pytest.raises(ValueError, match='vocabulary'):
         Detector(model)
     model = make_student(**{'fusion.type': 'CrossAttentionFusion', 'fusion._delete_': False})

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from kdeov_mm.models.clip.text_bank import cache_dir
+from kdeov_mm.models.clip.class_embeddings import cache_dir
 
 
 @pytest.fixture(autouse=True)
@@ -135,4 +135,4 @@ def test_time_in_the_network_is_told(zero_shot_config, cifar_folder):
     runner = Runner.from_cfg(zero_shot_config('kdeov_yolov8n_folder', cifar_folder / 'test'))
     runner.test()
     (hook,) = [hook for hook in runner.hooks if type(hook).__name__ == 'NetworkTimeHook']
-    assert hook.images == 120 and all(0 < share < 1 for share in hook.share.values())
+    assert hook.images == 120 and all(0 < ratio < 1 for ratio in hook.ratio.values())

@@ -64,7 +64,7 @@ def test_each_vocabulary_is_embedded_once(hook, runner, monkeypatch):
             built.append(len(names))
             return TextBank.build(names, *args)
 
-    monkeypatch.setattr(vocabulary_hook, 'TextBank', Counted)
+    monkeypatch.setattr(vocabulary_hook, 'ClassEmbeddings', Counted)
     hook.before_train(runner)
     for _ in range(2):
         hook.before_train_epoch(runner)

@@ -101,10 +101,10 @@ def test_padding_has_no_influence_and_no_gradient(kind, garbage):
 @pytest.mark.parametrize(
     'texts, mask, message',
     [
-        (torch.randn(5, 31), None, r'texts: expected \[K, 32\]'),
+        (torch.randn(5, 31), None, r'class_embeddings: expected \[K, 32\]'),
         (torch.randn(0, 32), None, 'K > 0'),
         (torch.randn(3, 5, 32), None, r'\[2, K, 32\]'),
-        (torch.randn(32), None, 'texts'),
+        (torch.randn(32), None, 'class_embeddings'),
         (torch.randn(5, 32), torch.ones(2, 4, dtype=torch.bool), r'mask: expected \[2, 5\]'),
         (torch.randn(5, 32), torch.ones(2, 5), 'float32'),
     ],

@@ -92,7 +92,7 @@ def test_one_name_is_a_vocabulary(build_student, make_samples, texts):
 @pytest.mark.parametrize(
     'names, embeddings, message',
     [
-        (['a', 'b'], torch.ones(3, 128), r'2 names'),
+        (['a', 'b'], torch.ones(3, 128), r'2 class names'),
         (['a'], torch.ones(1, 64), r'\(1, 128\)'),
         (['a'], torch.full((1, 128), float('nan')), 'NaN'),
         (['a'], torch.ones(1, 128, dtype=torch.long), 'floating-point'),

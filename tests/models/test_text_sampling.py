@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from mmengine.structures import InstanceData
 
 from kdeov_mm.models import TextBank, kdeov
-from kdeov_mm.models.text_sampling import sample_texts
+from kdeov_mm.models.text_sampling import sample_classes
 
 SIZE = 64
 
@@ -53,7 +53,7 @@ def test_a_set_holds_its_images_positives_and_as_many_negatives_as_asked():
     seen = set()
     for seed in range(30):
         torch.manual_seed(seed)
-        sampled = sample_texts(texts, labels, 3)
+        sampled = sample_classes(texts, labels, 3)
         assert sampled.embeddings.shape == (3, 5, 128) and sampled.mask.sum(1).tolist() == [5, 4, 3]
         for i, positive in enumerate(({4, 7}, {7}, set())):
             names = sampled.index[i][sampled.mask[i]].tolist()
@@ -67,7 +67,7 @@ def test_a_set_holds_its_images_positives_and_as_many_negatives_as_asked():
 
 def test_more_negatives_than_names_are_all_names():
     for number in (1, 2, 20):
-        sampled = sample_texts(vocabulary(number), [torch.tensor([0]), torch.tensor([], dtype=torch.long)], 100)
+        sampled = sample_classes(vocabulary(number), [torch.tensor([0]), torch.tensor([], dtype=torch.long)], 100)
         assert sampled.mask.all() and sampled.index.tolist() == [list(range(number))] * 2
 
 
@@ -76,7 +76,7 @@ def test_torchs_seed_decides():
     draws = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        draws.append(sample_texts(vocabulary(100), labels, 20).index)
+        draws.append(sample_classes(vocabulary(100), labels, 20).index)
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
 
 
@@ -108,10 +108,10 @@ def test_the_losses_of_a_batch_are_those_of_each_image_with_its_own_vocabulary(s
     drawn = []
 
     def remember(*args):
-        drawn.append(sample_texts(*args))
+        drawn.append(sample_classes(*args))
         return drawn[-1]
 
-    monkeypatch.setattr(kdeov, 'sample_texts', remember)
+    monkeypatch.setattr(kdeov, 'sample_classes', remember)
     weights, terms = [], []
 
     def collect(loss, weight):
@@ -141,13 +141,13 @@ def test_padding_is_never_trained(student, samples, kind, garbage, monkeypatch):
         leaves = []
 
         def fill(texts, labels, number):
-            sampled = sample_texts(texts, labels, number)
+            sampled = sample_classes(texts, labels, number)
             sampled.embeddings = sampled.embeddings.masked_fill(~sampled.mask[..., None], padding).requires_grad_()
             sampled.index[~sampled.mask] = 13
             leaves.append(sampled)
             return sampled
 
-        monkeypatch.setattr(kdeov, 'sample_texts', fill)
+        monkeypatch.setattr(kdeov, 'sample_classes', fill)
         model = student(kind=kind)
         torch.manual_seed(0)
         losses = model.loss(images(), samples())
@@ -164,7 +164,7 @@ def test_names_that_do_not_compete_leave_the_text_loss_alone(student, samples):
     torch.manual_seed(0)
     model = student().eval()
     head, x = model.bbox_head, model.extract_feat(images())
-    sampled = model.sample_texts(samples())
+    sampled = model.sample_classes(samples())
     first = head.loss(x, samples(), model.texts, sampled=sampled)['loss_text']
     texts = model.texts.clone()
     texts[~sampled.compete(20)[:2].any(0)] = vocabulary(30)[-1]
@@ -188,4 +188,4 @@ def test_a_vocabulary_of_one_name_trains(student, samples, negatives):
 def test_images_without_annotations_have_negatives_only(student, samples):
     model, batch = student(), samples()
     del batch[2].gt_instances
-    assert model.sample_texts(batch).mask.sum(1).tolist() == [5, 4, 3]
+    assert model.sample_classes(batch).mask.sum(1).tolist() == [5, 4, 3]

@@ -14,7 +14,6 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Dict, List, Optional
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import torch
@@ -57,7 +56,7 @@ def parse_args() -> argparse.Namespace:
 
 
 class Pair:
-    """One model on one benchmark.
+    """Describes one model on one benchmark.
 
     Args:
         model: Its entry in the config.
@@ -66,7 +65,7 @@ class Pair:
         out_dir: Folder of the comparison.
 
     Raises:
-        InputError: The config, the data or the checkpoint cannot be used.
+        InputError: If the config, the data or the checkpoint cannot be used.
     """
 
     def __init__(self, model: dict, benchmark: str, spec: dict, out_dir: Path) -> None:
@@ -85,7 +84,7 @@ class Pair:
         self.checkpoint = resolve_checkpoint(model['checkpoint']) if model.get('checkpoint') else None
 
     def build(self) -> torch.nn.Module:
-        """The model with its weights, in inference mode."""
+        """Build the model with its weights, in inference mode."""
         init_default_scope(self.cfg.get('default_scope', 'mmyolo'))
         model = MODELS.build(self.cfg.model)
         if self.checkpoint:
@@ -93,12 +92,12 @@ class Pair:
         return model.eval()
 
     def source(self) -> dict:
-        """What the metrics depend on."""
+        """Return what the metrics depend on."""
         config = hashlib.sha256(self.cfg.pretty_text.encode()).hexdigest()
         return dict(config=config, checkpoint=self.checkpoint and sha256(self.checkpoint))
 
-    def metrics(self) -> Optional[dict]:
-        """The metrics, if they have been measured."""
+    def metrics(self) -> dict | None:
+        """Return the metrics if they have been measured."""
         if self.report:
             return read_json(self.report, what=f'models: {self.name}: report')
         found, source = self.work_dir / 'report' / 'metrics.json', self.work_dir / 'source.json'
@@ -125,11 +124,11 @@ class Pair:
         return True
 
 
-def read_pairs(cfg: Config, out_dir: Path) -> List[Pair]:
-    """All pairs of the config, checked.
+def read_pairs(cfg: Config, out_dir: Path) -> list[Pair]:
+    """Read and check all pairs of the config.
 
     Raises:
-        InputError: A field is missing or unknown, or a pair cannot be tested.
+        InputError: If a field is missing or unknown, or a pair cannot be tested.
     """
     if not cfg.get('models') or not cfg.get('benchmarks'):
         raise InputError(f'{cfg.filename}: needs models, a list, and benchmarks, a dict; see configs/compare/shapes.py')
@@ -153,7 +152,7 @@ def read_pairs(cfg: Config, out_dir: Path) -> List[Pair]:
 
 
 def first_batch(pair: Pair, model: torch.nn.Module) -> dict:
-    """The first test image, preprocessed; the model is given its vocabulary."""
+    """Return the first test image, preprocessed, and set the model's vocabulary."""
     dataset = DATASETS.build(first_test_dataloader(pair.cfg).dataset)
     for hook in pair.cfg.get('custom_hooks') or []:
         if hook['type'] == 'VocabularyHook':
@@ -163,12 +162,12 @@ def first_batch(pair: Pair, model: torch.nn.Module) -> dict:
 
 
 def make_stages(model: torch.nn.Module, inputs: torch.Tensor, samples: list) -> Stages:
-    """What is timed: the network alone, and all that a test asks of it."""
+    """Return the timed stages: the network alone, and the whole prediction of a test."""
     return dict(embed=lambda _: model(inputs, mode='tensor'), predict=lambda _: model(inputs, samples, mode='predict'))
 
 
-def measure_costs(pairs: List[Pair], models: Dict[str, torch.nn.Module], device: torch.device, repeats: int) -> dict:
-    """Parameters, operations and latency of each model, on the first image of its first benchmark; timed in turns."""
+def measure_costs(pairs: list[Pair], models: dict[str, torch.nn.Module], device: torch.device, repeats: int) -> dict:
+    """Measure size, operations and interleaved latency of each model on the first image of its first benchmark."""
     costs, stages = {}, {}
     for pair in pairs:
         if pair.name in costs:
@@ -206,7 +205,7 @@ def read_costs(path: Path) -> dict:
 
 
 def markdown(cfg: Config, results: dict) -> str:
-    """The report."""
+    """Format the report."""
     rows = results['models']
     lines = [
         '# Comparison',
@@ -243,8 +242,8 @@ def markdown(cfg: Config, results: dict) -> str:
     return '\n'.join([*lines, '', '![accuracy against latency](compare.png)']) + '\n'
 
 
-def shown_metrics(spec: dict, benchmark: str, rows: dict) -> List[str]:
-    """The metrics that the config chooses, else all of the models themselves (not of teacher and chance)."""
+def shown_metrics(spec: dict, benchmark: str, rows: dict) -> list[str]:
+    """Return the metrics that the config chooses, else all of the models, without teacher and chance."""
     if spec.get('metrics'):
         return list(spec['metrics'])
     found = [key for row in rows.values() for key in row['metrics'].get(benchmark) or {}]
@@ -252,7 +251,7 @@ def shown_metrics(spec: dict, benchmark: str, rows: dict) -> List[str]:
 
 
 def plot(cfg: Config, results: dict, path: Path) -> Path:
-    """A panel for each metric: its value against the latency of what gives it, the network or the whole prediction."""
+    """Plot each metric against the latency of the network or of the whole prediction."""
     rows = results['models']
     panels = [
         (benchmark, key) for benchmark, spec in cfg.benchmarks.items() for key in shown_metrics(spec, benchmark, rows)

@@ -8,8 +8,8 @@ Images are embedded once, whatever the number of sets. The table goes to prompt_
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, Sequence
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 from kdeov_mm.engine.hooks import FirstStep
@@ -39,14 +39,14 @@ def parse_args() -> argparse.Namespace:
     return parse_launched(parser)
 
 
-def study(cfg: Config, templates: Sequence[str]) -> List[str]:
+def study(cfg: Config, templates: Sequence[str]) -> list[str]:
     """Give each data set a metric for every set of templates, ``{prefix}:{number}``, and no other.
 
     Returns:
         list: The prefixes of the config's own metrics.
 
     Raises:
-        InputError: The config has no ZeroShotMetric.
+        InputError: If the config has no ZeroShotMetric.
     """
     given = cfg.get('test_evaluator') or []
     several = isinstance(cfg.test_dataloader, (list, tuple))
@@ -75,8 +75,8 @@ def study(cfg: Config, templates: Sequence[str]) -> List[str]:
     return names
 
 
-def read_table(metrics: Dict[str, float], names: Sequence[str], templates: Sequence[str]) -> List[dict]:
-    """One row a set of templates: its name, the number of its templates, and the metrics of each data set."""
+def read_table(metrics: dict[str, float], names: Sequence[str], templates: Sequence[str]) -> list[dict]:
+    """Read one row for each set of templates: name, number of templates, and metrics of each data set."""
     rows = []
     for number, each in enumerate(templates):
         values = {name: {key: metrics.get(f'{name}:{number}/all/{key}') for key in SHOWN} for name in names}
@@ -84,8 +84,8 @@ def read_table(metrics: Dict[str, float], names: Sequence[str], templates: Seque
     return rows
 
 
-def markdown(rows: List[dict], names: Sequence[str]) -> str:
-    """The table; the best of each column is bold."""
+def markdown(rows: list[dict], names: Sequence[str]) -> str:
+    """Format the table, with the best of each column in bold."""
     columns = [(name, key) for name in names for key in SHOWN if rows[0][name][key] is not None]
     best = {(name, key): max(row[name][key] for row in rows) for name, key in columns}
     lines = [

@@ -9,7 +9,6 @@ A metric divided by the teacher's is named METRIC:teacher, as in zero_shot/novel
 import argparse
 from pathlib import Path
 from statistics import mean
-from typing import Dict, List
 
 from kdeov_mm.utils.display import short_repr
 from kdeov_mm.utils.errors import InputError, interruptible, user_errors
@@ -28,7 +27,7 @@ METRICS = [
 
 
 def read_runs(text: str) -> tuple:
-    """The name of a row, and the metrics of its runs, from ``NAME=FOLDER,FOLDER``."""
+    """Read the name of a row and the metrics of its runs from ``NAME=FOLDER,FOLDER``."""
     name, equals, folders = text.partition('=')
     if not equals:
         raise SystemExit(f'rows: expected NAME=FOLDER[,FOLDER...], got {text!r}')
@@ -41,8 +40,8 @@ def read_runs(text: str) -> tuple:
     return name, runs
 
 
-def value(metrics: Dict[str, float], key: str) -> float:
-    """A metric, or its ratio to the teacher's."""
+def value(metrics: dict[str, float], key: str) -> float:
+    """Return a metric, or its ratio to the teacher's."""
     name, _, of = key.partition(':')
     for needed in [name] + ([f'{of}/{name}'] if of else []):
         if needed not in metrics:
@@ -54,7 +53,7 @@ def value(metrics: Dict[str, float], key: str) -> float:
     return metrics[name] / metrics[f'{of}/{name}'] if of else metrics[name]
 
 
-def table(rows: List[tuple], keys: List[str]) -> str:
+def table(rows: list[tuple], keys: list[str]) -> str:
     """Markdown: a line a row, with the number of its runs."""
     lines = ['| | runs | ' + ' | '.join(keys) + ' |', '| --- | ---: |' + ' ---: |' * len(keys)]
     for name, runs in rows:

@@ -1,11 +1,10 @@
-"""What a vocabulary costs: our detector, YOLO-World-n and YOLOv8n, timed in turns (docs/benchmark_detector.md)."""
+"""Measure the cost of a vocabulary: KDEOV-n, YOLO-World-n and YOLOv8n, interleaved (docs/benchmark_detector.md)."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 from statistics import median
-from typing import Dict, List
 from unittest.mock import patch
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
@@ -13,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from kdeov_mm.benchmarks.timing import Stages, machine, time_in_turns
 from kdeov_mm.evaluation.pictures import BLUE, INK, ORANGE, clean, save
-from kdeov_mm.models import TextBank
+from kdeov_mm.models import ClassEmbeddings
 from kdeov_mm.utils import InputError, interruptible, user_errors
 from kdeov_mm.utils.files import write_atomically
 from matplotlib.figure import Figure
@@ -31,7 +30,7 @@ STAGES = ('network', 'decode', 'post_processing')
 SCORE_THR = 0.001
 
 
-def parse_args(args: List[str] = None) -> argparse.Namespace:
+def parse_args(args: list[str] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--image-size', type=int, default=640, help='side of the image in pixels, a multiple of 32')
     parser.add_argument(
@@ -54,7 +53,7 @@ def check_args(args: argparse.Namespace) -> torch.device:
     """Check the options and make the output folder.
 
     Raises:
-        InputError: An option is out of range, or there is no such device.
+        InputError: If an option is out of range, or there is no such device.
     """
     if args.image_size < 32 or args.image_size % 32:
         raise InputError(f'--image-size {args.image_size}: must be a positive multiple of 32')
@@ -75,7 +74,7 @@ def check_args(args: argparse.Namespace) -> torch.device:
 
 
 def build(cfg: Config, device: torch.device) -> nn.Module:
-    """A seeded, untrained detector.
+    """Build a seeded, untrained detector.
 
     Its initial weights are PyTorch's own, without YOLO's prior that objects are rare: every box passes the score
     threshold, which is the most work there can be.
@@ -98,7 +97,7 @@ def our_stages(model: nn.Module, images: Tensor, texts: Tensor, meta: dict) -> S
 def yolo_stages(model: nn.Module, images: Tensor, texts: Tensor, meta: dict) -> Stages:
     """Detection with MMYOLO's YOLOv8Head; ``texts`` are set as the vocabulary of a model that has one."""
     head = model.bbox_head
-    bank = None if texts is None else TextBank([str(i) for i in range(len(texts))], texts)
+    bank = None if texts is None else ClassEmbeddings([str(i) for i in range(len(texts))], texts)
 
     def network(_):
         if bank is not None:
@@ -120,8 +119,8 @@ def yolo_stages(model: nn.Module, images: Tensor, texts: Tensor, meta: dict) -> 
     return dict(network=network, decode=decode, post_processing=post_processing)
 
 
-def make_candidates(image_size: int, sizes: List[int], device: torch.device, rivals: bool) -> Dict[tuple, Stages]:
-    """What is compared: ``{(model, K): stages}``."""
+def make_candidates(image_size: int, sizes: list[int], device: torch.device, baselines: bool) -> dict[tuple, Stages]:
+    """Build the candidates ``{(model, K): stages}``."""
     init_default_scope('mmyolo')
     ours = Config.fromfile(CONFIGS / 'kdeov_yolov8n_ov-coco.py')
     generator = torch.Generator().manual_seed(0)
@@ -132,7 +131,7 @@ def make_candidates(image_size: int, sizes: List[int], device: torch.device, riv
     }
     model = build(ours, device)
     found = {(OURS, k): our_stages(model, images, texts[k], meta) for k in sizes}
-    if rivals:
+    if baselines:
         cfg = Config.fromfile(CONFIGS / 'baselines' / 'yolo-world-n.py')
         cfg.model.embed_dims = ours.model.embed_dims
         model = build(cfg, device)
@@ -149,7 +148,7 @@ def count_candidates(stages: Stages) -> int:
     return len(found[0]) if isinstance(found, tuple) else len(found)
 
 
-def summarise(measured: Dict[tuple, List[Dict[str, float]]], counts: Dict[tuple, int]) -> List[dict]:
+def summarise(measured: dict[tuple, list[dict[str, float]]], counts: dict[tuple, int]) -> list[dict]:
     """Medians in milliseconds, one row for each model and K; end to end is the median of the rounds' sums."""
     return [
         dict(
@@ -164,8 +163,8 @@ def summarise(measured: Dict[tuple, List[Dict[str, float]]], counts: Dict[tuple,
     ]
 
 
-def ratios(measured: Dict[tuple, List[Dict[str, float]]]) -> Dict[str, float]:
-    """The comparisons that the measured vocabularies allow; medians of the rounds' ratios."""
+def ratios(measured: dict[tuple, list[dict[str, float]]]) -> dict[str, float]:
+    """Compute medians of the rounds' ratios for the measured vocabularies."""
     pairs = {
         f'{OURS} at 1203 names / {OURS} at 80': ((OURS, 1203), (OURS, 80), STAGES),
         f'{OURS} at 10000 names / {OURS} at 80': ((OURS, 10000), (OURS, 80), STAGES),
@@ -180,8 +179,8 @@ def ratios(measured: Dict[tuple, List[Dict[str, float]]]) -> Dict[str, float]:
     }
 
 
-def format_table(rows: List[dict]) -> str:
-    """The rows as a Markdown table."""
+def format_table(rows: list[dict]) -> str:
+    """Format the rows as a Markdown table."""
     lines = [
         '| model | names | network | decode | post-processing | end to end | boxes to NMS |',
         '| --- | ---: | ---: | ---: | ---: | ---: | ---: |',
@@ -192,7 +191,7 @@ def format_table(rows: List[dict]) -> str:
     return '\n'.join(lines)
 
 
-def plot(rows: List[dict], title: str, path: Path) -> Path:
+def plot(rows: list[dict], title: str, path: Path) -> Path:
     """Cost against K, both logarithmic: end to end solid, the network alone dashed."""
     fig = Figure(figsize=(7, 4.4), layout='constrained')
     axes = fig.add_subplot()
@@ -231,7 +230,7 @@ def plot(rows: List[dict], title: str, path: Path) -> Path:
 
 
 @interruptible()
-def main(args: List[str] = None) -> None:
+def main(args: list[str] = None) -> None:
     args = parse_args(args)
     with user_errors():
         device = check_args(args)

@@ -9,12 +9,12 @@ of steps take turns. "none" is the student's step with a loss that needs no teac
 import argparse
 import copy
 import time
+from collections.abc import Iterator
 from statistics import median
-from typing import Iterator
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import torch
-from kdeov_mm.models.clip import TextBank
+from kdeov_mm.models.clip import ClassEmbeddings
 from kdeov_mm.utils import add_cfg_options, interruptible, load_config, user_errors
 from kdeov_mm.utils.config import find_hook
 from mmengine.registry import init_default_scope
@@ -55,7 +55,7 @@ def main() -> None:
         hook = HOOKS.build(dict(find_hook(cfg, 'CLIPDistillationHook'), regions=False))
         names = cached_loader.dataset.metainfo.get('classes')
         if names:
-            model.set_vocabulary(TextBank.build(names, model.text_encoder))
+            model.set_vocabulary(ClassEmbeddings.build(names, model.text_encoder))
         hook.teacher = MODELS.build(hook.find_teacher(model))
     cached, plain = endless(cached_loader), endless(plain_loader)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)

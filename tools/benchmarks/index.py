@@ -5,7 +5,7 @@
 
 ``vectors`` draws normalised vectors from clusters, and queries from the same clusters. Each store is built, opened and
 asked one query after another; the table has its fastest setting with recall@10 of 0.95 or more against exact search.
-``images`` compares building an index with the bare model on ready inputs, in turns in one run.
+``images`` compares building an index with the bare model on preprocessed inputs, interleaved in one run.
 """
 
 import argparse
@@ -13,8 +13,8 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, Dict, List, Tuple
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import numpy as np
@@ -53,7 +53,7 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def clustered(number: int, queries: int, dims: int, cluster: int, seed: int = 0) -> Tuple[np.ndarray, np.ndarray]:
+def clustered(number: int, queries: int, dims: int, cluster: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Normalised vectors ``[number, D]`` and queries ``[queries, D]`` around the same random centres.
 
     Centres and deviations (0.7 times as large) are Gaussian; their variance falls over the dimensions as
@@ -76,15 +76,15 @@ def clustered(number: int, queries: int, dims: int, cluster: int, seed: int = 0)
 
 
 def exact_neighbours(vectors: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """The nearest vectors of each query by cosine, int ``[Q, 10]``."""
+    """Return the nearest vectors of each query by cosine, int ``[Q, 10]``."""
     similarities = np.concatenate([queries @ part.T for part in np.array_split(vectors, -(-len(vectors) // 50_000))], 1)
     return np.argpartition(-similarities, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
 
 
 class Store:
-    """What is measured: how to build it, open it, and ask it in each of its settings."""
+    """Describes a measured store: how to build, open and query it in each of its settings."""
 
-    settings: List[dict] = [{}]
+    settings: list[dict] = [{}]
     queries = 1_000_000  # at most
 
     def __init__(self, folder: Path) -> None:
@@ -94,13 +94,13 @@ class Store:
         """Write the vectors and what makes searches fast."""
         raise NotImplementedError
 
-    def open(self) -> Callable[..., List[int]]:
-        """The search: ``search(query, **setting)`` gives the numbers of the nearest vectors."""
+    def open(self) -> Callable[..., list[int]]:
+        """Return the search: ``search(query, **setting)`` returns the indices of the nearest vectors."""
         raise NotImplementedError
 
 
 class KdeovStore(Store):
-    """The index of this package as it is, with its own settings."""
+    """Measures the index of this package with its default settings."""
 
     def build(self, vectors: np.ndarray) -> None:
         from kdeov_mm.search import ImageStore, Model
@@ -125,7 +125,7 @@ class KdeovStore(Store):
     def make_index(self, store) -> None:
         store.optimize()
 
-    def open(self) -> Callable[..., List[int]]:
+    def open(self) -> Callable[..., list[int]]:
         from kdeov_mm.search import ImageStore
 
         store = ImageStore.open(str(self.folder))
@@ -205,12 +205,12 @@ class FaissStore(Store):
         self.folder.mkdir()
         faiss.write_index(index, str(self.folder / 'index'))
 
-    def open(self) -> Callable[..., List[int]]:
+    def open(self) -> Callable[..., list[int]]:
         import faiss
 
         index = faiss.read_index(str(self.folder / 'index'))
 
-        def search(query: np.ndarray, **setting) -> List[int]:
+        def search(query: np.ndarray, **setting) -> list[int]:
             space = faiss.ParameterSpace()
             for name, value in setting.items():
                 space.set_index_parameter(index, name, value)
@@ -250,7 +250,7 @@ class FaissHnsw(FaissStore):
         return 'HNSW32,SQ8'
 
 
-STORES: Dict[str, type] = {
+STORES: dict[str, type] = {
     'kdeov': KdeovStore,
     'lance-scan': LanceScan,
     'lance-ivf-rabitq': LanceRabitQ,
@@ -286,7 +286,7 @@ def measure(store: Store, vectors: np.ndarray, queries: np.ndarray, truth: np.nd
     return dict(best, build=built - start, open=opened - built, first=first, bytes=size_of(store.folder))
 
 
-def ask(search: Callable[..., List[int]], setting: dict, queries: np.ndarray, truth: np.ndarray) -> dict:
+def ask(search: Callable[..., list[int]], setting: dict, queries: np.ndarray, truth: np.ndarray) -> dict:
     """Recall, median and 95th percentile of milliseconds, and milliseconds of CPU time, of one setting."""
     seconds, hits, used = [], 0, time.process_time()
     for query, expected in zip(queries, truth):
@@ -347,12 +347,12 @@ def measure_images(args: argparse.Namespace) -> None:
     """Print how many images a second the bare model embeds, and building an index, and their ratio."""
     from kdeov_mm.apis import find_images
     from kdeov_mm.deploy import read_image
-    from kdeov_mm.search import ImageEncoder, ImageStore, update_index
+    from kdeov_mm.search import IndexEncoder, ImageStore, update_index
 
-    paths, encoder = find_images(args.images), ImageEncoder(args.model, args.threads)
+    paths, encoder = find_images(args.images), IndexEncoder(args.model, args.threads)
     ready = [encoder.prepare(read_image(path, encoder.min_size)) for path in paths[:BATCH_SIZE]]
     ready = (ready * BATCH_SIZE)[:BATCH_SIZE]
-    rates: Dict[str, List[float]] = dict(bare=[], build=[])
+    rates: dict[str, list[float]] = dict(bare=[], build=[])
     with tempfile.TemporaryDirectory(prefix='benchmark_index_') as folder:
         files = copies(paths, args.repeat, Path(folder))
         for round_ in range(ROUNDS):
@@ -378,8 +378,8 @@ def measure_images(args: argparse.Namespace) -> None:
     )
 
 
-def copies(paths: List[str], number: int, folder: Path) -> List[str]:
-    """The files, each so many times, with different content: a byte follows the image's end."""
+def copies(paths: list[str], number: int, folder: Path) -> list[str]:
+    """Copy each file several times with different content: a byte follows the image's end."""
     made = list(paths)
     for copy in range(1, number):
         for index, path in enumerate(paths):

@@ -1,4 +1,4 @@
-"""What a start takes: processor time of new processes, in turns (docs/inference.md).
+"""Measure the start-up cost of commands: processor time of new processes, interleaved (docs/inference.md).
 
 python tools/benchmarks/start.py
 python tools/benchmarks/start.py --export work_dirs/export --image photo.jpg --runs 5
@@ -10,7 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import median
-from typing import Dict, List, Optional
 
 from kdeov_mm.utils import interruptible
 
@@ -24,8 +23,8 @@ COMMANDS = ('--help', 'detect --help', 'train --help', 'detect absent.jpg --name
 WITH_EXPORT = ('detect {image} --names dog --json', 'classify {image} --names dog', 'search dog {image}')
 
 
-def commands(export: Optional[str], image: Optional[str]) -> Dict[str, List[str]]:
-    """What is run, by name."""
+def commands(export: str | None, image: str | None) -> dict[str, list[str]]:
+    """Return the commands to run, by name."""
     import kdeov_mm
 
     compat = str(Path(kdeov_mm.__file__).with_name('compat.py'))
@@ -37,7 +36,7 @@ def commands(export: Optional[str], image: Optional[str]) -> Dict[str, List[str]
     return found
 
 
-def processor_time(command: List[str]) -> float:
+def processor_time(command: list[str]) -> float:
     """Seconds of user and system time of a new process of Python."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, '-W', 'ignore', *command], capture_output=True)
@@ -45,9 +44,9 @@ def processor_time(command: List[str]) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def measure(runs: int, export: Optional[str] = None, image: Optional[str] = None) -> Dict[str, List[float]]:
+def measure(runs: int, export: str | None = None, image: str | None = None) -> dict[str, list[float]]:
     """Seconds of each command in ``runs`` processes, after one that fills the caches of the file system."""
-    seconds: Dict[str, List[float]] = {}
+    seconds: dict[str, list[float]] = {}
     for _ in range(runs + 1):
         for name, command in commands(export, image).items():
             seconds.setdefault(name, []).append(processor_time(command))
@@ -55,7 +54,7 @@ def measure(runs: int, export: Optional[str] = None, image: Optional[str] = None
 
 
 @interruptible()
-def main(args: List[str] = None) -> Dict[str, float]:
+def main(args: list[str] = None) -> dict[str, float]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--runs', type=int, default=5, metavar='N', help='processes of each; default: 5')
     parser.add_argument('--export', metavar='DIR', help='folder of "kdeov export": measure its models, too')

@@ -3,8 +3,8 @@
     python tools/dataset_converters/cache_regions.py configs/kdeov_yolov8n.py work_dirs/kdeov_yolov8n \\
         data/shapes/regions
 
-Training then needs no teacher for regions: docs/design.md, "Regions from a store". Interrupted, it goes on where it
-was. Several processes share the work:
+Training then needs no teacher for regions: docs/design.md, "Regions from a store". An interrupted run
+resumes. Several processes can share the work:
 torchrun --nproc_per_node=2 tools/dataset_converters/cache_regions.py ... --launcher pytorch
 """
 
@@ -18,7 +18,7 @@ from kdeov_mm.apis import build_vocabulary, load_model
 from kdeov_mm.datasets import TeacherStoreWriter, prepare_data
 from kdeov_mm.datasets.load_image import read_content
 from kdeov_mm.models.post_processing import to_input, to_original
-from kdeov_mm.models.clip import RegionTeacher, TextBank, complete_teacher, identify_teacher
+from kdeov_mm.models.clip import RegionTeacher, ClassEmbeddings, complete_teacher, identify_teacher
 from kdeov_mm.models.clip.region_teacher import BACKGROUND_PROMPTS
 from kdeov_mm.utils import (
     add_cfg_options,
@@ -60,10 +60,10 @@ def parse_args() -> argparse.Namespace:
 
 @torch.no_grad()
 def embed_batch(model, region_teacher: RegionTeacher, data: dict, device: str) -> dict:
-    """Rows of the store for one batch of the test pipeline."""
+    """Make the rows of the store for one batch of the test pipeline."""
     inputs = model.data_preprocessor(data, training=False)
     head = model.bbox_head
-    x = model.extract_feat(inputs['inputs'], model.texts if model.fusion is not None else None)
+    x = model.extract_feat(inputs['inputs'], model.class_embeddings if model.fusion is not None else None)
     objectness, distances, _, _ = head.head_module(x)
     scores, boxes = head.flatten_predictions(objectness, distances)
     rows = dict(image=[], box=[], label=[], embedding=[])
@@ -111,7 +111,7 @@ def write_store(cfg: Config, args: argparse.Namespace) -> None:
         model = load_model(cfg, checkpoint, build_vocabulary(cfg, names), args.device)
         if args.proposals is not None:
             model.bbox_head.proposals = args.proposals
-        background = TextBank.build(BACKGROUND_PROMPTS, model.text_encoder, 'none')
+        background = ClassEmbeddings.build(BACKGROUND_PROMPTS, model.text_encoder, 'none')
         source = complete_teacher(distillation.get('teacher'), model)
         identity = dict(
             content='regions',
@@ -127,7 +127,7 @@ def write_store(cfg: Config, args: argparse.Namespace) -> None:
         writer = TeacherStoreWriter(args.store, identity, -(-len(dataset) // args.shard_size))
         rank, world_size = get_dist_info()
         missing = writer.missing(rank, world_size)
-        region_teacher = RegionTeacher(MODELS.build(source).to(args.device), model.texts, background)
+        region_teacher = RegionTeacher(MODELS.build(source).to(args.device), model.class_embeddings, background)
     with tqdm(total=len(missing) * args.shard_size, unit=' images', disable=rank > 0) as progress:
         for number in missing:
             indices = range(number * args.shard_size, min((number + 1) * args.shard_size, len(dataset)))

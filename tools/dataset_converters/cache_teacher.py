@@ -4,17 +4,17 @@
         data/shapes/teacher_store --views 8
 
 With --views V each image is embedded in V augmented views, which training replays exactly; without, in one view, that
-of the test pipeline. Interrupted, it goes on with the shard where it was. Several processes share the work:
+of the test pipeline. An interrupted run resumes with the next shard. Several processes can share the work:
 torchrun --nproc_per_node=2 tools/dataset_converters/cache_teacher.py ... --launcher pytorch. See docs/teacher_cache.md.
 """
 
 import argparse
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 from itertools import accumulate
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Iterable, List, Optional
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import cv2
@@ -69,7 +69,7 @@ def parse_args() -> argparse.Namespace:
 
 
 class Views(Dataset):
-    """Every view of every image, packed; None where the image cannot be read.
+    """Packs every augmented view of every image; None if the image cannot be read.
 
     Args:
         dataset: Whose pipeline makes a view.
@@ -80,7 +80,7 @@ class Views(Dataset):
     def __init__(self, dataset: Dataset, views: int, seed: int) -> None:
         self.dataset, self.views, self.seed = dataset, views, seed
 
-    def __getitem__(self, number: int) -> Optional[dict]:
+    def __getitem__(self, number: int) -> dict | None:
         index, view = divmod(number, max(self.views, 1))
         if not self.views:
             return self.dataset.prepare_data(index)
@@ -89,7 +89,7 @@ class Views(Dataset):
 
 
 def training_data(cfg: Config, views: int) -> dict:
-    """The config of the training data set, with the pipeline that makes the views."""
+    """Return the config of the training data set, with the pipeline of the augmented views."""
     dataset = cfg.train_dataloader.dataset
     dataset = dict(dataset.dataset if dataset.type == 'CachedTeacherDataset' else dataset)
     if 'pipeline' not in dataset:
@@ -104,10 +104,10 @@ def training_data(cfg: Config, views: int) -> dict:
 
 def cache_images(
     writer: TeacherStoreWriter,
-    missing: List[int],
+    missing: list[int],
     dataset: Dataset,
     teacher,
-    first_captions: List[int],
+    first_captions: list[int],
     args: argparse.Namespace,
     progress: tqdm,
 ) -> None:
@@ -142,7 +142,7 @@ def cache_images(
 
 
 def cache_captions(
-    writer: TeacherStoreWriter, missing: List[int], dataset: Dataset, text_encoder, shard_size: int
+    writer: TeacherStoreWriter, missing: list[int], dataset: Dataset, text_encoder, shard_size: int
 ) -> None:
     """Write shards of caption embeddings: ``embedding`` float16 ``[m, D]``, image by image."""
     for number in tqdm(missing, unit=' shards of captions'):
@@ -157,7 +157,7 @@ def cache_captions(
 
 
 def shard_of(number: int, total: int, size: int) -> range:
-    """The images of a shard."""
+    """Return the images of a shard."""
     return range(number * size, min((number + 1) * size, total))
 
 

@@ -22,7 +22,7 @@ from kdeov_mm.utils.json_files import MAX_METADATA_BYTES, read_json
 
 
 def split_annotations(content: dict, groups: dict[str, str], kept: set[str]) -> dict:
-    """The annotation file reduced to the classes of the kept groups.
+    """Reduce the annotation file to the classes of the kept groups.
 
     Args:
         content: a COCO annotation file; not changed.

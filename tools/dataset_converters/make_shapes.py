@@ -1,4 +1,4 @@
-"""Generate the shapes world (docs/shapes_world.md) and, with --preview, a contact sheet of it."""
+"""Generate the shapes dataset (docs/shapes_world.md) and, with --preview, a contact sheet of it."""
 
 import argparse
 import textwrap
@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from kdeov_mm.datasets.shapes import SHARES, SIZES, SPLITS, encode_image, ensure_world
+from kdeov_mm.datasets.shapes import FRACTIONS, SIZES, SPLITS, encode_image, ensure_world
 from kdeov_mm.utils import interruptible, user_errors
 from kdeov_mm.utils.decode import decode_image
 from kdeov_mm.utils.files import atomic_path
@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--image-size', type=int, default=128, help='side of the images in pixels')
     parser.add_argument('--splits', nargs='+', default=list(SPLITS), choices=SPLITS, help='which to generate')
     parser.add_argument('--size', nargs='+', default=[], metavar='SPLIT=N', help=f'images a split; default {SIZES}')
-    parser.add_argument('--share', nargs='+', default=[], metavar='GROUP=SHARE', help=f'default {SHARES}')
+    parser.add_argument('--share', nargs='+', default=[], metavar='GROUP=SHARE', help=f'default {FRACTIONS}')
     parser.add_argument('--preview', help='write a contact sheet of the first split with boxes and captions here')
     return parser.parse_args()
 
@@ -35,7 +35,7 @@ def parse_pairs(pairs: list[str], kind: type) -> dict:
 
 
 def preview(root: Path, split: str, rows: int = 4, columns: int = 6, side: int = 256) -> np.ndarray:
-    """A contact sheet, uint8 BGR: images of the split with their boxes, the first caption below each."""
+    """Draw a contact sheet, uint8 BGR: images of the split with boxes and first captions."""
     instances, captions = (
         read_json(root / 'annotations' / f'{kind}_{split}.json') for kind in ('instances', 'captions')
     )

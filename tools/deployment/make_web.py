@@ -8,7 +8,6 @@ python -m http.server --bind 127.0.0.1 --directory work_dirs/web
 
 import argparse
 from pathlib import Path
-from typing import List
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import numpy as np
@@ -21,7 +20,7 @@ from kdeov_mm.utils.arrays import read_npy
 PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'web'
 
 
-def parse_args(args: List[str] = None) -> argparse.Namespace:
+def parse_args(args: list[str] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         'export',
@@ -54,15 +53,15 @@ def parse_args(args: List[str] = None) -> argparse.Namespace:
     return parser.parse_args(args)
 
 
-def embed(args: argparse.Namespace, names: List[str]) -> np.ndarray:
-    """The names' embeddings ``[K, D]``."""
+def embed(args: argparse.Namespace, names: list[str]) -> np.ndarray:
+    """Return the class embeddings ``[K, D]``."""
     if args.embeddings is None:
         return Runtime(args.export / 'text_encoder.onnx').embed_names(names)
     return read_npy(args.embeddings, '--embeddings')
 
 
 @interruptible()
-def main(args: List[str] = None) -> None:
+def main(args: list[str] = None) -> None:
     args = parse_args(args)
     with user_errors():
         if args.embeddings and not args.vocabulary:

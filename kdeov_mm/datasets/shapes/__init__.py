@@ -1,18 +1,21 @@
-"""The shapes world: generated scenes of textured, coloured shapes, written as a COCO data set with captions.
+"""The shapes dataset: synthetic scenes of textured, coloured shapes, written as a COCO data set with captions.
 
-:func:`ensure_world` is what configs and tools call. Every image is a function of (seed, split, index) alone,
-so splits may be generated one at a time, in any order and by any number of processes.
+Configs and tools call :func:`ensure_world`. Every image is a function of (seed, split, index), so splits may be
+generated one at a time, in any order and by any number of processes.
 """
 
 from .captions import EMPTY_CAPTIONS
 from .coco import JPEG_QUALITY, encode_image
-from .concepts import GROUPS, SHARES, SPLITS, world_concepts
+from .concepts import FRACTIONS, GROUPS, SPLITS, world_concepts
 from .drawing import COLOURS, SHAPES, TEXTURES, draw_object, outline
 from .dataset import SIZES, ensure_world
+
+SHARES = FRACTIONS  # the old name, for one release
 
 __all__ = [
     'COLOURS',
     'EMPTY_CAPTIONS',
+    'FRACTIONS',
     'GROUPS',
     'JPEG_QUALITY',
     'SHAPES',

@@ -1,6 +1,6 @@
-"""Captions of the shapes world."""
+"""Captions of the shapes dataset."""
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,9 +21,9 @@ def _article(phrase: str) -> str:
 def write_caption(
     rng: np.random.Generator, objects: Sequence[dict], sized: bool, hypernym: bool = False, bare: bool = False
 ) -> str:
-    """A caption that names every object of :func:`draw_image` in random order, or vaguely what they are.
+    """Write a caption that names every object of :func:`draw_image` in random order, or only a hypernym.
 
-    A bare one names the shapes alone, as people mostly name things without saying what colour they are.
+    A bare caption names the shapes only, as people often name things without their colour.
     """
     if not objects:
         return str(rng.choice(EMPTY_CAPTIONS))

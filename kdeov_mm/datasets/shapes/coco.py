@@ -1,10 +1,10 @@
-"""Writing of a split of the shapes world as a COCO data set with captions."""
+"""Writing of a split of the shapes dataset as a COCO data set with captions."""
 
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Sequence
 
 import cv2
 import numpy as np
@@ -18,16 +18,16 @@ JPEG_QUALITY = 92
 
 
 def write_split(root: Path, split: str, config: dict, concepts: list[dict]) -> None:
-    """Write one split; its image folder is renamed into place last, and so tells that all of it is there."""
+    """Write one split; its image folder is renamed into place last, so a split that has the folder is complete."""
     part = root / f'.{split}.part'
     for stale in (part, root / split):
         if stale.exists():
             shutil.rmtree(stale)
     part.mkdir()
-    number, size = config['sizes'][split], config['image_size']
+    num_images, size = config['sizes'][split], config['image_size']
     images, annotations, captions = [], [], []
-    samples = split_samples(split, config['seed'], number, size, concepts)
-    for image_id, (image, objects, texts) in enumerate(tqdm(samples, f'shapes world: {split}', number), 1):
+    samples = split_samples(split, config['seed'], num_images, size, concepts)
+    for image_id, (image, objects, texts) in enumerate(tqdm(samples, f'shapes dataset: {split}', num_images), 1):
         name = f'{image_id:012d}.jpg'
         (part / name).write_bytes(encode_image(image[..., ::-1], '.jpg', [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]))
         images.append(dict(id=image_id, file_name=name, width=size, height=size))
@@ -44,7 +44,7 @@ def write_split(root: Path, split: str, config: dict, concepts: list[dict]) -> N
                 )
             )
         captions += [
-            dict(id=len(captions) + number, image_id=image_id, caption=text) for number, text in enumerate(texts, 1)
+            dict(id=len(captions) + index, image_id=image_id, caption=text) for index, text in enumerate(texts, 1)
         ]
     info = dict(description=f'shapes world, {split}', version=str(VERSION))
     folder = root / 'annotations'

@@ -1,32 +1,31 @@
-"""The concepts of the shapes world, and the groups that a seed draws."""
-
-from typing import Optional
+"""The concepts of the shapes dataset and their groups, which a seed draws."""
 
 import numpy as np
 
 from .drawing import COLOURS, SHAPES, TEXTURES
 
 GROUPS = ('base', 'recombined', 'novel', 'unseen')
-SPLITS = ('teacher', 'train', 'val', 'test', 'test_single')  # a split's place is part of its images' seed
-SHARES = dict(novel=0.25, unseen=0.1, recombined=0.1)
+SPLITS = ('teacher', 'train', 'val', 'test', 'test_single')  # the index of a split is part of its images' seed
+FRACTIONS = dict(novel=0.25, unseen=0.1, recombined=0.1)
 
 
-def world_concepts(seed: int = 0, shares: Optional[dict] = None) -> list[dict]:
-    """The 480 concepts of the world, in an order that no seed changes, with the groups that the seed draws.
+def world_concepts(seed: int = 0, shares: dict | None = None) -> list[dict]:
+    """Return the 480 concepts, in an order that no seed changes, with the groups that the seed draws.
 
     Args:
-        seed: the world's seed, at least 0.
-        shares: ``novel`` is a share of the shapes; ``unseen`` and ``recombined`` are shares of the
-            compositions of the other shapes. Missing ones are as in :data:`SHARES`.
+        seed: Seed of the data set, at least 0.
+        shares: Fractions: ``novel`` of the shapes; ``unseen`` and ``recombined`` of the compositions of the other
+            shapes. Missing ones are as in :data:`SHARES`.
 
     Returns:
-        One ``dict(id, name, group, supercategory, attributes)`` a concept: a COCO category. ``id`` counts
+        One COCO category ``dict(id, name, group, supercategory, attributes)`` for each concept. ``id`` counts
         from 1, ``name`` is "{texture} {colour} {shape}", ``attributes`` holds these three by name.
 
     Raises:
-        ValueError: for an impossible seed or share, or shares that leave an attribute without a base concept.
+        ValueError: If the seed or a fraction is out of range, or the fractions leave an attribute without a base
+            concept.
     """
-    shares = merge('shares', SHARES, shares)
+    shares = merge('shares', FRACTIONS, shares)
     if not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ValueError(f'seed must be an integer of at least 0, got {seed!r}')
     if min(shares.values()) < 0 or shares['novel'] >= 1 or shares['unseen'] + shares['recombined'] >= 1:
@@ -69,12 +68,12 @@ def world_concepts(seed: int = 0, shares: Optional[dict] = None) -> list[dict]:
 
 
 def seeded(*key: int) -> np.random.Generator:
-    """Return the random numbers of a key, such as (seed, split, index)."""
+    """Return a random generator for a key, such as (seed, split, index)."""
     return np.random.default_rng(np.random.SeedSequence(key))
 
 
-def merge(what: str, defaults: dict, given: Optional[dict]) -> dict:
-    """Return the defaults with what is given; raise ValueError for unknown names."""
+def merge(what: str, defaults: dict, given: dict | None) -> dict:
+    """Return the defaults, updated with given values; raise ValueError for unknown names."""
     unknown = sorted(set(given or {}) - set(defaults))
     if unknown:
         raise ValueError(f'unknown {what}: {unknown}; known are {list(defaults)}')

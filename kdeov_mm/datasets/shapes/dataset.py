@@ -1,8 +1,8 @@
-"""The folder of a shapes world: made where splits are missing, refused where it holds anything else."""
+"""The folder of a shapes dataset: missing splits are generated, and other content is refused."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Sequence
 
 from kdeov_mm.utils.display import short_repr
 from kdeov_mm.utils.errors import InputError
@@ -10,7 +10,7 @@ from kdeov_mm.utils.files import write_atomically
 from kdeov_mm.utils.json_files import MAX_METADATA_BYTES, read_json
 from kdeov_mm.utils.lock import lock_folder
 from .coco import VERSION, is_complete, write_split
-from .concepts import SHARES, SPLITS, merge, world_concepts
+from .concepts import FRACTIONS, SPLITS, merge, world_concepts
 
 SIZES = dict(teacher=16000, train=4000, val=200, test=800, test_single=1920)
 
@@ -19,32 +19,32 @@ def ensure_world(
     root: str = 'data/shapes',
     seed: int = 0,
     image_size: int = 128,
-    sizes: Optional[dict] = None,
-    shares: Optional[dict] = None,
+    sizes: dict | None = None,
+    shares: dict | None = None,
     splits: Sequence[str] = SPLITS,
 ) -> None:
-    """Generate those of the splits that root lacks; return at once when it has them all.
+    """Generate the splits of the shapes dataset that ``root`` does not have.
 
-    A split appears whole or not at all: an interrupted run leaves nothing that looks finished.
+    A split is complete or absent, also after an interrupted run.
 
     Args:
-        root: folder of the world; made when absent.
-        seed: draws the groups of the concepts and all images. The concepts are the same for each seed.
-        image_size: side of the square images in pixels, at least 64.
-        sizes: images a split, see :data:`SIZES` for those not given.
-        shares: shares of the groups, see :func:`world_concepts`.
-        splits: which splits to provide, of :data:`SPLITS`.
+        root: Folder of the data set; created if it does not exist.
+        seed: Seed of the concepts' groups and of all images. The concepts are the same for each seed.
+        image_size: Side of the square images in pixels, at least 64.
+        sizes: Number of images of each split; see :data:`SIZES` for the defaults.
+        shares: Fractions of the groups, see :func:`world_concepts`.
+        splits: Splits to provide, of :data:`SPLITS`.
 
     Raises:
-        ValueError: when root holds another world or other files (nothing is touched then), or an argument is
-            impossible.
+        ValueError: If root holds another shapes dataset or other files, which stay unchanged, or an argument is out of
+            range.
     """
-    root, sizes, shares = Path(root), merge('sizes', SIZES, sizes), merge('shares', SHARES, shares)
+    root, sizes, shares = Path(root), merge('sizes', SIZES, sizes), merge('shares', FRACTIONS, shares)
     unknown = [split for split in splits if split not in SPLITS]
     if unknown:
         raise ValueError(f'unknown splits: {unknown}; known are {list(SPLITS)}')
     if image_size < 64:
-        raise ValueError(f'image_size must be at least 64 for the textures to be told apart, got {image_size}')
+        raise ValueError(f'image_size must be at least 64 for textures to be distinguishable, got {image_size}')
     if min(sizes.values()) < 1:
         raise ValueError(f'sizes must be at least 1, got {sizes}')
     concepts = world_concepts(seed, shares)
@@ -54,7 +54,7 @@ def ensure_world(
         if (root / 'world.json').is_file() and all(is_complete(root, split) for split in splits):
             return
     root.mkdir(parents=True, exist_ok=True)
-    with lock_folder(root, 'shapes world', wait=True):  # another run may be writing the same one
+    with lock_folder(root, 'shapes dataset', wait=True):  # another run may be writing the same one
         check_world(root, config)
         write_atomically(root / 'world.json', json.dumps(config))
         for split in splits:
@@ -63,22 +63,22 @@ def ensure_world(
 
 
 def check_world(root: Path, config: dict) -> None:
-    """Raise ValueError where root holds anything but (a part of) the world of this config."""
+    """Raise ValueError if root holds anything but a part of the data set of this config."""
     path = root / 'world.json'
-    fix = 'choose another root, or remove the folder to generate the world anew'
+    fix = 'choose another root, or remove the folder to generate the data set again'
     if not path.is_file():
         foreign = sorted(item.name for item in root.iterdir() if not item.name.startswith('.'))
         if foreign:
-            raise ValueError(f'{root} is no shapes world: it has no world.json but holds {foreign[:3]}; {fix}')
+            raise ValueError(f'{root} is no shapes dataset: it has no world.json but holds {foreign[:3]}; {fix}')
         return
     try:
-        found = read_json(path, max_bytes=MAX_METADATA_BYTES, what='shapes world')
+        existing = read_json(path, max_bytes=MAX_METADATA_BYTES, what='shapes dataset')
     except InputError as error:
         raise InputError(f'{error}; {fix}') from error
     differing = [
-        f'{key} is {short_repr(found.get(key))} there and {value!r} here'
+        f'{key} is {short_repr(existing.get(key))} there and {value!r} here'
         for key, value in config.items()
-        if found.get(key) != value
+        if existing.get(key) != value
     ]
     if differing:
-        raise ValueError(f'{root} holds another shapes world: {"; ".join(differing)}; {fix}')
+        raise ValueError(f'{root} holds another shapes dataset: {"; ".join(differing)}; {fix}')

@@ -1,6 +1,6 @@
-"""Drawing of the shapes world: outlines, textures, colours, and images with the boxes of their objects."""
+"""Drawing of the shapes dataset: outlines, textures, colours, and images with the boxes of their objects."""
 
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -18,9 +18,9 @@ COLOURS = dict(  # RGB, 0 to 255
     white=(248, 248, 248),
     black=(12, 12, 12),
 )
-SIZE_WORDS = (('small', 0.34), ('medium', 0.43), ('large', 1.0))  # with the extent below which each is said
+SIZE_WORDS = (('small', 0.34), ('medium', 0.43), ('large', 1.0))  # each with its maximum extent
 MAX_ROTATION = 20  # degrees to either side
-MAX_IOU, MAX_COVERED = 0.1, 0.15  # of two boxes in a scene; and the intersection's share of the smaller
+MAX_IOU, MAX_COVERED = 0.1, 0.15  # of two boxes in a scene; intersection over the smaller box
 
 
 # ---------------------------------------------------------------------------------------------- outlines
@@ -43,7 +43,7 @@ def _heart() -> np.ndarray:
 
 def _clover() -> np.ndarray:
     t = np.linspace(0, 2 * np.pi, 96, endpoint=False)
-    radius = 0.6 - 0.4 * np.cos(4 * t)  # four leaves on the diagonals, so that a turned cross is no clover
+    radius = 0.6 - 0.4 * np.cos(4 * t)  # four leaves on the diagonals, so a rotated cross is no clover
     return radius[:, None] * np.stack([np.cos(t), np.sin(t)], 1)
 
 
@@ -87,7 +87,7 @@ SHAPES = dict(
 
 # ---------------------------------------------------------------------------------------------- images
 def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A smooth, dull gradient with a few faint lines and blobs, float32 RGB [size, size, 3]."""
+    """Draw a smooth, dull gradient with a few faint lines and blobs, float32 RGB [size, size, 3]."""
     cells = rng.uniform(75, 180) + rng.uniform(-35, 35, (4, 4, 1)) + rng.uniform(-22, 22, (4, 4, 3))
     image = cv2.resize(cells.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
     for _ in range(rng.integers(0, 4)):
@@ -102,7 +102,7 @@ def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def outline(rng: np.random.Generator, shape: str, extent: float) -> list[np.ndarray]:
-    """The shape's outlines, turned and stretched a little.
+    """Return the shape's outlines, slightly rotated and stretched.
 
     Returns:
         Float [N, 2] each, in pixels; their common box starts at (0, 0), and its longer side is the extent.
@@ -117,7 +117,7 @@ def outline(rng: np.random.Generator, shape: str, extent: float) -> list[np.ndar
 
 
 def _texture(rng: np.random.Generator, texture: str, extent: float, w: int, h: int) -> np.ndarray:
-    """How much of the companion tone each pixel of a patch shows, 0 to 1, float32 [h, w]."""
+    """Return the ratio of the companion tone at each pixel of a patch, 0 to 1, float32 [h, w]."""
     if texture == 'solid':
         return np.zeros((h, w), np.float32)
     period = max(6.5, (0.2 if texture == 'striped' else 0.23) * extent)
@@ -132,7 +132,7 @@ def _texture(rng: np.random.Generator, texture: str, extent: float, w: int, h: i
 
 
 def _tones(rng: np.random.Generator, colour: str) -> tuple[np.ndarray, np.ndarray]:
-    """The colour, jittered, and the lighter or darker companion tone that textures are drawn in; RGB."""
+    """Return the jittered colour and the lighter or darker companion tone of its textures; RGB."""
     tone = np.array(COLOURS[colour], np.float32)
     light = tone @ np.array([0.299, 0.587, 0.114], np.float32) > 115
     companion = tone * 0.3 if light else 255 - (255 - tone) * 0.3
@@ -148,12 +148,11 @@ def draw_object(
     """Draw one object into the float32 RGB image in place.
 
     Args:
-        contours: from :func:`outline`.
-        corner: x and y, in pixels, of the corner of the contours' box.
+        contours: Outlines from :func:`outline`.
+        corner: x and y in pixels of the top left corner of the contours' box.
 
     Returns:
-        The tight COCO box ``[x, y, w, h]`` of the pixels that the object covers at least half of, and their
-        number.
+        The tight COCO box ``[x, y, w, h]`` of the pixels that the object covers by at least half, and their count.
     """
     scale = 4  # supersampling
     origin = np.floor(corner).astype(int)
@@ -167,24 +166,24 @@ def draw_object(
     mask = mask[: image.shape[0] - y, : image.shape[1] - x]
     h, w = mask.shape
     tone, companion = _tones(rng, attributes['colour'])
-    share = _texture(rng, attributes['texture'], float(extent.max()), w, h)[..., None]
+    ratio = _texture(rng, attributes['texture'], float(extent.max()), w, h)[..., None]
     alpha = mask[..., None].astype(np.float32) / 255
     patch = image[y : y + h, x : x + w]
-    patch += alpha * (tone + share * (companion - tone) - patch)
+    patch += alpha * (tone + ratio * (companion - tone) - patch)
     covered = (mask >= 128).astype(np.uint8)
     bx, by, bw, bh = cv2.boundingRect(covered)
     return [x + bx, y + by, bw, bh], int(covered.sum())
 
 
-def _place(rng: np.random.Generator, size: int, extents: np.ndarray, boxes: list) -> Optional[np.ndarray]:
-    """A random free corner for a box of these extents [2], or None where there seems to be none."""
+def _place(rng: np.random.Generator, size: int, extents: np.ndarray, boxes: list) -> np.ndarray | None:
+    """Return a random free corner for a box of these extents [2], or None after 30 failed attempts."""
     for _ in range(30):
         corner = rng.uniform(0, size - extents)
         for other in boxes:
             sides = np.minimum(corner + extents, other[2:]) - np.maximum(corner, other[:2])
             both = max(sides[0], 0) * max(sides[1], 0)
             areas = extents.prod(), (other[2:] - other[:2]).prod()
-            # a pixel of rounding on each side must not push a pair over the limit: ask for a little less
+            # rounding by a pixel on each side must not push a pair over the limit
             if both > 0.9 * MAX_COVERED * min(areas) or both > 0.8 * MAX_IOU * (sum(areas) - both):
                 break
         else:
@@ -195,7 +194,7 @@ def _place(rng: np.random.Generator, size: int, extents: np.ndarray, boxes: list
 def draw_image(
     rng: np.random.Generator, size: int, concepts: Sequence[dict], extent: tuple[float, float]
 ) -> tuple[np.ndarray, list[dict]]:
-    """Draw the concepts, as many as find a place (the first always does).
+    """Draw as many of the concepts as fit; the first always fits.
 
     Returns:
         uint8 RGB image [size, size, 3], and for each object drawn ``dict(concept, bbox, area, size)``: the
@@ -204,15 +203,15 @@ def draw_image(
     image = draw_background(rng, size)
     boxes, objects = [], []
     for concept in concepts:
-        share = rng.uniform(*extent)
-        contours = outline(rng, concept['attributes']['shape'], share * size)
+        ratio = rng.uniform(*extent)
+        contours = outline(rng, concept['attributes']['shape'], ratio * size)
         sides = np.max([points.max(0) for points in contours], 0)
         corner = _place(rng, size, sides, boxes)
         if corner is None:
             continue
         boxes.append(np.concatenate([corner, corner + sides]))
         bbox, area = draw_object(rng, image, concept['attributes'], contours, corner)
-        word = next(word for word, limit in SIZE_WORDS if share < limit)
+        word = next(word for word, limit in SIZE_WORDS if ratio < limit)
         objects.append(dict(concept=concept, bbox=bbox, area=area, size=word))
     image += rng.uniform(3, 9) * rng.standard_normal(image.shape, np.float32)
     return image.clip(0, 255).round().astype(np.uint8), objects

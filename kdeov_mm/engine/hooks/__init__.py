@@ -1,4 +1,4 @@
-"""Hooks: checkpoints, distillation, vocabulary, seeds, guard, log, report."""
+"""Hooks for checkpoints, distillation, vocabulary, seeds, checks of losses, logs and reports."""
 
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .broken_images_hook import BrokenImagesHook

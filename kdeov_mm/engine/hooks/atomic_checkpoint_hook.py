@@ -48,10 +48,10 @@ class AtomicCheckpointHook(CheckpointHook):
     during training.
 
     Args:
-        *args, **kwargs: Of MMEngine's ``CheckpointHook``.
+        *args, **kwargs: Arguments of MMEngine's ``CheckpointHook``.
 
     Raises:
-        InputError: When training begins, if another training is writing to the same folder.
+        InputError: If another training is writing to the same folder when training begins.
     """
 
     def before_train(self, runner) -> None:

@@ -1,7 +1,7 @@
 """The list of broken images in the work dir."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 from mmengine.hooks import Hook
 from mmyolo.registry import HOOKS
@@ -17,14 +17,14 @@ class BrokenImagesHook(Hook):
     """
 
     def before_train(self, runner) -> None:
-        """Name the file to the data sets, before their workers start."""
+        """Pass the file to the data sets before their workers start."""
         self.datasets = list(broken_image_sets(runner.train_dataloader.dataset))
         for dataset in self.datasets:
             dataset.list_broken(str(Path(runner.work_dir, 'broken_images.tsv')))
 
 
 def broken_image_sets(dataset) -> Iterator[BrokenImages]:
-    """All data sets that skip broken images, in whatever wrappers."""
+    """Yield all data sets that skip broken images, also inside wrappers."""
     if isinstance(dataset, BrokenImages):
         yield dataset
         return

@@ -1,7 +1,7 @@
-"""Brings the frozen teacher to the student."""
+"""The hook that distils a frozen CLIP teacher into the student."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Callable, Optional, Sequence
 
 from mmdet.structures import DetDataSample
 from mmengine.hooks import Hook
@@ -10,7 +10,7 @@ from mmyolo.registry import HOOKS, MODELS
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from kdeov_mm.models.clip import OnlineTargets, TextBank, complete_teacher, describe_teacher, teacher_view
+from kdeov_mm.models.clip import OnlineTargets, ClassEmbeddings, complete_teacher, describe_teacher, teacher_view
 from kdeov_mm.models.clip.region_teacher import BACKGROUND_PROMPTS
 from kdeov_mm.utils import unwrap
 from kdeov_mm.utils.seeds import choose_caption
@@ -20,28 +20,28 @@ from kdeov_mm.utils.seeds import choose_caption
 class CLIPDistillationHook(Hook):
     """Hands the model a source of distillation targets, and fills ``teacher_embedding`` of test samples for metrics.
 
-    The teacher sees the very images that the student sees, after augmentation, without padding and in its own
-    preprocessing. It lives in this hook, so it is in no checkpoint, no optimizer and no distributed graph.
+    The teacher sees the same augmented images as the student, without padding and with its own preprocessing. The hook
+    holds the teacher, so it is in no checkpoint, no optimizer and no distributed graph.
 
     Args:
-        teacher: Config of an image teacher such as ``OpenCLIPTeacher``. What it leaves out is that of the model's text
-            encoder, so that None is the image tower of the same CLIP.
-        regions: Whether the head may ask the teacher about regions.
-        proposals_from_epoch: First epoch (from 0) in which unlabelled proposals are shown to the teacher.
-        caption_choice: Which of an image's captions an epoch takes: ``turn``, one after the other, or ``random``, a
-            function of seed, epoch and image, so that images take theirs independently.
-        train: Whether the hook does all this in training; False where a ``CachedTeacherDataset`` does, and the teacher
-            is then loaded for tests alone.
+        teacher: Config of an image teacher such as ``OpenCLIPTeacher``. Missing fields come from the model's text
+            encoder, so None means the image tower of the same CLIP.
+        regions: Whether the head distils regions.
+        proposals_from_epoch: First epoch (from 0) in which the teacher embeds unlabelled proposals.
+        caption_choice: How an epoch chooses one of an image's captions: ``turn`` takes them one after the other,
+            ``random`` draws one from seed, epoch and image.
+        train: Whether the hook gives targets in training. Set False with a ``CachedTeacherDataset``; the teacher is
+            then loaded only for tests.
 
     Raises:
         ValueError: If ``caption_choice`` is unknown.
     """
 
-    priority = 'BELOW_NORMAL'  # after IterTimerHook, whose data_time is that of loading, not the teacher's
+    priority = 'BELOW_NORMAL'  # after IterTimerHook, so its data_time does not include the teacher
 
     def __init__(
         self,
-        teacher: Optional[dict] = None,
+        teacher: dict | None = None,
         regions: bool = True,
         proposals_from_epoch: int = 1,
         caption_choice: str = 'turn',
@@ -56,10 +56,10 @@ class CLIPDistillationHook(Hook):
         self.teacher = None
 
     def build(self, runner):
-        """Build the teacher, once, and check that its embeddings fit the student.
+        """Build the teacher once and check that its embeddings fit the student.
 
         Raises:
-            ValueError: The teacher's dimension is not the student's.
+            ValueError: If the teacher's dimension differs from the student's.
         """
         model = unwrap(runner.model)
         if self.teacher is None:
@@ -74,7 +74,7 @@ class CLIPDistillationHook(Hook):
         return model
 
     def find_teacher(self, model) -> dict:
-        """The teacher's config, completed by the model's text encoder."""
+        """Return the teacher's config, completed from the model's text encoder."""
         return complete_teacher(self.teacher_cfg, model)
 
     def before_train(self, runner) -> None:
@@ -87,7 +87,7 @@ class CLIPDistillationHook(Hook):
         if model.loss_image is not None and 'captions' in model.loss_image.inputs:
             self.embed_captions = caption_embedder(model, runner.train_dataloader.dataset)
         if self.regions and model.with_bbox:
-            self.background = TextBank.build(BACKGROUND_PROMPTS, model.text_encoder, templates='none')
+            self.background = ClassEmbeddings.build(BACKGROUND_PROMPTS, model.text_encoder, templates='none')
 
     def before_train_epoch(self, runner) -> None:
         """Hand the model this epoch's source of targets."""
@@ -103,13 +103,13 @@ class CLIPDistillationHook(Hook):
             )
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: dict = None) -> None:
-        """Log the teacher's cost, once."""
+        """Log the teacher's cost once."""
         if self.train and not self.described:
             print_log(describe_teacher(self.teacher, len(data_batch['inputs'])), 'current')
             self.described = True
 
     def choose(self, seed: int, epoch: int, sample: DetDataSample) -> str:
-        """The image's caption for an epoch."""
+        """Choose the image's caption for an epoch."""
         if self.caption_choice == 'random':
             return choose_caption(sample.captions, seed, epoch, sample.img_path)
         return sample.captions[epoch % len(sample.captions)]
@@ -121,17 +121,17 @@ class CLIPDistillationHook(Hook):
         self.fill(data_batch)
 
     def fill(self, data_batch: dict) -> None:
-        """Embed the batch's images (uint8 BGR, ``[3, H, W]`` each) into ``teacher_embedding``, for metrics."""
+        """Fill ``teacher_embedding`` of a batch's images (uint8 BGR, ``[3, H, W]`` each) for metrics."""
         samples = data_batch['data_samples']
         views = teacher_view(data_batch['inputs'], samples, self.teacher.device)
         for sample, embedding in zip(samples, self.teacher.encode_image(views)):
             sample.teacher_embedding = embedding
 
 
-def caption_embedder(model, dataset: Dataset) -> Optional[Callable[[Sequence[str]], Sequence[Tensor]]]:
-    """Return a function from captions to their features: embedded beforehand, or as they come from a stream.
+def caption_embedder(model, dataset: Dataset) -> Callable[[Sequence[str]], Sequence[Tensor]] | None:
+    """Return a function that embeds captions: in advance for a data set with an index, else during training.
 
-    None where a data set has no captions.
+    Return None if a data set has no captions.
     """
     if isinstance(dataset, IterableDataset):
         return model.text_encoder.encode_text
@@ -139,6 +139,6 @@ def caption_embedder(model, dataset: Dataset) -> Optional[Callable[[Sequence[str
     texts = sorted({caption for info in infos for caption in info.get('captions') or []})
     if not texts:
         return None
-    bank = TextBank.build(texts, model.text_encoder, templates='none')
-    features = dict(zip(bank.names, bank.embeddings))
+    embedded = ClassEmbeddings.build(texts, model.text_encoder, templates='none')
+    features = dict(zip(embedded.class_names, embedded.embeddings))
     return lambda captions: [features[caption] for caption in captions]

@@ -1,4 +1,4 @@
-"""Makes every epoch's randomness a function of seed and epoch."""
+"""The hook that seeds each epoch."""
 
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
@@ -8,7 +8,7 @@ from mmyolo.registry import HOOKS
 
 @HOOKS.register_module()
 class EpochSeedHook(Hook):
-    """Seeds anew before each epoch, so that a resumed run draws what an uninterrupted one draws."""
+    """Seeds all random generators before each epoch, so a resumed run draws the numbers of an uninterrupted run."""
 
     priority = 'VERY_HIGH'
 

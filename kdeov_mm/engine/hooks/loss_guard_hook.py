@@ -1,10 +1,9 @@
-"""Stops, or skips the step, when a loss or a gradient is no number or the loss explodes."""
+"""The hook that stops or skips a step whose loss or gradient is not finite, or whose loss is too large."""
 
 import json
 import logging
 import math
 from pathlib import Path
-from typing import List, Optional
 
 import torch
 from mmengine.dist import all_gather_object, all_reduce, is_main_process
@@ -17,24 +16,24 @@ from kdeov_mm.utils import unwrap
 
 @HOOKS.register_module()
 class LossGuardHook(Hook):
-    """Guards the weights against a bad batch, and names the batch's files.
+    """Protects the weights from a bad batch and reports the batch's files.
 
-    It looks at the loss before the backward pass and at the gradients before the optimizer's step, so that the weights
-    are still good when it stops. All ranks stop or skip together. With gradient accumulation one bad batch costs the
-    whole update. Gradients that overflow in half precision are the loss scaler's business and no reason.
+    The hook checks the loss before the backward pass and the gradients before the optimizer's step, so the weights are
+    still good when it stops. All ranks stop or skip together. With gradient accumulation, one bad batch drops the whole
+    update. The loss scaler handles gradients that overflow in half precision; the hook does not count them.
 
     Each case is logged and added as one line of JSON (``epoch``, ``iter``, ``reason``, ``files``) to
     ``bad_batches.jsonl`` in the work dir.
 
     Args:
         action: ``stop`` raises an error; ``skip`` leaves weights, optimizer state and running statistics as they were
-            before the batch and goes on.
-        max_loss: The largest total loss that is not an explosion.
-        max_skips: With ``skip``, stop after so many bad batches in a row.
+            before the batch and continues.
+        max_loss: Maximum total loss of a good batch.
+        max_skips: With ``skip``, the maximum number of consecutive bad batches before training stops.
 
     Raises:
-        ValueError: Unknown action.
-        FloatingPointError: In training, when it stops.
+        ValueError: If the action is unknown.
+        FloatingPointError: If training stops because of a bad batch.
     """
 
     priority = 'HIGH'  # the running statistics are restored before anything averages or saves them
@@ -49,7 +48,7 @@ class LossGuardHook(Hook):
         """Watch the model and its optimizer."""
         self.runner = runner
         self.model = unwrap(runner.model)
-        self.bad = self.drop = False  # this batch; the update that it is a part of
+        self.bad = self.drop = False  # whether this batch, or the update it belongs to, is bad
         self.handles = [
             self.model.register_forward_pre_hook(self.remember),
             self.model.register_forward_hook(self.check_losses, with_kwargs=True),
@@ -57,23 +56,23 @@ class LossGuardHook(Hook):
         ]
 
     def after_train(self, runner) -> None:
-        """Let go of them."""
+        """Stop watching."""
         for handle in self.handles:
             handle.remove()
 
-    def before_train_iter(self, runner, batch_idx: int, data_batch: Optional[dict] = None) -> None:
-        """Note the batch's files."""
+    def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        """Record the batch's files."""
         self.bad = False
         self.files = [str(sample.get('img_path', sample.get('img_id'))) for sample in data_batch['data_samples']]
 
     def remember(self, model, args) -> None:
-        """Before the forward pass: keep the running statistics."""
+        """Copy the running statistics before the forward pass."""
         if self.action == 'skip' and model.training:
             self.buffers = [buffer.clone() for buffer in model.buffers()]
 
     @torch.no_grad()
     def check_losses(self, model, args, kwargs, losses) -> None:
-        """After the forward pass: look at the losses."""
+        """Check the losses after the forward pass."""
         if kwargs.get('mode') != 'loss':
             return
         total, parts = model.parse_losses(losses)
@@ -91,7 +90,7 @@ class LossGuardHook(Hook):
             self.report(reason)
 
     def check_gradients(self, optimizer, args, kwargs) -> None:
-        """Before the optimizer's step: look at the gradients; without gradients the step changes nothing."""
+        """Check the gradients before the optimizer's step; remove them to skip the step."""
         parameters = [p for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
         if parameters and not self.drop and not torch.stack([p.grad.sum() for p in parameters]).sum().isfinite():
             self.report('gradient is not finite')
@@ -99,8 +98,8 @@ class LossGuardHook(Hook):
             for parameter in parameters:
                 parameter.grad = None
 
-    def report(self, reason: Optional[str]) -> None:
-        """Stop or skip; called on all ranks, with a reason on at least one."""
+    def report(self, reason: str | None) -> None:
+        """Stop or skip; all ranks call this, and at least one has a reason."""
         self.bad = self.drop = True
         cases = [case for case in all_gather_object((reason, self.files)) if case[0]]
         where = dict(epoch=self.runner.epoch + 1, iter=self.runner.iter + 1)
@@ -119,15 +118,15 @@ class LossGuardHook(Hook):
             )
         if self.row > self.max_skips:
             raise FloatingPointError(
-                f'{message}. More than max_skips={self.max_skips} batches in a row are bad: it is '
-                'not the files; lower the learning rate or go on from an earlier checkpoint'
+                f'{message}. More than max_skips={self.max_skips} consecutive batches are bad, '
+                'so the files are not the cause; lower the learning rate or resume from an earlier checkpoint'
             )
         print_log(f'{message}; the step is skipped', 'current', logging.WARNING)
 
     def after_train_iter(
-        self, runner, batch_idx: int, data_batch: Optional[dict] = None, outputs: Optional[dict] = None
+        self, runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
-        """Restore the running statistics that a bad batch has touched."""
+        """Restore the running statistics that a bad batch has changed."""
         if self.bad:
             for buffer, value in zip(self.model.buffers(), self.buffers):
                 buffer.copy_(value)
@@ -137,7 +136,7 @@ class LossGuardHook(Hook):
             self.drop = False
 
 
-def first_of(files: List[str], number: int = 8) -> str:
-    """The first files of a list, and how many more there are."""
-    more = f' and {len(files) - number} more' if len(files) > number else ''
-    return ', '.join(files[:number]) + more
+def first_of(files: list[str], count: int = 8) -> str:
+    """Return the first files of a list and the number of the others."""
+    more = f' and {len(files) - count} more' if len(files) > count else ''
+    return ', '.join(files[:count]) + more

@@ -1,7 +1,6 @@
-"""Measures what share of a test is spent in the network."""
+"""The hook that measures the ratio of test time spent in the network."""
 
 import time
-from typing import Dict, Optional
 
 import torch
 from mmengine.hooks import Hook
@@ -13,11 +12,10 @@ from kdeov_mm.utils import unwrap
 
 @HOOKS.register_module()
 class NetworkTimeHook(Hook):
-    """After each test data set, logs the share of time that was spent in the model.
+    """Logs the ratio of time spent in the model after each test data set.
 
-    All else is loading, collating, preprocessing and the metrics; the texts, which are embedded once and cached, count
-    too. The processors' time is that of this process with its threads: loading in worker processes is not in it, and
-    other programs on the machine do not change it.
+    The rest is loading, collating, preprocessing, metrics and the embedding of texts. Processor time is that of this
+    process and its threads. It does not include loading in worker processes or other programs on the machine.
     """
 
     def before_test_epoch(self, runner) -> None:
@@ -38,27 +36,27 @@ class NetworkTimeHook(Hook):
         self.begin = clocks(device)
 
     def after_test_iter(
-        self, runner, batch_idx: int, data_batch: Optional[dict] = None, outputs: Optional[dict] = None
+        self, runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
         self.images += len(outputs)
 
-    def after_test_epoch(self, runner, metrics: Optional[Dict[str, float]] = None) -> None:
-        """Log the shares."""
+    def after_test_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
+        """Log the ratios."""
         for handle in self.handles:
             handle.remove()
         if not self.images:
             return
         spent = {name: now - self.begin[name] for name, now in clocks().items()}
-        self.share = {name: self.network[name] / spent[name] for name in spent}
+        self.ratio = {name: self.network[name] / spent[name] for name in spent}
         print_log(
-            f'{self.images} images in {spent["wall"]:.1f} s; in the network: {self.share["wall"]:.1%} of the '
-            f"time, {self.share['processors']:.1%} of the processors' time",
+            f'{self.images} images in {spent["wall"]:.1f} s; in the network: {self.ratio["wall"]:.1%} of the '
+            f"time, {self.ratio['processors']:.1%} of the processors' time",
             'current',
         )
 
 
-def clocks(device: torch.device = torch.device('cpu')) -> Dict[str, float]:
-    """Wall-clock and processor time in seconds, once the device has done its work."""
+def clocks(device: torch.device = torch.device('cpu')) -> dict[str, float]:
+    """Return wall-clock and processor time in seconds, after the device has finished its work."""
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
     return dict(wall=time.perf_counter(), processors=time.process_time())

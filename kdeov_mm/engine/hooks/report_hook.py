@@ -1,7 +1,6 @@
-"""Writes the report at the end of a test run."""
+"""The hook that writes a report at the end of a test run."""
 
 from pathlib import Path
-from typing import Dict, Optional
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
@@ -12,9 +11,9 @@ from kdeov_mm.evaluation.report import print_table, write_report
 
 @HOOKS.register_module()
 class ReportHook(Hook):
-    """After testing, write ``report/`` with ``metrics.json``, ``report.md`` and pictures, and print the final table.
+    """Writes ``report/`` with ``metrics.json``, ``report.md`` and pictures after testing, and prints the final table.
 
-    Metrics of all data sets that the test loop runs come into one report. A metric with a method
+    One report has the metrics of all data sets that the test loop runs. A metric with a method
     ``draw(out_dir) -> list of paths`` adds its own pictures and files.
     """
 
@@ -22,10 +21,10 @@ class ReportHook(Hook):
 
     def before_run(self, runner) -> None:
         """Start an empty report."""
-        self.metrics: Dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
         self.drawers = []
 
-    def after_test_epoch(self, runner, metrics: Optional[Dict[str, float]] = None) -> None:
+    def after_test_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
         """Collect one data set's metrics."""
         self.metrics.update(metrics or {})
         self.drawers += [metric for metric in runner.test_loop.evaluator.metrics if hasattr(metric, 'draw')]

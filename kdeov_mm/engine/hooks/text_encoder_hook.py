@@ -1,4 +1,4 @@
-"""Lets metrics embed texts with the text encoder of the model that is tested."""
+"""The hook that gives metrics the text encoder of the tested model."""
 
 from mmengine.hooks import Hook
 from mmyolo.registry import HOOKS
@@ -13,15 +13,15 @@ class TextEncoderHook(Hook):
     """Gives the model's own text encoder to the metrics whose config has none (``text_encoder=None``)."""
 
     def before_val_epoch(self, runner) -> None:
-        """Give it to the metrics of the validation."""
+        """Give the text encoder to the metrics of the validation."""
         self.give(runner, runner.val_loop)
 
     def before_test_epoch(self, runner) -> None:
-        """Give it to the metrics of the test at hand."""
+        """Give the text encoder to the metrics of the current test."""
         self.give(runner, runner.test_loop)
 
     def give(self, runner, loop) -> None:
-        """Give the text encoder to a loop's metrics; nothing happens where none needs one."""
+        """Give the text encoder to a loop's metrics; do nothing if none needs it."""
         needing = [m for m in loop.evaluator.metrics if isinstance(m, EmbeddingMetric) and m.text_encoder is None]
         model = unwrap(runner.model)
         for metric in needing if hasattr(model, 'text_encoder_cfg') else ():

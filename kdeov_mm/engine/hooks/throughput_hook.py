@@ -1,6 +1,4 @@
-"""Logs images a second."""
-
-from typing import Optional
+"""The hook that logs images per second."""
 
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
@@ -9,13 +7,13 @@ from mmyolo.registry import HOOKS
 
 @HOOKS.register_module()
 class ThroughputHook(Hook):
-    """Adds ``images_per_second`` of all ranks to the training log: over the log's window, data loading included.
+    """Adds ``images_per_second`` of all ranks to the training log: over the log's window, including data loading.
 
-    It needs the ``time`` of MMEngine's IterTimerHook, which runs before it.
+    The hook reads the ``time`` of MMEngine's IterTimerHook, which runs before it.
     """
 
     def after_train_iter(
-        self, runner, batch_idx: int, data_batch: Optional[dict] = None, outputs: Optional[dict] = None
+        self, runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
         seconds = runner.message_hub.get_scalar('train/time').mean(runner.log_processor.window_size)
         images = len(data_batch['inputs']) * get_world_size()

@@ -1,4 +1,4 @@
-"""Other people's models, built here from their papers, to compare with."""
+"""Baselines for comparison: the teacher, supervised classifiers, and YOLO-World built from its paper."""
 
 from .teacher_model import TeacherModel
 from .timm_classifier import TimmClassifier

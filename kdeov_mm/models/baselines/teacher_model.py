@@ -1,6 +1,4 @@
-"""The teacher itself as a model that is tested."""
-
-from typing import List, Optional, Union
+"""The teacher as a model of its own, so that it can be tested."""
 
 import torch
 from mmdet.structures import DetDataSample
@@ -13,29 +11,30 @@ from kdeov_mm.models.embedding_space import EmbeddingSpaceMixin
 
 @MODELS.register_module()
 class TeacherModel(EmbeddingSpaceMixin, BaseModel):
-    """A frozen image teacher, such as the full CLIP, for the metrics that the student is tested with.
+    """Evaluates a frozen image teacher, such as the full CLIP, with the student's metrics.
 
-    It has its weights from its config, so that ``tools/test.py`` needs no checkpoint. With ``OpenCLIPResize`` in the
-    pipeline its embeddings are OpenCLIP's to rounding.
+    The config names the weights, so ``tools/test.py`` needs no checkpoint. With ``OpenCLIPResize`` in the pipeline, its
+    embeddings equal OpenCLIP's up to rounding.
 
     Args:
         text_encoder: Config of the text encoder that shares the teacher's space.
-        teacher: Config of an image teacher such as ``OpenCLIPTeacher``; None: that of the text encoder.
+        teacher: Config of an image teacher such as ``OpenCLIPTeacher``; None: the image tower of the text
+            encoder's CLIP.
         embed_dims: Dimension D that the embeddings must have; None: any.
         data_preprocessor: Gives RGB in [0, 1]; the teacher's own preprocessing follows.
 
     Raises:
-        ValueError: If the teacher's dimension is another than ``embed_dims``.
+        ValueError: If the teacher's dimension differs from ``embed_dims``.
     """
 
     brings_weights = True
 
     def __init__(
         self,
-        text_encoder: Optional[dict] = None,
-        teacher: Optional[dict] = None,
-        embed_dims: Optional[int] = None,
-        data_preprocessor: Optional[dict] = None,
+        text_encoder: dict | None = None,
+        teacher: dict | None = None,
+        embed_dims: int | None = None,
+        data_preprocessor: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
         self.text_encoder_cfg = text_encoder
@@ -45,8 +44,10 @@ class TeacherModel(EmbeddingSpaceMixin, BaseModel):
                 f'model.embed_dims: {embed_dims}, but {self.teacher.name} gives {self.teacher.embed_dims} dimensions; '
                 'set the dimension of the CLIP in the config'
             )
-        self.parts = nn.ModuleList(self.teacher.parts)  # to be moved between devices
-        self.scale = nn.Parameter(torch.tensor(self.teacher.logit_scale))  # distributed, torch wants one that can learn
+        self.parts = nn.ModuleList(self.teacher.parts)  # modules, so that they move between devices
+        self.scale = nn.Parameter(
+            torch.tensor(self.teacher.logit_scale)
+        )  # DDP needs a parameter that requires a gradient
 
     @property
     def embed_dims(self) -> int:
@@ -58,12 +59,12 @@ class TeacherModel(EmbeddingSpaceMixin, BaseModel):
         return self.teacher.encode_image(images)
 
     def forward(
-        self, inputs: Tensor, data_samples: Optional[List[DetDataSample]] = None, mode: str = 'tensor'
-    ) -> Union[List[DetDataSample], Tensor]:
-        """``predict`` fills ``image_embedding``.
+        self, inputs: Tensor, data_samples: list[DetDataSample] | None = None, mode: str = 'tensor'
+    ) -> list[DetDataSample] | Tensor:
+        """Embed images; with ``mode='predict'`` fill ``image_embedding`` of the data samples.
 
         Raises:
-            ValueError: ``mode='loss'``: a teacher is not trained.
+            ValueError: If ``mode`` is ``'loss'``: a teacher is not trained.
         """
         if mode == 'loss':
             raise ValueError('TeacherModel: a frozen teacher cannot be trained; test it with tools/test.py')

@@ -1,7 +1,6 @@
-"""A supervised classifier, to compare zero-shot classification with."""
+"""A supervised classifier as a baseline of zero-shot classification."""
 
 from pathlib import Path
-from typing import List, Optional, Union
 
 import timm
 import torch
@@ -16,25 +15,25 @@ from kdeov_mm.utils.safe_load import safe_load_patched
 
 @MODELS.register_module()
 class TimmClassifier(BaseModel):
-    """Any timm model with a new classifier on top, trained with cross-entropy.
+    """Trains any timm model with a new classifier by cross-entropy.
 
     Args:
         model_name: A timm model name.
-        num_classes: K.
-        pretrained: What to start from: timm's weights (True), a local file of such weights, or random ones (False).
-        data_preprocessor: Normalises as the weights want it (``timm.create_model(...).pretrained_cfg``).
+        num_classes: Number of classes K.
+        pretrained: Initial weights: timm's weights (True), a local file of such weights, or random ones (False).
+        data_preprocessor: Normalises as the weights expect (``timm.create_model(...).pretrained_cfg``).
 
     Raises:
-        ValueError: timm knows no such model.
-        FileNotFoundError: ``pretrained`` is a path without a file.
+        ValueError: If timm has no such model.
+        FileNotFoundError: If ``pretrained`` is a path without a file.
     """
 
     def __init__(
         self,
         model_name: str,
         num_classes: int,
-        pretrained: Union[bool, str] = False,
-        data_preprocessor: Optional[dict] = None,
+        pretrained: bool | str = False,
+        data_preprocessor: dict | None = None,
     ) -> None:
         if not timm.is_model(model_name.split('.')[0]):
             raise ValueError(f'model_name: timm knows no model {model_name!r}; see timm.list_models()')
@@ -49,12 +48,14 @@ class TimmClassifier(BaseModel):
         self.num_classes = num_classes
 
     def forward(
-        self, inputs: Tensor, data_samples: Optional[List[DetDataSample]] = None, mode: str = 'tensor'
-    ) -> Union[dict, List[DetDataSample], Tensor]:
-        """``loss`` needs ``gt_label`` in each data sample; ``predict`` fills ``pred_score``, probabilities ``[K]``.
+        self, inputs: Tensor, data_samples: list[DetDataSample] | None = None, mode: str = 'tensor'
+    ) -> dict | list[DetDataSample] | Tensor:
+        """Classify images.
+
+        ``loss`` needs ``gt_label`` in each data sample; ``predict`` fills ``pred_score``, probabilities ``[K]``.
 
         Raises:
-            ValueError: A label is not in [0, K); names the image.
+            ValueError: If a label is not in [0, K); names the image.
         """
         logits = self.backbone(inputs)
         if mode == 'tensor':

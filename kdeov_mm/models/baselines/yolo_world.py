@@ -1,13 +1,13 @@
-"""YOLO-World, written from its paper for comparison; not the authors' code, and their weights do not fit.
+"""YOLO-World, implemented from its paper for comparison; the authors' weights do not fit.
 
-Cheng et al. 2024, "YOLO-World: Real-Time Open-Vocabulary Object Detection" (CVPR). What the paper leaves open is chosen
-here: one attention head and a 1x1 projection of the texts in each text-guided CSP layer, 256 dimensions and 8 heads in
+Cheng et al. 2024, "YOLO-World: Real-Time Open-Vocabulary Object Detection" (CVPR). Choices where the paper is open: one
+attention head and a 1x1 projection of the class embeddings in each text-guided CSP layer, 256 dimensions and 8 heads in
 the image-pooling attention, alpha and beta for each level, binary cross-entropy over the vocabulary as YOLOv8 has it.
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial
-from typing import List, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -20,17 +20,17 @@ from mmyolo.models.utils import make_divisible, make_round
 from mmyolo.registry import MODELS
 from torch import Tensor, nn
 
-from kdeov_mm.models.clip import TextBank
+from kdeov_mm.models.clip import ClassEmbeddings
 from kdeov_mm.models.embedding_space import EmbeddingSpaceMixin, with_dims
 
 
 class TextGuidedCSPLayer(CSPLayerWithTwoConv):
-    """YOLOv8's CSP layer with max-sigmoid attention after its last block (section 3.3 of the paper).
+    """Adds max-sigmoid attention to YOLOv8's CSP layer, after its last block (section 3.3 of the paper).
 
     ``X' = X * sigmoid(max_j(X w_j))``, concatenated with the other branches.
 
     Args:
-        embed_dims: Dimension D of the texts.
+        embed_dims: Dimension D of the class embeddings.
         *args, **kwargs: Of ``CSPLayerWithTwoConv``.
     """
 
@@ -39,23 +39,23 @@ class TextGuidedCSPLayer(CSPLayerWithTwoConv):
         self.blocks = self.blocks[:-1]
         self.guide = nn.Linear(embed_dims, self.mid_channels)
 
-    def forward(self, x: Tensor, texts: Tensor) -> Tensor:
-        """Features ``[B, C, H, W]`` guided by texts ``[B, K, D]``."""
+    def forward(self, x: Tensor, class_embeddings: Tensor) -> Tensor:
+        """Condition features ``[B, C, H, W]`` on class embeddings ``[B, K, D]``."""
         branches = list(self.main_conv(x).chunk(2, 1))
         for block in self.blocks:
             branches.append(block(branches[-1]))
         last = branches[-1]
-        similarity = self.guide(texts) @ last.flatten(2) / math.sqrt(self.mid_channels)
+        similarity = self.guide(class_embeddings) @ last.flatten(2) / math.sqrt(self.mid_channels)
         attention = similarity.amax(1).sigmoid().view(len(x), 1, *x.shape[2:])
         return self.final_conv(torch.cat([*branches, last * attention], 1))
 
 
 class ImagePoolingAttention(nn.Module):
-    """Texts attend to 3 x 3 max-pooled patches of each level: ``W' = W + MultiHeadAttention(W, X, X)``.
+    """Lets class embeddings attend to 3 x 3 max-pooled patches of each level: ``W' = W + MultiHeadAttention(W, X, X)``.
 
     Args:
         in_channels: Channels of the levels.
-        embed_dims: Dimension D of the texts.
+        embed_dims: Dimension D of the class embeddings.
         attn_dims: Width of queries, keys and values.
         num_heads: Attention heads.
     """
@@ -70,25 +70,25 @@ class ImagePoolingAttention(nn.Module):
         )
         self.output = nn.Linear(attn_dims, embed_dims)
 
-    def forward(self, texts: Tensor, feats: Sequence[Tensor]) -> Tensor:
-        """Texts ``[B, K, D]`` that have seen the image."""
+    def forward(self, class_embeddings: Tensor, feats: Sequence[Tensor]) -> Tensor:
+        """Update class embeddings ``[B, K, D]`` with the image."""
         patches = torch.cat(
             [layer(F.adaptive_max_pool2d(x, 3).flatten(2).transpose(1, 2)) for layer, x in zip(self.levels, feats)], 1
         )
         query, key, value = (
             x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-            for x in (self.query(texts), self.key(patches), self.value(patches))
+            for x in (self.query(class_embeddings), self.key(patches), self.value(patches))
         )
         attended = F.scaled_dot_product_attention(query, key, value)
-        return texts + self.output(attended.transpose(1, 2).flatten(2))
+        return class_embeddings + self.output(attended.transpose(1, 2).flatten(2))
 
 
 @MODELS.register_module()
 class YOLOWorldPAFPN(YOLOv8PAFPN):
-    """RepVL-PAN: YOLOv8's neck of text-guided CSP layers, with image-pooling attention after the top-down path.
+    """Builds RepVL-PAN: YOLOv8's neck of text-conditioned CSP layers, image-pooling attention after the top-down path.
 
     Args:
-        embed_dims: Dimension D of the texts.
+        embed_dims: Dimension D of the class embeddings.
         *args, **kwargs: Of ``YOLOv8PAFPN``, with three levels.
     """
 
@@ -115,24 +115,24 @@ class YOLOWorldPAFPN(YOLOv8PAFPN):
     def build_bottom_up_layer(self, idx: int) -> nn.Module:
         return self.build_csp_layer(self.out_channels[idx] + self.out_channels[idx + 1], self.out_channels[idx + 1])
 
-    def forward(self, feats: Sequence[Tensor], texts: Tensor) -> Tuple[Tensor, ...]:
-        """Fuse the backbone's three levels with texts ``[K, D]``."""
+    def forward(self, feats: Sequence[Tensor], class_embeddings: Tensor) -> tuple[Tensor, ...]:
+        """Fuse the backbone's three levels with class embeddings ``[K, D]``."""
         p3, p4, p5 = feats
-        texts = texts.expand(len(p3), -1, -1)
-        p4 = self.top_down_layers[0](torch.cat([self.upsample_layers[0](p5), p4], 1), texts)
-        p3 = self.top_down_layers[1](torch.cat([self.upsample_layers[1](p4), p3], 1), texts)
-        texts = self.text_enhancer(texts, (p3, p4, p5))
-        p4 = self.bottom_up_layers[0](torch.cat([self.downsample_layers[0](p3), p4], 1), texts)
-        p5 = self.bottom_up_layers[1](torch.cat([self.downsample_layers[1](p4), p5], 1), texts)
+        class_embeddings = class_embeddings.expand(len(p3), -1, -1)
+        p4 = self.top_down_layers[0](torch.cat([self.upsample_layers[0](p5), p4], 1), class_embeddings)
+        p3 = self.top_down_layers[1](torch.cat([self.upsample_layers[1](p4), p3], 1), class_embeddings)
+        class_embeddings = self.text_enhancer(class_embeddings, (p3, p4, p5))
+        p4 = self.bottom_up_layers[0](torch.cat([self.downsample_layers[0](p3), p4], 1), class_embeddings)
+        p5 = self.bottom_up_layers[1](torch.cat([self.downsample_layers[1](p4), p5], 1), class_embeddings)
         return p3, p4, p5
 
 
 @MODELS.register_module()
 class YOLOWorldHeadModule(YOLOv8HeadModule):
-    """YOLOv8's towers with the text contrastive head: logit = alpha * cosine(object embedding, text) + beta.
+    """Adds the text contrastive head to YOLOv8's towers: logit = alpha * cosine(object embedding, text) + beta.
 
     Args:
-        embed_dims: Dimension D of the texts.
+        embed_dims: Dimension D of the class embeddings.
         *args, **kwargs: Of ``YOLOv8HeadModule``; ``num_classes`` only sets the towers' width.
     """
 
@@ -154,37 +154,38 @@ class YOLOWorldHeadModule(YOLOv8HeadModule):
         strides = self.shift.new_tensor(self.featmap_strides)
         self.shift.data = torch.log(5 / self.num_classes / (640 / strides) ** 2)  # YOLOv8's prior
 
-    def contrast(self, x: Tensor, tower: nn.Module, level: int, texts: Tensor) -> Tensor:
-        """Similarity logits ``[B, K, H, W]``."""
+    def contrast(self, x: Tensor, tower: nn.Module, level: int, class_embeddings: Tensor) -> Tensor:
+        """Compute similarity logits ``[B, K, H, W]``."""
         objects = F.normalize(tower(x), dim=1)
-        weight = (self.log_scale[level].exp() * F.normalize(texts, dim=1))[:, :, None, None]
-        return F.conv2d(objects, weight, self.shift[level].expand(len(texts)))
+        weight = (self.log_scale[level].exp() * F.normalize(class_embeddings, dim=1))[:, :, None, None]
+        return F.conv2d(objects, weight, self.shift[level].expand(len(class_embeddings)))
 
-    def forward(self, x: Sequence[Tensor], texts: Tensor) -> Tuple[List[Tensor], ...]:
-        """What ``YOLOv8HeadModule`` returns, for the classes ``texts`` ``[K, D]``."""
+    def forward(self, x: Sequence[Tensor], class_embeddings: Tensor) -> tuple[list[Tensor], ...]:
+        """Run the towers for the classes ``class_embeddings`` ``[K, D]``; returns what ``YOLOv8HeadModule`` returns."""
         towers = [
-            partial(self.contrast, tower=tower, level=level, texts=texts) for level, tower in enumerate(self.cls_preds)
+            partial(self.contrast, tower=tower, level=level, class_embeddings=class_embeddings)
+            for level, tower in enumerate(self.cls_preds)
         ]
         return multi_apply(self.forward_single, x, towers, self.reg_preds)
 
 
 @MODELS.register_module()
 class YOLOWorldHead(YOLOv8Head):
-    """YOLOv8's assignment, losses and decoding over the classes of the vocabulary."""
+    """Applies YOLOv8's assignment, losses and decoding to the classes of the vocabulary."""
 
-    def forward(self, x: Tuple[Sequence[Tensor], Tensor]) -> Tuple[List[Tensor], ...]:
-        feats, texts = x
-        return self.head_module(feats, texts)
+    def forward(self, x: tuple[Sequence[Tensor], Tensor]) -> tuple[list[Tensor], ...]:
+        feats, class_embeddings = x
+        return self.head_module(feats, class_embeddings)
 
-    def set_num_classes(self, number: int) -> None:
-        """Classes of the next forward pass."""
+    def set_num_classes(self, num_classes: int) -> None:
+        """Set the number of classes of the next forward pass."""
         for part in (self, self.head_module, getattr(self, 'assigner', self)):
-            part.num_classes = number
+            part.num_classes = num_classes
 
 
 @MODELS.register_module()
 class YOLOWorld(EmbeddingSpaceMixin, YOLODetector):
-    """The detector; takes its vocabulary as ``KDEOV`` does.
+    """Detects with a vocabulary that is set as in ``KDEOV``.
 
     Args:
         neck: Config of a YOLOWorldPAFPN.
@@ -195,28 +196,28 @@ class YOLOWorld(EmbeddingSpaceMixin, YOLODetector):
     """
 
     def __init__(
-        self, neck: dict, bbox_head: dict, embed_dims: int, text_encoder: Optional[dict] = None, **kwargs
+        self, neck: dict, bbox_head: dict, embed_dims: int, text_encoder: dict | None = None, **kwargs
     ) -> None:
         head_module = with_dims(bbox_head['head_module'], embed_dims, 'model.bbox_head.head_module')
         neck, bbox_head = with_dims(neck, embed_dims, 'model.neck'), {**bbox_head, 'head_module': head_module}
         super().__init__(neck=neck, bbox_head=bbox_head, **kwargs)
         self.text_encoder_cfg = text_encoder
-        self.register_buffer('texts', torch.zeros(0, embed_dims), persistent=False)
+        self.register_buffer('class_embeddings', torch.zeros(0, embed_dims), persistent=False)
 
-    def set_vocabulary(self, bank: TextBank) -> None:
-        """Choose the names to detect or, in training, to learn.
+    def set_vocabulary(self, vocabulary: ClassEmbeddings) -> None:
+        """Set the classes to detect or, in training, to learn.
 
         Raises:
-            ValueError: The embeddings have another dimension than the model.
+            ValueError: If the dimension of the embeddings differs from the model's.
         """
-        if bank.embeddings.shape[1:] != self.texts.shape[1:]:
+        if vocabulary.embeddings.shape[1:] != self.class_embeddings.shape[1:]:
             raise ValueError(
-                f'vocabulary: embeddings have shape {tuple(bank.embeddings.shape)}, but this model needs '
-                f'(K, {self.texts.shape[1]}); set model.embed_dims'
+                f'vocabulary: embeddings have shape {tuple(vocabulary.embeddings.shape)}, but this model needs '
+                f'(K, {self.class_embeddings.shape[1]}); set model.embed_dims'
             )
-        self.texts = bank.embeddings.to(self.texts)
-        self.bbox_head.set_num_classes(len(self.texts))
+        self.class_embeddings = vocabulary.embeddings.to(self.class_embeddings)
+        self.bbox_head.set_num_classes(len(self.class_embeddings))
 
-    def extract_feat(self, batch_inputs: Tensor) -> Tuple[Sequence[Tensor], Tensor]:
-        """The neck's features, guided by the vocabulary, and the vocabulary for the head."""
-        return self.neck(self.backbone(batch_inputs), self.texts), self.texts
+    def extract_feat(self, batch_inputs: Tensor) -> tuple[Sequence[Tensor], Tensor]:
+        """Return the neck's text-conditioned features and the class embeddings for the head."""
+        return self.neck(self.backbone(batch_inputs), self.class_embeddings), self.class_embeddings

@@ -5,7 +5,6 @@ import hashlib
 import pickle
 from functools import lru_cache
 from pathlib import Path
-from typing import List, Optional
 
 import open_clip
 from torch import nn
@@ -18,19 +17,19 @@ open_clip.add_model_config(Path(__file__).parent / 'model_configs')
 WEIGHTS = Path(__file__).parent / 'weights'  # shipped as {model name}-{tag}.safetensors
 
 
-def shipped_tags(model_name: str) -> List[str]:
+def shipped_tags(model_name: str) -> list[str]:
     """Tags of the weights that this package ships for a model."""
     return sorted(path.stem[len(model_name) + 1 :] for path in WEIGHTS.glob(f'{model_name}-*.safetensors'))
 
 
-def find_weights(model_name: str, pretrained: Optional[str]) -> Optional[str]:
-    """The shipped file behind a tag of ours; anything else as it is."""
+def find_weights(model_name: str, pretrained: str | None) -> str | None:
+    """Return the shipped file of one of this package's tags; return anything else unchanged."""
     if pretrained in shipped_tags(model_name):
         return str(WEIGHTS / f'{model_name}-{pretrained}.safetensors')
     return pretrained
 
 
-def check_source(model_name: str, pretrained: Optional[str]) -> None:
+def check_source(model_name: str, pretrained: str | None) -> None:
     """Check that OpenCLIP can make the model, before anything is loaded or downloaded.
 
     Args:
@@ -38,8 +37,9 @@ def check_source(model_name: str, pretrained: Optional[str]) -> None:
         pretrained: A tag that OpenCLIP knows for this model, a local file, or None for random weights.
 
     Raises:
-        ValueError: Unknown model name or tag, or the tag's weights were trained with QuickGELU and the model has none.
-        FileNotFoundError: ``pretrained`` looks like a file that does not exist.
+        ValueError: If the model name or tag is unknown, or the tag's weights were trained with QuickGELU and the model
+            has none.
+        FileNotFoundError: If ``pretrained`` looks like a file that does not exist.
     """
     if model_name.startswith(('hf-hub:', 'local-dir:')):
         return
@@ -71,8 +71,8 @@ def check_source(model_name: str, pretrained: Optional[str]) -> None:
         )
 
 
-@lru_cache(maxsize=4)  # the members of an ensemble, too
-def load_open_clip(model_name: str, pretrained: Optional[str]) -> nn.Module:
+@lru_cache(maxsize=4)  # enough for an ensemble
+def load_open_clip(model_name: str, pretrained: str | None) -> nn.Module:
     """Load a frozen OpenCLIP model in inference mode; image teacher and text encoder share one copy.
 
     Raises:
@@ -81,12 +81,13 @@ def load_open_clip(model_name: str, pretrained: Optional[str]) -> nn.Module:
     return create_open_clip(model_name, pretrained).eval().requires_grad_(False)
 
 
-def create_open_clip(model_name: str, pretrained: Optional[str]) -> nn.Module:
+def create_open_clip(model_name: str, pretrained: str | None) -> nn.Module:
     """Create an OpenCLIP model with its weights, which are read as data: no file, local or downloaded, can run code.
 
     Raises:
-        ValueError: The model or tag is unknown, or the weights are not this model's, are not finite, or come with code.
-        FileNotFoundError: ``pretrained`` is a path without a file.
+        ValueError: If the model or tag is unknown, or the weights belong to another model, are not finite, or contain
+            code.
+        FileNotFoundError: If ``pretrained`` is a path without a file.
     """
     check_source(model_name, pretrained)
     pretrained = find_weights(model_name, pretrained)
@@ -114,8 +115,8 @@ def create_open_clip(model_name: str, pretrained: Optional[str]) -> nn.Module:
     return model
 
 
-def weights_id(model_name: str, pretrained: Optional[str]) -> str:
-    """A short identity of a model's weights: the SHA-256 of a local file or of a folder's files, else the tag."""
+def weights_id(model_name: str, pretrained: str | None) -> str:
+    """Return a fingerprint of a model's weights: the SHA-256 of a local file or of a folder's files, else the tag."""
     schema, _, folder = model_name.partition(':')
     if schema == 'local-dir':
         files = sorted(path for path in Path(folder).iterdir() if path.is_file())

@@ -1,7 +1,7 @@
-"""A text encoder that is a file of ready embeddings."""
+"""A text encoder that reads precomputed embeddings from a file."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Sequence, Union
 
 import torch
 from mmyolo.registry import MODELS
@@ -24,8 +24,8 @@ def read_embeddings(path: str) -> Tensor:
         Tensor: float32, L2-normalised, ``[N, D]``.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is none of these, or a row is zero, not finite, or too large to normalise.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the format is another, or a row is zero, not finite, or too large to normalise.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'embeddings: no file {path!r}')
@@ -42,8 +42,8 @@ def read_embeddings(path: str) -> Tensor:
             f'embeddings: {path!r} is neither a .npy file of numbers nor a .safetensors file: {error}'
         ) from error
     if len(tensors) != 1 or tensors[0].ndim != 2 or not tensors[0].numel() or not tensors[0].is_floating_point():
-        told = [f'{list(tensor.shape)} {str(tensor.dtype).removeprefix("torch.")}' for tensor in tensors]
-        raise InputError(f'embeddings: {path!r} must hold one array [N, D] of floating-point numbers, got {told}')
+        contents = [f'{list(tensor.shape)} {str(tensor.dtype).removeprefix("torch.")}' for tensor in tensors]
+        raise InputError(f'embeddings: {path!r} must hold one array [N, D] of floating-point numbers, got {contents}')
     return normalize_rows(tensors[0], lambda row: f'embeddings: {path!r}, row {row} (counted from 0)')
 
 
@@ -52,36 +52,37 @@ class PrecomputedTextEncoder:
     """Looks class names up in a file of ready embeddings, so that no CLIP weights are needed.
 
     Args:
-        embeddings: A ``.npy`` or ``.safetensors`` file with one row for each name, ``[N, D]``.
-        names: The names in row order: a list, or a file for :func:`read_class_names`.
+        embeddings: A ``.npy`` or ``.safetensors`` file with one row for each class name, ``[N, D]``.
+        names: The class names in row order: a list, or a file for :func:`read_class_names`.
 
     Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: The array is not ``[N, D]`` and finite, or N is not the number of names, or the names are bad.
+        FileNotFoundError: If a file is missing.
+        ValueError: If the array is not ``[N, D]`` and finite, if N is not the number of class names, or if
+            the names are bad.
     """
 
-    def __init__(self, embeddings: str, names: Union[str, Sequence[str]]) -> None:
+    def __init__(self, embeddings: str, names: str | Sequence[str]) -> None:
         self.table = read_embeddings(embeddings)
         names = read_class_names(names) if isinstance(names, str) else list(names)
         check_class_names(names)
         if len(self.table) != len(names):
             raise ValueError(
                 f'embeddings: {embeddings!r} has shape {tuple(self.table.shape)}, but there are '
-                f'{len(names)} names; give one row for each name'
+                f'{len(names)} class names; give one row for each class name'
             )
         self.rows = {name: row for row, name in enumerate(names)}
 
-    teacher = None  # ready embeddings do not name their CLIP
+    teacher = None  # the file does not name its CLIP
     templates, synonyms = 'none', None  # both are in the embeddings already
 
     @property
     def id(self) -> None:
-        """None: the embeddings are ready, with their own templates and synonyms in them."""
+        """None: the embeddings need no cache; they contain their templates and synonyms."""
         return None
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Look texts up; float32, L2-normalised, ``[N, D]``."""
-        missing: List[str] = [text for text in texts if text not in self.rows]
+        missing: list[str] = [text for text in texts if text not in self.rows]
         if missing:
             raise ValueError(
                 f'names: no embedding for {missing[:5]!r} ({len(missing)} of {len(texts)}); '

@@ -1,7 +1,8 @@
-"""OpenCLIP's preprocessing, of tensors."""
+"""OpenCLIP's image preprocessing, on tensors."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Mapping, Optional, Tuple
+from typing import Any
 
 import open_clip
 import torch
@@ -18,21 +19,19 @@ CHOICES = dict(interpolation=('bicubic', 'bilinear'), resize_mode=('shortest', '
 FREE = ('mean', 'std', 'fill_color')
 
 
-def find_preprocess(
-    model_name: str, pretrained: Optional[str] = None, changes: Optional[Mapping] = None
-) -> PreprocessCfg:
-    """The preprocessing that belongs to an OpenCLIP model's weights; nothing is loaded.
+def find_preprocess(model_name: str, pretrained: str | None = None, changes: Mapping | None = None) -> PreprocessCfg:
+    """Return the preprocessing that belongs to an OpenCLIP model's weights, without loading them.
 
-    A tag brings its own. A local file does not say how its model was trained: OpenAI's is taken, as OpenCLIP does, and
-    ``changes`` correct it.
+    A tag has its own preprocessing. A local file does not say how its model was trained: like OpenCLIP, this function
+    then returns OpenAI's preprocessing, which ``changes`` can correct.
 
     Args:
         model_name, pretrained: See :func:`~kdeov_mm.models.clip.loading.check_source`.
-        changes: Of ``mean``, ``std``, ``interpolation`` (bicubic, bilinear), ``resize_mode`` (shortest, longest,
+        changes: Any of ``mean``, ``std``, ``interpolation`` (bicubic, bilinear), ``resize_mode`` (shortest, longest,
             squash) and ``fill_color`` (0 to 255). The size is the model's.
 
     Raises:
-        ValueError: ``changes`` has another field, or a value that is none of these.
+        ValueError: If ``changes`` has another field, or a value that is not allowed.
     """
     schema, _, place = model_name.partition(':')
     if schema == 'hf-hub':
@@ -45,8 +44,8 @@ def find_preprocess(
     return make_preprocess(model, own, changes)
 
 
-def make_preprocess(model_cfg: Mapping, own: Mapping, changes: Optional[Mapping] = None) -> PreprocessCfg:
-    """The preprocessing of a model that OpenCLIP's ``model_cfg`` describes, whose weights bring ``own``.
+def make_preprocess(model_cfg: Mapping, own: Mapping, changes: Mapping | None = None) -> PreprocessCfg:
+    """Combine OpenCLIP's ``model_cfg``, the preprocessing ``own`` of its weights, and ``changes``.
 
     For ``changes`` and errors see :func:`find_preprocess`.
     """
@@ -80,8 +79,8 @@ def is_colour(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and len(value) == 3 and are_numbers(list(value))
 
 
-def read_config(path: Path) -> Tuple[dict, dict]:
-    """Architecture and preprocessing in a model folder's ``open_clip_config.json``."""
+def read_config(path: Path) -> tuple[dict, dict]:
+    """Read architecture and preprocessing from a model folder's ``open_clip_config.json``."""
     config = read_json(path, max_bytes=MAX_METADATA_BYTES, what='model config')
     model, own = config.get('model_cfg'), config.get('preprocess_cfg') or {}
     vision = model.get('vision_cfg') if isinstance(model, dict) else None
@@ -107,8 +106,8 @@ MAX_SIDE = 4096  # pixels of a teacher's input
 class Preprocess(nn.Module):
     """Resizes, crops or pads, and normalises images as ``open_clip.image_transform_v2`` does in evaluation.
 
-    The difference to it, of an 8-bit image, is that PIL rounds and clips after either axis: at most 1.5 of 255 levels,
-    but more in up to 1% of the pixels, where a bicubic filter overshoots at edges of black or white.
+    On 8-bit images, PIL rounds and clips after each axis, and this module does not. The difference is at most 1.5 of
+    255 levels. It is larger in up to 1% of the pixels, where a bicubic filter overshoots at edges of black or white.
 
     Args:
         cfg: The preprocessing.
@@ -119,7 +118,7 @@ class Preprocess(nn.Module):
         self.size = (cfg.size, cfg.size) if isinstance(cfg.size, int) else tuple(cfg.size)
         self.resize_mode, self.interpolation, self.fill = cfg.resize_mode, cfg.interpolation, cfg.fill_color / 255
         if self.resize_mode == 'shortest' and self.size[0] != self.size[1]:
-            self.interpolation = 'bicubic'  # open_clip does not hand on another one there
+            self.interpolation = 'bicubic'  # open_clip ignores another interpolation here
         self.register_buffer('mean', torch.tensor(cfg.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(cfg.std).view(1, 3, 1, 1), persistent=False)
 
@@ -138,11 +137,13 @@ class Preprocess(nn.Module):
             images = F.interpolate(images, size, mode=self.interpolation, antialias=True).clamp(0, 1)
         return images if size == self.size else center_crop_or_pad(images, self.size, fill=self.fill)
 
-    def resized(self, height: int, width: int) -> Tuple[int, int]:
-        """The size of an image after resizing, before cropping or padding."""
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size of an image after resizing, before cropping or padding."""
         if self.resize_mode == 'squash':
             return self.size
-        if self.resize_mode == 'shortest' and self.size[0] == self.size[1]:  # torchvision's Resize rounds down
+        if (
+            self.resize_mode == 'shortest' and self.size[0] == self.size[1]
+        ):  # as torchvision's Resize, which rounds down
             short, long = self.size[0], int(self.size[0] * max(height, width) / min(height, width))
             return (short, long) if height <= width else (long, short)
         ratios = height / self.size[0], width / self.size[1]

@@ -1,32 +1,32 @@
-"""What the frozen teacher says of regions of images."""
+"""Embeddings and objectness of image regions from a frozen teacher."""
 
-from typing import Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from .teacher import OpenCLIPTeacher
-from .text_bank import TextBank
+from .class_embeddings import ClassEmbeddings
 
 BACKGROUND_PROMPTS = ('an empty background', 'nothing but a background')
 
 
 class RegionTeacher:
-    """Embeds regions, and tells objects from background by the texts that they resemble.
+    """Embeds regions, and tells objects from background by the most similar texts.
 
     Args:
         teacher: The frozen image teacher.
-        texts: Embeddings of the training vocabulary ``[K, D]``.
-        background: Texts that describe a region without an object.
+        class_embeddings: Class embeddings of the training vocabulary ``[K, D]``.
+        background: Embeddings of texts that describe a region without an object.
     """
 
-    def __init__(self, teacher: OpenCLIPTeacher, texts: Tensor, background: TextBank) -> None:
-        self.teacher, self.num_names = teacher, len(texts)
-        self.texts = torch.cat([texts, background.embeddings.to(texts)])
+    def __init__(self, teacher: OpenCLIPTeacher, class_embeddings: Tensor, background: ClassEmbeddings) -> None:
+        self.teacher, self.num_classes = teacher, len(class_embeddings)
+        self.class_embeddings = torch.cat([class_embeddings, background.embeddings.to(class_embeddings)])
 
     @torch.no_grad()
-    def __call__(self, images: Tensor, boxes: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
-        """Look at regions.
+    def __call__(self, images: Tensor, boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Embed regions and estimate their objectness.
 
         Args:
             images: RGB in [0, 1], ``[B, 3, H, W]``.
@@ -37,5 +37,5 @@ class RegionTeacher:
             softmax over the teacher's similarities to the vocabulary and to the background texts.
         """
         embeddings = self.teacher.encode_regions(images, boxes)
-        probability = (self.teacher.logit_scale * embeddings @ self.texts.T).softmax(-1)
-        return embeddings, probability[:, : self.num_names].sum(-1)
+        probability = (self.teacher.logit_scale * embeddings @ self.class_embeddings.T).softmax(-1)
+        return embeddings, probability[:, : self.num_classes].sum(-1)

@@ -1,9 +1,9 @@
-"""The frozen image teacher."""
+"""A frozen CLIP image encoder as the teacher."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
-from typing import Optional, Sequence, Union
 
 import torch
 import torch.nn.functional as F
@@ -21,28 +21,28 @@ DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 class OpenCLIPTeacher:
     """Embeds images, and regions of images, with a frozen OpenCLIP model.
 
-    It is deliberately no ``nn.Module``: a student that holds it does not save, train or broadcast it.
+    It is deliberately no ``nn.Module``, so a student that holds it does not save, train or broadcast it.
 
     Args:
         model_name: An OpenCLIP model name, such as ``ViT-B-32``.
         pretrained: An OpenCLIP tag or a local weights file; None gives random weights.
-        batch_size: Most images in one forward pass.
-        preprocess: What to change in the preprocessing that the weights bring, see
+        batch_size: Maximum number of images in one forward pass.
+        preprocess: Changes to the preprocessing of the weights, see
             :func:`~kdeov_mm.models.clip.preprocess.find_preprocess`. ``dict(resize_mode='squash')`` shows the teacher
-            all of an oblong image, of which most models' own preprocessing shows the middle.
-        dtype: ``fp32``, ``bf16`` or ``fp16``: what the model computes in (by autocast, whatever the student does).
+            all of an oblong image; most models crop its centre.
+        dtype: ``fp32``, ``bf16`` or ``fp16``: the model's precision, by autocast, independent of the student's.
 
     Raises:
-        ValueError: An unknown dtype, preprocessing, model or tag, or a file that does not hold weights of this model.
-        FileNotFoundError: ``pretrained`` is a path without a file.
+        ValueError: If the dtype, preprocessing, model or tag is unknown, or a file does not hold weights of this model.
+        FileNotFoundError: If ``pretrained`` is a path without a file.
     """
 
     def __init__(
         self,
         model_name: str,
-        pretrained: Optional[str] = None,
+        pretrained: str | None = None,
         batch_size: int = 256,
-        preprocess: Optional[dict] = None,
+        preprocess: dict | None = None,
         dtype: str = 'fp32',
     ) -> None:
         if dtype not in DTYPES:
@@ -57,12 +57,12 @@ class OpenCLIPTeacher:
     @staticmethod
     def identify(
         model_name: str,
-        pretrained: Optional[str] = None,
+        pretrained: str | None = None,
         batch_size: int = 256,
-        preprocess: Optional[dict] = None,
+        preprocess: dict | None = None,
         dtype: str = 'fp32',
     ) -> dict:
-        """What the embeddings of a teacher with these arguments depend on; no weights are loaded."""
+        """Return what the embeddings of a teacher with these arguments depend on, without loading weights."""
         return dict(
             weights=weights_id(model_name, pretrained),
             dtype=dtype,
@@ -71,7 +71,7 @@ class OpenCLIPTeacher:
 
     @property
     def parts(self) -> list:
-        """The modules that hold its weights and constants."""
+        """The modules that hold the weights and constants."""
         return [self.model, self.preprocess]
 
     def to(self, device) -> 'OpenCLIPTeacher':
@@ -81,7 +81,7 @@ class OpenCLIPTeacher:
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device of the teacher."""
         return self.preprocess.mean.device
 
     @cached_property
@@ -91,7 +91,7 @@ class OpenCLIPTeacher:
 
     @property
     def logit_scale(self) -> float:
-        """The factor that turns cosine similarities into logits (exp of CLIP's learnt log temperature)."""
+        """The logit scale, exp of CLIP's learnt parameter."""
         return float(self.model.logit_scale.exp())
 
     @property
@@ -100,8 +100,8 @@ class OpenCLIPTeacher:
         return sum(tensor.nbytes for tensor in (*self.model.parameters(), *self.model.buffers()))
 
     @torch.no_grad()
-    def encode_image(self, images: Union[Tensor, Sequence[Tensor]]) -> Tensor:
-        """Embed whole images, each preprocessed as the teacher's training did.
+    def encode_image(self, images: Tensor | Sequence[Tensor]) -> Tensor:
+        """Embed whole images, each preprocessed as in the teacher's training.
 
         Args:
             images: RGB in [0, 1], ``[B, 3, H, W]`` or B images ``[3, H, W]`` of any sizes.
@@ -135,7 +135,7 @@ class OpenCLIPTeacher:
         return self._embed(roi_align(images, crops, self.image_size, sampling_ratio=2, aligned=True))
 
     def _embed(self, images: Tensor) -> Tensor:
-        """Embed images of the teacher's size."""
+        """Embed images that have the size of the teacher's input."""
         if not len(images):
             return images.new_zeros(0, self.embed_dims)
         images = self.preprocess.normalize(images)
@@ -146,7 +146,7 @@ class OpenCLIPTeacher:
 
 
 def describe_teacher(teacher, batch_size: int) -> str:
-    """One line about a teacher's memory and its time for a batch, which is measured once after a warm-up."""
+    """Describe in one line a teacher's memory and its time for a batch, measured once after a warm-up."""
     images = torch.zeros(batch_size, 3, *teacher.image_size, device=teacher.device)
     for _ in range(2):
         start = time.perf_counter()
@@ -158,15 +158,15 @@ def describe_teacher(teacher, batch_size: int) -> str:
     )
 
 
-def complete_teacher(cfg: Optional[dict], model: object) -> dict:
-    """Fill what the config of an image teacher leaves out from the text encoder of the same CLIP.
+def complete_teacher(cfg: dict | None, model: object) -> dict:
+    """Complete the config of an image teacher from the text encoder of the same CLIP.
 
     Args:
         cfg: Config of an image teacher; None for the image tower of the text encoder's CLIP.
-        model: Has the text encoder as ``text_encoder``; it is looked at only where something is left out.
+        model: A model with a ``text_encoder``, which is read only if the config is incomplete.
 
     Raises:
-        ValueError: If there is nothing to fill it from: ready embeddings do not name their CLIP.
+        ValueError: If the text encoder does not name its CLIP, as precomputed embeddings do not.
     """
     if cfg is not None and (cfg['type'] != 'OpenCLIPTeacher' or 'model_name' in cfg):
         return dict(cfg)
@@ -180,7 +180,7 @@ def complete_teacher(cfg: Optional[dict], model: object) -> dict:
 
 
 def identify_teacher(cfg: dict) -> dict:
-    """What the embeddings of a teacher, given by its config, depend on; no weights are loaded."""
+    """Return what the embeddings of a teacher config depend on, without loading weights."""
     arguments = dict(cfg)
     name = arguments.pop('type')
     return dict(type=name, **MODELS.get(name).identify(**arguments))

@@ -1,24 +1,24 @@
-"""What the teacher sees of the student's batch."""
+"""The images of the student's batch as the teacher sees them."""
 
 import math
-from typing import List, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 from mmdet.structures import DetDataSample
 from torch import Tensor
 
 
-def teacher_view(inputs: Sequence[Tensor], data_samples: Sequence[DetDataSample], device: torch.device) -> List[Tensor]:
-    """The student's augmented images without their padding.
+def teacher_view(inputs: Sequence[Tensor], data_samples: Sequence[DetDataSample], device: torch.device) -> list[Tensor]:
+    """Return the student's augmented images without their padding.
 
-    Padding is what a data sample's ``img_shape`` and ``pad_param`` (LetterResize) say, turned with ``flip``. Where a
-    transform after LetterResize moves the picture (YOLOv5RandomAffine), leave ``pad_param`` out of ``meta_keys``: the
-    teacher then sees what the student sees.
+    A data sample's ``img_shape`` and ``pad_param`` (LetterResize) give the padding, and ``flip`` mirrors it. If a
+    transform after LetterResize moves the image (YOLOv5RandomAffine), leave ``pad_param`` out of ``meta_keys``. The
+    teacher then sees the padding too.
 
     Args:
         inputs: B images, uint8 BGR ``[3, H, W]``.
         data_samples: Of the same images.
-        device: Where the result is wanted.
+        device: Device of the result.
 
     Returns:
         list: B images, float32 RGB in [0, 1], ``[3, h, w]``.
@@ -30,8 +30,8 @@ def teacher_view(inputs: Sequence[Tensor], data_samples: Sequence[DetDataSample]
     return views
 
 
-def content(shape: Tuple[int, int], metainfo: dict) -> Tuple[int, int, int, int]:
-    """Where in an image of ``shape`` (height, width) the picture lies: top, bottom, left and right edge."""
+def content(shape: tuple[int, int], metainfo: dict) -> tuple[int, int, int, int]:
+    """Return top, bottom, left and right edge of the content in a padded image of ``shape`` (height, width)."""
     height, width = (min(pair) for pair in zip(shape, metainfo.get('img_shape') or shape))
     pad = metainfo.get('pad_param')
     if pad is None:

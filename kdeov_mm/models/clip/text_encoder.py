@@ -1,7 +1,8 @@
-"""The frozen text encoder."""
+"""A frozen CLIP text encoder."""
 
 import warnings
-from typing import Any, Mapping, Optional, Sequence, Union
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import open_clip
 import torch
@@ -16,30 +17,30 @@ from kdeov_mm.utils import InputError
 from kdeov_mm.utils.display import shorten
 from .loading import check_source, load_open_clip, weights_id
 
-Templates = Union[str, Sequence[str]]
-Synonyms = Union[str, Mapping[str, Sequence[str]], None]
+Templates = str | Sequence[str]
+Synonyms = str | Mapping[str, Sequence[str]] | None
 
 
 @MODELS.register_module()
 class OpenCLIPTextEncoder:
-    """Embeds texts with a frozen OpenCLIP model, which is loaded at the first text and not before.
+    """Embeds texts with a frozen OpenCLIP model, which is loaded when the first text is embedded.
 
     Args:
         model_name: An OpenCLIP model name, such as ``ViT-B-32``.
         pretrained: An OpenCLIP tag or a local weights file; None gives random weights.
-        templates: Prompt templates of class names, see ``TextBank.build``.
-        synonyms: Of any class names, see ``TextBank.build``.
+        templates: Prompt templates of class names, see ``ClassEmbeddings.build``.
+        synonyms: Synonyms of class names, see ``ClassEmbeddings.build``.
         batch_size: Texts in one forward pass.
 
     Raises:
-        ValueError: If the model, its tag, a template or a synonym is none.
+        ValueError: If the model, its tag, a template or a synonym is invalid.
         FileNotFoundError: If a file of weights, templates or synonyms does not exist.
     """
 
     def __init__(
         self,
         model_name: str,
-        pretrained: Optional[str] = None,
+        pretrained: str | None = None,
         templates: Templates = 'single',
         synonyms: Synonyms = None,
         batch_size: int = 256,
@@ -55,13 +56,14 @@ class OpenCLIPTextEncoder:
 
     @property
     def id(self) -> str:
-        """Identity of model and weights; part of the text bank's cache key."""
+        """The fingerprint of model and weights, a part of the cache key of class embeddings."""
         return weights_id(self.model_name, self.pretrained)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Embed texts. Of one that is longer than the model reads (77 tokens in CLIP) only the beginning counts, and
-        a warning says so.
+        """Embed texts.
+
+        A text that is longer than the model's context (77 tokens in CLIP) is truncated, with a warning.
 
         Returns:
             Tensor: float32, L2-normalised, ``[N, D]``.
@@ -69,7 +71,7 @@ class OpenCLIPTextEncoder:
         model = load_open_clip(self.model_name, self.pretrained)
         device = next(model.parameters()).device
         tokenizer = open_clip.get_tokenizer(self.model_name)
-        warn_of_long(texts, tokenizer)
+        warn_if_truncated(texts, tokenizer)
         parts = [list(texts[i : i + self.batch_size]) for i in range(0, len(texts), self.batch_size)]
         batches = track_iter_progress(parts) if len(parts) > 8 else parts
         embeddings = [model.encode_text(tokenizer(batch).to(device)).float().cpu() for batch in batches]
@@ -80,18 +82,18 @@ def build_text_encoder(cfg: Config) -> Any:
     """Build the text encoder of a config's model.
 
     Raises:
-        InputError: If the model has none.
+        InputError: If the model has no text encoder.
     """
     if not cfg.model.get('text_encoder'):
         raise InputError(
-            f'model.text_encoder: {cfg.filename or "the config"} has none, and class names must be embedded; set '
+            f'model.text_encoder: {cfg.filename or "the config"} has none, but class names must be embedded; set '
             "model.text_encoder=dict(type='OpenCLIPTextEncoder', ...), or give ready embeddings"
         )
     return MODELS.build(cfg.model.text_encoder)
 
 
-def warn_of_long(texts: Sequence[str], tokenizer) -> None:
-    """Warn of texts that do not fit into the tokenizer's context."""
+def warn_if_truncated(texts: Sequence[str], tokenizer) -> None:
+    """Warn if texts do not fit into the tokenizer's context."""
     context = tokenizer.context_length
     padding = tokenizer([''], context_length=context + 1)[0, -1]
     long = [
@@ -103,5 +105,5 @@ def warn_of_long(texts: Sequence[str], tokenizer) -> None:
     if long:
         warnings.warn(
             f'{len(long)} of {len(texts)} texts are longer than the {context} tokens that the text encoder '
-            f'reads; only their beginning counts. The first: {shorten(long[0])!r}'
+            f'reads, and are truncated. The first: {shorten(long[0])!r}'
         )

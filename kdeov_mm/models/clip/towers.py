@@ -1,7 +1,7 @@
-"""OpenCLIP models from a config of their towers: timm's for images, Hugging Face's or OpenCLIP's for texts."""
+"""OpenCLIP models built from towers: timm's for images, Hugging Face's or OpenCLIP's for texts."""
 
 import inspect
-from typing import Callable, Mapping, Tuple
+from collections.abc import Callable, Mapping
 
 import open_clip
 import timm
@@ -12,22 +12,22 @@ from torch import nn
 from kdeov_mm.utils.display import suggest
 from kdeov_mm.utils.safe_load import safe_load_patched
 
-# Where OpenCLIP's towers have the projection to the joint space: the first part of its parameters' names.
+# Prefixes of the parameters that project OpenCLIP's towers to the joint space.
 PROJECTIONS = ('head', 'proj', 'text_projection')
 
 
-def build_towers(model_cfg: Mapping, pretrained: bool = False) -> Tuple[nn.Module, Callable]:
+def build_towers(model_cfg: Mapping, pretrained: bool = False) -> tuple[nn.Module, Callable]:
     """Build a dual encoder and its tokenizer.
 
     Args:
-        model_cfg: What OpenCLIP's JSON files of models hold: ``embed_dim``, ``vision_cfg`` (``timm_model_name``, ...),
+        model_cfg: The fields of OpenCLIP's JSON model files: ``embed_dim``, ``vision_cfg`` (``timm_model_name``, ...),
             ``text_cfg`` (``hf_model_name`` and ``hf_tokenizer_name``, which may be local folders, or width, heads,
             layers), and further arguments of ``open_clip.CustomTextCLIP``.
         pretrained: Whether timm and Hugging Face towers begin with their own weights.
 
     Raises:
-        ValueError: A field is missing or unknown, timm has no such model, or Hugging Face gives no such one.
-        ImportError: A Hugging Face tower without the package ``transformers``.
+        ValueError: If a field is missing or unknown, or timm or Hugging Face has no such model.
+        ImportError: If a Hugging Face tower is asked for and the package ``transformers`` is missing.
     """
     check_model_cfg(model_cfg)
     vision, text = dict(model_cfg['vision_cfg']), dict(model_cfg['text_cfg'])
@@ -67,10 +67,10 @@ def check_model_cfg(model_cfg: Mapping) -> None:
 
 
 def prepare_hugging_face(text_cfg: Mapping) -> Callable:
-    """The tokenizer of a Hugging Face text tower, of which OpenCLIP knows few kinds; see :func:`build_towers`.
+    """Register a Hugging Face text tower with OpenCLIP and return its tokenizer; see :func:`build_towers`.
 
-    OpenCLIP lists the kinds that it knows, and tells each to have no pooling layer of its own, which some, such as
-    DistilBERT, have not anyway and take no such argument.
+    OpenCLIP knows few model types and passes ``add_pooling_layer=False`` to each. Some, such as DistilBERT, do not take
+    this argument.
     """
     name = text_cfg['hf_model_name']
     try:

@@ -1,4 +1,4 @@
-"""Losses between the student's embeddings and the frozen side's."""
+"""Losses between the student's embeddings and those of teacher and text encoder."""
 
 from .contrastive import CrossModalAlignmentLoss, InteractiveContrastiveLoss
 from .distillation import DistillationLoss, SimilarityDistillationLoss, weighted_mean

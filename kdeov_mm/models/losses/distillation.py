@@ -1,6 +1,6 @@
-"""Losses of one embedding at a time: image or region."""
+"""Losses of single embeddings of images or regions."""
 
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 class DistillationLoss(nn.Module):
     """Pulls the student's embedding s to the teacher's embedding t of the same image or region.
 
-    The mean of ``1 - s.t / |s||t|``. Embeddings are normalised, so that twice this loss is the squared distance of
+    The mean of ``1 - s.t / |s||t|``. Embeddings are normalised, so twice this loss is the squared distance of
     CLIP-KD's feature distillation (Yang et al. 2024).
 
     Args:
@@ -25,7 +25,7 @@ class DistillationLoss(nn.Module):
         super().__init__()
         self.loss_weight = loss_weight
 
-    def forward(self, student: Tensor, teacher: Tensor, weight: Optional[Tensor] = None) -> Tensor:
+    def forward(self, student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tensor:
         """Compare normalised embeddings ``[N, D]``; ``weight`` ``[N]`` makes the mean a weighted one. Scalar, >= 0."""
         loss = 1 - F.cosine_similarity(student, teacher, dim=-1)
         return self.loss_weight * weighted_mean(loss, weight)
@@ -33,16 +33,17 @@ class DistillationLoss(nn.Module):
 
 @MODELS.register_module()
 class SimilarityDistillationLoss(nn.Module):
-    """KL divergence between the teacher's and the student's similarities to a bank of texts.
+    """Computes the KL divergence between the teacher's and the student's similarities to the class embeddings.
 
-    The affinity mimicking of TinyCLIP (Wu et al. 2023) with a fixed bank in place of the batch's texts. The mean of::
+    This is the affinity mimicking of TinyCLIP (Wu et al. 2023) with fixed class embeddings in place of the batch's
+    texts. The loss is the mean of::
 
         KL(softmax_k(a t.v_k) || softmax_k(a s.v_k))
 
-    for student s, teacher t, texts v and the scale a.
+    for student s, teacher t, class embeddings v and the scale a.
 
     Args:
-        scale: Factor from cosine similarity to logit, the inverse of a temperature.
+        scale: Logit scale, the inverse of a temperature.
         loss_weight: Factor.
     """
 
@@ -52,16 +53,18 @@ class SimilarityDistillationLoss(nn.Module):
         super().__init__()
         self.scale, self.loss_weight = scale, loss_weight
 
-    def forward(self, student: Tensor, teacher: Tensor, texts: Tensor, weight: Optional[Tensor] = None) -> Tensor:
-        """Compare normalised ``[N, D]`` embeddings over normalised texts ``[K, D]``. Scalar, >= 0."""
-        target = (self.scale * teacher @ texts.T).log_softmax(-1)
-        prediction = (self.scale * student @ texts.T).log_softmax(-1)
+    def forward(
+        self, student: Tensor, teacher: Tensor, class_embeddings: Tensor, weight: Tensor | None = None
+    ) -> Tensor:
+        """Compare normalised ``[N, D]`` embeddings over normalised class embeddings ``[K, D]``. Scalar, >= 0."""
+        target = (self.scale * teacher @ class_embeddings.T).log_softmax(-1)
+        prediction = (self.scale * student @ class_embeddings.T).log_softmax(-1)
         loss = F.kl_div(prediction, target, log_target=True, reduction='none').sum(-1)
         return self.loss_weight * weighted_mean(loss, weight)
 
 
-def weighted_mean(values: Tensor, weight: Optional[Tensor]) -> Tensor:
-    """The mean of ``[N]`` values, weighted by ``[N]`` weights where given; 0 for N = 0."""
+def weighted_mean(values: Tensor, weight: Tensor | None) -> Tensor:
+    """Return the mean of ``[N]`` values, weighted by ``[N]`` weights if given; 0 for N = 0."""
     if weight is None:
         weight = torch.ones_like(values)
     return (values * weight).sum() / weight.sum().clamp(min=1e-6)

@@ -1,6 +1,6 @@
-"""The sum of any losses of the image embedding."""
+"""The weighted sum of losses of the image embedding."""
 
-from typing import Dict, List, Optional, Sequence, Set
+from collections.abc import Sequence
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
@@ -12,17 +12,17 @@ INPUTS = ('student', 'teacher', 'captions', 'vocabulary')
 
 @MODELS.register_module()
 class FeatureAlignmentLoss(nn.Module):
-    """The weighted sum of any losses of the image embedding; each brings its own ``loss_weight``.
+    """Adds up losses of the image embedding; each has its own ``loss_weight``.
 
     A loss is an ``nn.Module`` whose attribute ``inputs`` lists what its forward takes, in order: of ``student``,
-    ``teacher``, ``captions`` (all ``[N, D]``) and ``vocabulary`` (``[K, D]``). One that takes captions is given only
-    the images that have one, N = 0 if none has.
+    ``teacher``, ``captions`` (all ``[N, D]``) and ``vocabulary`` (``[K, D]``). A loss that takes captions gets
+    only the images that have one; N is 0 if none has.
 
     Args:
-        losses: Configs by name; a name whose config is None is left out. ``distill`` is logged as ``loss_distill``.
+        losses: Configs by name; a name whose config is None is skipped. ``distill`` is logged as ``loss_distill``.
 
     Raises:
-        ValueError: There is no loss, or one lists no inputs, or unknown ones.
+        ValueError: If there is no loss, or a loss lists no inputs or unknown ones.
 
     Examples:
         >>> loss = FeatureAlignmentLoss(dict(distill=dict(type='DistillationLoss')))
@@ -30,11 +30,11 @@ class FeatureAlignmentLoss(nn.Module):
         ['loss_distill', 'teacher_cosine', 'teacher_cosine_p5']
     """
 
-    def __init__(self, losses: Dict[str, Optional[dict]]) -> None:
+    def __init__(self, losses: dict[str, dict | None]) -> None:
         super().__init__()
         self.losses = nn.ModuleDict({name: MODELS.build(cfg) for name, cfg in losses.items() if cfg})
         if not self.losses:
-            raise ValueError(f'losses: none is left of {list(losses)}; name at least one, or set loss_image=None')
+            raise ValueError(f'losses: none is left of {list(losses)}; give at least one, or set loss_image=None')
         for name, loss in self.losses.items():
             inputs = getattr(loss, 'inputs', ())
             if not inputs or not set(inputs) <= set(INPUTS):
@@ -44,27 +44,27 @@ class FeatureAlignmentLoss(nn.Module):
                 )
 
     @property
-    def inputs(self) -> Set[str]:
-        """All that the losses take."""
+    def inputs(self) -> set[str]:
+        """The inputs of all losses."""
         return {name for loss in self.losses.values() for name in loss.inputs}
 
     def forward(
         self,
         student: Tensor,
         vocabulary: Tensor,
-        teacher: Sequence[Optional[Tensor]] = (),
-        captions: Sequence[Optional[Tensor]] = (),
-    ) -> Dict[str, Tensor]:
-        """Compute all losses that can be computed; an image without a target has fewer of them.
+        teacher: Sequence[Tensor | None] = (),
+        captions: Sequence[Tensor | None] = (),
+    ) -> dict[str, Tensor]:
+        """Compute the losses whose inputs are given; an image without a target has fewer losses.
 
         Args:
             student: The student's image embeddings, ``[N, D]``.
-            vocabulary: The training vocabulary's embeddings, ``[K, D]``.
+            vocabulary: The training vocabulary's class embeddings, ``[K, D]``.
             teacher: The teacher's embedding of each image, ``[D]``, or None; empty or all None: there is no teacher.
             captions: The embedding of each image's caption, ``[D]``, or None for an image without one.
 
         Returns:
-            dict: ``loss_{name}`` of each loss, ``{name}_temperature`` of those with a learnt one, and the images'
+            dict: ``loss_{name}`` of each loss, ``{name}_temperature`` of losses with a learnt scale, and the images'
             cosine to the teacher in [-1, 1]: ``teacher_cosine`` (mean) and ``teacher_cosine_p5`` (5th percentile).
 
         Raises:
@@ -88,7 +88,7 @@ class FeatureAlignmentLoss(nn.Module):
                         f'losses.{name}: {type(loss).__name__} compares over the training vocabulary, and '
                         'none is set; add a VocabularyHook to custom_hooks'
                     )
-                # Also where no image is left: a loss over all ranks' batch needs every rank.
+                # Also for N = 0: a loss over the batch of all ranks needs every rank.
                 needed = [set(rows[key]) for key in loss.inputs if key in rows]
                 left = [row for row in range(len(student)) if all(row in each for each in needed)]
                 given = dict(vocabulary=vocabulary, student=student if len(left) == len(student) else student[left])
@@ -108,11 +108,11 @@ def any_rank(flag: bool, device: torch.device) -> bool:
     return bool(total)
 
 
-def select(targets: Sequence[Optional[Tensor]], rows: Sequence[int], like: Tensor) -> Tensor:
+def select(targets: Sequence[Tensor | None], rows: Sequence[int], like: Tensor) -> Tensor:
     """Stack the targets of some images, ``[n, D]``; empty of the kind of ``like`` where there are none."""
     return torch.stack([targets[row] for row in rows]).to(like.device) if rows else like.new_zeros(0, like.shape[-1])
 
 
-def rows_with(embeddings: Sequence[Optional[Tensor]]) -> List[int]:
+def rows_with(embeddings: Sequence[Tensor | None]) -> list[int]:
     """Return the images that have an embedding."""
     return [index for index, embedding in enumerate(embeddings) if embedding is not None]

@@ -1,22 +1,22 @@
-"""What the losses over pairs in a batch share: the batch of all ranks, and a learnable temperature."""
+"""The base of losses over pairs in a batch: the joined batch of all ranks and a learnable logit scale."""
 
 import math
-from typing import Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 from mmengine.dist import all_gather, get_rank, get_world_size
 from torch import Tensor, nn
 
 
-def join_ranks(*columns: Tensor) -> Tuple[Tensor, ...]:
-    """Join the rows of all ranks, in the order of the ranks, with gradients to this rank's own.
+def join_ranks(*columns: Tensor) -> tuple[Tensor, ...]:
+    """Join the rows of all ranks, in the order of the ranks, with gradients to this rank's rows.
 
     A loss computed on the result, by every rank alike, has the value and, after DDP's averaging, the gradients of
     one process that holds the joined batch.
 
     Args:
-        columns: This rank's ``[n, ...]`` tensors. n is one number for all of them; it may differ between ranks and
-            be 0, but every rank has to call.
+        columns: This rank's ``[n, ...]`` tensors. All have the same n. It may differ between ranks and be 0, but
+            every rank must call this function.
 
     Returns:
         tuple: As many tensors ``[N, ...]``, N being the sum of n over the ranks; ``columns`` in a single process.
@@ -32,9 +32,9 @@ def _join(own: Tensor, sizes: Sequence[int]) -> Tensor:
     padded = own.new_zeros(max(sizes), *own.shape[1:])  # a collective takes tensors of one shape
     padded[: len(own)] = own.detach()
     parts = [part[:size] for part, size in zip(all_gather(padded), sizes)]
-    # Each rank computes the whole loss, but sends gradients through its own rows only: their sum over the ranks would
-    # be the gradient, and DDP takes the mean. The loss's own parameters have the whole gradient on each rank, for
-    # which the mean is right; so it is the rows' gradient that is multiplied, not the loss.
+    # Each rank computes the whole loss but sends gradients through its own rows only. The gradient is their sum over
+    # the ranks, but DDP takes the mean, so the rows' gradients are multiplied by the number of ranks. The loss itself
+    # is not multiplied: its own parameters have the whole gradient on each rank, for which the mean is right.
     if own.requires_grad:
         own = own.view_as(own)
         own.register_hook(lambda grad: grad * len(sizes))
@@ -43,18 +43,18 @@ def _join(own: Tensor, sizes: Sequence[int]) -> Tensor:
 
 
 class JoinedBatchLoss(nn.Module):
-    """Base of the losses in which each pair of the batch is compared with all others of all ranks.
+    """Compares each pair of the batch with all other pairs of all ranks; the base class of such losses.
 
-    Every rank computes the whole matrix, so that its memory grows with the square of the global batch: 256 MiB in
-    float32 for 8,192 pairs. A subclass implements ``compare``. The learnt scale is at most ``max_scale``, 100 as in
+    Every rank computes the whole matrix, so its memory grows with the square of the global batch: 256 MiB in
+    float32 for 8,192 pairs. A subclass implements ``compare``. The logit scale is at most ``max_scale``, 100 as in
     CLIP.
 
     Args:
-        init_scale: Start of the learnt factor from cosine similarity to logit, the inverse of a temperature; > 0.
+        init_scale: Initial logit scale, the inverse of a temperature; > 0.
         loss_weight: Factor.
 
     Raises:
-        ValueError: ``init_scale`` is not positive.
+        ValueError: If ``init_scale`` is not positive.
     """
 
     inputs: Sequence[str] = ('student', 'captions')
@@ -69,7 +69,7 @@ class JoinedBatchLoss(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """The learnt factor from cosine similarity to logit."""
+        """The learnt logit scale."""
         return self.log_scale.exp()
 
     @property
@@ -78,12 +78,12 @@ class JoinedBatchLoss(nn.Module):
         return 1 / self.scale.detach()
 
     def forward(self, *embeddings: Tensor) -> Tensor:
-        """Compare this rank's embeddings, as :attr:`inputs` lists them, ``[n, D]`` each; row by row one pair.
+        """Compare this rank's embeddings, as :attr:`inputs` lists them, ``[n, D]`` each; row i is pair i.
 
         Returns:
-            Tensor: Scalar; 0 where no rank has a pair.
+            Tensor: Scalar; 0 if no rank has a pair.
         """
-        with torch.no_grad():  # as CLIP does: a bounded scale would have no gradient to come back by
+        with torch.no_grad():  # as in CLIP; clamping in the forward pass would set the gradient to 0
             self.log_scale.clamp_(max=math.log(self.max_scale))
         joined = join_ranks(*embeddings)
         if not len(joined[0]):
@@ -91,5 +91,5 @@ class JoinedBatchLoss(nn.Module):
         return self.loss_weight * self.compare(*joined)
 
     def compare(self, *embeddings: Tensor) -> Tensor:
-        """The loss of the joined batch, ``[N, D]`` for each of :attr:`inputs`. Scalar."""
+        """Compute the loss of the joined batch, ``[N, D]`` for each of :attr:`inputs`. Scalar."""
         raise NotImplementedError

@@ -60,8 +60,8 @@ def with_row(value):
 @pytest.mark.parametrize(
     'table, message',
     [
-        (np.ones((2, 4)), r'\(2, 4\), but there are 3 names'),
-        (np.ones((4, 4)), r'\(4, 4\), but there are 3 names'),
+        (np.ones((2, 4)), r'\(2, 4\), but there are 3 class names'),
+        (np.ones((4, 4)), r'\(4, 4\), but there are 3 class names'),
         (np.ones(3), r'\[N, D\]'),
         (with_row(np.nan), 'row 1 '),
         (with_row(np.inf), 'row 1 '),

@@ -1,11 +1,11 @@
-"""A vocabulary with its embeddings, cached on disk."""
+"""Class names with their embeddings, cached on disk."""
 
 import hashlib
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Mapping, Sequence, Union
 
 import torch
 import torch.nn.functional as F
@@ -21,46 +21,52 @@ from kdeov_mm.utils.files import atomic_path
 
 
 def cache_dir() -> Path:
-    """Where text banks are cached: ``$KDEOV_CACHE`` or ``~/.cache/kdeov_mm``."""
+    """Return the folder of cached embeddings: ``$KDEOV_CACHE`` or ``~/.cache/kdeov_mm``."""
     return Path(os.environ.get('KDEOV_CACHE', Path.home() / '.cache' / 'kdeov_mm'))
 
 
 @dataclass
-class TextBank:
-    """Names and their embeddings.
+class ClassEmbeddings:
+    """Holds class names and their embeddings, the weights of a zero-shot classifier.
 
     Attributes:
-        names: K texts.
+        class_names: K names.
         embeddings: float32, rows L2-normalised, ``[K, D]``.
     """
 
-    names: List[str]
+    class_names: list[str]
     embeddings: Tensor
+
+    @property
+    def names(self) -> list[str]:
+        """The old name of ``class_names``, for one release."""
+        return self.class_names
 
     @classmethod
     def build(
         cls,
         names: Sequence[str],
-        text_encoder: Union[dict, object],
-        templates: Union[str, Sequence[str], None] = None,
-        synonyms: Union[str, Mapping[str, Sequence[str]], None] = None,
-    ) -> 'TextBank':
-        """Embed a vocabulary, or load it from the cache without loading the text encoder.
+        text_encoder: dict | object,
+        templates: str | Sequence[str] | None = None,
+        synonyms: str | Mapping[str, Sequence[str]] | None = None,
+    ) -> 'ClassEmbeddings':
+        """Embed class names, or load their embeddings from the cache without loading the text encoder.
 
-        For the prompts see :func:`~kdeov_mm.text.build_prompts`. A PrecomputedTextEncoder's embeddings are taken
+        For the prompts see :func:`~kdeov_mm.text.build_prompts`. The embeddings of a PrecomputedTextEncoder stay
         unchanged.
 
         Args:
-            names: Distinct texts.
+            names: Class names without duplicates.
             text_encoder: A text encoder or its config.
             templates: ``none``, ``single``, ``openai_imagenet_80``, ``vild``, a file with one template a line, or a
                 list of templates with one ``{}`` each; None: the encoder's own, and its synonyms with them.
-            synonyms: ``{name: [synonym, ...]}`` or a file with them, see :func:`read_synonyms`; a name always counts
-                itself, and names without synonyms may be missing. None: with templates, there are none.
+            synonyms: ``{name: [synonym, ...]}`` or a file with them, see :func:`read_synonyms`. The name itself
+                is always embedded too, and names without synonyms may be missing. None: no synonyms if ``templates``
+                are given.
 
         Raises:
-            ValueError: Bad names, templates or synonyms.
-            FileNotFoundError: A file of templates or synonyms is missing.
+            ValueError: If the class names, templates or synonyms are bad.
+            FileNotFoundError: If a file of templates or synonyms is missing.
         """
         check_class_names(names)
         encoder = MODELS.build(text_encoder) if isinstance(text_encoder, dict) else text_encoder
@@ -78,14 +84,14 @@ class TextBank:
         """Check that a model of dimension D can use this vocabulary.
 
         Raises:
-            ValueError: The embeddings are not ``[K, D]``, not floating-point numbers, not finite, or zero.
+            ValueError: If the embeddings are not ``[K, D]``, not floating-point numbers, not finite, or zero.
         """
         shape = tuple(self.embeddings.shape)
-        if shape != (len(self.names), embed_dims):
+        if shape != (len(self.class_names), embed_dims):
             raise ValueError(
-                f'vocabulary: embeddings have shape {shape}, but {len(self.names)} names and this model '
-                f'need ({len(self.names)}, {embed_dims}); use the text encoder that the model was trained with, or '
-                'set model.embed_dims to the dimension of the text encoder and train'
+                f'vocabulary: embeddings have shape {shape}, but {len(self.class_names)} class names and this model '
+                f'need ({len(self.class_names)}, {embed_dims}); use the text encoder that the model was trained with, '
+                'or set model.embed_dims to the dimension of the text encoder and train'
             )
         if not self.embeddings.is_floating_point():
             raise ValueError(f'vocabulary: the embeddings must be floating-point numbers, got {self.embeddings.dtype}')
@@ -95,26 +101,30 @@ class TextBank:
         bad = find_bad_row(embeddings)
         if bad >= 0:
             raise InputError(
-                f'vocabulary: the embedding of {shorten(self.names[bad])!r} '
+                f'vocabulary: the embedding of {shorten(self.class_names[bad])!r} '
                 f'{row_defect(embeddings[bad])}; make it again'
             )
 
 
 def cached_embeddings(prompts: Sequence[Sequence[str]], encoder) -> Tensor:
-    """The mean embedding of each class's prompts, normalised, ``[K, D]``; from the cache if it is there.
+    """Return the normalised mean embedding of each class's prompts, ``[K, D]``, from the cache where possible.
 
-    The key is made of model, weights and the very prompts, in which names, templates and synonyms are.
+    The cache key covers the model, its weights and the prompts with their class names, templates and synonyms.
     """
     key = hashlib.sha256(json.dumps([encoder.id, prompts]).encode()).hexdigest()[:32]
     path = cache_dir() / 'text_bank' / f'{key}.safetensors'
     if path.is_file():
         try:
-            found = load_file(path)['embeddings']
-            intact = found.dtype == torch.float32 and len(found) == len(prompts) and find_bad_row(found.numpy()) < 0
+            embeddings = load_file(path)['embeddings']
+            intact = (
+                embeddings.dtype == torch.float32
+                and len(embeddings) == len(prompts)
+                and find_bad_row(embeddings.numpy()) < 0
+            )
         except Exception:  # a damaged cache file is only a slower start
             intact = False
         if intact:
-            return found
+            return embeddings
         path.unlink(missing_ok=True)
     embeddings = mean_embeddings(prompts, encoder)
     with atomic_path(path) as partial:
@@ -123,7 +133,7 @@ def cached_embeddings(prompts: Sequence[Sequence[str]], encoder) -> Tensor:
 
 
 def mean_embeddings(prompts: Sequence[Sequence[str]], encoder) -> Tensor:
-    """The mean embedding of each class's prompts, normalised, ``[K, D]``."""
+    """Return the normalised mean embedding of each class's prompts, ``[K, D]``."""
     every = encoder.encode_text([prompt for each in prompts for prompt in each])
     means = torch.stack([part.mean(dim=0) for part in every.split([len(each) for each in prompts])])
     return F.normalize(means, dim=-1)
