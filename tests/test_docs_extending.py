@@ -106,7 +106,7 @@ def test_dataset(example, tmp_path):
     dataset = DATASETS.build(cfg)
     assert [info['captions'] for info in map(dataset.get_data_info, range(2))] == [['one', 'two'], []]
     assert dataset[0]['inputs'].shape == (3, 224, 224) and dataset[0]['data_samples'].captions == ['one', 'two']
-    with pytest.raises(FileNotFoundError, match='no .jpg below'):
+    with pytest.raises(FileNotFoundError, match=r'\.jpg.*missing'):
         DATASETS.build(dict(cfg, data_prefix=dict(img='missing')))
 
 

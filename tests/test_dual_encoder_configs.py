@@ -133,7 +133,7 @@ def test_zero_shot_with_confusion_matrix(tiny_config, cifar_folder, tmp_path):
 def test_a_metric_without_text_encoder_says_so(tiny_config):
     cfg = tiny_config('xception-bert_coco')
     cfg.default_hooks.pop('text_encoder')
-    with pytest.raises(ValueError, match='text_encoder: there is none'):
+    with pytest.raises(ValueError, match='text_encoder'):
         Runner.from_cfg(cfg).test()
 
 

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -172,7 +173,7 @@ def test_unknown_names_are_told_and_left_out(page, browser, tmp_path):
     pick(browser, tmp_path / 'a.png', 'zebra\ndogs\ncat')
     page('found in')
     told = browser.find_element('id', 'unknown').text
-    assert 'does not know “zebra”, and leaves it out.' in told and '“dogs”' in told and 'it knows “dog”' in told
+    assert all(f'“{name}”' in told for name in ('zebra', 'dogs', 'dog'))
     assert {item['name'] for item in shown(browser)} == {'cat'}
     browser.find_element('id', 'names').clear()
     browser.find_element('id', 'detect').click()
@@ -280,15 +281,15 @@ def test_what_is_refused(exported, texts, tmp_path, empty_is_genuine):
             )
         )
 
-    with pytest.raises(ValueError, match='holds onnxruntime-web 1.2.3, but the page needs version'):
+    with pytest.raises(ValueError, match=rf'1\.2\.3.*{re.escape(VERSION)}'):
         write(onnxruntime=package(tmp_path / 'old', '1.2.3'))
     with pytest.raises(FileNotFoundError, match='npm install --ignore-scripts onnxruntime-web@'):
         write(onnxruntime=tmp_path)
-    with pytest.raises(ValueError, match="examples: .'zebra'. are not among the 7 names"):
+    with pytest.raises(ValueError, match="examples.*'zebra'"):
         write(examples=['zebra'])
-    with pytest.raises(ValueError, match='kind open_detector'):
+    with pytest.raises(ValueError, match='open_detector'):
         write(detector=exported['detector'])
-    with pytest.raises(ValueError, match=r'expected finite embeddings \[7, 128\], got \[6, 128\]'):
+    with pytest.raises(ValueError, match=r'\[7, 128\].*\[6, 128\]'):
         write(texts=texts[1:])
     assert not (tmp_path / 'web').exists()
     (good / 'dist' / 'ort.wasm.min.mjs').unlink()
@@ -319,7 +320,7 @@ def test_the_tool(exported, tmp_path, capsys, empty_is_genuine):
     assert (tmp_path / 'open' / 'model' / 'texts.bin').stat().st_size == 2 * 128 * 4
     with pytest.raises(SystemExit):
         tool.main([str(folder), str(tmp_path / 'open'), *options, *given])
-    assert 'with --vocabulary' in capsys.readouterr().err
+    assert '--vocabulary' in capsys.readouterr().err
 
 
 def test_package_from_an_archive(tmp_path, monkeypatch):
