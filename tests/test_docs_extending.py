@@ -41,7 +41,7 @@ def run(example, demo_config, tmp_path):
 
     def run(name):
         base = tmp_path / 'base.py'
-        demo_config().dump(str(base))
+        demo_config(epochs=1).dump(str(base))
         (tmp_path / 'config.py').write_text(f"_base_ = './base.py'\n{example(name)}")
         cfg = load_config('config.py', work_dir=str(tmp_path / 'run'))
         cfg.experiment_name = cfg.visualizer.name = tmp_path.name  # runners of one process share what has one name

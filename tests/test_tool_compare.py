@@ -1,8 +1,8 @@
 """tools/analysis_tools/compare.py: one report of several models, resumed, with errors before any work."""
 
 import json
-import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -35,13 +35,18 @@ def trained(demo_config, tmp_path_factory):
 
 @pytest.fixture
 def run(compare, monkeypatch, tmp_path):
-    """Compare; gives the JSON report, and the tests that were run."""
-    tested, really = [], subprocess.run
-    monkeypatch.setattr(
-        compare.subprocess,
-        'run',
-        lambda command: tested.append(command[2]) or really(command, env=dict(os.environ, PYTHONPATH=str(ROOT))),
-    )
+    """Compare; gives the JSON report, and the tests that were run, in this process."""
+    tested = []
+
+    def run_here(command):
+        tested.append(command[2])
+        assert command[0] == sys.executable
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, 'argv', [str(word) for word in command[1:]])
+            runpy.run_path(sys.argv[0], run_name='__main__')
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(compare.subprocess, 'run', run_here)
 
     def make(models, benchmarks=dict(shapes=dict(metrics=['ov/base/AP50', 'zero_shot/all/top5'])), options=()):
         tested.clear()

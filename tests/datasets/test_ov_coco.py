@@ -2,9 +2,8 @@ import copy
 import json
 import os
 import pickle
+import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import kdeov_mm  # noqa: F401  isort: skip  # before mmyolo
@@ -19,6 +18,7 @@ from pycocotools.coco import COCO
 from kdeov_mm.datasets import OVCocoDataset, ensure_world, world_concepts
 from kdeov_mm.utils.image_files import image_defect
 from kdeov_mm.datasets.splits import OV_COCO
+from tool_loading import run_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL = Path(os.environ.get('KDEOV_REAL_DATA', ROOT.parent / 'shared' / 'data')) / 'coco_mini'
@@ -379,8 +379,7 @@ def test_an_error_of_the_pipeline_is_not_hidden(small):
 @needs_real_data
 def test_make_ov_split(tmp_path):
     source = REAL / 'annotations' / 'instances_val2017.json'
-    command = [sys.executable, 'tools/dataset_converters/make_ov_split.py', str(source), '--out-dir', str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    run_tool('make_ov_split', source, '--out-dir', tmp_path)
     coco = COCO(str(source))
     for name, names in dict(OV_COCO, all=OV_COCO['base'] + OV_COCO['novel']).items():
         split = COCO(str(tmp_path / f'instances_val2017_{name}.json'))
@@ -401,19 +400,10 @@ def test_make_ov_split(tmp_path):
 
 
 @needs_real_data
-def test_make_ov_split_refuses_unknown_names(tmp_path):
+def test_make_ov_split_refuses_unknown_names(tmp_path, capsys):
     (tmp_path / 'names.json').write_text(json.dumps(dict(base=['person'], novel=['aeroplane'])))
-    command = [
-        sys.executable,
-        'tools/dataset_converters/make_ov_split.py',
-        str(REAL / 'annotations' / 'instances_val2017.json'),
-        '--out-dir',
-        str(tmp_path),
-        '--vocabulary',
-        str(tmp_path / 'names.json'),
-    ]
-    result = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, 'PYTHONPATH': str(ROOT)}, capture_output=True, text=True
-    )
-    assert result.returncode and "unknown 'aeroplane' (did you mean 'airplane'" in result.stderr
+    source = REAL / 'annotations' / 'instances_val2017.json'
+    with pytest.raises(SystemExit) as stop:
+        run_tool('make_ov_split', source, '--out-dir', tmp_path, '--vocabulary', tmp_path / 'names.json')
+    assert stop.value.code == 2 and re.search("'aeroplane'.*'airplane'", capsys.readouterr().err)
     assert [path.name for path in tmp_path.iterdir()] == ['names.json']

@@ -1,8 +1,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +8,7 @@ import pytest
 from lvis import LVIS
 
 from kdeov_mm.datasets import OVCocoDataset, OVLVISDataset
+from tool_loading import run_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -117,12 +116,7 @@ def test_files_that_are_not_lvis(lvis_mini, tmp_path, change, named):
 def test_make_ov_split(lvis_mini, tmp_path):
     source = tmp_path / 'lvis_v1_train.json'
     shutil.copy(lvis_mini / 'annotations' / source.name, source)
-    subprocess.run(
-        [sys.executable, 'tools/dataset_converters/make_ov_split.py', str(source), '--vocabulary', 'ov_lvis'],
-        cwd=ROOT,
-        check=True,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-    )
+    run_tool('make_ov_split', source, '--vocabulary', 'ov_lvis')
     original = LVIS(str(source))
     for name, frequencies in dict(base='fc', novel='r', all='fcr').items():
         split = LVIS(str(tmp_path / f'lvis_v1_train_{name}.json'))

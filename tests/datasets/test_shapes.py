@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
-from tool_loading import load_tool
+from tool_loading import load_tool, run_tool
 
 from kdeov_mm.datasets import shapes
 from kdeov_mm.datasets.shapes import SHAPES, SPLITS, ensure_world, world_concepts
@@ -281,21 +281,8 @@ def test_a_killed_run_leaves_nothing_that_looks_finished(tmp_path):
 
 # ------------------------------------------------------------------------------------------------ command
 def test_command_generates_and_previews(tmp_path):
-    command = [
-        sys.executable,
-        'tools/dataset_converters/make_shapes.py',
-        '--root',
-        str(tmp_path / 'world'),
-        '--splits',
-        'val',
-        '--size',
-        'val=5',
-        '--share',
-        'novel=0.5',
-        '--preview',
-        str(tmp_path / 'sheet.png'),
-    ]
-    subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    options = ['--splits', 'val', '--size', 'val=5', '--share', 'novel=0.5', '--preview', tmp_path / 'sheet.png']
+    run_tool('make_shapes', '--root', tmp_path / 'world', *options)
     assert len(load(tmp_path / 'world', 'instances', 'val')['images']) == 5
     assert not (tmp_path / 'world' / 'train').exists()
     assert cv2.imread(str(tmp_path / 'sheet.png')).std() > 10
