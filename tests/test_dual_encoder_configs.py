@@ -143,7 +143,7 @@ def test_shapes(tiny_world, tmp_path):
     )
     cfg.train_dataloader.update(batch_size=8, num_workers=0)
     cfg.train_dataloader.pop('persistent_workers')
-    cfg.train_cfg.max_epochs = cfg.param_scheduler[1].end = 2
+    cfg.train_cfg.max_epochs, cfg.param_scheduler[1].end = 1, 2
     cfg.log_level = 'WARNING'
     cfg.experiment_name = cfg.visualizer.name = str(tmp_path)
     runner = Runner.from_cfg(cfg)

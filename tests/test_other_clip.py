@@ -36,7 +36,7 @@ def options(tmp_path_factory):
 @pytest.fixture
 def demo_file(demo_config, tmp_path):
     """The tiny demo's config as a file."""
-    demo_config().dump(str(tmp_path / 'config.py'))
+    demo_config(epochs=1).dump(str(tmp_path / 'config.py'))
     return str(tmp_path / 'config.py')
 
 

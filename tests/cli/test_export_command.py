@@ -4,24 +4,12 @@ import json
 import re
 
 import pytest
-import torch
-from mmyolo.registry import MODELS
 from PIL import Image
 
 from kdeov_mm.cli import main
 from kdeov_mm.deploy import Runtime, read_image
 
 NAMES = ['red circle', 'blue star', 'dog']
-
-
-@pytest.fixture(scope='module')
-def trained(demo_config, tmp_path_factory):
-    """Config and checkpoint of a student that has learnt nothing."""
-    folder, cfg = tmp_path_factory.mktemp('student'), demo_config()
-    cfg.dump(folder / 'config.py')
-    torch.manual_seed(0)
-    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), folder / 'epoch_1.pth')
-    return [str(folder / 'config.py'), str(folder / 'epoch_1.pth')]
 
 
 @pytest.fixture(scope='module')

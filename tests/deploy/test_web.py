@@ -232,17 +232,17 @@ def test_nobody_else_is_asked(site, browser, serve, wait_for, requested):
 def test_the_demo(
     demo_student, demo_world, export_all, onnxruntime_web, browser, serve, wait_for, screenshot, tmp_path
 ):
-    files = export_all(demo_student)
+    export_all(demo_student, tmp_path)
     world, names = demo_world('test'), ['solid blue triangle', 'dotted blue triangle', 'solid red semicircle']
     vocabulary = read_class_names(str(world / 'annotations' / 'instances_test.json'))
     texts = build_vocabulary(load_config(find_model('kdeov_yolov8n').config), vocabulary).embeddings.numpy()
-    site = write_web(tmp_path / 'web', PAGE, files['open_detector'], vocabulary, texts, onnxruntime_web, names)
+    site = write_web(tmp_path / 'web', PAGE, tmp_path / 'open_detector.onnx', vocabulary, texts, onnxruntime_web, names)
     path = world / 'test' / '000000000659.jpg'
     browser.get(serve(site))
     pick(browser, path, '\n'.join([*names, 'red zebra']))
     wait_for(lambda: 'found in' in browser.find_element('id', 'status').text, 'nothing found')
     rows = texts[[vocabulary.index(name) for name in names]]
-    (expected,) = Runtime(files['open_detector']).detect([read_image(path)], names, rows, score_threshold=0.3)
+    (expected,) = Runtime(tmp_path / 'open_detector.onnx').detect([read_image(path)], names, rows, score_threshold=0.3)
     assert set(expected.names) == set(names)
     assert unmatched(as_arrays(shown(browser), names), vars(expected)) == 0
     screenshot('web_page')
