@@ -175,9 +175,9 @@ def losses(cfg):
     return next(hook for hook in runner.hooks if isinstance(hook, NoteLosses)).steps, runner
 
 
-def assert_close(found, expected):
+def assert_close(found, expected, steps):
     """Equal up to the rounding of the stored embeddings to float16, at every step."""
-    assert len(found) == len(expected) == 8
+    assert len(found) == len(expected) == steps
     for step, (one, other) in enumerate(zip(found, expected)):
         assert one.keys() == other.keys() and {'loss_distill', 'loss_similarity', 'loss_align', 'loss'} <= set(one)
         for name in one:
@@ -187,6 +187,7 @@ def assert_close(found, expected):
 def test_training_without_randomness_has_the_losses_of_training_online(online, from_store, tmp_path, monkeypatch):
     """Against a training that knows nothing of the store; every image is flipped and nothing else."""
     online = copy.deepcopy(online)
+    online.train_cfg.max_epochs = 1
     pipeline = online.train_dataloader.dataset.pipeline
     del pipeline[-2]
     pipeline[-2].prob = 1.0
@@ -205,7 +206,7 @@ def test_training_without_randomness_has_the_losses_of_training_online(online, f
     cfg.train_dataloader.dataset.dataset = online.train_dataloader.dataset
     monkeypatch.setattr('kdeov_mm.models.clip.teacher.load_open_clip', None)  # no teacher is loaded
     found, _ = losses(cfg)
-    assert_close(found, expected)
+    assert_close(found, expected, 4)
 
 
 def test_training_on_replayed_views_has_the_losses_of_the_teacher_online(stored, from_store, monkeypatch):
@@ -217,7 +218,7 @@ def test_training_on_replayed_views_has_the_losses_of_the_teacher_online(stored,
     captions = 'kdeov_mm.engine.hooks.clip_distillation_hook.caption_embedder'
     monkeypatch.setattr(captions, lambda model, dataset: None)  # those that the store draws
     expected, _ = losses(cfg)
-    assert_close(found, expected)
+    assert_close(found, expected, 8)
 
 
 def test_one_canonical_view_leaves_the_augmentation_free(online, stored, from_store, tmp_path):

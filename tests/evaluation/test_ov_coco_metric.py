@@ -209,7 +209,7 @@ def test_bad_input(small, tmp_path):
     with pytest.raises(ValueError, match=r'broken\.json'):
         OVCocoMetric(str(tmp_path / 'broken.json'))
     (tmp_path / 'half.json').write_text('{"images": []}')
-    with pytest.raises(ValueError, match=r'half\.json.*annotations'):
+    with pytest.raises(ValueError, match=r'half\.json.*"categories"'):
         OVCocoMetric(str(tmp_path / 'half.json'))
     with pytest.raises(ValueError, match='zebra'):
         run(ann_file, dict(classes=['a', 'zebra'], groups=['base', 'novel']), samples)
