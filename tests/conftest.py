@@ -1,5 +1,6 @@
 """A world, a teacher and a training so small that tests can afford several of them."""
 
+import fcntl
 import json
 import os
 import resource
@@ -39,6 +40,38 @@ def text_bank_cache(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope='session', autouse=True)
+def unformatted_configs():
+    """MMEngine lays out the config's text at each start and checkpoint: two thirds of a tiny training's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmengine.config.config.FormatCode', lambda text, **options: (text, True))
+        yield
+
+
+@pytest.fixture(scope='session')
+def shared_folder(tmp_path_factory):
+    """Makes a folder once for all processes of a run.
+
+    ``shared_folder(name, fill)`` calls ``fill(folder)`` in the process that comes first, and the others wait for it.
+    Tests do not change such a folder.
+    """
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if 'PYTEST_XDIST_WORKER' in os.environ else root
+
+    def shared_folder(name, fill):
+        folder, done = root / f'shared_{name}', root / f'shared_{name}.done'
+        with open(root / f'shared_{name}.lock', 'w') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a process that failed
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return shared_folder
+
+
 @pytest.fixture
 def bounded_memory():
     """Let this process map 4 GiB more memory than now, so that a hostile file fails the test, not the machine."""
@@ -58,11 +91,9 @@ def mmyolo_scope():
 
 
 @pytest.fixture(scope='session')
-def tiny_world(tmp_path_factory):
+def tiny_world(shared_folder):
     """The folder of a shapes world of a few dozen images; copy it to change it."""
-    root = tmp_path_factory.mktemp('world') / 'shapes'
-    ensure_world(root, **WORLD)
-    return root
+    return shared_folder('tiny_world', lambda folder: ensure_world(folder / 'shapes', **WORLD)) / 'shapes'
 
 
 @pytest.fixture
@@ -72,9 +103,9 @@ def world_copy(tiny_world, tmp_path):
 
 
 @pytest.fixture(scope='session')
-def demo_world(tmp_path_factory):
+def demo_world(shared_folder):
     """Makes the named splits of the demo's own world, and returns its folder."""
-    root = tmp_path_factory.mktemp('demo_world') / 'shapes'
+    root = shared_folder('demo_world', lambda folder: None) / 'shapes'
 
     def make(*splits):
         ensure_world(root, splits=splits)
@@ -84,12 +115,14 @@ def demo_world(tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
-def tiny_teacher(tmp_path_factory):
+def tiny_teacher(shared_folder):
     """A weights file of the shapes world's architecture, with random weights."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp('teacher') / 'teacher.safetensors'
-    save_file(open_clip.create_model('kdeov-shapes').state_dict(), path)
-    return str(path)
+
+    def fill(folder):
+        torch.manual_seed(0)
+        save_file(open_clip.create_model('kdeov-shapes').state_dict(), folder / 'teacher.safetensors')
+
+    return str(shared_folder('tiny_teacher', fill) / 'teacher.safetensors')
 
 
 @pytest.fixture(scope='session')
@@ -115,7 +148,7 @@ def demo_config(tiny_world, tiny_teacher, tmp_path_factory):
         if cfg.model.type == 'KDEOV' and cfg.model.bbox_head:
             cfg.model.bbox_head.proposal_score = 0.0
         cfg.train_cfg.max_epochs = epochs
-        cfg.param_scheduler[1].end = epochs
+        cfg.param_scheduler[1].end = max(epochs, 2)  # it begins at the second
         cfg.default_hooks.logger.interval = 1
         cfg.log_level = 'WARNING'
         cfg.experiment_name = work_dir.name  # runners of one process share what has one name

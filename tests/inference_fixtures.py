@@ -12,31 +12,38 @@ from kdeov_mm.utils import load_config
 
 
 @pytest.fixture(scope='session')
-def trained(demo_config, tmp_path_factory):
+def trained(demo_config, shared_folder):
     """Config and checkpoint of a student that has learnt nothing."""
+
+    def fill(folder):
+        init_default_scope('mmyolo')
+        cfg = demo_config()
+        torch.manual_seed(0)
+        cfg.dump(str(folder / 'config.py'))
+        torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), folder / 'student.pth')
+
+    folder = shared_folder('untrained_student', fill)
     init_default_scope('mmyolo')
-    folder, cfg = tmp_path_factory.mktemp('trained'), demo_config()
-    torch.manual_seed(0)
-    cfg.dump(str(folder / 'config.py'))
-    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), folder / 'student.pth')
     return str(folder / 'config.py'), str(folder / 'student.pth')
 
 
 @pytest.fixture(scope='session')
-def exported(trained, tmp_path_factory):
+def exported(trained, shared_folder):
     """A folder with the student's ONNX files: image encoder, open detector and text encoder."""
     pytest.importorskip('onnxruntime', reason='exported models need onnxruntime')
     pytest.importorskip('onnxscript', reason='export needs onnxscript')
     from kdeov_mm.deploy import export
 
-    cfg, folder = load_config(trained[0]), tmp_path_factory.mktemp('exported')
-    model = load_model(cfg, trained[1], None)
-    metadata = export.describe(cfg, trained[1], None)
-    export.export_image_encoder(model, folder / 'image_encoder.onnx', metadata)
-    export.export_open_detector(model, folder / 'open_detector.onnx', metadata)
-    encoder = model.text_encoder
-    export.export_text_encoder(encoder, encoder.templates, folder / 'text_encoder.onnx', metadata)
-    return folder
+    def fill(folder):
+        cfg = load_config(trained[0])
+        model = load_model(cfg, trained[1], None)
+        metadata = export.describe(cfg, trained[1], None)
+        export.export_image_encoder(model, folder / 'image_encoder.onnx', metadata)
+        export.export_open_detector(model, folder / 'open_detector.onnx', metadata)
+        encoder = model.text_encoder
+        export.export_text_encoder(encoder, encoder.templates, folder / 'text_encoder.onnx', metadata)
+
+    return shared_folder('untrained_student_exported', fill)
 
 
 @pytest.fixture(scope='session')

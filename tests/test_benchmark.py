@@ -89,7 +89,7 @@ def test_a_run_goes_on_where_it_ended_and_one_failure_costs_no_other(tool, tmp_p
 
 
 @pytest.mark.parametrize(
-    'options, message',
+    'options, named',
     [
         (['--repeats', '0'], '--repeats 0'),
         (['--threads', '-1'], '--threads -1'),
@@ -98,9 +98,9 @@ def test_a_run_goes_on_where_it_ended_and_one_failure_costs_no_other(tool, tmp_p
         (['--seconds', '-1'], '--seconds -1'),
     ],
 )
-def test_bad_options_are_refused_before_any_work(tool, tmp_path, capsys, options, message):
+def test_bad_options_are_refused_before_any_work(tool, tmp_path, capsys, options, named):
     with pytest.raises(SystemExit) as stop:
         main(['bench', *options, '--out-dir', str(tmp_path / 'out')])
     error = capsys.readouterr().err
-    assert stop.value.code == 2 and message in error and error.count('\n') == 1
+    assert stop.value.code == 2 and named in error and error.count('\n') == 1
     assert not (tmp_path / 'out').exists()

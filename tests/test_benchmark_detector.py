@@ -117,7 +117,7 @@ def test_rivals_can_be_left_out(tool, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'options, message',
+    'options, named',
     [
         (['--image-size', '100'], '--image-size 100'),
         (['--image-size', '0'], '--image-size 0'),
@@ -128,9 +128,9 @@ def test_rivals_can_be_left_out(tool, tmp_path):
         (['--device', 'cuda:99'], '--device cuda:99'),
     ],
 )
-def test_bad_options_are_refused_before_any_work(tool, tmp_path, capsys, options, message):
+def test_bad_options_are_refused_before_any_work(tool, tmp_path, capsys, options, named):
     with pytest.raises(SystemExit) as stop:
         tool.main([*options, '--out-dir', str(tmp_path / 'out')])
     error = capsys.readouterr().err
-    assert stop.value.code == 2 and message in error and error.count('\n') == 1
+    assert stop.value.code == 2 and named in error and error.count('\n') == 1
     assert not (tmp_path / 'out').exists()

@@ -1,6 +1,5 @@
 """configs/cifar10: a teacher trained on class names, and a student of it that sees no label."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from config_nodes import dicts
 from mmengine.runner import Runner
 
 from kdeov_mm.utils import load_config
-from tool_loading import load_tool
+from tool_loading import run_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -36,14 +35,12 @@ def config(cifar_folder, tmp_path):
 
 
 @pytest.fixture
-def weights(config, tmp_path, monkeypatch):
+def weights(config, tmp_path):
     """The trained teacher's, exported."""
     cfg = config('cifar10_teacher')
     Runner.from_cfg(cfg).train()
-    tool = load_tool('export_weights')
     path = str(tmp_path / 'teacher.safetensors')
-    monkeypatch.setattr(sys, 'argv', ['export_weights.py', f'{cfg.work_dir}/epoch_1.pth', path, '--prefix', 'clip.'])
-    tool.main()
+    run_tool('export_weights', f'{cfg.work_dir}/epoch_1.pth', path, '--prefix', 'clip.')
     return path
 
 

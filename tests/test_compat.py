@@ -4,6 +4,7 @@ import importlib
 import logging
 import os
 import pickle
+import re
 import subprocess
 import sys
 import textwrap
@@ -238,7 +239,7 @@ def test_malicious_checkpoint_is_refused(tmp_path, bad, loader):
 def test_getattr_reaches_public_methods_only(tmp_path, loader, name):
     file = tmp_path / 'getattr.pth'
     torch.save(dict(x=Reduce(getattr, HistoryBuffer, name)), file)
-    with pytest.raises((pickle.UnpicklingError, RuntimeError), match='may not'):
+    with pytest.raises((pickle.UnpicklingError, RuntimeError), match=name):
         load(loader, file)
     torch.save(dict(x=Reduce(getattr, HistoryBuffer, 'mean')), file)
     assert load(loader, file)['x'] is HistoryBuffer.mean
@@ -330,7 +331,7 @@ def test_albu_is_skipped_with_a_warning():
         pytest.skip('albumentations is installed: mmdet.Albu is the real one')
     config = Path(get_installed_path('mmyolo'), '.mim/configs/yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py')
     albu = next(t for t in Config.fromfile(config).train_pipeline if t['type'] == 'mmdet.Albu')
-    with pytest.warns(UserWarning, match=r'mmdet\.Albu is skipped \(Blur, .*pip install albumentations'):
+    with pytest.warns(UserWarning, match=r'mmdet\.Albu\b.*Blur, .*pip install albumentations'):
         transform = TRANSFORMS.build(albu)
     results = dict(img=np.zeros((4, 4, 3), np.uint8))
     assert transform(results) is results
@@ -352,19 +353,19 @@ def test_torchvision_of_another_build(tmp_path):
     (tmp_path / 'torchvision/__init__.py').write_text("raise RuntimeError('operator torchvision::nms does not exist')")
     done = python('import kdeov_mm, mmengine', tmp_path)
     last = done.stderr.strip().splitlines()[-1]
-    assert 'different builds (operator torchvision::nms does not exist)' in last and 'pip install' in last
+    assert 'operator torchvision::nms does not exist' in last and 'pip install' in last
     assert 'RuntimeError' not in done.stderr
 
 
 @pytest.mark.parametrize(
-    'call, said',
+    'call, named',
     [
-        (compat.check_torch, 'torch 2.0.1 is too old'),
-        (compat.check_packages, 'missing packages: open_clip_torch; run "pip install open_clip_torch"'),
-        (compat.check_mmcv, 'mmcv 2.2.0 is not supported'),
+        (compat.check_torch, r'torch 2\.0\.1'),
+        (compat.check_packages, 'open_clip_torch.*pip install open_clip_torch'),
+        (compat.check_mmcv, r'mmcv 2\.2\.0'),
     ],
 )
-def test_one_clear_line(monkeypatch, call, said):
+def test_one_clear_line(monkeypatch, call, named):
     monkeypatch.setattr(torch, '__version__', '2.0.1')
     monkeypatch.setattr(mmcv, '__version__', '2.2.0')
     monkeypatch.setattr(metadata, 'version', versions(mmcv='2.2.0'))
@@ -372,7 +373,7 @@ def test_one_clear_line(monkeypatch, call, said):
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name, *a: None if name == 'open_clip' else find(name, *a))
     with pytest.raises(compat.StackError) as error:
         call()
-    assert said in str(error.value) and '\n' not in str(error.value)
+    assert re.search(named, str(error.value)) and '\n' not in str(error.value)
 
 
 def versions(**installed):
@@ -401,7 +402,7 @@ def test_fork_and_mixed_mmcv(monkeypatch):
     monkeypatch.setattr(metadata, 'version', versions(onedl_mmcv='2.3.6'))
     compat.check_mmcv()
     monkeypatch.setattr(metadata, 'version', versions(mmcv='2.0.1', mmcv_lite='2.1.0'))
-    with pytest.raises(compat.StackError, match='mmcv 2.0.1 and mmcv-lite 2.1.0 overwrite each other'):
+    with pytest.raises(compat.StackError, match=r'mmcv 2\.0\.1 .*mmcv-lite 2\.1\.0'):
         compat.check_mmcv()
 
 
@@ -419,7 +420,7 @@ def test_mmcv_compiled_for_another_torch(monkeypatch):
         raise ImportError('undefined symbol: _ZN3c10')
 
     monkeypatch.setattr(importlib, 'import_module', undefined)
-    with pytest.raises(compat.StackError, match='compiled for another torch .*pip uninstall mmcv'):
+    with pytest.raises(compat.StackError, match='pip uninstall mmcv'):
         compat.provide_mmcv_ops()
 
 

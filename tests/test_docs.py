@@ -24,25 +24,25 @@ def test_commands_are_found():
 
 
 @pytest.mark.parametrize(
-    'words, said',
+    'words, named',
     [
-        ('python tools/train.py configs/absent.py', 'configs/absent.py does not exist'),
-        ('python tools/train.py configs/kdeov_yolov8n.py --no-such-option', 'kdeov does not take train'),
-        ('python tools/absent.py', 'absent.py does not exist'),
-        ('kdeov absent images', 'kdeov does not take absent images'),
-        ('make absent', 'the Makefile has no absent'),
-        ('mim absent kdeov_mm', 'mim has no command absent'),
-        ('pip install kdeov_mm[absent]', 'setup.py has no extra absent'),
+        ('python tools/train.py configs/absent.py', 'configs/absent.py'),
+        ('python tools/train.py configs/kdeov_yolov8n.py --no-such-option', '--no-such-option'),
+        ('python tools/absent.py', 'absent.py'),
+        ('kdeov absent images', 'kdeov.*absent'),
+        ('make absent', 'Makefile.*absent'),
+        ('mim absent kdeov_mm', 'mim.*absent'),
+        ('pip install kdeov_mm[absent]', 'setup.py.*absent'),
     ],
 )
-def test_wrong_commands_are_refused(words, said):
-    with pytest.raises(AssertionError, match=said):
+def test_wrong_commands_are_refused(words, named):
+    with pytest.raises(AssertionError, match=named):
         check(Command(ROOT / 'README.md', 1, words.split()))
 
 
 def test_a_wrong_field_is_refused():
     words = 'python tools/train.py configs/kdeov_yolov8n.py --cfg-options model.bbox_head.proposal=1'
-    with pytest.raises(ValueError, match="has no field 'proposal'"):
+    with pytest.raises(ValueError, match="bbox_head.*'proposal'"):
         check(Command(ROOT / 'README.md', 1, words.split()))
 
 

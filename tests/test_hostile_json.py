@@ -4,10 +4,7 @@ import copy
 import io
 import json
 import math
-import os
 import shutil
-import subprocess
-import sys
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -40,6 +37,7 @@ from kdeov_mm.models import TextBank
 from kdeov_mm.text import fill, read_class_names, read_synonyms, resolve_templates
 from kdeov_mm.utils import InputError
 from kdeov_mm.utils.files import sha256
+from tool_loading import run_tool
 
 pytestmark = pytest.mark.usefixtures('bounded_memory')
 ROOT = Path(__file__).resolve().parents[1]
@@ -628,23 +626,12 @@ def test_metrics_of_reports(data, tmp_path):
 @pytest.mark.parametrize(
     'vocabulary', [{'../../x': ['cat']}, ['cat'], {'base': 'cat'}, {'base': [None]}, {'a/b': ['dog']}]
 )
-def test_make_ov_split_writes_beside_its_input_only(vocabulary, tmp_path):
+def test_make_ov_split_writes_beside_its_input_only(vocabulary, tmp_path, capsys):
     folder = tmp_path / 'a' / 'b'
     folder.mkdir(parents=True)
     (folder / 'ann.json').write_text(json.dumps(COCO))
     (tmp_path / 'v.json').write_text(json.dumps(vocabulary))
-    done = subprocess.run(
-        [
-            sys.executable,
-            'tools/dataset_converters/make_ov_split.py',
-            folder / 'ann.json',
-            '--vocabulary',
-            tmp_path / 'v.json',
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env=dict(os.environ, PYTHONPATH=str(ROOT)),
-    )
-    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith('error: '), done.stderr
+    with pytest.raises(SystemExit) as stop:
+        run_tool('make_ov_split', folder / 'ann.json', '--vocabulary', tmp_path / 'v.json')
+    assert stop.value.code == 2 and capsys.readouterr().err.splitlines()[-1].startswith('error: ')
     assert sorted(path.name for path in tmp_path.rglob('*.json')) == ['ann.json', 'v.json']

@@ -111,5 +111,5 @@ def test_shipped_student():
 
 
 def test_an_unknown_name_gets_the_known_ones():
-    with pytest.raises(InputError, match="'kdeov_yolov8' is not in the model index; did you mean .*kdeov_yolov8n"):
+    with pytest.raises(InputError, match="'kdeov_yolov8'.*kdeov_yolov8n"):
         find_model('kdeov_yolov8')

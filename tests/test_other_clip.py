@@ -36,7 +36,7 @@ def options(tmp_path_factory):
 @pytest.fixture
 def demo_file(demo_config, tmp_path):
     """The tiny demo's config as a file."""
-    demo_config().dump(str(tmp_path / 'config.py'))
+    demo_config(epochs=1).dump(str(tmp_path / 'config.py'))
     return str(tmp_path / 'config.py')
 
 
@@ -69,5 +69,5 @@ def test_a_wrong_dimension_is_named(options, demo_file):
     with pytest.raises(ValueError, match=rf'vocabulary: .*\b{DIMS}\b.*model\.embed_dims'):
         Runner.from_cfg(cfg).train()
     cfg.custom_hooks, cfg.experiment_name = cfg.custom_hooks[1:], cfg.experiment_name + '_teacher'
-    with pytest.raises(ValueError, match=rf'model\.embed_dims=32; set model\.embed_dims={DIMS}'):
+    with pytest.raises(ValueError, match=rf'model\.embed_dims=32\b.*model\.embed_dims={DIMS}'):
         Runner.from_cfg(cfg).train()

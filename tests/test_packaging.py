@@ -72,7 +72,7 @@ def test_tools_of_the_wheel(wheel, tmp_path):
         text=True,
         env=dict(os.environ, PYTHONPATH=str(tmp_path)),
     )
-    assert done.returncode == 2 and done.stderr.splitlines()[-1] == 'error: config file not found: absent.py'
+    assert done.returncode == 2 and re.match(r'error: .*absent\.py', done.stderr.splitlines()[-1])
 
 
 def test_editable_installation(source, tmp_path):
@@ -172,7 +172,7 @@ def test_make_installs_the_newest_versions_on_demand(make):
 
 def test_make_refuses_another_python(make):
     status, _, said = make(fail_on='import sys')
-    assert status != 0 and 'is not Python 3.10 to 3.12' in said and not (make.folder / 'venv').exists()
+    assert status != 0 and '3.10 to 3.12' in said and not (make.folder / 'venv').exists()
 
 
 LINUX = dict(

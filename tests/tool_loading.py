@@ -1,8 +1,10 @@
 """The scripts of tools/ as modules."""
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
+from unittest import mock
 
 TOOLS = Path(__file__).resolve().parents[1] / 'tools'
 
@@ -14,3 +16,9 @@ def load_tool(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def run_tool(name: str, *args) -> None:
+    """Run ``tools/**/{name}.py`` with arguments, in this process."""
+    with mock.patch.object(sys, 'argv', [f'{name}.py', *map(str, args)]):
+        load_tool(name).main()

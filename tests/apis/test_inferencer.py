@@ -232,7 +232,7 @@ def test_a_stream_holds_one_batch(inferencer, photos):
 
 def test_a_camera_needs_a_stream(inferencer, monkeypatch):
     monkeypatch.setattr(cv2.VideoCapture, 'isOpened', lambda self: True, raising=False)
-    with pytest.raises(ValueError, match='stream=True|does not open'):
+    with pytest.raises(ValueError, match='stream=True|camera 7'):
         inferencer.detect(7, NAMES)
 
 
@@ -254,29 +254,29 @@ def test_progress_is_shown_where_asked_for(trained, inferencer, photos, capsys):
 
 
 @pytest.mark.parametrize(
-    'call, said',
+    'call, named',
     [
-        (lambda it: it.classify('photos/a.jpg'), 'no vocabulary is set'),
-        (lambda it: it.classify('photos/a.jpg', []), 'vocabulary is empty'),
-        (lambda it: it.classify('photos/a.jpg', ['cat', 'cat']), 'more than once'),
+        (lambda it: it.classify('photos/a.jpg'), 'vocabulary'),
+        (lambda it: it.classify('photos/a.jpg', []), 'names'),
+        (lambda it: it.classify('photos/a.jpg', ['cat', 'cat']), "'cat'"),
         (lambda it: it.classify('photos/a.jpg', NAMES, top=0), 'top'),
         (lambda it: it.detect('photos/a.jpg', NAMES, score_threshold=1.5), '1.5'),
-        (lambda it: it.search('', 'photos'), 'empty string'),
+        (lambda it: it.search('', 'photos'), "query.*''|query"),
         (lambda it: it.search('dog', 'photos', top=0), 'top'),
-        (lambda it: it.search(np.zeros((2, 8, 8, 3), np.uint8), 'photos'), 'got 2 images'),
+        (lambda it: it.search(np.zeros((2, 8, 8, 3), np.uint8), 'photos'), '2 images'),
         (lambda it: it.search('dog', EmbeddingResult([], np.zeros((0, 7), np.float32))), r'\[0, 7\]'),
         (lambda it: it.set_vocabulary(NAMES, templates='no_such_set'), 'no_such_set'),
     ],
 )
-def test_bad_calls_name_their_input(inferencer, photos, call, said):
-    with pytest.raises(ValueError, match=said):
+def test_bad_calls_name_their_input(inferencer, photos, call, named):
+    with pytest.raises(ValueError, match=named):
         call(inferencer)
 
 
 @pytest.mark.parametrize(
-    'args, options, said',
+    'args, options, named',
     [
-        (('kdeov_yolov8m',), {}, 'did you mean kdeov_yolov8n'),
+        (('kdeov_yolov8m',), {}, 'kdeov_yolov8m.*kdeov_yolov8n'),
         (('configs/kdeov_yolov8n.py',), {}, 'checkpoint'),
         (('config.py', 'student.pth'), dict(batch_size=0), 'batch_size'),
         (('config.py', 'student.pth'), dict(on_error='ignore'), 'on_error'),
@@ -285,8 +285,8 @@ def test_bad_calls_name_their_input(inferencer, photos, call, said):
         (('model.onnx', 'student.pth'), {}, 'student.pth'),
     ],
 )
-def test_bad_models_are_named(photos, args, options, said):
-    with pytest.raises(ValueError, match=said):
+def test_bad_models_are_named(photos, args, options, named):
+    with pytest.raises(ValueError, match=named):
         KDEOVInferencer(*args, **options)
 
 
@@ -310,7 +310,7 @@ def test_a_stage_1_model_does_not_detect(demo_config, photos, tmp_path):
     torch.save(dict(state_dict=MODELS.build(load_config('stage1.py').model).state_dict()), 'stage1.pth')
     stage1 = KDEOVInferencer('stage1.py', 'stage1.pth', device='cpu')
     assert len(stage1.embed('photos')) == 3
-    with pytest.raises(ValueError, match='no bbox_head'):
+    with pytest.raises(ValueError, match='bbox_head'):
         stage1.detect('photos', NAMES)
 
 

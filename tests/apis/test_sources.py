@@ -126,22 +126,22 @@ def test_a_camera_is_endless_and_released(monkeypatch):
     found.close()
     del found
     assert Camera.opened[-1].released
-    with pytest.raises(ValueError, match='camera 0 does not open'):
+    with pytest.raises(ValueError, match='camera 0'):
         open_images(0)
 
 
 @pytest.mark.parametrize(
-    'images, error, said',
+    'images, error, named',
     [
-        ('https://example.org/a.jpg', ValueError, 'nothing is downloaded'),
+        ('https://example.org/a.jpg', ValueError, 'https://example.org/a.jpg'),
         ('missing.jpg', FileNotFoundError, 'missing.jpg'),
-        ('*.tiff', FileNotFoundError, "no file fits '\\*.tiff'"),
+        ('*.tiff', FileNotFoundError, r'\*\.tiff'),
         (['photos', 'missing'], FileNotFoundError, 'missing'),
         (np.zeros((4, 4, 3)), ValueError, 'float64'),
         (np.zeros((4, 4, 4), np.uint8), ValueError, r'\[4, 4, 4\]'),
         (np.zeros((0, 4, 3), np.uint8), ValueError, r'\[0, 4, 3\]'),
         (torch.zeros(4, 4, 3), ValueError, r'\[4, 4, 3\]'),
-        (torch.full((3, 4, 4), 255.0), ValueError, 'divide by 255'),
+        (torch.full((3, 4, 4), 255.0), ValueError, '255'),
         (torch.full((3, 4, 4), torch.nan), ValueError, r'\[0, 1\]'),
         (torch.zeros(3, 4, 4, dtype=torch.long), ValueError, 'int64'),
         (None, TypeError, 'NoneType'),
@@ -149,8 +149,8 @@ def test_a_camera_is_endless_and_released(monkeypatch):
         (True, TypeError, 'bool'),
     ],
 )
-def test_what_is_refused_and_how(photos, images, error, said):
-    with pytest.raises(error, match=said):
+def test_what_is_refused_and_how(photos, images, error, named):
+    with pytest.raises(error, match=named):
         open_images(images)
 
 

@@ -83,7 +83,7 @@ def test_json_is_alone_on_stdout(kdeov, model, trained, broken):
     status, out, err = kdeov('detect', 'photos', '--names', *NAMES, '--score-thr', '0', '--json', *model)
     expected = KDEOVInferencer(*trained, device='cpu', on_error='skip').detect('photos', NAMES, score_threshold=0.0)
     assert status == 0 and [json.loads(line) for line in out.splitlines()] == expected.to_dicts()
-    assert 'skipped image photos/broken.jpg' in err and not Path('work_dirs').exists()
+    assert 'photos/broken.jpg' in err and not Path('work_dirs').exists()
     assert kdeov('--json', 'detect', 'photos', '--names', *NAMES, '--score-thr', '0', *model)[1] == out
 
 
@@ -133,40 +133,40 @@ def test_hostile_files_in_a_folder_are_skipped_and_reported(kdeov, model, hostil
 
 
 @pytest.mark.parametrize(
-    'args, said',
+    'args, named',
     [
         (['detect', 'photos'], '--names'),
         (['detect', 'missing.jpg', '--names', 'dog'], 'missing.jpg'),
-        (['detect', 'https://example.org/a.jpg', '--names', 'dog'], 'nothing is downloaded'),
-        (['detect', 'photos', '--names', 'dog', 'dog'], 'more than once'),
+        (['detect', 'https://example.org/a.jpg', '--names', 'dog'], 'https://example.org/a.jpg'),
+        (['detect', 'photos', '--names', 'dog', 'dog'], "'dog'"),
         (['detect', 'photos', '--names', 'dog', '--score-thr', '2'], 'score_threshold'),
         (['classify', 'photos', '--names', 'dog', '--templates', 'no_such_set'], 'no_such_set'),
-        (['search', 'a dog'], 'give images'),
-        (['search'], 'give words'),
-        (['search', 'a dog', 'photos', '--index', 'somewhere'], 'not both'),
+        (['search', 'a dog'], '--index'),
+        (['search'], '--image'),
+        (['search', 'a dog', 'photos', '--index', 'somewhere'], '--index'),
     ],
 )
-def test_what_cannot_be_used_exits_with_2_and_one_line(kdeov, model, photos, args, said):
+def test_what_cannot_be_used_exits_with_2_and_one_line(kdeov, model, photos, args, named):
     status, out, err = kdeov(*args, *model)
-    assert status == 2 and out == '' and said in err.splitlines()[-1]
+    assert status == 2 and out == '' and named in err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
-    'args, said',
+    'args, named',
     [
         (['detect', 'photos', '--names', 'dog', '--model', 'kdeov_yolov8'], 'kdeov_yolov8n'),
         (['dedect'], 'dedect'),
         ([], 'COMMAND'),
     ],
 )
-def test_unknown_names_exit_with_2(kdeov, photos, args, said):
+def test_unknown_names_exit_with_2(kdeov, photos, args, named):
     status, _, err = kdeov(*args)
-    assert status == 2 and said in err
+    assert status == 2 and named in err
 
 
 def test_what_fails_on_the_way_exits_with_1(kdeov, model, broken):
     status, _, err = kdeov('detect', broken, '--names', 'dog', *model)
-    assert status == 1 and err.splitlines()[-1] == 'error: images: none of the 1 can be read'
+    assert status == 1 and err.splitlines()[-1].startswith('error: images: ') and 'broken.jpg' in err
     Path('file').touch()
     status, _, err = kdeov('detect', 'photos/a.jpg', '--names', 'dog', '--out-dir', 'file/below', *model)
     assert status == 1 and err.splitlines()[-1].startswith('error: ')

@@ -130,17 +130,17 @@ def bad_files(photos, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'args, said',
+    'args, named',
     [
-        (['--names', 'cat', 'cat'], "['cat'] stand there more than once"),
-        (['--names', 'cat', ''], "number 2 is ''"),
-        (['--names', 'x' * 10000], '10000 characters'),
+        (['--names', 'cat', 'cat'], "'cat'"),
+        (['--names', 'cat', ''], "2 is ''"),
+        (['--names', 'x' * 10000], '10000'),
         (['--names-file', 'missing.txt'], 'missing.txt'),
-        (['--names-file', 'empty.txt'], 'empty'),
-        (['--names-file', 'twice.txt'], 'more than once'),
+        (['--names-file', 'empty.txt'], '--names-file'),
+        (['--names-file', 'twice.txt'], "'cat'"),
         (['--names-file', 'names.txt', '--embeddings', 'nan.npy'], 'NaN'),
-        (['--names-file', 'names.txt', '--embeddings', 'narrow.npy'], 'need (2, 128)'),
-        (['--names-file', 'names.txt', '--embeddings', 'short.npy'], '(1, 128), but there are 2 names'),
+        (['--names-file', 'names.txt', '--embeddings', 'narrow.npy'], '(2, 128)'),
+        (['--names-file', 'names.txt', '--embeddings', 'short.npy'], '(1, 128)'),
         (['--names-file', 'names.txt', '--embeddings', 'whole.npy'], 'int64'),
         (['--names-file', 'names.txt', '--embeddings', 'missing.npy'], 'missing.npy'),
         (['--names', 'cat', '--embeddings', 'short.npy', '--templates', 'none'], '--templates'),
@@ -150,11 +150,11 @@ def bad_files(photos, tmp_path):
         (['empty', '--names', 'cat'], 'empty'),
     ],
 )
-def test_bad_input_gets_one_line_before_anything_is_written(options, bad_files, args, said, capsys):
+def test_bad_input_gets_one_line_before_anything_is_written(options, bad_files, args, named, capsys):
     with pytest.raises(SystemExit) as stop:
         main(['detect', 'photos/wide.jpg', *args, '--out-dir', 'out', *options])
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert stop.value.code == 2 and error.startswith('error: ') and said in error and len(error) < 400
+    assert stop.value.code == 2 and error.startswith('error: ') and named in error and len(error) < 400
     assert not Path('out').exists()
 
 
@@ -167,4 +167,4 @@ def test_a_bad_checkpoint_is_named(trained, bad_files, checkpoint, capsys):
 
 def test_no_readable_image_is_an_error(options, photos, capsys):
     assert main(['detect', 'photos/broken.jpg', '--names', 'cat', *options]) == 1
-    assert 'none of the 1 can be read' in capsys.readouterr().err
+    assert 'photos/broken.jpg' in capsys.readouterr().err

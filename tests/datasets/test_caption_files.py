@@ -22,26 +22,26 @@ def karpathy(*splits):
 @pytest.mark.parametrize(
     'reader, content, message',
     [
-        (read_coco, '{"images": []}', 'lacks the list "annotations"'),
+        (read_coco, '{"images": []}', '"annotations"'),
         (
             read_coco,
             '{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 2, "caption": "b"}]}',
             'image 2',
         ),
-        (read_karpathy, '{"images": [', 'not JSON'),
-        (read_karpathy, '[]', "Karpathy's layout"),
-        (read_karpathy, '{"images": [{"filename": "a"}]}', "Karpathy's layout.*split"),
+        (read_karpathy, '{"images": [', r'file\.txt'),
+        (read_karpathy, '[]', r'file\.txt.*images'),
+        (read_karpathy, '{"images": [{"filename": "a"}]}', 'split'),
         (
             read_karpathy,
             '{"images": [{"filename": "a", "split": "train", "sentences": [{}]}]}',
-            "Karpathy's layout.*raw",
+            'raw',
         ),
-        (read_table, 'filepath,caption\na,b\n', "columns of.*unknown 'title'"),
-        (read_table, 'filepath,title\na,b\nc\n', 'line 3: no image in column 0'),
-        (read_table, 'filepath,title\n ,b\n', 'line 2: no image'),
-        (read_table, 'filepath,title\na,"b"c\n', 'line 2.*quotes'),
+        (read_table, 'filepath,caption\na,b\n', "columns.*'title'"),
+        (read_table, 'filepath,title\na,b\nc\n', r'line 3\b.*\b0\b'),
+        (read_table, 'filepath,title\n ,b\n', r'line 2\b.*\b0\b'),
+        (read_table, 'filepath,title\na,"b"c\n', r'line 2\b'),
         (read_table, 'filepath,title\na,\udcff\n', 'UTF-8'),
-        (read_flickr8k, 'name,caption\na.jpg,b\n', "unknown 'image'"),
+        (read_flickr8k, 'name,caption\na.jpg,b\n', "'image'"),
     ],
 )
 def test_what_is_not_of_the_format_is_refused(tmp_path, reader, content, message):
@@ -59,9 +59,9 @@ def test_karpathy_splits_are_known_by_name(tmp_path):
     assert list(read_karpathy(str(path), 'train')) == ['0.jpg', '3.jpg']
     assert list(read_karpathy(str(path), ('train', 'restval'))) == ['0.jpg', '2.jpg', '3.jpg']
     assert len(read_karpathy(str(path))) == 4
-    with pytest.raises(ValueError, match="unknown 'test'.*'train', 'val', 'restval'"):
+    with pytest.raises(ValueError, match="'test'.*'train', 'val', 'restval'"):
         read_karpathy(str(path), 'test')
-    with pytest.raises(ValueError, match="'trian'.*did you mean 'train'"):
+    with pytest.raises(ValueError, match="'trian'.*'train'"):
         read_karpathy(str(path), 'trian')
 
 
@@ -79,7 +79,7 @@ def test_a_table_without_a_first_row_of_names(tmp_path):
         'b/1.jpg': ['a dog', 'two dogs'],
         'b/2.jpg': ['an "odd, cat"'],
     }
-    with pytest.raises(ValueError, match='columns must be two'):
+    with pytest.raises(ValueError, match='columns'):
         read_table(str(tmp_path / 'train.tsv'), ('image', 0))
 
 
@@ -91,9 +91,9 @@ def test_flickr8k_split_files(tmp_path):
         '3.jpg': ['a, 3', 'a, 3'],
         '1.jpg': ['a, 1', 'a, 1'],
     }
-    for text, message in (('5.jpg', "unknown '5.jpg'"), ('1.jpg\n1.jpg', r"twice: \['1.jpg'\]")):
+    for text, named in (('5.jpg', "'5.jpg'"), ('1.jpg\n1.jpg', "'1.jpg'")):
         split.write_text(text)
-        with pytest.raises(ValueError, match=f'split file.*{message}'):
+        with pytest.raises(ValueError, match=f'split.*{named}'):
             read_flickr8k(str(tmp_path / 'captions.txt'), str(split))
     with pytest.raises(FileNotFoundError, match='none.txt'):
         read_flickr8k(str(tmp_path / 'captions.txt'), str(tmp_path / 'none.txt'))
@@ -105,5 +105,5 @@ def test_folders(tmp_path):
         (tmp_path / name).touch()
     assert read_folder(str(tmp_path)) == {'a.jpg': [], str(Path('b/1.webp')): [], str(Path('b/2.PNG')): []}
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(ValueError, match='empty" has no images'):
+    with pytest.raises(ValueError, match='empty'):
         read_folder(str(tmp_path / 'empty'))

@@ -81,20 +81,20 @@ def test_the_usual_pipeline_and_dataloader_work(layouts, pairs):
 
 
 @pytest.mark.parametrize(
-    'options, error, message',
+    'options, error, named',
     [
-        (dict(format='voc'), ValueError, "coco, karpathy.*got 'voc'"),
-        (dict(format='coco', ann_file='captions.json', split='train'), ValueError, 'split=.*karpathy or flickr8k'),
-        (dict(format='folder', columns=('a', 'b')), ValueError, 'columns=.*for format table'),
-        (dict(format='coco'), ValueError, 'needs an ann_file'),
+        (dict(format='voc'), ValueError, "coco, karpathy.*'voc'"),
+        (dict(format='coco', ann_file='captions.json', split='train'), ValueError, 'split.*karpathy.*flickr8k'),
+        (dict(format='folder', columns=('a', 'b')), ValueError, 'columns.*table'),
+        (dict(format='coco'), ValueError, 'ann_file'),
         (dict(format='coco', ann_file='none.json'), FileNotFoundError, 'none.json'),
-        (dict(format='folder', data_prefix=dict(img='none')), FileNotFoundError, 'image folder.*none'),
+        (dict(format='folder', data_prefix=dict(img='none')), FileNotFoundError, 'none'),
         (dict(format='folder', max_broken=5), ValueError, 'max_broken'),
         (dict(format='folder', check_images='never'), ValueError, 'check_images'),
     ],
 )
-def test_refusals(layouts, options, error, message):
-    with pytest.raises(error, match=message):
+def test_refusals(layouts, options, error, named):
+    with pytest.raises(error, match=named):
         ImageTextDataset(**{**dict(data_root=str(layouts), data_prefix=dict(img='images')), **options})
 
 
@@ -162,7 +162,7 @@ def test_tests_leave_broken_images_out_from_the_start(folder):
 def test_too_many_stop_the_run(folder):
     dataset = build(folder, max_broken=0.1)
     dataset[3], dataset[4]
-    with pytest.raises(RuntimeError, match='3 of 20 images.*11.png.*allows 2'):
+    with pytest.raises(RuntimeError, match=r'\b3 of 20\b.*11\.png.*\b2\b'):
         dataset[11]
 
 
@@ -226,7 +226,7 @@ def test_the_share_counts_over_all_workers(folder):
     """No worker sees more than two broken images."""
     dataloader = loader(folder, max_broken=0.1)
     BrokenImagesHook().before_train(FakeRunner(dataloader, folder))
-    with pytest.raises(RuntimeError, match='3 of 20 images.*broken_images.tsv'):
+    with pytest.raises(RuntimeError, match=r'\b3 of 20\b.*broken_images\.tsv'):
         list(dataloader)
 
 

@@ -81,17 +81,17 @@ def test_a_wrapped_data_set_is_fine(concat):
 
 
 @pytest.mark.parametrize(
-    'options, message',
+    'options, named',
     [
-        (dict(weights=(1, 2)), 'each of the 3 data sets'),
-        (dict(weights=(1, 0, 1)), 'positive'),
-        (dict(weights=(1, -1, 1)), 'positive'),
-        (dict(weights=(1, float('inf'), 1)), 'positive'),
-        (dict(weights=(1000, 1, 1), epoch_size=50), 'at least one'),
+        (dict(weights=(1, 2)), r'weights.*\b3\b'),
+        (dict(weights=(1, 0, 1)), r'weights.*\b0\b'),
+        (dict(weights=(1, -1, 1)), 'weights.*-1'),
+        (dict(weights=(1, float('inf'), 1)), 'weights.*inf'),
+        (dict(weights=(1000, 1, 1), epoch_size=50), r'epoch_size.*\b50\b'),
     ],
 )
-def test_refusals(concat, options, message):
-    with pytest.raises(ValueError, match=message):
+def test_refusals(concat, options, named):
+    with pytest.raises(ValueError, match=named):
         draw(concat, **options)
-    with pytest.raises(ValueError, match='ConcatDataset, got Numbers'):
+    with pytest.raises(ValueError, match='ConcatDataset.*Numbers'):
         draw(concat.datasets[0])

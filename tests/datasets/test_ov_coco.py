@@ -2,9 +2,8 @@ import copy
 import json
 import os
 import pickle
+import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import kdeov_mm  # noqa: F401  isort: skip  # before mmyolo
@@ -19,6 +18,7 @@ from pycocotools.coco import COCO
 from kdeov_mm.datasets import OVCocoDataset, ensure_world, world_concepts
 from kdeov_mm.utils.image_files import image_defect
 from kdeov_mm.datasets.splits import OV_COCO
+from tool_loading import run_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL = Path(os.environ.get('KDEOV_REAL_DATA', ROOT.parent / 'shared' / 'data')) / 'coco_mini'
@@ -201,7 +201,7 @@ def test_data_samples_carry_captions_and_gt_label(world):
 
 
 def test_gt_label_needs_one_instance(world):
-    with pytest.raises(ValueError, match='exactly one instance'):
+    with pytest.raises(ValueError, match='gt_label'):
         shapes_dataset(world, 'val', groups=None, gt_label=True)
 
 
@@ -219,21 +219,21 @@ def test_a_dataset_can_be_sent_to_workers(small):
 
 # ------------------------------------------------------------------------------------------------ bad names
 @pytest.mark.parametrize(
-    'kwargs, told',
+    'kwargs, named',
     [
-        (dict(vocabulary=dict(base=['cat'], novel=['dgo'])), "'dgo' .did you mean 'dog'"),
-        (dict(vocabulary=dict(base=['cat'], novel=['cat'])), "'cat' is in two groups"),
-        (dict(vocabulary=dict(base='cat')), 'must be a list'),
-        (dict(vocabulary='ov_coc'), "did you mean 'ov_coco'"),
-        (dict(groups=['nvoel']), "'nvoel' .did you mean 'novel'"),
-        (dict(groups=[]), 'no class'),
-        (dict(metainfo=dict(classes=['cart'])), "'cart' .did you mean 'cat'"),
+        (dict(vocabulary=dict(base=['cat'], novel=['dgo'])), "'dgo'.*'dog'"),
+        (dict(vocabulary=dict(base=['cat'], novel=['cat'])), "'cat'"),
+        (dict(vocabulary=dict(base='cat')), "base.*'cat'|'cat'.*base"),
+        (dict(vocabulary='ov_coc'), "'ov_coc'.*'ov_coco'"),
+        (dict(groups=['nvoel']), "'nvoel'.*'novel'"),
+        (dict(groups=[]), 'groups'),
+        (dict(metainfo=dict(classes=['cart'])), "'cart'.*'cat'"),
         (dict(max_broken=2), 'max_broken'),
         (dict(data_prefix=dict(image='images')), 'data_prefix'),
     ],
 )
-def test_wrong_arguments_are_named(small, kwargs, told):
-    with pytest.raises(ValueError, match=told):
+def test_wrong_arguments_are_named(small, kwargs, named):
+    with pytest.raises(ValueError, match=named):
         small(**kwargs)
 
 
@@ -243,45 +243,45 @@ def set_field(key, field, value):
 
 
 @pytest.mark.parametrize(
-    'change, told',
+    'change, named',
     [
-        (lambda content: content.pop('annotations'), 'lacks the list "annotations"'),
-        (lambda content: content.pop('categories'), 'lacks the list "categories"'),
-        (lambda content: content['images'][0].pop('file_name'), r"images\[0\] lacks \['file_name'\]"),
-        (lambda content: content['annotations'][2].pop('bbox'), r"annotations\[2\] lacks \['bbox'\]"),
-        (set_field('images', 'id', 2), 'ids appear twice in "images": .2'),
-        (set_field('annotations', 'id', 2), 'ids appear twice in "annotations"'),
+        (lambda content: content.pop('annotations'), '"annotations"'),
+        (lambda content: content.pop('categories'), '"categories"'),
+        (lambda content: content['images'][0].pop('file_name'), r"images\[0\].*'file_name'"),
+        (lambda content: content['annotations'][2].pop('bbox'), r"annotations\[2\].*'bbox'"),
+        (set_field('images', 'id', 2), r'"images".*\b2\b'),
+        (set_field('annotations', 'id', 2), r'"annotations".*\b2\b'),
         (set_field('annotations', 'category_id', 99), 'category 99'),
-        (set_field('annotations', 'bbox', [1, 2, 3]), r'annotations\[0\].bbox is \[1, 2, 3\]'),
-        (set_field('annotations', 'bbox', None), r'annotations\[0\].bbox is None'),
-        (set_field('annotations', 'bbox', [10, float('nan'), 5, 20]), r'annotations\[0\].bbox\[1\] is NaN'),
-        (set_field('annotations', 'bbox', [10, 10, float('inf'), 20]), r'annotations\[0\].bbox\[2\]'),
-        (set_field('categories', 'name', 'dog'), "share a name: .'dog'"),
-        (lambda content: content['images'].clear(), 'lists no images'),
+        (set_field('annotations', 'bbox', [1, 2, 3]), r'annotations\[0\]\.bbox.*\[1, 2, 3\]'),
+        (set_field('annotations', 'bbox', None), r'annotations\[0\]\.bbox.*None'),
+        (set_field('annotations', 'bbox', [10, float('nan'), 5, 20]), r'annotations\[0\]\.bbox\[1\].*NaN'),
+        (set_field('annotations', 'bbox', [10, 10, float('inf'), 20]), r'annotations\[0\]\.bbox\[2\]'),
+        (set_field('categories', 'name', 'dog'), "name.*'dog'"),
+        (lambda content: content['images'].clear(), 'images'),
     ],
 )
-def test_a_bad_annotation_file_is_explained(small, change, told):
-    with pytest.raises(ValueError, match=told):
+def test_a_bad_annotation_file_is_explained(small, change, named):
+    with pytest.raises(ValueError, match=named):
         small(change)
 
 
-@pytest.mark.parametrize('text, told', [('{"images": [', 'not JSON'), ('[]', 'must hold an object'), ('', 'not JSON')])
-def test_a_file_that_is_no_coco_file(small, text, told):
+@pytest.mark.parametrize('text', ['{"images": [', '[]', ''])
+def test_a_file_that_is_no_coco_file(small, text):
     (small.root / 'other.json').write_text(text)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=r'other\.json'):
         small(ann_file='other.json')
 
 
 def test_missing_folders_and_files(small, tmp_path):
     (tmp_path / 'hollow').mkdir()
-    for kwargs, told in [
+    for kwargs, named in [
         (dict(data_root=str(tmp_path / 'nowhere')), 'data_root .*nowhere'),
-        (dict(data_root=str(tmp_path / 'hollow')), 'is empty'),
-        (dict(ann_file='nowhere.json'), 'nowhere.json" does not exist'),
-        (dict(caption_file='nowhere.json'), 'nowhere.json" does not exist'),
-        (dict(data_prefix=dict(img='nowhere')), 'image folder .*nowhere'),
+        (dict(data_root=str(tmp_path / 'hollow')), 'hollow'),
+        (dict(ann_file='nowhere.json'), r'nowhere\.json'),
+        (dict(caption_file='nowhere.json'), r'nowhere\.json'),
+        (dict(data_prefix=dict(img='nowhere')), 'data_prefix.*nowhere|folder.*nowhere'),
     ]:
-        with pytest.raises(FileNotFoundError, match=told):
+        with pytest.raises(FileNotFoundError, match=named):
             small(**kwargs)
 
 
@@ -338,14 +338,14 @@ def test_one_broken_image_is_skipped_and_told(small, how):
     dataset = small()
     assert list(dataset.broken) == [str(path)]
     assert [dataset.get_data_info(index)['img_id'] for index in range(len(dataset))] == [1, 2, 4, 5, 6]
-    with pytest.raises(RuntimeError, match='1 of 6 images.*3.jpg.*max_broken'):
+    with pytest.raises(RuntimeError, match=r'\b1 of 6\b.*3\.jpg.*max_broken'):
         small(max_broken=0)
 
 
 def test_too_many_broken_images_stop_the_run(small):
     for index in (2, 5):
         damage(small.root / 'images' / f'{index}.jpg', 'truncated')
-    with pytest.raises(RuntimeError, match='2 of 6 images.*2.jpg.*5.jpg.*allows 1'):
+    with pytest.raises(RuntimeError, match=r'\b2 of 6\b.*2\.jpg.*5\.jpg.*\b1\b'):
         small()
     assert len(small(max_broken=0.5)) == 4
 
@@ -357,7 +357,7 @@ def test_an_image_that_breaks_later_is_replaced_by_the_next(small):
         assert dataset[1]['img_id'] == 3
     assert len(dataset.broken) == 1
     damage(small.root / 'images' / '4.jpg', 'missing')
-    with pytest.raises(RuntimeError, match='2 of 6 images'):
+    with pytest.raises(RuntimeError, match=r'\b2 of 6\b.*4\.jpg'):
         dataset[3]
 
 
@@ -379,8 +379,7 @@ def test_an_error_of_the_pipeline_is_not_hidden(small):
 @needs_real_data
 def test_make_ov_split(tmp_path):
     source = REAL / 'annotations' / 'instances_val2017.json'
-    command = [sys.executable, 'tools/dataset_converters/make_ov_split.py', str(source), '--out-dir', str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    run_tool('make_ov_split', source, '--out-dir', tmp_path)
     coco = COCO(str(source))
     for name, names in dict(OV_COCO, all=OV_COCO['base'] + OV_COCO['novel']).items():
         split = COCO(str(tmp_path / f'instances_val2017_{name}.json'))
@@ -401,19 +400,10 @@ def test_make_ov_split(tmp_path):
 
 
 @needs_real_data
-def test_make_ov_split_refuses_unknown_names(tmp_path):
+def test_make_ov_split_refuses_unknown_names(tmp_path, capsys):
     (tmp_path / 'names.json').write_text(json.dumps(dict(base=['person'], novel=['aeroplane'])))
-    command = [
-        sys.executable,
-        'tools/dataset_converters/make_ov_split.py',
-        str(REAL / 'annotations' / 'instances_val2017.json'),
-        '--out-dir',
-        str(tmp_path),
-        '--vocabulary',
-        str(tmp_path / 'names.json'),
-    ]
-    result = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, 'PYTHONPATH': str(ROOT)}, capture_output=True, text=True
-    )
-    assert result.returncode and "unknown 'aeroplane' (did you mean 'airplane'" in result.stderr
+    source = REAL / 'annotations' / 'instances_val2017.json'
+    with pytest.raises(SystemExit) as stop:
+        run_tool('make_ov_split', source, '--out-dir', tmp_path, '--vocabulary', tmp_path / 'names.json')
+    assert stop.value.code == 2 and re.search("'aeroplane'.*'airplane'", capsys.readouterr().err)
     assert [path.name for path in tmp_path.iterdir()] == ['names.json']

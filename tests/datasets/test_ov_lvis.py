@@ -1,8 +1,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +8,7 @@ import pytest
 from lvis import LVIS
 
 from kdeov_mm.datasets import OVCocoDataset, OVLVISDataset
+from tool_loading import run_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -95,31 +94,29 @@ def test_training_knows_nothing_of_rare_classes(lvis_mini, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'change, told',
+    'change, named',
     [
         (
             lambda data: data['categories'][4].update(frequency='x'),
-            "frequency of .* must be one of 'f', 'c', 'r', got 'x'",
+            "frequency.*'f', 'c', 'r'.*'x'",
         ),
-        (lambda data: data['images'][0].pop('coco_url'), 'image .* has neither coco_url nor file_name'),
-        (lambda data: data['images'][2].pop('not_exhaustive_category_ids'), r'images\[2\] lacks'),
-        (lambda data: data['annotations'][0].update(category_id=5000), '5000, which "categories" does not list'),
+        (lambda data: data['images'][0].pop('coco_url'), 'coco_url.*file_name'),
+        (
+            lambda data: data['images'][2].pop('not_exhaustive_category_ids'),
+            r"images\[2\].*'not_exhaustive_category_ids'",
+        ),
+        (lambda data: data['annotations'][0].update(category_id=5000), r'\b5000\b.*"categories"'),
     ],
 )
-def test_files_that_are_not_lvis(lvis_mini, tmp_path, change, told):
-    with pytest.raises(ValueError, match=told):
+def test_files_that_are_not_lvis(lvis_mini, tmp_path, change, named):
+    with pytest.raises(ValueError, match=named):
         dataset(changed_copy(lvis_mini, tmp_path, change))
 
 
 def test_make_ov_split(lvis_mini, tmp_path):
     source = tmp_path / 'lvis_v1_train.json'
     shutil.copy(lvis_mini / 'annotations' / source.name, source)
-    subprocess.run(
-        [sys.executable, 'tools/dataset_converters/make_ov_split.py', str(source), '--vocabulary', 'ov_lvis'],
-        cwd=ROOT,
-        check=True,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-    )
+    run_tool('make_ov_split', source, '--vocabulary', 'ov_lvis')
     original = LVIS(str(source))
     for name, frequencies in dict(base='fc', novel='r', all='fcr').items():
         split = LVIS(str(tmp_path / f'lvis_v1_train_{name}.json'))
@@ -133,7 +130,7 @@ def test_make_ov_split(lvis_mini, tmp_path):
 
 
 def test_a_coco_file_has_no_frequencies(lvis_mini, coco_mini):
-    with pytest.raises(ValueError, match=r"frequency of 'person' must be one of .*, got None; is this an annotation"):
+    with pytest.raises(ValueError, match="frequency.*'person'.*None"):
         OVCocoDataset(
             data_root=str(coco_mini),
             ann_file='annotations/instances_val2017.json',

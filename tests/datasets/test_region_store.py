@@ -1,5 +1,6 @@
 """Regions from a store: what the tool writes, and what reaches the loss of an augmented batch."""
 
+import re
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from mmengine.runner import Runner, save_checkpoint
 from mmyolo.registry import DATASETS, MODELS, TRANSFORMS
 
 from kdeov_mm.datasets import TeacherStore, TeacherStoreWriter
+from tool_loading import run_tool
 
 pytestmark = pytest.mark.usefixtures('mmyolo_scope')
 
@@ -41,8 +43,7 @@ def stored(demo_config, tmp_path_factory):
         '--device',
         'cpu',
     ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_tool('cache_regions', *command[2:])
     return cfg, folder / 'store', command
 
 
@@ -94,7 +95,7 @@ def test_running_again_does_nothing_and_another_student_is_refused(stored, tmp_p
     assert subprocess.run(command, capture_output=True).returncode == 0
     assert before == {path.name: path.stat().st_mtime_ns for path in root.glob('shard-*')}
     refused = subprocess.run([*command, '--proposals', '1'], capture_output=True, text=True)
-    assert refused.returncode != 0 and 'proposals is 2, not 1' in refused.stderr
+    assert refused.returncode != 0 and re.search(r'proposals\b.*\b2\b.*\b1\b', refused.stderr)
 
 
 def test_labels_and_embeddings_stay_with_their_boxes_through_a_flip(stored):
@@ -146,5 +147,5 @@ def test_a_store_of_other_annotations_is_refused(stored, tmp_path):
     results['gt_bboxes'] = HorizontalBoxes(np.array([i['bbox'] for i in info['instances']], np.float32))
     results['gt_bboxes_labels'] = np.array([i['bbox_label'] for i in info['instances']])
     results['gt_ignore_flags'] = np.zeros(len(info['instances']), bool)
-    with pytest.raises(ValueError, match='are not those of the annotations'):
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path))):
         load(results)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
-from tool_loading import load_tool
+from tool_loading import load_tool, run_tool
 
 from kdeov_mm.datasets import shapes
 from kdeov_mm.datasets.shapes import SHAPES, SPLITS, ensure_world, world_concepts
@@ -80,7 +80,7 @@ def test_shares_are_honoured():
 
 
 @pytest.mark.parametrize(
-    'arguments, told',
+    'arguments, named',
     [
         (dict(seed=-1), 'seed'),
         (dict(seed=0.5), 'seed'),
@@ -90,8 +90,8 @@ def test_shares_are_honoured():
         (dict(shares=dict(unseen=0.5, recombined=0.49)), 'base'),
     ],
 )
-def test_impossible_concepts_are_refused(arguments, told):
-    with pytest.raises(ValueError, match=told):
+def test_impossible_concepts_are_refused(arguments, named):
+    with pytest.raises(ValueError, match=named):
         world_concepts(**arguments)
 
 
@@ -144,7 +144,7 @@ def test_boxes_are_tight(shape):
         assert area == pytest.approx(len(rows), rel=0.03)
 
 
-def test_the_student_is_shown_no_unseen_and_told_of_base_only(world):
+def test_the_student_is_shown_no_unseen_and_named_of_base_only(world):
     instances, captions = load(world, 'instances', 'train'), load(world, 'captions', 'train')
     group = {category['id']: category['group'] for category in instances['categories']}
     groups = {image['id']: set() for image in instances['images']}
@@ -224,41 +224,40 @@ def test_a_ready_world_is_left_alone(world):
 
 # ------------------------------------------------------------------------------------------------ bad input
 @pytest.mark.parametrize(
-    'change, told',
+    'change, named',
     [
-        (dict(seed=4), 'seed is 3 there and 4 here'),
-        (dict(image_size=96), 'image_size is 128 there and 96 here'),
+        (dict(seed=4), r'seed\b.*\b3\b.*\b4\b'),
+        (dict(image_size=96), r'image_size\b.*\b128\b.*\b96\b'),
         (dict(sizes={**SIZES, 'val': 9}), 'sizes'),
         (dict(shares=dict(novel=0.5)), 'shares'),
     ],
 )
-def test_another_world_in_the_root_is_refused_and_kept(world, change, told):
+def test_another_world_in_the_root_is_refused_and_kept(world, change, named):
     before = contents(world)
-    with pytest.raises(ValueError, match=told) as error:
+    with pytest.raises(ValueError, match=named):
         ensure_world(world, **{**dict(seed=3, sizes=SIZES), **change})
-    assert 'choose another root' in str(error.value)
     assert contents(world) == before
 
 
-@pytest.mark.parametrize('name, text, told', [('photo.jpg', 'x', 'no shapes world'), ('world.json', '{', 'not JSON')])
-def test_a_folder_of_something_else_is_refused_and_kept(tmp_path, name, text, told):
+@pytest.mark.parametrize('name, text', [('photo.jpg', 'x'), ('world.json', '{')])
+def test_a_folder_of_something_else_is_refused_and_kept(tmp_path, name, text):
     (tmp_path / name).write_text(text)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path))):
         ensure_world(tmp_path, sizes=SIZES)
     assert contents(tmp_path) == {name: text.encode()}
 
 
 @pytest.mark.parametrize(
-    'arguments, told',
+    'arguments, named',
     [
         (dict(splits=['tets']), 'tets'),
         (dict(sizes=dict(tets=1)), 'tets'),
-        (dict(sizes=dict(test=0)), 'at least 1'),
+        (dict(sizes=dict(test=0)), r'test.*\b0\b'),
         (dict(image_size=16), 'image_size'),
     ],
 )
-def test_impossible_arguments_make_no_folder(tmp_path, arguments, told):
-    with pytest.raises(ValueError, match=told):
+def test_impossible_arguments_make_no_folder(tmp_path, arguments, named):
+    with pytest.raises(ValueError, match=named):
         ensure_world(tmp_path / 'new', **arguments)
     assert not (tmp_path / 'new').exists()
 
@@ -282,21 +281,8 @@ def test_a_killed_run_leaves_nothing_that_looks_finished(tmp_path):
 
 # ------------------------------------------------------------------------------------------------ command
 def test_command_generates_and_previews(tmp_path):
-    command = [
-        sys.executable,
-        'tools/dataset_converters/make_shapes.py',
-        '--root',
-        str(tmp_path / 'world'),
-        '--splits',
-        'val',
-        '--size',
-        'val=5',
-        '--share',
-        'novel=0.5',
-        '--preview',
-        str(tmp_path / 'sheet.png'),
-    ]
-    subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    options = ['--splits', 'val', '--size', 'val=5', '--share', 'novel=0.5', '--preview', tmp_path / 'sheet.png']
+    run_tool('make_shapes', '--root', tmp_path / 'world', *options)
     assert len(load(tmp_path / 'world', 'instances', 'val')['images']) == 5
     assert not (tmp_path / 'world' / 'train').exists()
     assert cv2.imread(str(tmp_path / 'sheet.png')).std() > 10

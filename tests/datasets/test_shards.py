@@ -131,31 +131,31 @@ def test_sizes_beside_the_shards_are_taken(folder, build, tmp_path):
     with mock.patch.object(module, 'count_local', side_effect=AssertionError):
         assert len(build(tmp_path)) == 37
     for wrong in (11, 13):
-        with pytest.raises(ValueError, match=f'00001.tar" does not have the {wrong} samples'):
+        with pytest.raises(ValueError, match=rf'00001\.tar.*\b{wrong}\b'):
             list(build(tmp_path, sizes={**dict(zip(names, SIZES)), names[1]: wrong}))
-    with pytest.raises(ValueError, match='"00003.tar"'):
+    with pytest.raises(ValueError, match=r'00003\.tar'):
         build(tmp_path, sizes=dict.fromkeys(names[:3], 1))
 
 
 @pytest.mark.parametrize(
-    'options, error, message',
+    'options, error, named',
     [
         (dict(shards='none/*.tar'), FileNotFoundError, r'none/\*.tar'),
         (dict(shards='{0000..0001}.tar'), FileNotFoundError, '0000.tar'),
-        (dict(shards=[]), ValueError, 'named once'),
+        (dict(shards=[]), ValueError, 'shards'),
         (dict(shards='https://example.org/{0..3}.tar'), ValueError, 'sizes.*https://example.org/0.tar'),
-        (dict(pipeline=[dict(type='LoadImageFromFile')]), ValueError, 'must be LoadImageReduced'),
+        (dict(pipeline=[dict(type='LoadImageFromFile')]), ValueError, 'LoadImageReduced'),
         (dict(max_broken=-1), ValueError, 'max_broken'),
-        (dict(world_size=38), ValueError, '37 samples are too few for 38'),
+        (dict(world_size=38), ValueError, r'\b37\b.*\b38\b'),
     ],
 )
-def test_refusals(folder, build, options, error, message):
-    with pytest.raises(error, match=message):
+def test_refusals(folder, build, options, error, named):
+    with pytest.raises(error, match=named):
         build(folder, **options)
 
 
 def test_a_shard_is_named_once(folder, build):
-    with pytest.raises(ValueError, match='named once'):
+    with pytest.raises(ValueError, match='shards'):
         build(folder, shards=[f'{folder}/*.tar', f'{folder}/00001.tar'])
 
 
@@ -163,9 +163,9 @@ def test_a_shard_is_named_once(folder, build):
 def test_a_damaged_shard_is_named(write_shards, build, tmp_path, damage):
     shard = write_shards(tmp_path / 'data', [4]) / '00000.tar'
     shard.write_bytes(shard.read_bytes()[:200000] if damage == 'cut' else b'no tar file at all' * 100)
-    with pytest.raises(ValueError, match='00000.tar" cannot be read'):
+    with pytest.raises(ValueError, match=r'00000\.tar'):
         list(build(tmp_path / 'data'))
-    with pytest.raises(ValueError, match='00000.tar" (cannot be read|does not have)'):
+    with pytest.raises(ValueError, match=r'00000\.tar'):
         list(build(tmp_path / 'data', sizes={'00000.tar': 4}))
 
 
@@ -212,7 +212,7 @@ def test_broken_images_are_replaced(damaged, pairs, build, world_size, workers, 
 
 
 def test_too_many_broken_images_stop_the_run(damaged, build):
-    with pytest.raises(RuntimeError, match='2 of 20 images.*allows 1'):
+    with pytest.raises(RuntimeError, match=r'\b2 of 20\b.*\b1\b'):
         list(build(damaged))
 
 

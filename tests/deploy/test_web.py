@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -172,7 +173,7 @@ def test_unknown_names_are_told_and_left_out(page, browser, tmp_path):
     pick(browser, tmp_path / 'a.png', 'zebra\ndogs\ncat')
     page('found in')
     told = browser.find_element('id', 'unknown').text
-    assert 'does not know “zebra”, and leaves it out.' in told and '“dogs”' in told and 'it knows “dog”' in told
+    assert all(f'“{name}”' in told for name in ('zebra', 'dogs', 'dog'))
     assert {item['name'] for item in shown(browser)} == {'cat'}
     browser.find_element('id', 'names').clear()
     browser.find_element('id', 'detect').click()
@@ -231,17 +232,17 @@ def test_nobody_else_is_asked(site, browser, serve, wait_for, requested):
 def test_the_demo(
     demo_student, demo_world, export_all, onnxruntime_web, browser, serve, wait_for, screenshot, tmp_path
 ):
-    files = export_all(demo_student)
+    export_all(demo_student, tmp_path)
     world, names = demo_world('test'), ['solid blue triangle', 'dotted blue triangle', 'solid red semicircle']
     vocabulary = read_class_names(str(world / 'annotations' / 'instances_test.json'))
     texts = build_vocabulary(load_config(find_model('kdeov_yolov8n').config), vocabulary).embeddings.numpy()
-    site = write_web(tmp_path / 'web', PAGE, files['open_detector'], vocabulary, texts, onnxruntime_web, names)
+    site = write_web(tmp_path / 'web', PAGE, tmp_path / 'open_detector.onnx', vocabulary, texts, onnxruntime_web, names)
     path = world / 'test' / '000000000659.jpg'
     browser.get(serve(site))
     pick(browser, path, '\n'.join([*names, 'red zebra']))
     wait_for(lambda: 'found in' in browser.find_element('id', 'status').text, 'nothing found')
     rows = texts[[vocabulary.index(name) for name in names]]
-    (expected,) = Runtime(files['open_detector']).detect([read_image(path)], names, rows, score_threshold=0.3)
+    (expected,) = Runtime(tmp_path / 'open_detector.onnx').detect([read_image(path)], names, rows, score_threshold=0.3)
     assert set(expected.names) == set(names)
     assert unmatched(as_arrays(shown(browser), names), vars(expected)) == 0
     screenshot('web_page')
@@ -280,15 +281,15 @@ def test_what_is_refused(exported, texts, tmp_path, empty_is_genuine):
             )
         )
 
-    with pytest.raises(ValueError, match='holds onnxruntime-web 1.2.3, but the page needs version'):
+    with pytest.raises(ValueError, match=rf'1\.2\.3.*{re.escape(VERSION)}'):
         write(onnxruntime=package(tmp_path / 'old', '1.2.3'))
     with pytest.raises(FileNotFoundError, match='npm install --ignore-scripts onnxruntime-web@'):
         write(onnxruntime=tmp_path)
-    with pytest.raises(ValueError, match="examples: .'zebra'. are not among the 7 names"):
+    with pytest.raises(ValueError, match="examples.*'zebra'"):
         write(examples=['zebra'])
-    with pytest.raises(ValueError, match='kind open_detector'):
+    with pytest.raises(ValueError, match='open_detector'):
         write(detector=exported['detector'])
-    with pytest.raises(ValueError, match=r'expected finite embeddings \[7, 128\], got \[6, 128\]'):
+    with pytest.raises(ValueError, match=r'\[7, 128\].*\[6, 128\]'):
         write(texts=texts[1:])
     assert not (tmp_path / 'web').exists()
     (good / 'dist' / 'ort.wasm.min.mjs').unlink()
@@ -319,7 +320,7 @@ def test_the_tool(exported, tmp_path, capsys, empty_is_genuine):
     assert (tmp_path / 'open' / 'model' / 'texts.bin').stat().st_size == 2 * 128 * 4
     with pytest.raises(SystemExit):
         tool.main([str(folder), str(tmp_path / 'open'), *options, *given])
-    assert 'with --vocabulary' in capsys.readouterr().err
+    assert '--vocabulary' in capsys.readouterr().err
 
 
 def test_package_from_an_archive(tmp_path, monkeypatch):

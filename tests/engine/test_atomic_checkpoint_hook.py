@@ -101,7 +101,7 @@ def test_a_full_disk_is_named_and_leaves_the_last_checkpoint(train, full_disk, t
     train(1, interval=1, max_keep_ckpts=keep)
     before = (tmp_path / 'epoch_1.pth').read_bytes()
     full_disk()
-    with pytest.raises(OSError, match=r'epoch_2.pth \(0.0 MB\) could not be written: No space left.*--resume') as error:
+    with pytest.raises(OSError, match=r'epoch_2\.pth \(0\.0 MB\).*--resume') as error:
         train(2, interval=1, max_keep_ckpts=keep)
     assert error.value.errno == errno.ENOSPC
     assert names(tmp_path) == ['epoch_1.pth', 'last_checkpoint']
@@ -113,8 +113,9 @@ def test_a_disk_that_is_really_full(train, small_disk):
     train(1, interval=1)
     before = (small_disk / 'epoch_1.pth').read_bytes()
     assert 4096 < len(before) < 8192  # two pages of four, the others are last_checkpoint's and the lock's
-    with pytest.raises(OSError, match='epoch_2.pth .* could not be written: No space left on device'):
+    with pytest.raises(OSError, match=r'epoch_2\.pth') as error:
         train(2, interval=1)
+    assert error.value.errno == errno.ENOSPC
     assert names(small_disk) == ['epoch_1.pth', 'last_checkpoint']
     assert (small_disk / 'epoch_1.pth').read_bytes() == before
 

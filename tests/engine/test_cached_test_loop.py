@@ -126,7 +126,7 @@ def test_a_bad_embedding_names_the_image(zero_shot_config, cifar_folder):
         outputs[3].image_embedding = torch.full_like(outputs[3].image_embedding, torch.nan)
 
     runner.model.register_forward_hook(damage)
-    with pytest.raises(ValueError, match='airplane/0003.jpg: image_embedding holds NaN'):
+    with pytest.raises(ValueError, match=r'airplane/0003\.jpg.*image_embedding'):
         runner.test()
     assert not (cache_dir() / 'image_bank').exists()
 

@@ -232,7 +232,7 @@ def test_proposals_are_shown_from_an_epoch_on(runner, make_hook, epoch):
 
 
 def test_an_unknown_choice_of_captions_is_refused(make_hook):
-    with pytest.raises(ValueError, match="'turn' or 'random', got 'first'"):
+    with pytest.raises(ValueError, match="'turn'.*'random'.*'first'"):
         make_hook(caption_choice='first')
 
 
@@ -247,13 +247,13 @@ def test_ready_embeddings_do_not_name_a_teacher(cfg, runner, make_hook, tmp_path
     np.save(tmp_path / 'e.npy', np.eye(2, 128))
     encoder = dict(type='PrecomputedTextEncoder', embeddings=str(tmp_path / 'e.npy'), names=['a', 'b'])
     runner.model = MODELS.build(dict(cfg.model, text_encoder=encoder))
-    with pytest.raises(ValueError, match='teacher: PrecomputedTextEncoder'):
+    with pytest.raises(ValueError, match='teacher.*PrecomputedTextEncoder'):
         make_hook(regions=False).before_train(runner)
 
 
 def test_a_teacher_of_another_dimension_is_refused(cfg, runner, make_hook):
     runner.model = MODELS.build(dict(cfg.model, embed_dims=64))
-    with pytest.raises(ValueError, match=r'128-dimensional.*model\.embed_dims=64; set model\.embed_dims=128'):
+    with pytest.raises(ValueError, match=r'model\.embed_dims=64.*model\.embed_dims=128'):
         make_hook().before_train(runner)
 
 

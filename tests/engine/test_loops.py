@@ -104,9 +104,9 @@ def test_one_part_is_a_test_loop(tmp_path, evaluator):
 
 
 def test_lists_must_match_and_keys_differ(tmp_path):
-    with pytest.raises(ValueError, match='test_dataloader has 2 entries and test_evaluator 1'):
+    with pytest.raises(ValueError, match=r'test_dataloader .*\b2\b.*test_evaluator .*\b1\b'):
         run(tmp_path, [loader(0, 3), loader(0, 3)], [Total(prefix='a')])
-    with pytest.raises(ValueError, match='test_dataloader has 0 entries'):
+    with pytest.raises(ValueError, match=r'test_dataloader .*\b0\b'):
         run(tmp_path, [], [])
-    with pytest.raises(ValueError, match=r"test_evaluator\[1\] gives \['a/classes', 'a/total'\]"):
+    with pytest.raises(ValueError, match=r"test_evaluator\[1\].*'a/classes', 'a/total'"):
         run(tmp_path, [loader(0, 3), loader(0, 3)], [Total(prefix='a'), Total(prefix='a')])

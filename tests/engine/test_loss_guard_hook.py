@@ -124,16 +124,16 @@ def test_the_guard_changes_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'kind, message',
+    'kind, named',
     [
-        (NAN, r'epoch 1, iteration 2: loss is nan \(loss_main, loss_flat\); files: 1 good.jpg, 1 nan.jpg, see'),
-        (BIG, 'above max_loss=100;.*1 big.jpg'),
-        (NAN_GRADIENT, 'gradient is not finite;.*1 nan gradient.jpg'),
+        (NAN, r'epoch 1, iteration 2\b.*\bnan\b.*loss_main, loss_flat.*1 good\.jpg, 1 nan\.jpg'),
+        (BIG, r'max_loss=100\b.*1 big\.jpg'),
+        (NAN_GRADIENT, r'gradient.*1 nan gradient\.jpg'),
     ],
 )
-def test_stopping_comes_before_the_step(tmp_path, kind, message):
+def test_stopping_comes_before_the_step(tmp_path, kind, named):
     hook = LossGuardHook(max_loss=100.0)
-    with pytest.raises(FloatingPointError, match=message):
+    with pytest.raises(FloatingPointError, match=named):
         train(tmp_path, make_batches(GOOD, kind, GOOD), hook)
     assert all(value.isfinite().all() for value in hook.runner.model.parameters())
     assert {int(value['step']) for value in hook.runner.optim_wrapper.optimizer.state_dict()['state'].values()} == {1}
@@ -148,12 +148,12 @@ def test_an_accumulated_update_is_skipped_as_a_whole(tmp_path):
 
 def test_many_bad_batches_in_a_row_stop(tmp_path):
     train(tmp_path / 'a', make_batches(NAN, NAN, GOOD, NAN), LossGuardHook('skip', max_skips=2))
-    with pytest.raises(FloatingPointError, match='iteration 3: .* More than max_skips=2 batches in a row'):
+    with pytest.raises(FloatingPointError, match=r'iteration 3\b.*max_skips=2\b'):
         train(tmp_path / 'b', make_batches(*[NAN] * 3), LossGuardHook('skip', max_skips=2))
 
 
 def test_an_unknown_action_is_refused():
-    with pytest.raises(ValueError, match="action: 'ignore' is unknown"):
+    with pytest.raises(ValueError, match="action.*'ignore'"):
         LossGuardHook('ignore')
 
 

@@ -161,17 +161,17 @@ def test_a_broken_image_is_no_obstacle(make_config, pairs, coco_mini, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'options, message',
+    'options, field',
     [
         ({'randomness.seed': None}, 'randomness'),
         ({'train_dataloader.batch_sampler': dict(type='AspectRatioBatchSampler')}, 'batch_sampler'),
     ],
 )
-def test_refusals(make_config, options, message):
-    with pytest.raises(ValueError, match=message):
+def test_refusals(make_config, options, field):
+    with pytest.raises(ValueError, match=field):
         train(make_config(**options))
 
 
 def test_a_checkpoint_of_epochs_of_another_length_is_refused(make_config, whole):
-    with pytest.raises(ValueError, match='step 6.*epochs of 2 steps'):
+    with pytest.raises(ValueError, match=r'\b6\b.*\b2\b'):
         train(make_config(**{'train_dataloader.batch_size': 16}), resume=whole[2] / 'iter_6.pth')

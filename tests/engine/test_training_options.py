@@ -132,30 +132,30 @@ def test_the_type_follows_the_device(monkeypatch, gpu, dtype, wrapper):
 
 
 @pytest.mark.parametrize(
-    'dtype, wrapper, message', [('fp16', 'OptimWrapper', '--amp fp16 needs a GPU.*bf16'), ('bf16', 'Lion', 'not Lion')]
+    'dtype, wrapper, named', [('fp16', 'OptimWrapper', '--amp fp16.*bf16'), ('bf16', 'Lion', 'Lion')]
 )
-def test_refusals(monkeypatch, dtype, wrapper, message):
+def test_refusals(monkeypatch, dtype, wrapper, named):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=named):
         enable_amp(Config(dict(optim_wrapper=dict(type=wrapper))), dtype)
 
 
 # ------------------------------------------------------------------------------------ several processes
 @pytest.mark.parametrize(
-    'launcher, gpus, variables, message',
+    'launcher, gpus, variables, named',
     [
-        ('pytorch', 1, dict(RANK='1', LOCAL_RANK='1'), 'process 2 on this machine has no GPU.*there are 1'),
-        ('slurm', 0, {}, '--launcher slurm needs GPUs'),
-        ('pytorch', 0, {}, 'not started by torchrun'),
+        ('pytorch', 1, dict(RANK='1', LOCAL_RANK='1'), r'\b2\b.*GPU.*\b1\b'),
+        ('slurm', 0, {}, '--launcher slurm.*GPU'),
+        ('pytorch', 0, {}, 'torchrun'),
     ],
 )
-def test_launchers_that_cannot_start(monkeypatch, launcher, gpus, variables, message):
+def test_launchers_that_cannot_start(monkeypatch, launcher, gpus, variables, named):
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: gpus)
     for name in ('RANK', 'LOCAL_RANK'):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=named):
         set_launcher(Config({}), launcher)
 
 

@@ -90,7 +90,7 @@ def test_a_vocabulary_takes_the_place_of_the_class_names_in_testing(demo_config,
         assert runner.model.vocabulary == names_of('base')
         hook.before_test_epoch(runner)
         assert runner.model.vocabulary == ['a dog', 'a cat']
-        with pytest.raises(ValueError, match='2 names, but the data set has 480 classes'):
+        with pytest.raises(ValueError, match=r'\b2\b.*\b480\b'):
             hook.before_val_epoch(runner)
 
 

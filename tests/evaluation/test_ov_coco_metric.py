@@ -203,31 +203,31 @@ def test_no_prediction_at_all(small):
 
 def test_bad_input(small, tmp_path):
     ann_file, meta, samples = small
-    with pytest.raises(FileNotFoundError, match='nothing.json" does not exist'):
+    with pytest.raises(FileNotFoundError, match=r'nothing\.json'):
         OVCocoMetric(str(tmp_path / 'nothing.json'))
     (tmp_path / 'broken.json').write_text('{"images": [')
-    with pytest.raises(ValueError, match='broken.json" is not JSON'):
+    with pytest.raises(ValueError, match=r'broken\.json'):
         OVCocoMetric(str(tmp_path / 'broken.json'))
     (tmp_path / 'half.json').write_text('{"images": []}')
-    with pytest.raises(ValueError, match='half.json" lacks the list'):
+    with pytest.raises(ValueError, match=r'half\.json.*"categories"'):
         OVCocoMetric(str(tmp_path / 'half.json'))
-    with pytest.raises(ValueError, match=r"no category \['zebra'\] \(1 in all\)"):
+    with pytest.raises(ValueError, match='zebra'):
         run(ann_file, dict(classes=['a', 'zebra'], groups=['base', 'novel']), samples)
-    with pytest.raises(ValueError, match='image id 77 is not in'):
+    with pytest.raises(ValueError, match=r'\b77\b'):
         run(ann_file, meta, [dict(samples[0], img_id=77)])
-    with pytest.raises(ValueError, match=r'1\.jpg: a predicted box or score is NaN'):
+    with pytest.raises(ValueError, match=r'1\.jpg.*score'):
         run(
             ann_file,
             meta,
             [dict(samples[0], pred_instances=dict(samples[0]['pred_instances'], scores=np.array([0.9, np.nan])))],
         )
-    with pytest.raises(ValueError, match=r'1\.jpg: a predicted label is not in \[0, 3\)'):
+    with pytest.raises(ValueError, match=r'1\.jpg.*label.*\[0, 3\)'):
         run(
             ann_file,
             meta,
             [dict(samples[0], pred_instances=dict(samples[0]['pred_instances'], labels=np.array([0, 3])))],
         )
-    with pytest.raises(ValueError, match='the 1 images hold no object of the 3 classes'):
+    with pytest.raises(ValueError, match=r'\b1 images\b.*\b3 classes\b'):
         run(ann_file, meta, samples[1:])
 
 

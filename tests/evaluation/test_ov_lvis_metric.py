@@ -206,9 +206,9 @@ def test_no_prediction_at_all(federated):
 
 def test_bad_input(federated, tmp_path, monkeypatch):
     ann_file, meta, samples = federated
-    with pytest.raises(ValueError, match="protocols='exact': use one or both of 'standard', 'fixed'"):
+    with pytest.raises(ValueError, match="protocols.*'exact'.*'standard', 'fixed'"):
         OVLVISMetric(ann_file, protocols='exact')
-    with pytest.raises(ValueError, match="engine='pycocotools' is unknown; use one of 'lvis', 'faster-coco-eval'"):
+    with pytest.raises(ValueError, match="engine.*'pycocotools'.*'lvis', 'faster-coco-eval'"):
         OVLVISMetric(ann_file, engine='pycocotools')
     content = json.loads(open(ann_file).read())
 
@@ -219,13 +219,13 @@ def test_bad_input(federated, tmp_path, monkeypatch):
         path.write_text(json.dumps(changed))
         return str(path)
 
-    with pytest.raises(ValueError, match=r"images\[0\] lacks \['neg_category_ids'\]"):
+    with pytest.raises(ValueError, match=r"images\[0\].*'neg_category_ids'"):
         OVLVISMetric(written(lambda data: data['images'][0].pop('neg_category_ids')))
-    with pytest.raises(ValueError, match="frequency of 'thing_7' must be one of 'f', 'c', 'r', got 'often'"):
+    with pytest.raises(ValueError, match="frequency.*'thing_7'.*'f', 'c', 'r'.*'often'"):
         OVLVISMetric(written(lambda data: data['categories'][0].update(frequency='often')))
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
     for metric in (OVLVISMetric, OVCocoMetric):
-        with pytest.raises(ValueError, match='run "pip install faster-coco-eval"'):
+        with pytest.raises(ValueError, match='pip install faster-coco-eval'):
             metric(ann_file, engine='faster-coco-eval')
 
 
@@ -235,5 +235,5 @@ def test_crowds_are_not_for_the_faster_engine(federated, tmp_path):
     content['annotations'][0]['iscrowd'] = 1
     path = tmp_path / 'crowd.json'
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="1 annotations with ignore or iscrowd.*use engine='lvis'"):
+    with pytest.raises(ValueError, match="1 .*iscrowd.*engine='lvis'"):
         OVLVISMetric(str(path), engine='faster-coco-eval')

@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import math
+import re
 import statistics
 import warnings
 from collections import defaultdict
@@ -252,45 +253,45 @@ def test_queries_of_ones_own(fake_text, real_samples, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'options, message',
+    'options, value',
     [
-        (dict(fold_size=0), 'fold_size must be at least 1, got 0'),
-        (dict(block_size=0), 'block_size must be at least 1'),
-        (dict(queries='a dog'), "queries must be a list of texts or None, got 'a dog'"),
-        (dict(queries=[]), 'queries must be a list of texts'),
+        (dict(fold_size=0), 'fold_size.*0'),
+        (dict(block_size=0), 'block_size.*0'),
+        (dict(queries='a dog'), "queries.*'a dog'"),
+        (dict(queries=[]), r'queries.*\[\]'),
     ],
 )
-def test_bad_options(options, message):
-    with pytest.raises(ValueError, match=message):
+def test_bad_options(options, value):
+    with pytest.raises(ValueError, match=value):
         RetrievalMetric(text_encoder={}, **options)
 
 
 def test_a_damaged_text_encoder_is_named(fake_text, monkeypatch, real_samples):
     monkeypatch.setattr(RetrievalMetric, 'embed', lambda self, texts: torch.full((len(texts), 32), torch.nan))
-    with pytest.raises(ValueError, match='NaN or infinity for .* texts, the first is'):
+    with pytest.raises(ValueError, match=f'NaN.*{re.escape(repr(real_samples[0]["captions"][0]))}'):
         run(real_samples)
 
 
 @pytest.mark.parametrize(
-    'change, message',
+    'change, field',
     [
-        (dict(image_embedding=torch.full((32,), torch.nan)), r'1\.jpg: image_embedding holds NaN'),
-        (dict(captions=None), r'1\.jpg: the data sample has no captions'),
-        (dict(captions='a dog'), r'1\.jpg: captions must be non-empty strings'),
-        (dict(captions=['a dog', ' ']), r'1\.jpg: captions must be non-empty strings'),
+        (dict(image_embedding=torch.full((32,), torch.nan)), 'image_embedding'),
+        (dict(captions=None), 'captions'),
+        (dict(captions='a dog'), 'captions'),
+        (dict(captions=['a dog', ' ']), 'captions'),
     ],
 )
-def test_bad_sample_is_named(fake_text, change, message):
+def test_bad_sample_is_named(fake_text, change, field):
     samples = [
         dict(img_id=i, img_path=f'{i}.jpg', captions=[f'text {i}'], image_embedding=random_unit(32)) for i in range(3)
     ]
     samples[1].update(change)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf'1\.jpg.*{field}'):
         run(samples)
 
 
 def test_nothing_to_retrieve(fake_text):
-    with pytest.raises(ValueError, match='no sample to evaluate'):
+    with pytest.raises(ValueError, match='sample'):
         run([])
-    with pytest.raises(ValueError, match='none of the 1 images has a caption'):
+    with pytest.raises(ValueError, match=r'\b1 images\b.*caption'):
         run([dict(img_id=0, captions=[], image_embedding=random_unit(32))])

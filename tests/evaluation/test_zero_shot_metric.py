@@ -79,32 +79,33 @@ def test_without_teacher_and_with_prefix(fake_text):
 
 
 @pytest.mark.parametrize(
-    'change, message',
+    'change, field',
     [
-        (dict(image_embedding=torch.full((32,), torch.nan)), r'5\.jpg: image_embedding holds NaN'),
-        (dict(teacher_embedding=torch.full((32,), torch.inf)), r'5\.jpg: teacher_embedding holds NaN'),
-        (dict(image_embedding=None), r'5\.jpg: the data sample has no image_embedding'),
-        (dict(teacher_embedding=None), r'teacher_embedding is there for 19 of 20 images, but not for 5\.jpg'),
-        (dict(image_embedding=torch.ones(32, 2)), r'5\.jpg: image_embedding must have shape \[D\]'),
-        (dict(gt_label=None), r'5\.jpg: the data sample has no gt_label'),
-        (dict(gt_label=12), r'5\.jpg: gt_label 12 is not in \[0, 12\)'),
+        (dict(image_embedding=torch.full((32,), torch.nan)), 'image_embedding'),
+        (dict(teacher_embedding=torch.full((32,), torch.inf)), 'teacher_embedding'),
+        (dict(image_embedding=None), 'image_embedding'),
+        (dict(teacher_embedding=None), 'teacher_embedding'),
+        (dict(image_embedding=torch.ones(32, 2)), r'image_embedding.*\[D\]'),
+        (dict(gt_label=None), 'gt_label'),
+        (dict(gt_label=12), r'gt_label.*\[0, 12\)'),
     ],
 )
-def test_bad_sample_is_named(fake_text, change, message):
+def test_bad_sample_is_named(fake_text, change, field):
     samples = make_samples(fake_text, 20)
     samples[5].update(change)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=field) as error:
         run(samples)
+    assert '5.jpg' in str(error.value)
 
 
 def test_bad_setup(fake_text):
-    with pytest.raises(ValueError, match='no sample to evaluate'):
+    with pytest.raises(ValueError, match='sample'):
         run([])
-    with pytest.raises(ValueError, match=r"no metainfo\['classes'\]"):
+    with pytest.raises(ValueError, match='classes'):
         run(make_samples(fake_text, 2), {})
-    with pytest.raises(ValueError, match=r"metainfo\['groups'\] has 2 entries for 12 classes"):
+    with pytest.raises(ValueError, match=r'groups.*\b2\b.*\b12\b'):
         run(make_samples(fake_text, 2), dict(classes=CLASSES, groups=['base', 'novel']))
-    with pytest.raises(ValueError, match='16 dimensions, text embeddings 32'):
+    with pytest.raises(ValueError, match=r'\b16\b.*\b32\b'):
         run([dict(sample, image_embedding=torch.ones(16)) for sample in make_samples(fake_text, 2)])
 
 

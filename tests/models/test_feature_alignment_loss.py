@@ -66,16 +66,16 @@ class AsksTooMuch(nn.Module):
 
 
 @pytest.mark.parametrize(
-    'losses, message',
+    'losses, named',
     [
-        (dict(), 'none is left'),
-        (dict(align=None), r"none is left of \['align'\]"),
-        (dict(mine=dict(type='AsksTooMuch')), r"losses.mine: AsksTooMuch.inputs is \('student', 'labels'\)"),
-        (dict(mine=dict(type='mmdet.L1Loss')), r'losses.mine: L1Loss.inputs is \(\)'),
+        (dict(), 'losses'),
+        (dict(align=None), r"losses.*\['align'\]"),
+        (dict(mine=dict(type='AsksTooMuch')), r"losses\.mine.*AsksTooMuch.*\('student', 'labels'\)"),
+        (dict(mine=dict(type='mmdet.L1Loss')), r'losses\.mine.*L1Loss.*\(\)'),
     ],
 )
-def test_what_cannot_be_composed_is_refused(losses, message):
-    with pytest.raises(ValueError, match=message):
+def test_what_cannot_be_composed_is_refused(losses, named):
+    with pytest.raises(ValueError, match=named):
         FeatureAlignmentLoss(losses)
 
 
@@ -98,7 +98,7 @@ def test_an_image_without_a_target_has_fewer_losses(student, texts, missing):
 
 
 def test_what_a_loss_needs_is_named(student, texts):
-    with pytest.raises(ValueError, match='losses.similarity: .* add a VocabularyHook'):
+    with pytest.raises(ValueError, match=r'losses\.similarity.*VocabularyHook'):
         FeatureAlignmentLoss(dict(similarity=ALL['similarity']))(student, texts[:0], list(texts[:4]))
 
 

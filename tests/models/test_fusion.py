@@ -99,18 +99,18 @@ def test_padding_has_no_influence_and_no_gradient(kind, garbage):
 
 @pytest.mark.parametrize('kind', FUSIONS)
 @pytest.mark.parametrize(
-    'texts, mask, message',
+    'texts, mask, named',
     [
-        (torch.randn(5, 31), None, r'class_embeddings: expected \[K, 32\]'),
+        (torch.randn(5, 31), None, r'class_embeddings.*\[K, 32\]'),
         (torch.randn(0, 32), None, 'K > 0'),
         (torch.randn(3, 5, 32), None, r'\[2, K, 32\]'),
         (torch.randn(32), None, 'class_embeddings'),
-        (torch.randn(5, 32), torch.ones(2, 4, dtype=torch.bool), r'mask: expected \[2, 5\]'),
+        (torch.randn(5, 32), torch.ones(2, 4, dtype=torch.bool), r'mask.*\[2, 5\]'),
         (torch.randn(5, 32), torch.ones(2, 5), 'float32'),
     ],
 )
-def test_shapes_that_do_not_fit_are_named(kind, texts, mask, message):
-    with pytest.raises(ValueError, match=message):
+def test_shapes_that_do_not_fit_are_named(kind, texts, mask, named):
+    with pytest.raises(ValueError, match=named):
         build(kind)(features(), texts, mask)
 
 

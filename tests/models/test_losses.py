@@ -116,5 +116,5 @@ def test_losses_over_pairs_learn_their_parameters_and_accept_no_pair(kind, pairs
 def test_weight_and_scale_are_checked_and_applied(kind, pairs):
     arguments = [dict(student=pairs[0], teacher=pairs[1], captions=pairs[2])[name] for name in kind.inputs]
     assert kind(loss_weight=3.0)(*arguments).item() == pytest.approx(3 * kind()(*arguments).item(), rel=1e-6)
-    with pytest.raises(ValueError, match='init_scale: must be positive, got 0'):
+    with pytest.raises(ValueError, match=r'init_scale.*\b0\b'):
         kind(init_scale=0)

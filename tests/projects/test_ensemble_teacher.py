@@ -76,12 +76,10 @@ def test_its_identity_is_that_of_all_members(sources):
     )
 
 
-@pytest.mark.parametrize(
-    'changes, message', [(dict(mode='sum'), "got 'sum'"), (dict(teachers=[]), 'needs at least one')]
-)
-def test_refusals(sources, changes, message):
+@pytest.mark.parametrize('changes, value', [(dict(mode='sum'), "mode.*'sum'"), (dict(teachers=[]), 'teachers')])
+def test_refusals(sources, changes, value):
     arguments = dict(type='EnsembleTeacher', teachers=[dict(type='OpenCLIPTeacher', **sources[0])])
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=value):
         MODELS.build(dict(arguments, **changes))
 
 
@@ -89,5 +87,5 @@ def test_the_mean_of_two_dimensions_is_refused(sources, monkeypatch):
     teachers = [dict(type='OpenCLIPTeacher', **source) for source in sources]
     dims = iter((128, 64))
     monkeypatch.setattr(OpenCLIPTeacher, 'embed_dims', property(lambda self: next(dims)))
-    with pytest.raises(ValueError, match=r'one dimension, but kdeov-shapes \+ kdeov-shapes have \[128, 64\]'):
+    with pytest.raises(ValueError, match=r'kdeov-shapes \+ kdeov-shapes.*\[128, 64\]'):
         EnsembleTeacher(teachers, 'mean')

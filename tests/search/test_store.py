@@ -51,14 +51,14 @@ def test_what_is_no_index_is_refused(tmp_path, store, monkeypatch):
     with pytest.raises(FileNotFoundError, match='absent'):
         ImageStore.open(str(tmp_path / 'absent'))
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(FileNotFoundError, match='build'):
+    with pytest.raises(FileNotFoundError, match='kdeov index build'):
         ImageStore.open(str(tmp_path / 'empty'))
     monkeypatch.setattr(store_module, 'FORMAT', 2)
     with pytest.raises(ValueError, match='format 1'):
         ImageStore.open(store.folder)
     for manifest in (tmp_path / 'index' / 'images.lance' / '_versions').glob('*.manifest'):
         manifest.write_bytes(manifest.read_bytes()[:10])
-    with pytest.raises(ValueError, match='damaged'):
+    with pytest.raises(ValueError, match=re.escape(store.folder)):
         ImageStore.open(store.folder)
 
 
@@ -75,7 +75,7 @@ def test_bad_queries_are_refused(store, query):
 
 
 def test_an_empty_index_says_so(store):
-    with pytest.raises(ValueError, match='no images'):
+    with pytest.raises(ValueError, match=re.escape(store.folder)):
         store.search(np.ones(DIMS))
     fill(store, 3)
     assert len(store.search(np.ones(DIMS), 10)) == 3

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 from pathlib import Path
@@ -43,9 +44,14 @@ def built(tool, encoder_file, photos, text):
     return tool
 
 
+def numbers(capsys):
+    """The integers of the first line that was printed."""
+    return [int(number) for number in re.findall(r'\b\d+\b', capsys.readouterr().out.splitlines()[0])]
+
+
 def test_build_query_add_remove(tool, photos, text, capsys, encoder_file, tmp_path):
     tool('build', 'photos', '--model', encoder_file, '--text', text, '--index', 'index', '--threads', 1)
-    assert '12 files: 12 images added, 0 unchanged, 0 duplicates, 0 that cannot be read' in capsys.readouterr().out
+    assert numbers(capsys) == [12, 12, 0, 0, 0]  # files, added, unchanged, duplicates, broken
     tool(
         'query', 'a red bus at night', '--index', 'index', '--top', 3, '--json', 'found.json', '--picture', 'found.png'
     )
@@ -62,19 +68,19 @@ def test_build_query_add_remove(tool, photos, text, capsys, encoder_file, tmp_pa
     assert photos[3] in capsys.readouterr().out
 
     tool('remove', photos[3], '--index', 'index')
-    assert '1 images removed' in capsys.readouterr().out
+    assert numbers(capsys) == [1] and len(ImageStore.open('index')) == 11
     tool('query', 'a red bus at night', '--index', 'index', '--top', 20)
     assert photos[3] not in capsys.readouterr().out
     write_images(tmp_path / 'more', 2, seed=7)
     tool('add', 'more', 'photos', '--index', 'index')
-    assert '14 files: 3 images added, 11 unchanged' in capsys.readouterr().out
+    assert numbers(capsys)[:3] == [14, 3, 11]
     shutil.rmtree('more')
     tool('remove', '--missing', '--index', 'index')
+    assert numbers(capsys) == [2]
     tool('info', '--index', 'index')
     told = capsys.readouterr().out
-    assert '2 images removed' in told and 'index: 12 images; 0 duplicates' in told and encoder_file in told
+    assert re.search(r'\b12 images\b.*\b0 duplicates\b', told) and encoder_file in told
     tool('verify', '--files', '--index', 'index')
-    assert 'is whole' in capsys.readouterr().out
     Path(photos[0]).unlink()
     with pytest.raises(SystemExit) as stop:
         tool('verify', '--files', '--index', 'index')
@@ -88,19 +94,19 @@ def test_broken_images_are_told_and_listed(tool, encoder_file, photos, capsys):
     for _ in range(2):  # the second time they are known, and still listed
         tool('build', 'photos', '--model', encoder_file, '--index', 'index')
         told = capsys.readouterr().out
-        assert '3 files in all cannot be read: index/broken.tsv' in told and 'index: 12 images' in told
+        assert re.search(r'\b3 files\b.*index/broken\.tsv', told) and re.search(r'\b12 images\b', told)
         listed = dict(line.split('\t') for line in Path('index/broken.tsv').read_text().splitlines())
         assert sorted(Path(path).name for path in listed) == ['cut.jpg', 'empty.jpg', 'text.png']
         assert all(listed.values())
-    assert '15 unchanged' in told
+    assert re.search(r'\b15 unchanged\b', told)
     write_images(Path('photos'), 1)  # one is restored
     shutil.copy(photos[5], 'photos/empty.jpg')
     tool('add', 'photos', '--index', 'index')
-    assert '1 duplicates' in capsys.readouterr().out
+    assert re.search(r'\b1 duplicates\b', capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(
-    'args, said',
+    'args, named',
     [
         (['build', 'photos', '--model', 'absent.onnx'], 'absent.onnx'),
         (['build', 'photos', '--model', 'cut.onnx'], '"cut.onnx"'),
@@ -109,18 +115,18 @@ def test_broken_images_are_told_and_listed(tool, encoder_file, photos, capsys):
         (['build', 'nothing', '--model', 'ENCODER'], 'nothing'),
         (['build', 'photos', '--model', 'ENCODER', '--text', 'absent.py'], 'absent.py'),
         (['build', 'photos', '--model', 'ENCODER', '--batch-size', '0'], 'batch_size'),
-        (['build', 'photos', '--model', 'ENCODER', '--decode-size', '-1'], 'decode size'),
+        (['build', 'photos', '--model', 'ENCODER', '--decode-size', '-1'], 'decode_size'),
         (['add', 'photos', '--index', 'absent'], "'absent'"),
         (['query', 'a red bus at night', '--index', 'absent'], "'absent'"),
         (['query', '  '], 'words'),
-        (['query'], 'give one of words'),
-        (['query', 'cat', '--image', 'photos/00001.jpg'], 'give one of words'),
-        (['query', 'cat', '--text', 'config.py'], "no embedding for ['cat']"),
+        (['query'], '--embedding'),
+        (['query', 'cat', '--image', 'photos/00001.jpg'], '--embedding'),
+        (['query', 'cat', '--text', 'config.py'], "'cat'"),
         (['query', 'cat\udcff'], 'UTF-8'),
         (['query', 'wide', '--text', 'notes.txt'], 'notes.txt'),
-        (['query', 'wide', '--text', 'narrow.py'], '3 dimensions'),
-        (['query', 'wide', '--top', '0'], 'at least 1'),
-        (['query', 'wide', '--version', '77'], 'version 77'),
+        (['query', 'wide', '--text', 'narrow.py'], 'narrow.py'),
+        (['query', 'wide', '--top', '0'], '--top'),
+        (['query', 'wide', '--version', '77'], '77'),
         (['query', '--image', 'absent.jpg'], 'absent.jpg'),
         (['query', '--embedding', 'notes.txt'], 'notes.txt'),
         (['query', '--embedding', 'fifo.npy'], 'fifo.npy'),
@@ -130,7 +136,7 @@ def test_broken_images_are_told_and_listed(tool, encoder_file, photos, capsys):
         (['info', '--index', 'absent'], "'absent'"),
     ],
 )
-def test_bad_input_gets_one_line(built, encoder_file, args, said, tmp_path, capsys):
+def test_bad_input_gets_one_line(built, encoder_file, args, named, tmp_path, capsys):
     if not Path('fifo.npy').exists():
         os.mkfifo('fifo.npy')
     Path('cut.onnx').write_bytes(Path(encoder_file).read_bytes()[:100])
@@ -146,7 +152,7 @@ def test_bad_input_gets_one_line(built, encoder_file, args, said, tmp_path, caps
     with pytest.raises(SystemExit) as stop:
         built(*args, *([] if '--index' in args else ['--index', 'index']))
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert stop.value.code == 2 and error.startswith('error: ') and said in error and len(error) < 400
+    assert stop.value.code == 2 and error.startswith('error: ') and named in error and len(error) < 400
 
 
 def test_a_text_encoder_must_be_named(tool, encoder_file, photos, capsys):
@@ -187,11 +193,11 @@ def test_a_name_that_is_not_utf8_is_listed_and_the_build_goes_on(tool, encoder_f
     for _ in range(2):
         tool('build', 'photos', '--model', encoder_file, '--index', 'index', '--commit-size', 5)
         told = capsys.readouterr().out
-        assert '13 files' in told and '1 that cannot be read' in told and 'index: 12 images' in told
+        assert re.search(r'\b13 files\b', told) and re.search(r'\b12 images\b', told)
         (line,) = Path('index/broken.tsv').read_text().splitlines()
         assert line.split('\t')[0].endswith('photos/a\\udcff\\n.jpg')
     tool('remove', bad, '--index', 'index')
-    assert '0 images removed' in capsys.readouterr().out
+    assert numbers(capsys) == [0]
     with pytest.raises(SystemExit) as stop:
         tool('build', 'photos', '--model', encoder_file, '--index', os.fsdecode(b'index\xff'))
     assert stop.value.code == 2

@@ -25,21 +25,21 @@ def test_names_are_read_in_order(tmp_path, file, content):
 
 
 @pytest.mark.parametrize(
-    'file, content, message',
+    'file, content, value',
     [
-        ('names.txt', b'', 'empty'),
+        ('names.txt', b'', r'names\.txt'),
         ('names.txt', b'\x93NUMPY\xff', 'UTF-8'),
         ('names.txt', b'cat\ndog\ncat', "'cat'"),
-        ('names.json', b'{', 'JSON'),
-        ('names.json', b'{"a": 1}', 'list'),
-        ('names.json', b'[1, 2]', 'number 1 is 1'),
+        ('names.json', b'{', r'names\.json'),
+        ('names.json', b'{"a": 1}', r'names\.json'),
+        ('names.json', b'[1, 2]', r'\b1\b'),
         ('names.json', b'[{"id": 1}]', 'None'),
-        ('names.json', b'[]', 'empty'),
+        ('names.json', b'[]', r'names\.json'),
     ],
 )
-def test_a_bad_file_of_names_is_explained(tmp_path, file, content, message):
+def test_a_bad_file_of_names_is_explained(tmp_path, file, content, value):
     (tmp_path / file).write_bytes(content)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=value):
         read_class_names(str(tmp_path / file))
     with pytest.raises(FileNotFoundError, match='missing.txt'):
         read_class_names(str(tmp_path / 'missing.txt'))

@@ -1,6 +1,7 @@
 """Which checkpoint a training goes on from."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_the_one_that_last_checkpoint_names(work_dir):
 @pytest.mark.parametrize('content', ['', '/moved/since/iter_1'])
 def test_a_half_written_last_checkpoint_is_no_obstacle(work_dir, content):
     (work_dir / 'last_checkpoint').write_text(content)
-    with pytest.warns(UserWarning, match='not resumed from'):
+    with pytest.warns(UserWarning, match=re.escape(str(work_dir))):
         assert Path(find_resume(work_dir)).name == 'epoch_3.pth'
 
 

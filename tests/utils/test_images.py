@@ -93,7 +93,7 @@ def test_what_is_no_image_is_named(rgb, tmp_path, monkeypatch):
     with pytest.raises(ImageError, match='0 bytes'):
         read_image(b'')
     save(tmp_path / 'float.tif', Image.new('F', (8, 8)))
-    with pytest.raises(ImageError, match='float.tif.*float pixels'):
+    with pytest.raises(ImageError, match=r'float\.tif.*float'):
         read_image(tmp_path / 'float.tif')
     with pytest.raises(FileNotFoundError, match='absent.jpg'):
         read_image(tmp_path / 'absent.jpg')

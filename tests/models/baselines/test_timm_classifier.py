@@ -67,10 +67,10 @@ def test_starts_from_a_local_file(mmyolo_scope, tmp_path):
 
 
 def test_bad_input(mmyolo_scope):
-    with pytest.raises(ValueError, match="timm knows no model 'resnet999'"):
+    with pytest.raises(ValueError, match="'resnet999'"):
         build(model_name='resnet999')
     with pytest.raises(FileNotFoundError, match='gone.pth'):
         build(pretrained='gone.pth')
     sample = DetDataSample(metainfo=dict(gt_label=10, img_path='a.jpg'))
-    with pytest.raises(ValueError, match=r'a\.jpg: gt_label 10 is not in \[0, 10\)'):
+    with pytest.raises(ValueError, match=r'a\.jpg.*gt_label.*\b10\b.*\[0, 10\)'):
         build().eval()(torch.rand(1, 3, 32, 32), [sample], mode='loss')

@@ -36,7 +36,7 @@ def test_it_is_mmyolos_own(name, num_classes):
 
 
 def test_trains_and_is_tested_on_base_classes_alone(demo_config):
-    cfg = demo_config(config=BASELINES / 'yolov8n_shapes.py')
+    cfg = demo_config(epochs=1, config=BASELINES / 'yolov8n_shapes.py')
     runner = Runner.from_cfg(cfg)
     runner.train()
     assert len(runner.train_dataloader.dataset.metainfo['classes']) == 288

@@ -58,22 +58,22 @@ def with_row(value):
 
 
 @pytest.mark.parametrize(
-    'table, message',
+    'table, named',
     [
-        (np.ones((2, 4)), r'\(2, 4\), but there are 3 class names'),
-        (np.ones((4, 4)), r'\(4, 4\), but there are 3 class names'),
+        (np.ones((2, 4)), r'\(2, 4\).*\b3\b'),
+        (np.ones((4, 4)), r'\(4, 4\).*\b3\b'),
         (np.ones(3), r'\[N, D\]'),
-        (with_row(np.nan), 'row 1 '),
-        (with_row(np.inf), 'row 1 '),
-        (np.array([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]), 'row 1 '),
-        (np.ones((3, 4), dtype=np.int64), 'floating-point numbers, got.*int64'),
-        (np.ones((3, 4), dtype=bool), 'floating-point'),
-        (np.array([['a'] * 4] * 3), 'npy file of numbers'),
-        (np.array([[None] * 4] * 3), 'npy file of numbers'),
+        (with_row(np.nan), r'row 1\b.*NaN'),
+        (with_row(np.inf), r'row 1\b.*NaN'),
+        (np.array([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]), r'row 1\b.*zero'),
+        (np.ones((3, 4), dtype=np.int64), 'int64'),
+        (np.ones((3, 4), dtype=bool), 'bool'),
+        (np.array([['a'] * 4] * 3), r'table\.npy'),
+        (np.array([[None] * 4] * 3), r'table\.npy'),
     ],
 )
-def test_ready_embeddings_that_do_not_fit_are_refused(table, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
+def test_ready_embeddings_that_do_not_fit_are_refused(table, named, tmp_path):
+    with pytest.raises(ValueError, match=named):
         PrecomputedTextEncoder(save(tmp_path / 'table.npy', table), ['a', 'b', 'c'])
 
 
@@ -83,7 +83,7 @@ def test_bad_files_and_names_are_refused(tmp_path):
     path = save(tmp_path / 'table.npy', np.ones((2, 4)))
     with pytest.raises(FileNotFoundError, match='missing.txt'):
         PrecomputedTextEncoder(path, 'missing.txt')
-    with pytest.raises(ValueError, match="'a'.*more than once"):
+    with pytest.raises(ValueError, match="'a'"):
         PrecomputedTextEncoder(path, ['a', 'a'])
     for file in ('text.npy', 'text.safetensors'):
         (tmp_path / file).write_text('no array')

@@ -86,14 +86,14 @@ def test_a_model_folder_brings_its_own_and_changes_win(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'changes, message',
+    'changes, named',
     [
-        (dict(size=32), 'unknown size'),
-        (dict(resize_mode='crop'), "resize_mode.*squash, got 'crop'"),
+        (dict(size=32), r'\bsize\b'),
+        (dict(resize_mode='crop'), "resize_mode.*squash.*'crop'"),
         (dict(interpolation='nearest'), 'interpolation'),
-        (dict(mean=(0.5,)), 'mean: must be three numbers'),
+        (dict(mean=(0.5,)), 'mean'),
     ],
 )
-def test_changes_that_cannot_be(changes, message):
-    with pytest.raises(ValueError, match=message):
+def test_changes_that_cannot_be(changes, named):
+    with pytest.raises(ValueError, match=named):
         find_preprocess('ViT-B-32', changes=changes)

@@ -15,20 +15,20 @@ REAL = Path(os.environ.get('KDEOV_REAL_DATA', Path(__file__).parents[3] / '../sh
 
 
 @pytest.mark.parametrize(
-    'names, message',
+    'names, named',
     [
-        ([], 'empty'),
-        (['a', ''], "number 2 is ''"),
-        (['a', ' \t'], 'non-empty'),
-        (['a', 3], 'number 2 is 3'),
+        ([], 'names'),
+        (['a', ''], r"\b2\b.*''"),
+        (['a', ' \t'], r"\b2\b.*' \\t'"),
+        (['a', 3], r'\b2\b.*\b3\b'),
         (['a', None], 'None'),
         (['a', 'b', 'a'], "'a'"),
-        ('cat', 'expected a list'),
-        (['a', 'x' * 10000], '10000 characters'),
+        ('cat', "'cat'"),
+        (['a', 'x' * 10000], r'\b2\b.*\b10000\b'),
     ],
 )
-def test_bad_names_are_named_shortly(names, message, spy):
-    with pytest.raises(ValueError, match=message) as error:
+def test_bad_names_are_named_shortly(names, named, spy):
+    with pytest.raises(ValueError, match=named) as error:
         TextBank.build(names, spy)
     assert len(str(error.value)) < 300 and spy.asked == []
 
@@ -39,7 +39,7 @@ def test_a_name_longer_than_the_context_counts_with_its_beginning(tiny_teacher):
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         first = TextBank.build([whole], encoder, 'none')
-    with pytest.warns(UserWarning, match='1 of 1 texts are longer than the 48 tokens'):
+    with pytest.warns(UserWarning, match=r'\b1 of 1\b.*\b48\b'):
         second = TextBank.build([longer], encoder, 'none')
     assert torch.equal(first.embeddings, second.embeddings)
 

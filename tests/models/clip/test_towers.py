@@ -95,22 +95,22 @@ def test_frozen_towers_do_not_change(frozen, folder):
 
 
 @pytest.mark.parametrize(
-    'change, message',
+    'change, named',
     [
         (
             dict(vision_cfg=dict(timm_model_name='legacy_xceptoin')),
-            "no model 'legacy_xceptoin'; did you mean legacy_xc",
+            "'legacy_xceptoin'.*legacy_xc",
         ),
-        (dict(vision_cfg=dict(timm_pol='avg')), "vision_cfg: has no field 'timm_pol'; did you mean timm_pool"),
-        (dict(text_cfg=dict(hf_model='bert')), "text_cfg: has no field 'hf_model'"),
-        (dict(embed_dims=3), "model_cfg: has no field 'embed_dims'; did you mean embed_dim"),
-        (dict(text_cfg=None), 'needs embed_dim, vision_cfg and text_cfg'),
-        (dict(text_cfg=dict(hf_model_name='/no/such/folder')), "'/no/such/folder' is no model or tokenizer"),
+        (dict(vision_cfg=dict(timm_pol='avg')), "vision_cfg.*'timm_pol'.*timm_pool"),
+        (dict(text_cfg=dict(hf_model='bert')), "text_cfg.*'hf_model'"),
+        (dict(embed_dims=3), r"model_cfg.*'embed_dims'.*embed_dim\b"),
+        (dict(text_cfg=None), 'embed_dim, vision_cfg .*text_cfg'),
+        (dict(text_cfg=dict(hf_model_name='/no/such/folder')), "'/no/such/folder'"),
     ],
 )
-def test_errors_name_the_field(change, message):
+def test_errors_name_the_field(change, named):
     cfg = {**dict(embed_dim=16, vision_cfg=VISION, text_cfg=OWN_TEXT), **change}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=named):
         build_towers(cfg)
 
 
@@ -121,15 +121,15 @@ def test_without_transformers_the_extra_is_named(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    'options, message',
+    'options, named',
     [
-        (dict(), 'give one of model_name and model_cfg'),
-        (dict(model_name='kdeov-shapes', model_cfg={}), 'give one of model_name and model_cfg'),
-        (dict(model_name='kdeov-shapes', frozen=['image']), 'frozen: must be'),
-        (dict(model_cfg={}, frozen=['images']), r"frozen: must be .* got \['images'\]"),
-        (dict(model_cfg={}, pretrained='laion2b'), "pretrained: with model_cfg True or False, got 'laion2b'"),
+        (dict(), 'model_name .*model_cfg'),
+        (dict(model_name='kdeov-shapes', model_cfg={}), 'model_name .*model_cfg'),
+        (dict(model_name='kdeov-shapes', frozen=['image']), r"frozen.*\['image'\]"),
+        (dict(model_cfg={}, frozen=['images']), r"frozen.*\['images'\]"),
+        (dict(model_cfg={}, pretrained='laion2b'), "pretrained.*'laion2b'"),
     ],
 )
-def test_bad_options(options, message):
-    with pytest.raises(ValueError, match=message):
+def test_bad_options(options, named):
+    with pytest.raises(ValueError, match=named):
         build(**options)
