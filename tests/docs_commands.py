@@ -195,10 +195,10 @@ def make_checkout(folder: Path) -> Path:
     return folder
 
 
-def run_python(words: List[str], folder: Path) -> None:
-    """Run a ``python`` command in such a folder; raise an AssertionError unless it succeeds."""
+def run_command(words: List[str], folder: Path) -> None:
+    """Run a ``python`` or ``kdeov`` command in such a folder; raise an AssertionError unless it succeeds."""
     done = subprocess.run(
-        [sys.executable, *words[1:]],
+        [sys.executable, *(['-m', 'kdeov_mm'] if words[0] == 'kdeov' else []), *words[1:]],
         cwd=folder,
         env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
         capture_output=True,

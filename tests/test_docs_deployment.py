@@ -1,14 +1,13 @@
 """The commands of the documents on deployment run as they stand, in a folder like a checkout after ``make demo``."""
 
-from pathlib import Path
-
 import pytest
-from docs_commands import ROOT, make_checkout, read_commands, run_python
+from docs_commands import ROOT, make_checkout, read_commands, run_command
 
 from kdeov_mm.datasets import ensure_world
 
 pytestmark = pytest.mark.slow
-TOOLS = ('make_shapes', 'export', 'export_weights', 'index', 'benchmark_index')  # the others are servers or take hours
+COMMANDS = ('export', 'index')  # of kdeov, and scripts: the others are servers or take hours
+SCRIPTS = ('dataset_converters/make_shapes', 'model_converters/export_weights', 'benchmarks/index')
 OPTIONAL = {'--distributed': 'ray'}
 
 
@@ -21,16 +20,23 @@ def checkout(tmp_path_factory):
     return folder
 
 
+def is_run(words):
+    """Return whether a command of a document is executed here."""
+    if words[0] == 'kdeov':
+        return words[1] in COMMANDS
+    return words[0] == 'python' and words[1].removeprefix('tools/').removesuffix('.py') in SCRIPTS
+
+
 @pytest.mark.parametrize('document', ['models', 'deploy', 'search'])
 def test_commands(checkout, document):
     commands = [command.words for command in read_commands(ROOT / 'docs' / f'{document}.md')]
-    commands = [words for words in commands if words[0] == 'python' and Path(words[1]).stem in TOOLS]
+    commands = [words for words in commands if is_run(words)]
     assert commands
     for words in commands:
         for option, package in OPTIONAL.items():
             if option in words:
                 pytest.importorskip(package)
-        run_python(words, checkout)
+        run_command(words, checkout)
         for option in ('--picture', '--json', '--out-dir'):
             if option in words:
                 assert (checkout / words[words.index(option) + 1]).exists()

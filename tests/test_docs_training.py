@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from docs_commands import ROOT, make_checkout, read_commands, run_python
+from docs_commands import ROOT, make_checkout, read_commands, run_command
 
 from kdeov_mm.datasets.shapes import SPLITS
 from kdeov_mm.utils import load_config
@@ -37,6 +37,6 @@ def test_commands(checkout, document):
     commands = list(commands_of(document))
     assert commands
     for words in commands:
-        run_python([*words, *([] if '--cfg-options' in words else ['--cfg-options']), *FEW], checkout)
+        run_command([*words, *([] if '--cfg-options' in words else ['--cfg-options']), *FEW], checkout)
         for first in checkout.glob('work_dirs/*/epoch_1.pth'):  # documents name the last epoch of a whole training
             shutil.copy(first, first.with_name('epoch_14.pth'))
