@@ -86,8 +86,12 @@ def check_names(args: argparse.Namespace) -> list[str]:
     """
     from kdeov_mm.text import check_class_names, read_class_names, resolve_templates
 
-    names = args.names or read_class_names(args.names_file)
-    check_class_names(names)
+    try:
+        names = args.names or read_class_names(args.names_file)
+        check_class_names(names)
+    except ValueError as error:
+        option = '--names' if args.names else '--names-file'
+        raise InputError(f'{option}: {str(error).removeprefix("names: ")}') from error
     if args.embeddings and args.templates:
         raise InputError('--templates: --embeddings already include their templates; give one of the two')
     if args.templates is not None:

@@ -216,6 +216,8 @@ def query(args: argparse.Namespace) -> None:
         raise InputError('query: give one of a text, --image and --embedding')
     if args.query is not None and not args.query.strip():
         raise InputError(f'query: must be a non-empty text, got {args.query!r}')
+    if args.top < 1:
+        raise InputError(f'--top {args.top}: must be at least 1')
     check_files('--image', args.image)
     check_files('--embedding', args.embedding)
     from kdeov_mm.search import ImageStore

@@ -47,7 +47,7 @@ class Demo:
         class_embeddings = self.inferencer.embed_names(names)
         start = time.perf_counter()
         (student,) = self.inferencer.detect(image, names, threshold)
-        summary = f'{len(student)} detections in {student.width} x {student.height} pixels: {milliseconds(start)}'
+        summary = f'{len(student)} detected in {student.width} x {student.height} pixels: {milliseconds(start)}'
         if not self.teacher:
             return student, None, summary
         start = time.perf_counter()

@@ -127,7 +127,7 @@ def test_detect(page, scene, screenshot, requested, url):
     page.upload('detect-image', scene)
     page.type('detect-words', 'solid blue triangle, dotted blue triangle, solid red semicircle')
     page.click('detect-button')
-    summary = page.text('#detect-summary', 'found in 128 x 128 pixels')
+    summary = page.text('#detect-summary', 'detected in 128 x 128 pixels')
     assert int(summary.split()[0]) >= 3 and 'teacher, of these boxes' in summary
     table = page.text('#detect-found', 'solid red semicircle')
     assert 'dotted blue triangle' in table and 'solid blue triangle' in table

@@ -16,14 +16,14 @@ def test_detect(demo, half_red):
     student, teacher, summary = demo.detect(half_red, 'blue, red', 0.3)
     assert table_rows(student, teacher) == [['red', 0.6, '0, 0, 30, 40', 'red', 1.0]]
     assert table_rows(student, None) == [['red', 0.6, '0, 0, 30, 40']]
-    assert summary.startswith('1 found in 60 x 40 pixels: ') and 'teacher' in summary
+    assert summary.startswith('1 detected in 60 x 40 pixels: ') and 'teacher' in summary
     picture = student.draw()
     assert picture.size == (640, 427)
     pixels = np.asarray(picture)
     assert (pixels[100:400, 0] == (0xE6, 0x9F, 0x00)).all()  # the box's left side, in the second name's colour
     assert (pixels[100:400, 350:] == (0, 0, 250)).all()
     student, teacher, summary = demo.detect(half_red, 'blue, red', 0.7)
-    assert table_rows(student, teacher) == [] and summary.startswith('Nothing found')
+    assert table_rows(student, teacher) == [] and summary.startswith('0 detected')
 
 
 def test_without_a_teacher(colours, half_red):
@@ -66,9 +66,9 @@ def test_search(colours, half_red):
     assert result.matches[0].image.read().shape == (6, 8, 3)
     demo.search('', half_red, 3)
     assert asked[1][1] == 3 and asked[1][0][0] == pytest.approx(np.hypot(1, 0) * 127.5 / np.hypot(125, 127.5), abs=1e-3)
-    with pytest.raises(ValueError, match='index'):
+    with pytest.raises(ValueError, match='folder'):
         Demo(KDEOVInferencer(colours)).search('blue')
-    with pytest.raises(ValueError, match='words'):
+    with pytest.raises(ValueError, match='text'):
         demo.search('  ')
 
 
@@ -78,7 +78,7 @@ def test_words():
     for text, named in (
         ('', 'name'),
         (None, 'name'),
-        ('a,b,c,d', r'\b4 names\b.*\b3\b'),
+        ('a,b,c,d', r'\b4 class names\b.*\b3\b'),
         ('a' * 11, r'\b11 characters\b.*\b10\b'),
     ):
         with pytest.raises(ValueError, match=named):

@@ -79,7 +79,7 @@ def test_an_empty_index_says_so(store):
         store.search(np.ones(DIMS))
     fill(store, 3)
     assert len(store.search(np.ones(DIMS), 10)) == 3
-    with pytest.raises(ValueError, match='number'):
+    with pytest.raises(ValueError, match='top'):
         store.search(np.ones(DIMS), 0)
 
 

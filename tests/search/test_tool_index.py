@@ -118,7 +118,7 @@ def test_broken_images_are_told_and_listed(tool, encoder_file, photos, capsys):
         (['build', 'photos', '--model', 'ENCODER', '--decode-size', '-1'], 'decode_size'),
         (['add', 'photos', '--index', 'absent'], "'absent'"),
         (['query', 'a red bus at night', '--index', 'absent'], "'absent'"),
-        (['query', '  '], 'words'),
+        (['query', '  '], 'query'),
         (['query'], '--embedding'),
         (['query', 'cat', '--image', 'photos/00001.jpg'], '--embedding'),
         (['query', 'cat', '--text', 'config.py'], "'cat'"),
