@@ -14,6 +14,7 @@ from mmengine.registry import init_default_scope
 from safetensors.torch import save_file
 
 import kdeov_mm  # noqa: F401
+import forked  # noqa: F401
 from config_nodes import dicts, leave_config_text
 from kdeov_mm.datasets import ensure_world
 from kdeov_mm.utils import load_config

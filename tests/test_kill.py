@@ -18,6 +18,7 @@ import mmengine.config.config
 import pytest
 import torch
 from config_nodes import leave_config_text
+from forked import processes
 from tool_loading import load_tool
 
 from kdeov_mm.utils import lock_run
@@ -27,10 +28,6 @@ ROOT = Path(__file__).resolve().parents[1]
 EPOCHS, STEPS = 2, 4
 KILLS = int(os.environ.get('KDEOV_KILLS', 4))
 SEED = int(os.environ.get('KDEOV_KILL_SEED', 0))
-
-# New processes are forked from a clean one that has imported everything: twenty trainings need not start Python anew.
-processes = multiprocessing.get_context('forkserver')
-processes.set_forkserver_preload(['kdeov_mm.registered', 'kdeov_mm.evaluation.pictures'])
 
 
 def all_moments():
