@@ -6,7 +6,6 @@ everything, so that hundreds of cases need not start Python anew.
 """
 
 import json
-import multiprocessing
 import os
 import resource
 import shutil
@@ -19,13 +18,12 @@ from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
 import pytest
+from forked import processes
 from make_hostile_files import CLIP, CORPUS, MARKER, MODEL, path_of, write_corpus, write_models
 
 ROOT = Path(__file__).resolve().parents[1]
 MEMORY, SECONDS = 2**30, 60  # that a door may use beyond what is imported, and that a case may take
 REFUSALS = {'ValueError', 'OSError'}
-processes = multiprocessing.get_context('forkserver')
-processes.set_forkserver_preload(['kdeov_mm.registered', 'kdeov_mm.apis.torch_backend', 'kdeov_mm.evaluation.pictures'])
 
 
 class Door(NamedTuple):

@@ -14,8 +14,11 @@ import sys
 import time
 from pathlib import Path
 
+import mmengine.config.config
 import pytest
 import torch
+from config_nodes import leave_config_text
+from forked import processes
 from tool_loading import load_tool
 
 from kdeov_mm.utils import lock_run
@@ -25,10 +28,6 @@ ROOT = Path(__file__).resolve().parents[1]
 EPOCHS, STEPS = 2, 4
 KILLS = int(os.environ.get('KDEOV_KILLS', 4))
 SEED = int(os.environ.get('KDEOV_KILL_SEED', 0))
-
-# New processes are forked from a clean one that has imported everything: twenty trainings need not start Python anew.
-processes = multiprocessing.get_context('forkserver')
-processes.set_forkserver_preload(['kdeov_mm', 'kdeov_mm.models', 'kdeov_mm.engine', 'kdeov_mm.evaluation'])
 
 
 def all_moments():
@@ -101,6 +100,7 @@ def work(config, work_dir, log, moment, max_bytes=None):
         os.dup2(file.fileno(), 2)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    mmengine.config.config.FormatCode = leave_config_text
     if moment:
         wait_for_the_kill(f'{log}.stopped', *moment)
     if max_bytes:

@@ -6,6 +6,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mmengine.runner import Runner
@@ -46,7 +47,7 @@ def run(compare, monkeypatch, tmp_path):
             runpy.run_path(sys.argv[0], run_name='__main__')
         return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr(compare.subprocess, 'run', run_here)
+    monkeypatch.setattr(compare, 'subprocess', SimpleNamespace(run=run_here))
 
     def make(models, benchmarks=dict(shapes=dict(metrics=['ov/base/AP50', 'zero_shot/all/top5'])), options=()):
         tested.clear()

@@ -1,5 +1,4 @@
 import json
-import multiprocessing
 import os
 import re
 import signal
@@ -13,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
+from forked import processes
 from tool_loading import load_tool, run_tool
 
 from kdeov_mm.datasets import shapes
@@ -202,7 +202,7 @@ def test_the_same_bytes_split_by_split_and_in_two_processes(world, tmp_path):
     one_by_one, shared = tmp_path / 'one', tmp_path / 'two'
     for split in reversed(SPLITS):
         generate((one_by_one, [split]))
-    with multiprocessing.get_context('spawn').Pool(2) as pool:
+    with processes.Pool(2) as pool:
         pool.map(generate, [(shared, SPLITS[:2]), (shared, SPLITS[1:])])
     assert contents(one_by_one) == expected
     assert contents(shared) == expected

@@ -53,7 +53,8 @@ def work(rank, path):
 
 
 def test_two_processes(tmp_path):
-    other = mp.spawn(work, (str(tmp_path),), join=False)  # rank 0; this process is rank 1
+    # The other process is rank 0, this one is rank 1.
+    other = mp.start_processes(work, (str(tmp_path),), join=False, start_method='forkserver')
     work(1, str(tmp_path))
     while not other.join():
         pass

@@ -85,7 +85,8 @@ def work(rank, path):
 def results(tmp_path_factory):
     """What each rank found."""
     path = tmp_path_factory.mktemp('ranks')
-    other = mp.spawn(work, (str(path),), join=False)  # rank 0; this process is rank 1
+    # The other process is rank 0, this one is rank 1.
+    other = mp.start_processes(work, (str(path),), join=False, start_method='forkserver')
     work(1, str(path))
     while not other.join():
         pass
