@@ -39,7 +39,7 @@ def run(compare, monkeypatch, tmp_path):
     """Compare; gives the JSON report, and the tests that were run, in this process."""
     tested = []
 
-    def run_here(command):
+    def run_here(command, **_):
         tested.append(command[2])
         assert command[0] == sys.executable
         with monkeypatch.context() as patch:

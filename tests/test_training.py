@@ -49,9 +49,9 @@ def trained(demo_config, regions):
     """The runner of a finished training."""
     ask = OnlineTargets.region_targets
 
-    def counted(self, images, samples, boxes, texts):
+    def counted(self, images, samples, boxes, class_embeddings):
         regions.append(sum(map(len, boxes)))
-        return ask(self, images, samples, boxes, texts)
+        return ask(self, images, samples, boxes, class_embeddings)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OnlineTargets, 'region_targets', counted)

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from kdeov_mm.apis import Detections, EmbeddingResult, KDEOVInferencer, build_vocabulary, inference_pipeline, load_model
-from kdeov_mm.apis.inferencer import REMEMBERED
+from kdeov_mm.apis.inferencer import MAX_CACHED
 from kdeov_mm.models import TextBank
 
 NAMES = ['red circle', 'dog', 'a very small cup']
@@ -207,9 +207,9 @@ def test_two_threads_on_each_of_two_instances(trained, photos):
 
 def test_vocabularies_in_memory_are_few(trained, photos):
     inferencer = KDEOVInferencer(*trained, device='cpu')
-    for number in range(REMEMBERED + 3):
+    for number in range(MAX_CACHED + 3):
         inferencer.classify('photos/a.jpg', [f'name {number}'])
-    assert len(inferencer._embedded) == REMEMBERED
+    assert len(inferencer._embedded) == MAX_CACHED
 
 
 def test_a_stream_holds_one_batch(inferencer, photos):

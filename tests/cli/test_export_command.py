@@ -59,7 +59,7 @@ def test_from_the_command_line_to_eight_bits(trained, photos, mmyolo_scope, tmp_
         'text_encoder.onnx',
     }
     assert 'broken.jpg' in told.err
-    (cosine,) = re.findall(r'image_encoder\.onnx: .*; 6 images, least cosine to PyTorch ([\d.]+)', told.out)
+    (cosine,) = re.findall(r'image_encoder\.onnx: .*; 6 images, minimum cosine to PyTorch ([\d.]+)', told.out)
     assert float(cosine) >= 0.9999
     missing, ties = map(
         int,

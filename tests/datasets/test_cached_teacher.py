@@ -203,6 +203,7 @@ def test_training_without_randomness_has_the_losses_of_training_online(online, f
     expected, _ = losses(online)
 
     cfg = copy.deepcopy(from_store(tmp_path / 'store'))
+    cfg.train_cfg.max_epochs = 1
     cfg.train_dataloader.dataset.dataset = online.train_dataloader.dataset
     monkeypatch.setattr('kdeov_mm.models.clip.teacher.load_open_clip', None)  # no teacher is loaded
     found, _ = losses(cfg)
