@@ -209,7 +209,7 @@ def test_vocabularies_in_memory_are_few(trained, photos):
     inferencer = KDEOVInferencer(*trained, device='cpu')
     for number in range(MAX_CACHED + 3):
         inferencer.classify('photos/a.jpg', [f'name {number}'])
-    assert len(inferencer._embedded) == MAX_CACHED
+    assert len(inferencer._cache) == MAX_CACHED
 
 
 def test_a_stream_holds_one_batch(inferencer, photos):

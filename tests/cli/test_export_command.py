@@ -64,13 +64,13 @@ def test_from_the_command_line_to_eight_bits(trained, photos, mmyolo_scope, tmp_
     missing, ties = map(
         int,
         re.search(
-            r'detector\.onnx: .*; (\d+) of either side without a partner at IoU 0.99 and '
+            r'detector\.onnx: .*; (\d+) of either side unmatched at IoU 0.99 and '
             r'score difference 0.001, of which (\d+) by ties',
             told.out,
         ).groups(),
     )
     assert missing == ties
-    assert len(re.findall(r'int8(?:_openvino)?\.onnx: left in float are', told.out)) == 4
+    assert len(re.findall(r'int8(?:_openvino)?\.onnx: float layers:', told.out)) == 4
     for suffix in ('', '_int8', '_int8_openvino'):
         runtime = Runtime(
             [tmp_path / 'out' / f'{kind}{suffix}.onnx' for kind in ('image_encoder', 'detector')]
