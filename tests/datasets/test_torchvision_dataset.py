@@ -94,7 +94,7 @@ class TestTorchvisionDataset:
         for error, named, arguments in (
             (FileNotFoundError, 'gone', ('ImageFolder', tmp_path / 'gone')),
             (FileNotFoundError, 'empty', ('ImageFolder', tmp_path / 'empty')),
-            (FileNotFoundError, r'\bcat\b.*hollow|hollow.*\bcat\b', ('ImageFolder', tmp_path / 'hollow')),
+            (FileNotFoundError, r'\bcat\b', ('ImageFolder', tmp_path / 'hollow')),
             (FileNotFoundError, 'empty', ('CIFAR10', tmp_path / 'empty')),
             (ValueError, "'CIFAR11'.*CIFAR10", ('CIFAR11', root)),
             (
