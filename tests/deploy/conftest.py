@@ -64,9 +64,13 @@ def demo_student():
     return load_model(cfg, demo.weights, bank)
 
 
+def files_of(folder):
+    return {kind: folder / f'{kind}.onnx' for kind in ('image_encoder', 'detector', 'open_detector')}
+
+
 @pytest.fixture(scope='session')
 def export_all():
-    """Writes a model's three kinds of files into a folder."""
+    """Writes a model's three kinds of files into a folder and returns ``{kind: path}``."""
 
     def export_all(model, folder):
         metadata = dict(
@@ -78,6 +82,7 @@ def export_all():
         export.export_image_encoder(model, folder / 'image_encoder.onnx', metadata)
         export.export_detector(model, folder / 'detector.onnx', metadata)
         export.export_open_detector(model, folder / 'open_detector.onnx', metadata)
+        return files_of(folder)
 
     return export_all
 
@@ -85,8 +90,7 @@ def export_all():
 @pytest.fixture(scope='session')
 def exported(student, export_all, shared_folder):
     """The files of the random student: ``{kind: path}``."""
-    folder = shared_folder('random_student', lambda folder: export_all(student, folder))
-    return {kind: folder / f'{kind}.onnx' for kind in ('image_encoder', 'detector', 'open_detector')}
+    return files_of(shared_folder('random_student', lambda folder: export_all(student, folder)))
 
 
 @pytest.fixture(scope='session')

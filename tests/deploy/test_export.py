@@ -26,9 +26,9 @@ def model(request):
 
 
 @pytest.fixture(scope='module')
-def files(model, student, exported, export_all):
-    """The three kinds of files of a model."""
-    return exported if model is student else export_all(model)
+def files(model, student, exported, export_all, tmp_path_factory):
+    """The three kinds of files of a model: ``{kind: path}``."""
+    return exported if model is student else export_all(model, tmp_path_factory.mktemp('demo'))
 
 
 def run_detector(path, images, **feeds):
