@@ -52,7 +52,7 @@ def test_no_step_is_guided_by_text(trained):
 def test_stage_2_starts_from_it(demo_config, checkpoint):
     weights = torch.load(checkpoint, weights_only=True)['state_dict']
     taken = {name for name in weights if name.startswith(STAGE_1)}
-    assert {name for name in weights if name not in taken} == {'loss_image.losses.align.log_scale'}
+    assert {name for name in weights if name not in taken} == {'loss_image.losses.align.logit_scale'}
     cfg = demo_config()
     cfg.load_from = str(checkpoint)
     second = Runner.from_cfg(cfg)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from kdeov_mm.models import KDEOV, OpenCLIPTextEncoder
 from kdeov_mm.models.clip.loading import check_source
-from kdeov_mm.text import check_class_names, fill, resolve_templates
+from kdeov_mm.text import average_prompts, build_prompts, check_class_names, resolve_templates
 from kdeov_mm.utils import load_weights
 from kdeov_mm.utils.config import read_config
 from kdeov_mm.utils.model_index import index_root
@@ -103,8 +103,9 @@ class ImageTextModel(nn.Module):
         """
         check_class_names(class_names)
         templates = resolve_templates(templates)
-        prompts = self.encode_text([fill(template, name) for name in class_names for template in templates])
-        class_embeddings = F.normalize(prompts.view(len(class_names), len(templates), -1).mean(dim=1), dim=-1)
+        prompts = build_prompts(class_names, templates)
+        features = self.encode_text([prompt for each in prompts for prompt in each])
+        class_embeddings = torch.from_numpy(average_prompts(features.cpu().numpy(), prompts)).to(self.device)
         single = isinstance(image, (str, Path, Image.Image)) or getattr(image, 'ndim', 4) < 4
         training = self.training
         self.eval()

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from kdeov_mm.text import Tokenizer, build_prompts, check_class_names, check_templates
+from kdeov_mm.text import Tokenizer, average_prompts, build_prompts, check_class_names, check_templates
 from kdeov_mm.structures import ClassificationResult, Detections, softmax
 from kdeov_mm.structures.classification import LOGIT_SCALE
 from kdeov_mm.structures.retrieval import rank
@@ -213,9 +213,8 @@ class Runtime:
         check_class_names(names)
         self.need('text_encoder')
         templates = self.described['text_encoder']['templates']
-        texts = self.encode_text([prompt for prompts in build_prompts(names, templates) for prompt in prompts])
-        means = texts.reshape(len(names), len(templates), -1).mean(axis=1)
-        return means / np.linalg.norm(means, axis=1, keepdims=True)
+        prompts = build_prompts(names, templates)
+        return average_prompts(self.encode_text([prompt for each in prompts for prompt in each]), prompts)
 
     def classify(
         self,

@@ -16,6 +16,7 @@ from .clip.loading import create_open_clip
 from .clip.preprocess import Preprocess, find_preprocess, make_preprocess
 from .clip.towers import build_towers, freeze, keep_frozen
 from .embedding_space import EmbeddingSpaceMixin
+from .logit_scale import clamp_logit_scale
 from .losses.joined_batch import join_ranks
 
 
@@ -109,8 +110,7 @@ class OpenCLIPDualEncoder(EmbeddingSpaceMixin, BaseModel):
             return data_samples
         captions = [s.captions[int(torch.randint(len(s.captions), ()))] for s in data_samples]
         text_features = self.encode_text(captions)
-        with torch.no_grad():
-            self.clip.logit_scale.clamp_(max=float(torch.tensor(100.0).log()))  # CLIP's bound
+        clamp_logit_scale(self.clip.logit_scale)
         images, text_features = join_ranks(images, text_features)
         pairs = all_gather_object([(caption, s.get('img_path')) for caption, s in zip(captions, data_samples)])
         same = find_same(*zip(*chain.from_iterable(pairs))).to(images)

@@ -1,6 +1,5 @@
 """The open-vocabulary head: class-agnostic boxes and objectness, and an embedding for each region."""
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -10,11 +9,12 @@ from mmdet.structures import SampleList
 from mmengine.structures import InstanceData
 from mmyolo.models.dense_heads import YOLOv8Head
 from mmyolo.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torchvision.ops import box_area, clip_boxes_to_image, nms
 
 from .assigner import Assignment
+from .logit_scale import LogitScaleMixin
 from .losses import weighted_mean
 from .post_processing import decode_boxes, nms_by_class, score_classes, to_original, top_candidates
 from .targets import DistillationTargets
@@ -22,7 +22,7 @@ from .text_sampling import SampledClasses
 
 
 @MODELS.register_module()
-class OpenVocabHead(YOLOv8Head):
+class OpenVocabHead(LogitScaleMixin, YOLOv8Head):
     """Detects the classes of any vocabulary from objectness and the similarity of region and class embeddings.
 
     Boxes and objectness are class-agnostic and trained as YOLOv8 trains one class. Classes are learnt by cross-entropy
@@ -34,7 +34,7 @@ class OpenVocabHead(YOLOv8Head):
         loss_region: Config of the loss between region embeddings and the teacher's (DistillationLoss); None: no
             region distillation.
         loss_similarity: Config of a SimilarityDistillationLoss over the training vocabulary, or None.
-        init_scale: Initial logit scale.
+        init_scale: Initial logit scale; > 0, bounded by 100 in training.
         proposals: Maximum number of unlabelled proposals an image that the teacher embeds.
         proposal_score: Minimum objectness of a proposal, in [0, 1].
         proposal_object: Minimum probability, in [0, 1], that the teacher gives to an object rather than background.
@@ -52,15 +52,10 @@ class OpenVocabHead(YOLOv8Head):
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(init_scale)))
+        self.init_logit_scale(init_scale)
         self.loss_region = MODELS.build(loss_region) if loss_region else None
         self.loss_similarity = MODELS.build(loss_similarity) if loss_similarity else None
         self.proposals, self.proposal_score, self.proposal_object = proposals, proposal_score, proposal_object
-
-    @property
-    def scale(self) -> Tensor:
-        """The logit scale; at most 100, as in CLIP."""
-        return self.log_scale.exp().clamp(max=100.0)
 
     def loss(
         self,
@@ -82,6 +77,7 @@ class OpenVocabHead(YOLOv8Head):
             targets: Source of the regions' distillation targets; None: labels only.
             sampled: The classes that compete for each image's regions; None: all.
         """
+        self.clamp_logit_scale()
         objectness, distances, features, dists = self.head_module(x)
         scores, boxes = self.flatten_predictions(objectness, distances)
         regions = [

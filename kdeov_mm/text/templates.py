@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kdeov_mm.utils.display import short_repr
 from kdeov_mm.utils.errors import InputError
 from .lines import MAX_CHARACTERS, is_unicode, read_lines
@@ -33,6 +35,22 @@ def build_prompts(
     """
     words = [dict.fromkeys([name, *(synonyms or {}).get(name, ())]) for name in names]  # an ordered set for each
     return [[fill(template, word) for word in each for template in templates] for each in words]
+
+
+def average_prompts(features: np.ndarray, prompts: Sequence[Sequence[str]]) -> np.ndarray:
+    """Average the text features of each class's prompts, as CLIP does (Radford et al. 2021, section 3.1.4).
+
+    Args:
+        features: L2-normalised text features of all prompts in order, ``[P, D]``.
+        prompts: The prompts of each class, see :func:`build_prompts`.
+
+    Returns:
+        np.ndarray: Class embeddings; float32, L2-normalised, ``[K, D]``. A class whose features cancel out has zeros.
+    """
+    counts = [len(each) for each in prompts]
+    starts = np.cumsum([0, *counts[:-1]])
+    sums = np.add.reduceat(np.asarray(features, np.float64), starts)
+    return (sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)).astype(np.float32)
 
 
 def check_templates(templates: Sequence[str], what: str = 'templates') -> None:

@@ -22,7 +22,7 @@ class SigmoidLoss(JoinedBatchLoss):
         loss_weight: Factor.
     """
 
-    max_scale = float('inf')  # SigLIP's scale has no upper bound
+    max_logit_scale = float('inf')  # SigLIP's scale has no upper bound
 
     def __init__(
         self,

@@ -52,7 +52,7 @@ def test_alignment_equals_open_clips_loss_and_learns_its_temperature():
     value = loss(images, texts)
     assert value.item() == pytest.approx(ClipLoss()(images, texts, torch.tensor(14.0)).item(), rel=1e-6)
     value.backward()
-    assert loss.log_scale.grad.abs() > 0
+    assert loss.logit_scale.grad.abs() > 0
 
 
 def test_alignment_scale_is_bounded_and_can_come_back():
@@ -61,7 +61,7 @@ def test_alignment_scale_is_bounded_and_can_come_back():
     value = above(images, texts)
     assert torch.equal(value, at(images, texts)) and above.scale.item() == pytest.approx(100, rel=1e-5)
     value.backward()
-    assert above.log_scale.grad.abs() > 0
+    assert above.logit_scale.grad.abs() > 0
 
 
 # ------------------------------------------------------------------------------------ losses over pairs, as loops

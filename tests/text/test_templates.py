@@ -1,9 +1,10 @@
 """Prompt templates: the known sets, files of one's own, and how they are filled."""
 
+import numpy as np
 import open_clip
 import pytest
 
-from kdeov_mm.text import TEMPLATE_SETS, fill, resolve_templates
+from kdeov_mm.text import TEMPLATE_SETS, average_prompts, fill, resolve_templates
 
 
 def test_the_set_of_80_is_open_clips():
@@ -73,3 +74,17 @@ def test_a_missing_or_empty_file_of_templates_is_named(tmp_path):
     (tmp_path / 'empty.txt').write_text('\n')
     with pytest.raises(ValueError, match='empty.txt'):
         resolve_templates(str(tmp_path / 'empty.txt'))
+
+
+def test_average_prompts_equals_a_loop():
+    rows = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    found = average_prompts(rows, [['a'] * 3, ['b'], ['c'] * 2])
+    for row, part in zip(found, (rows[:3], rows[3:4], rows[4:])):
+        mean = part.astype(np.float64).mean(axis=0)
+        assert np.abs(row - mean / np.linalg.norm(mean)).max() < 1e-7
+    assert found.dtype == np.float32 and found.shape == (3, 4)
+
+
+def test_prompts_that_cancel_out_have_no_direction():
+    assert np.array_equal(average_prompts(np.array([[1.0, 0.0], [-1.0, 0.0]]), [['a', 'b']]), [[0.0, 0.0]])

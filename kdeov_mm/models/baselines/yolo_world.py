@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from kdeov_mm.models.clip import ClassEmbeddings
 from kdeov_mm.models.embedding_space import EmbeddingSpaceMixin, with_dims
+from kdeov_mm.models.logit_scale import LogitScaleMixin
 
 
 class TextGuidedCSPLayer(CSPLayerWithTwoConv):
@@ -128,7 +129,7 @@ class YOLOWorldPAFPN(YOLOv8PAFPN):
 
 
 @MODELS.register_module()
-class YOLOWorldHeadModule(YOLOv8HeadModule):
+class YOLOWorldHeadModule(LogitScaleMixin, YOLOv8HeadModule):
     """Adds the text contrastive head to YOLOv8's towers: logit = alpha * cosine(object embedding, text) + beta.
 
     Args:
@@ -144,7 +145,7 @@ class YOLOWorldHeadModule(YOLOv8HeadModule):
         super()._init_layers()
         for tower in self.cls_preds:
             tower[-1] = nn.Conv2d(tower[-1].in_channels, self.embed_dims, 1)
-        self.log_scale = nn.Parameter(torch.full((self.num_levels,), math.log(1 / 0.07)))
+        self.init_logit_scale(1 / 0.07, (self.num_levels,))
         self.shift = nn.Parameter(torch.zeros(self.num_levels))
 
     def init_weights(self) -> None:
@@ -157,11 +158,13 @@ class YOLOWorldHeadModule(YOLOv8HeadModule):
     def contrast(self, x: Tensor, tower: nn.Module, level: int, class_embeddings: Tensor) -> Tensor:
         """Compute similarity logits ``[B, K, H, W]``."""
         objects = F.normalize(tower(x), dim=1)
-        weight = (self.log_scale[level].exp() * F.normalize(class_embeddings, dim=1))[:, :, None, None]
+        weight = (self.scale[level] * F.normalize(class_embeddings, dim=1))[:, :, None, None]
         return F.conv2d(objects, weight, self.shift[level].expand(len(class_embeddings)))
 
     def forward(self, x: Sequence[Tensor], class_embeddings: Tensor) -> tuple[list[Tensor], ...]:
         """Run the towers for the classes ``class_embeddings`` ``[K, D]``; returns what ``YOLOv8HeadModule`` returns."""
+        if self.training:
+            self.clamp_logit_scale()
         towers = [
             partial(self.contrast, tower=tower, level=level, class_embeddings=class_embeddings)
             for level, tower in enumerate(self.cls_preds)

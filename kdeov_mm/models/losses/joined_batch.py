@@ -1,11 +1,12 @@
 """The base of losses over pairs in a batch: the joined batch of all ranks and a learnable logit scale."""
 
-import math
 from collections.abc import Sequence
 
 import torch
 from mmengine.dist import all_gather, get_rank, get_world_size
 from torch import Tensor, nn
+
+from kdeov_mm.models.logit_scale import LogitScaleMixin
 
 
 def join_ranks(*columns: Tensor) -> tuple[Tensor, ...]:
@@ -42,12 +43,11 @@ def _join(own: Tensor, sizes: Sequence[int]) -> Tensor:
     return torch.cat(parts)
 
 
-class JoinedBatchLoss(nn.Module):
+class JoinedBatchLoss(LogitScaleMixin, nn.Module):
     """Compares each pair of the batch with all other pairs of all ranks; the base class of such losses.
 
     Every rank computes the whole matrix, so its memory grows with the square of the global batch: 256 MiB in
-    float32 for 8,192 pairs. A subclass implements ``compare``. The logit scale is at most ``max_scale``, 100 as in
-    CLIP.
+    float32 for 8,192 pairs. A subclass implements ``compare``.
 
     Args:
         init_scale: Initial logit scale, the inverse of a temperature; > 0.
@@ -58,19 +58,11 @@ class JoinedBatchLoss(nn.Module):
     """
 
     inputs: Sequence[str] = ('student', 'captions')
-    max_scale = 100.0
 
     def __init__(self, init_scale: float = 1 / 0.07, loss_weight: float = 1.0) -> None:
         super().__init__()
-        if not init_scale > 0:
-            raise ValueError(f'init_scale: must be positive, got {init_scale}')
-        self.log_scale = nn.Parameter(torch.tensor(math.log(init_scale)))
+        self.init_logit_scale(init_scale)
         self.loss_weight = loss_weight
-
-    @property
-    def scale(self) -> Tensor:
-        """The learnt logit scale."""
-        return self.log_scale.exp()
 
     @property
     def temperature(self) -> Tensor:
@@ -83,8 +75,7 @@ class JoinedBatchLoss(nn.Module):
         Returns:
             Tensor: Scalar; 0 if no rank has a pair.
         """
-        with torch.no_grad():  # as in CLIP; clamping in the forward pass would set the gradient to 0
-            self.log_scale.clamp_(max=math.log(self.max_scale))
+        self.clamp_logit_scale()
         joined = join_ranks(*embeddings)
         if not len(joined[0]):
             return embeddings[0].sum() * 0

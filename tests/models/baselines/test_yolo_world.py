@@ -121,8 +121,8 @@ def test_it_learns_a_batch_by_heart(model, make_samples, texts):
 def test_its_config_trains_and_tests_on_the_demos_data(demo_config):
     cfg = demo_config(epochs=1, config=CONFIG)
     runner = Runner.from_cfg(cfg)
-    before = runner.model.bbox_head.head_module.log_scale.detach().clone()
+    before = runner.model.bbox_head.head_module.logit_scale.detach().clone()
     runner.train()
-    assert not torch.equal(runner.model.bbox_head.head_module.log_scale.detach(), before)
+    assert not torch.equal(runner.model.bbox_head.head_module.logit_scale.detach(), before)
     metrics = runner.test()
     assert {'ov/base/AP50', 'ov/novel/AP50'} <= set(metrics)

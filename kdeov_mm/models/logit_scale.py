@@ -1,0 +1,62 @@
+"""The learnt logit scale, as OpenCLIP has it."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+MAX_LOGIT_SCALE = 100.0  # Radford et al. 2021
+
+
+def clamp_logit_scale(logit_scale: Tensor, maximum: float = MAX_LOGIT_SCALE) -> None:
+    """Bound the logarithm of a logit scale in place.
+
+    A training step calls this before it uses the scale. A clamp inside the computation would set the gradient to 0, and
+    a scale at the bound could never come back.
+    """
+    with torch.no_grad():
+        logit_scale.clamp_(max=math.log(maximum))
+
+
+class LogitScaleMixin:
+    """Gives a module the parameter ``logit_scale``: the logarithm of what cosine similarities are multiplied by.
+
+    The optimizer's config exempts every parameter of this name from weight decay (``configs/_base_/adamw.py``).
+    Checkpoints with the parameter's old name ``log_scale`` load, too.
+
+    Attributes:
+        logit_scale: The parameter.
+        max_logit_scale: Bound of ``scale`` in training.
+    """
+
+    max_logit_scale = MAX_LOGIT_SCALE
+    logit_scale: nn.Parameter
+
+    def init_logit_scale(self, init_scale: float, size: Sequence[int] = ()) -> None:
+        """Create the parameter.
+
+        Args:
+            init_scale: Initial logit scale, the inverse of a temperature; > 0.
+            size: Shape of the parameter; by default one number.
+
+        Raises:
+            ValueError: If ``init_scale`` is not positive.
+        """
+        if not init_scale > 0:
+            raise ValueError(f'init_scale: must be positive, got {init_scale}')
+        self.logit_scale = nn.Parameter(torch.full(tuple(size), math.log(init_scale)))
+
+    @property
+    def scale(self) -> Tensor:
+        """The logit scale."""
+        return self.logit_scale.exp()
+
+    def clamp_logit_scale(self) -> None:
+        """Bound the scale at ``max_logit_scale``; see :func:`clamp_logit_scale`."""
+        clamp_logit_scale(self.logit_scale, self.max_logit_scale)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
+        if prefix + 'log_scale' in state_dict:
+            state_dict.setdefault(prefix + 'logit_scale', state_dict.pop(prefix + 'log_scale'))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
