@@ -10,7 +10,7 @@ _base_ = [
 max_epochs = 14
 batch_size = 32
 
-model = dict(**_base_.clip_space)
+model = dict(**_base_.clip_space, **_base_.scoring)
 
 train_dataloader = dict(
     batch_size=batch_size,
@@ -24,13 +24,16 @@ test_loader = dict(batch_size=32, num_workers=0, sampler=dict(type='DefaultSampl
 test_dataloader = [
     dict(dataset=_base_.test_dataset, **test_loader),
     dict(dataset=_base_.single_dataset, **test_loader),
+    dict(dataset=_base_.general_dataset, **test_loader),
 ]
 test_evaluator = [
     [
         dict(type='OVCocoMetric', ann_file=_base_.data_root + 'annotations/instances_test.json'),
+        dict(type='AloneMetric', ann_file=_base_.data_root + 'annotations/instances_test.json'),
         dict(type='RetrievalMetric'),
     ],
     dict(type='ZeroShotMetric'),
+    dict(type='AloneMetric', prefix='general', ann_file=_base_.data_root + 'annotations/general_test.json'),
 ]
 
 custom_hooks = [dict(type='VocabularyHook'), dict(type='CLIPDistillationHook')]

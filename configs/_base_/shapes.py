@@ -66,6 +66,15 @@ val_dataset = dict(
     test_mode=True,
     pipeline=test_pipeline,
 )
+general_dataset = dict(  # the test scenes, with names such as "red star" and "star"
+    type='OVCocoDataset',
+    data_root=data_root,
+    ann_file='annotations/general_test.json',
+    data_prefix=dict(img='test/'),
+    groups=None,
+    test_mode=True,
+    pipeline=test_pipeline,
+)
 single_dataset = dict(
     type='OVCocoDataset',
     data_root=data_root,

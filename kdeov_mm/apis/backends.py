@@ -54,9 +54,22 @@ class Backend(Protocol[T]):
         """Embed images uint8 RGB ``[H, W, 3]``; float32, L2-normalised, ``[N, D]``."""
 
     def detect(
-        self, images: list[np.ndarray], names: list[str], class_embeddings: T | None, score_threshold: float
+        self,
+        images: list[np.ndarray],
+        names: list[str],
+        class_embeddings: T | None,
+        score_threshold: float,
+        others: T | None = None,
     ) -> list[Detections]:
-        """Detect objects in images uint8 RGB ``[H, W, 3]``; None as ``class_embeddings`` means the folded classes."""
+        """Detect objects in images uint8 RGB ``[H, W, 3]``.
+
+        Args:
+            images: The images.
+            names: K class names.
+            class_embeddings: Their embeddings; None: the folded classes.
+            score_threshold: Minimum score, in [0, 1].
+            others: Embeddings of names that compete but are not detected; None: none.
+        """
 
 
 class OnnxBackend:
@@ -118,9 +131,18 @@ class OnnxBackend:
         return self.runtime.encode_image(images)
 
     def detect(
-        self, images: list[np.ndarray], names: list[str], class_embeddings: np.ndarray | None, score_threshold: float
+        self,
+        images: list[np.ndarray],
+        names: list[str],
+        class_embeddings: np.ndarray | None,
+        score_threshold: float,
+        others: np.ndarray | None = None,
     ) -> list[Detections]:
         """See :class:`Backend`."""
         return self.runtime.detect(
-            images, None if class_embeddings is None else names, class_embeddings, score_threshold
+            images,
+            None if class_embeddings is None else names,
+            class_embeddings,
+            score_threshold,
+            others=() if others is None else others,
         )

@@ -54,6 +54,8 @@ def load_model(cfg: Config, checkpoint: str, vocabulary: ClassEmbeddings | None,
     """
     init_default_scope(cfg.get('default_scope', 'mmyolo'))
     test_cfg = {**(cfg.model.get('test_cfg') or {}), 'embed_images': False}
+    if 'nms' in test_cfg:  # one object gets one name
+        test_cfg['nms'] = {**test_cfg['nms'], 'class_agnostic': True}
     model = MODELS.build(ConfigDict({**cfg.model, 'test_cfg': test_cfg}))
     if vocabulary is not None and not getattr(model, 'with_bbox', False):
         raise ValueError(f'config: the model of {cfg.filename} has no bbox_head, so it cannot detect')

@@ -181,24 +181,45 @@ class KDEOVInferencer:
 
     @overload
     def detect(
-        self, images: Any, names: Names | None = None, score_threshold: float = 0.3, stream: Literal[False] = False
+        self,
+        images: Any,
+        names: Names | None = None,
+        score_threshold: float = 0.3,
+        stream: Literal[False] = False,
+        others: Names | None = None,
     ) -> Results[Detections]: ...
 
     @overload
     def detect(
-        self, images: Any, names: Names | None = None, score_threshold: float = 0.3, *, stream: Literal[True]
+        self,
+        images: Any,
+        names: Names | None = None,
+        score_threshold: float = 0.3,
+        *,
+        stream: Literal[True],
+        others: Names | None = None,
     ) -> Iterator[Detections]: ...
 
     def detect(
-        self, images: Any, names: Names | None = None, score_threshold: float = 0.3, stream: bool = False
+        self,
+        images: Any,
+        names: Names | None = None,
+        score_threshold: float = 0.3,
+        stream: bool = False,
+        others: Names | None = None,
     ) -> Results[Detections] | Iterator[Detections]:
         """Detect the classes of a vocabulary in images.
+
+        The score of a class name in a place does not depend on the other class names, unless the model's config has no
+        ``background``. Each object gets the class name with the highest score.
 
         Args:
             images: See the class.
             names: Class names to detect; default: the vocabulary.
             score_threshold: Minimum score, in [0, 1].
             stream: See :meth:`classify`.
+            others: Names of things that are taken for the classes by mistake, such as "toy car" for "car". They compete
+                with all class names, but are not detected.
 
         Returns:
             Results: One :class:`Detections` for each image.
@@ -209,9 +230,10 @@ class KDEOVInferencer:
         folded = self.backend.folded == list(vocabulary.names) and vocabulary.embeddings is None
         class_embeddings = None if folded else self._class_embeddings(vocabulary)
         class_names = list(vocabulary.names)
+        competing = None if others is None else self._class_embeddings(Vocabulary(read_vocabulary(others)))
 
         def step(batch: list[InputImage], pixels: list[np.ndarray]) -> list[Detections]:
-            detections = self.backend.detect(pixels, class_names, class_embeddings, score_threshold)
+            detections = self.backend.detect(pixels, class_names, class_embeddings, score_threshold, competing)
             return [replace(result, image=image) for result, image in zip(detections, batch)]
 
         results = self._results(images, step, stream)

@@ -32,7 +32,7 @@ class TorchBackend:
         device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         self.checkpoint = resolve_checkpoint(checkpoint)
         self.model = load_model(self.cfg, self.checkpoint, None, device)
-        self._vocabulary: ClassEmbeddings | None = None  # the current one of the model
+        self._vocabulary: tuple[ClassEmbeddings | None, ...] = (None, None)  # classes and others of the model
         self._lock = threading.Lock()  # one thread at a time uses the network
         init_default_scope(self.cfg.get('default_scope', 'mmyolo'))
         load, *others = inference_transforms(self.cfg)
@@ -98,18 +98,19 @@ class TorchBackend:
         names: list[str],
         class_embeddings: ClassEmbeddings | None,
         score_threshold: float,
+        others: ClassEmbeddings | None = None,
     ) -> list[Detections]:
         """See :class:`Backend`.
 
         Raises:
-            InputError: If the model has no head.
+            InputError: If the model has no head, or the classes compete with each other but there are others.
         """
         if not self.model.with_bbox:
             raise InputError(f'detect: the model of {self.cfg.filename} has no bbox_head; it can classify and search')
         batch = self.prepare(images)
         with self._lock:
-            if class_embeddings is not self._vocabulary:
-                self.model.set_vocabulary(class_embeddings)
-                self._vocabulary = class_embeddings
+            if class_embeddings is not self._vocabulary[0] or others is not self._vocabulary[1]:
+                self.model.set_vocabulary(class_embeddings, others)
+                self._vocabulary = class_embeddings, others
             samples = self.model.test_step(batch)
         return [as_detections(sample, names).above(score_threshold) for sample in samples]

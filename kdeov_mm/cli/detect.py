@@ -3,6 +3,7 @@
 kdeov detect photo.jpg --names "red circle" dog
 kdeov detect photos/ "more/*.png" --names-file names.txt --score-thr 0.5 --out-dir found
 kdeov detect clip.mp4 --names dog --json > found.jsonl      one line for each frame
+kdeov detect street.jpg --names car --not "toy car"         what is not looked for
 kdeov detect photos/ --names dog --coco found.json          a COCO file, with scores
 """
 
@@ -27,6 +28,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_names(parser)
     parser.add_argument('--score-thr', type=float, default=0.3, metavar='S', help='minimum score, 0 to 1; default: 0.3')
     parser.add_argument(
+        '--not',
+        dest='others',
+        nargs='+',
+        metavar='NAME',
+        help='names of other things, which compete with the class names but are not detected',
+    )
+    parser.add_argument(
         '--out-dir',
         metavar='DIR',
         help='folder of the pictures; default: work_dirs/detect, and no pictures with --json',
@@ -40,6 +48,13 @@ def run(args: argparse.Namespace, answer: Answer) -> None:
     with user_errors():
         if not 0 <= args.score_thr <= 1:
             raise InputError(f'--score-thr {args.score_thr}: score_threshold must be from 0 to 1')
+        if args.others:
+            from kdeov_mm.text import check_class_names
+
+            try:
+                check_class_names(args.others)
+            except ValueError as error:
+                raise InputError(f'--not: {str(error).removeprefix("names: ")}') from error
     content: dict[str, list] = dict(images=[], categories=[], annotations=[])
     out_dir = args.out_dir or (None if args.json else 'work_dirs/detect')
 
@@ -53,7 +68,9 @@ def run(args: argparse.Namespace, answer: Answer) -> None:
 
     each_image(
         args,
-        lambda inferencer: inferencer.detect(given_images(args.images), score_threshold=args.score_thr, stream=True),
+        lambda inferencer: inferencer.detect(
+            given_images(args.images), score_threshold=args.score_thr, stream=True, others=args.others
+        ),
         report,
         answer,
     )

@@ -20,8 +20,9 @@ from kdeov_mm.utils.config import first_test_dataloader
 from kdeov_mm.utils.files import atomic_path, sha256
 from kdeov_mm.version import __version__
 from .graphs import Detector, ImageEncoder, OpenDetector
+from .kinds import FORMATS
 from .nms import batched_nms_onnx
-from .runtime import FORMAT, MAX_SIDE, is_side, parse_metadata
+from .runtime import MAX_SIDE, is_side, parse_metadata
 
 OPSET = 18  # onnxruntime-web, OpenVINO and TensorRT support it
 LICENCE = 'GPL-3.0-only'
@@ -70,12 +71,20 @@ def export_detector(model: nn.Module, path: Path, metadata: dict[str, str]) -> P
 
 
 def export_open_detector(model: nn.Module, path: Path, metadata: dict[str, str]) -> Path:
-    """Write ``images, texts [names, D] -> boxes, scores, labels``; see :class:`OpenDetector`."""
+    """Write ``images, texts [names, D] -> boxes, scores, labels``; see :class:`OpenDetector`.
+
+    With independent scores ``others [others, D]`` and ``competes [names, lexicon + others]`` are inputs, too.
+    """
     texts = F.normalize(torch.randn(7, model.embed_dims, generator=torch.Generator().manual_seed(0)), dim=1)
+    inputs, free = dict(images=sample_images(), texts=texts), [IMAGES, {0: 'names'}]
+    if model.background is not None:
+        inputs.update(others=texts[:3], competes=torch.ones(7, len(model.lexicon) + 3))
+        free += [{0: 'others'}, {0: 'names', 1: torch.export.Dim.DYNAMIC}]
+        metadata = dict(metadata, lexicon=json.dumps(model.lexicon))
     return write(
         OpenDetector(model),
-        dict(images=sample_images(), texts=texts),
-        (IMAGES, {0: 'names'}),
+        inputs,
+        tuple(free),
         OUTPUTS,
         path,
         dict(metadata, kdeov_kind='open_detector'),
@@ -167,8 +176,10 @@ def write(
     Raises:
         InputError: If the runtime would refuse the metadata; nothing is computed then.
     """
-    if 'kdeov_format' in metadata:  # otherwise not a file for the runtime
-        parse_metadata(path, metadata['kdeov_kind'], metadata)
+    if 'kdeov_kind' in metadata:  # otherwise not a file for the runtime
+        kind = metadata['kdeov_kind']
+        metadata = dict(metadata, kdeov_format=FORMATS[kind])
+        parse_metadata(path, kind, metadata)
     with warnings.catch_warnings():  # from the exporter's own code
         warnings.simplefilter('ignore')
         program = torch.onnx.export(
@@ -216,7 +227,6 @@ def describe(cfg: Config, checkpoint: str, size: int | None = None) -> dict[str,
     """
     versions = {name: importlib.metadata.version(name) for name in ('torch', 'mmengine', 'mmdet', 'mmyolo', 'onnx')}
     data = dict(
-        kdeov_format=FORMAT,
         licence=LICENCE,
         embed_dims=str(cfg.model.embed_dims),
         config=Path(cfg.filename).name,

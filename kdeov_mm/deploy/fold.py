@@ -13,29 +13,31 @@ from kdeov_mm.models.fusion import FiLMFusion
 
 @torch.no_grad()
 def fold_film(model: nn.Module) -> nn.Module:
-    """Fold FiLM with the model's current vocabulary into the neck's first convolutions.
+    """Fold FiLM with the model's current context into the neck's first convolutions.
 
     Every consumer of a backbone level is a 1x1 convolution without padding, so ``W((1 + gamma) x + beta)`` is again a
     1x1 convolution of x, with another bias. Upsampling and concatenation in between commute with it.
 
     Args:
-        model: A KDEOV with a FiLMFusion and a vocabulary.
+        model: A KDEOV with a FiLMFusion. Its context is the lexicon, or without one the vocabulary.
 
     Returns:
         nn.Module: A copy without fusion and with the same detections. Its image embeddings are conditioned on the
-        vocabulary, so keep the original as image encoder.
+        context, so keep the original as image encoder.
 
     Raises:
         TypeError: If the fusion is not FiLM, or the neck is not YOLOv5's or YOLOv8's.
-        ValueError: If the model has no vocabulary.
+        ValueError: If the model has neither lexicon nor vocabulary.
     """
     if not isinstance(model.fusion, FiLMFusion):
         raise TypeError(f'fusion: only FiLMFusion folds, got {type(model.fusion).__name__}')
-    if not len(model.class_embeddings):
+    if model.context is None and model.background is None:
         raise ValueError('vocabulary: the model has none; call set_vocabulary first')
-    modulation = list(zip(*model.fusion.gamma_beta(model.class_embeddings)))
     folded = copy.deepcopy(model)
     folded.fusion = None
+    if model.context is None:  # detection is unconditional
+        return folded
+    modulation = list(zip(*model.fusion.gamma_beta(model.context)))
     for conv, level, start in consumers(folded.neck):
         fold_affine(conv, *modulation[level], start)
     return folded

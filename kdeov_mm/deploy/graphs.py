@@ -10,7 +10,8 @@ from mmyolo.models.layers import CSPLayerWithTwoConv
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_linear_bn_eval
 
-from kdeov_mm.models.post_processing import decode_boxes, score_classes, top_candidates
+from kdeov_mm.models.fusion import FiLMFusion
+from kdeov_mm.models.post_processing import decode_boxes, independent_probability, score_classes, top_candidates
 from .fold import fold_film
 from .nms import batched_nms
 
@@ -50,7 +51,10 @@ class OpenDetector(nn.Module):
         if not model.with_bbox:
             raise ValueError('model: it has no bbox_head, so it cannot detect; only its image encoder can be exported')
         model = copy.deepcopy(model).eval()
-        self.fusion, self.cfg = model.fusion, model.bbox_head.test_cfg
+        self.independent, self.cfg = model.background is not None, model.bbox_head.test_cfg
+        if self.independent and isinstance(model.fusion, FiLMFusion):
+            model = fold_film(model)
+        self.fusion = model.fusion
         self.backbone, self.neck = simplify(model.backbone), simplify(model.neck)
         self.layers, self.priors = simplify(model.bbox_head.head_module), model.bbox_head.priors
         embed = self.layers.embed
@@ -59,13 +63,23 @@ class OpenDetector(nn.Module):
         # Only the norm of an embedding and its products with the class embeddings are needed
         self.register_buffer('length', torch.linalg.qr(layer.double())[1].float())  # [min(D, C+1), C+1]
         self.register_buffer('to_logits', layer * model.bbox_head.scale.detach())  # [D, C+1]
+        if self.independent:
+            lexicon = model.lexicon_embeddings.embeddings.to(layer)
+            self.background = float(model.bbox_head.scale) * model.background
+            self.register_buffer('context', model.context if self.fusion is not None else None)
+            self.register_buffer('lexicon', lexicon @ self.to_logits)  # [L, C+1]
 
-    def forward(self, images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, images: Tensor, texts: Tensor, others: Tensor | None = None, competes: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Detect the classes of a vocabulary.
 
         Args:
             images: RGB in [0, 1], ``[B, 3, H, W]``; H and W are multiples of 32.
             texts: Class embeddings of the vocabulary, ``[K, D]``.
+            others: Class embeddings of further competitors, ``[X, D]``; with independent scores only.
+            competes: 1 where an entry of the lexicon or of ``others`` competes with a class, else 0, ``[K, L + X]``;
+                with independent scores only.
 
         Returns:
             tuple: Boxes x1, y1, x2, y2 in pixels of the input ``[B, M, 4]``, scores ``[B, M]`` and labels ``[B, M]``,
@@ -73,15 +87,27 @@ class OpenDetector(nn.Module):
         """
         feats = self.backbone(images)
         if self.fusion is not None:
-            feats = self.fusion(feats, texts)
-        return self.find(self.neck(feats), self.matrix(texts), images.shape[2:])
+            feats = self.fusion(feats, self.context if self.independent else texts)
+        rivals = torch.cat([self.lexicon, others @ self.to_logits]) if self.independent else None
+        return self.find(self.neck(feats), texts @ self.to_logits, images.shape[2:], rivals, competes)
 
-    def matrix(self, texts: Tensor) -> Tensor:
-        """Return the matrix for candidates' features ``[..., C+1]``: rows for the norm, then for the K classes."""
-        return torch.cat([self.length, texts @ self.to_logits])
+    def find(
+        self,
+        feats: Sequence[Tensor],
+        names: Tensor,
+        size: Sequence[int],
+        rivals: Tensor | None,
+        competes: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Run the head on candidates only, and post-processing; see ``OpenVocabHead.candidates``.
 
-    def find(self, feats: Sequence[Tensor], matrix: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Run the head on candidates only, and post-processing; see ``OpenVocabHead.candidates``."""
+        Args:
+            feats: The neck's features.
+            names: Factors from features to the logits of the K classes, ``[K, C+1]``.
+            size: Height and width of the input in pixels.
+            rivals: The same of the competitors; None: the classes compete with each other.
+            competes: Which competitors compete with each class.
+        """
         objectness, *maps = self.layers.towers(feats)
         objectness, priors, (dists, features) = top_candidates(
             objectness, maps, self.priors(objectness), self.cfg.nms_pre
@@ -89,27 +115,28 @@ class OpenDetector(nn.Module):
         boxes = decode_boxes(priors, self.layers.distances(dists.unflatten(2, (4, -1))))
         height, width = size
         boxes = torch.cat([boxes[..., i : i + 1].clamp(0, side) for i, side in enumerate((width, height) * 2)], dim=-1)
-        scores, labels = score_classes(objectness, self.probabilities(features, matrix), self.cfg)
+        scores, labels = score_classes(objectness, self.probabilities(features, names, rivals, competes), self.cfg)
         damaged = scores.isnan().flatten(1).any(1, keepdim=True)
         scores = torch.where(scores > 0, scores, 0.0)
-        scores, labels, index = batched_nms(
-            boxes,
-            scores,
-            labels,
-            matrix.shape[0] - self.length.shape[0],
-            self.cfg.nms.iou_threshold,
-            self.cfg.max_per_img,
-        )
-        scores = torch.where(
-            damaged, torch.nan, scores
-        )  # damaged weights must not give an empty result; the runtime refuses NaN
+        limits = self.cfg.nms.iou_threshold, self.cfg.max_per_img
+        if self.cfg.nms.get('class_agnostic', False):
+            best = labels[..., 0]
+            scores, groups, index = batched_nms(boxes, scores[..., :1], labels[..., :1] * 0, 1, *limits)
+            labels = torch.where(groups < 0, -1, best.gather(1, index))
+        else:
+            scores, labels, index = batched_nms(boxes, scores, labels, names.shape[0], *limits)
+        # Damaged weights must not give an empty result; the runtime refuses NaN.
+        scores = torch.where(damaged, torch.nan, scores)
         return boxes.gather(1, index[..., None].expand(-1, -1, 4)), scores, labels
 
-    def probabilities(self, features: Tensor, matrix: Tensor) -> Tensor:
+    def probabilities(self, features: Tensor, names: Tensor, rivals: Tensor | None, competes: Tensor | None) -> Tensor:
         """Return the probabilities of K classes ``[B, M, K]`` for candidates with tower features ``[B, M, C]``."""
-        products = F.pad(features, (0, 1), value=1.0) @ matrix.T
-        length, logits = products.tensor_split([self.length.shape[0]], dim=-1)
-        return (logits / length.norm(dim=-1, keepdim=True).clamp(min=1e-12)).softmax(-1)
+        features = F.pad(features, (0, 1), value=1.0)
+        features = features / (features @ self.length.T).norm(dim=-1, keepdim=True).clamp(min=1e-12)
+        logits = features @ names.T
+        if rivals is None:
+            return logits.softmax(-1)
+        return independent_probability(logits, features @ rivals.T, competes, self.background)
 
 
 class Detector(OpenDetector):
@@ -126,13 +153,21 @@ class Detector(OpenDetector):
     def __init__(self, model: nn.Module) -> None:
         if not len(model.class_embeddings):
             raise ValueError('vocabulary: the model has none; call set_vocabulary first')
-        super().__init__(model if model.fusion is None else fold_film(model))
-        self.register_buffer('names', self.matrix(model.class_embeddings))
+        competitors = model.competitors
+        super().__init__(model if model.fusion is None or competitors is not None else fold_film(model))
+        self.register_buffer('names', model.class_embeddings @ self.to_logits)
+        self.register_buffer('rivals', None if competitors is None else competitors.embeddings @ self.to_logits)
+        self.register_buffer('competes', None if competitors is None else competitors.competes)
         del self.to_logits
+        if self.independent:
+            del self.lexicon
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]  # the vocabulary is folded
         """Detect; see :class:`OpenDetector`."""
-        return self.find(self.neck(self.backbone(images)), self.names, images.shape[2:])
+        feats = self.backbone(images)
+        if self.fusion is not None:
+            feats = self.fusion(feats, self.context)
+        return self.find(self.neck(feats), self.names, images.shape[2:], self.rivals, self.competes)
 
 
 class TwoBranches(nn.Module):

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from kdeov_mm.text import Tokenizer, average_prompts, build_prompts, check_class_names, check_templates
+from kdeov_mm.text import Tokenizer, average_prompts, build_prompts, check_class_names, check_templates, competes
 from kdeov_mm.structures import ClassificationResult, Detections, softmax
 from kdeov_mm.structures.classification import LOGIT_SCALE
 from kdeov_mm.structures.retrieval import rank
@@ -17,10 +17,9 @@ from kdeov_mm.utils.arrays import find_bad_row, row_defect
 from kdeov_mm.utils.display import short_repr, short_text, printable
 from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.json_files import parse_json
-from .kinds import KINDS
+from .kinds import FORMATS, KINDS
 from .onnx_file import read_onnx
 
-FORMAT = '1'  # version of metadata and of graph inputs and outputs
 RESIZES = ('letterbox', 'stretch')
 MAX_SIDE = 4096  # maximum input size in pixels
 MAX_EMBED_DIMS, MAX_CONTEXT, MAX_TEMPLATES = 65536, 1000, 1000
@@ -265,6 +264,7 @@ class Runtime:
         texts: np.ndarray | None = None,
         score_threshold: float = 0.3,
         batch_size: int = 8,
+        others: Sequence[str] | np.ndarray = (),
     ) -> list[Detections]:
         """Detect objects in images.
 
@@ -273,6 +273,9 @@ class Runtime:
             names: The class names, for a file of kind ``open_detector``; default: those of the ``detector``.
             texts: Class embeddings ``[K, D]``; default: from the text encoder's file.
             score_threshold: Minimum score, in [0, 1].
+            batch_size: Number of images in one run of the network.
+            others: Names that compete with the class names but are not detected, or their class embeddings ``[X, D]``;
+                for a file of kind ``open_detector``.
 
         Raises:
             ValueError: If there is no file for this, there are no class names, or the embeddings do not fit.
@@ -281,10 +284,14 @@ class Runtime:
         if names is None:
             kind, names = 'detector', self.names or []
             self.need(kind)
+            if len(others):
+                raise InputError(
+                    f'others: the class names of {self.paths[kind]} are fixed, and so are their competitors'
+                )
         else:
             kind = 'open_detector'
             self.need(kind)
-            feeds = {'texts': self.check_texts(names, texts)}
+            feeds = {'texts': self.check_texts(names, texts), **self.competitors(names, others)}
         detections, names = [], list(names)
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
@@ -301,6 +308,28 @@ class Runtime:
                 result = Detections(boxes, scores[valid], labels[valid], names, height, width)
                 detections.append(result.above(score_threshold))
         return detections
+
+    def competitors(self, names: Sequence[str], others: Sequence[str] | np.ndarray) -> dict[str, np.ndarray]:
+        """Return the inputs of an open detector that say what competes with the class names; see :meth:`detect`.
+
+        Raises:
+            ValueError: If the classes of this model compete with each other, but ``others`` are given.
+        """
+        lexicon = self.described['open_detector'].get('lexicon')
+        if lexicon is None:
+            if len(others):
+                raise InputError(
+                    f'others: the class names of {self.paths["open_detector"]} compete with each other; add the others '
+                    'to the class names'
+                )
+            return {}
+        if not isinstance(others, np.ndarray):
+            others = self.embed_names(others) if len(others) else np.zeros((0, self.embed_dims), np.float32)
+        table = np.ones((len(names), len(lexicon) + len(others) + 1), np.float32)
+        table[:, : len(lexicon)] = competes(names, lexicon)
+        table[:, -1] = 0  # of a row of zeros, so that no input is empty
+        nothing = np.zeros((1, self.embed_dims), np.float32)
+        return dict(others=np.concatenate([others.astype(np.float32), nothing]), competes=table)
 
     def check_texts(self, names: Sequence[str], texts: np.ndarray | None) -> np.ndarray:
         """Return class embeddings, float32 ``[K, D]``: the given ones, checked, or those of the text encoder.
@@ -359,13 +388,14 @@ def check_metadata(path: str | Path, session: onnxruntime.InferenceSession) -> s
     data = session.get_modelmeta().custom_metadata_map
     if 'kdeov_format' not in data:
         raise ValueError(f'{path}: an ONNX file of another model; this runtime reads what "kdeov export" writes')
-    if data['kdeov_format'] != FORMAT or data.get('kdeov_kind') not in KINDS:
+    kind = data.get('kdeov_kind')
+    if kind not in KINDS or data['kdeov_format'] != FORMATS[kind]:
         made = parse_json(data.get('versions', '{}'), f'{path}: versions').get('kdeov_mm', 'unknown')
         raise ValueError(
             f'{path}: written by kdeov_mm {short_text(made)} in format {short_text(data["kdeov_format"])}, but this '
-            f'runtime reads format {FORMAT}; export it again with this version'
+            f'runtime reads format {FORMATS.get(kind, max(FORMATS.values()))}; export it again with this version'
         )
-    return data['kdeov_kind']
+    return kind
 
 
 def parse_metadata(path: str | Path, kind: str, data: dict[str, str]) -> dict[str, Any]:
@@ -406,12 +436,14 @@ def parse_metadata(path: str | Path, kind: str, data: dict[str, str]) -> dict[st
         for field, only in (('channels', 'RGB'), ('range', [0, 1])):
             if how.get(field, only) != only:
                 refuse(f'preprocessing.{field}', how[field], repr(only))
-    if kind == 'detector':
-        parsed['names'] = parse('names', list)
-        try:
-            check_class_names(parsed['names'])
-        except ValueError as error:
-            raise InputError(f'{path}: {printable(str(error))}') from error
+    for field in ('names', 'lexicon'):
+        if (kind, field) == ('detector', 'names') or (kind == 'open_detector' and field in data):
+            parsed[field] = parse(field, list)
+            try:
+                if parsed[field] or field == 'names':
+                    check_class_names(parsed[field])
+            except ValueError as error:
+                raise InputError(f'{path}: {printable(str(error))}') from error
     if kind == 'text_encoder':
         described = parsed['tokenizer'] = parse('tokenizer', dict)
         length, merges = described.get('context_length'), described.get('merges')

@@ -6,6 +6,7 @@ Names are imported when they are used: pictures need neither torch nor MMEngine.
 from kdeov_mm.utils.lazy import import_when_used
 
 MODULES = dict(
+    AloneMetric='.alone_metric',
     ClassificationMetric='.classification_metric',
     OVCocoMetric='.ov_coco_metric',
     OVLVISMetric='.ov_lvis_metric',

@@ -25,6 +25,8 @@ TASKS = dict(
     retrieval_batch='Retrieval within batches',
     ov='Open-vocabulary detection',
     ov_lvis='Open-vocabulary detection, LVIS',
+    alone='Detection, each name asked alone',
+    general='Detection, each general name asked alone',
     cifar10='CIFAR-10',
     cifar100='CIFAR-100',
     imagenet='ImageNet-1k',
@@ -39,6 +41,8 @@ LABELS = dict(
     t2i='text to image',
     i2t='image to text',
     median_rank='median rank',
+    false_alarms='false alarms',
+    duplicates_per_name='duplicates, no suppression across names',
 )
 
 

@@ -1,6 +1,7 @@
 """The student: one YOLO that classifies, retrieves and detects in CLIP's embedding space."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import torch
 from mmdet.models.detectors import SingleStageDetector
@@ -9,7 +10,8 @@ from mmyolo.models.detectors import YOLODetector
 from mmyolo.registry import MODELS
 from torch import Tensor
 
-from .clip import ClassEmbeddings
+from kdeov_mm.text import read_lexicon
+from .clip import ClassEmbeddings, Competitors
 from .embedding_space import EmbeddingSpaceMixin, with_dims
 from .targets import DistillationTargets, StoredTargets
 from .text_sampling import SampledClasses, sample_classes
@@ -35,6 +37,11 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         embed_dims: Dimension D of image, region and class embeddings, that of the CLIP; all parts get it from here.
         text_encoder: Config of the text encoder of the same embedding space, with its prompt templates; None for a
             model that only gets precomputed class embeddings.
+        lexicon: Names of everything that may be seen, which compete silently with the classes that are detected; see
+            :func:`~kdeov_mm.text.read_lexicon`. None: none.
+        background: Cosine similarity, in [-1, 1], of a constant that competes with every class: what is less similar to
+            a class name is none of its objects. None, which needs ``lexicon=None``: the classes of the vocabulary
+            compete with each other, and every object is one of them.
         fusion: Config of a text-conditioned fusion between backbone and neck, or None.
         bbox_head: Config of the open-vocabulary head; None: the model is an image encoder only (stage 1).
         loss_image: Config of the losses of the image embedding (FeatureAlignmentLoss), or None.
@@ -51,6 +58,8 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         projector: dict,
         embed_dims: int,
         text_encoder: dict | None = None,
+        lexicon: str | Sequence[str] | None = None,
+        background: float | None = None,
         fusion: dict | None = None,
         bbox_head: dict | None = None,
         loss_image: dict | None = None,
@@ -67,6 +76,10 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
             raise ValueError(
                 f'num_negatives: must be at least 1, or None for the whole vocabulary, got {num_negatives}'
             )
+        if background is None and lexicon is not None:
+            raise ValueError('background: must be a number from -1 to 1 if there is a lexicon, got None')
+        if background is not None and not -1 <= background <= 1:
+            raise ValueError(f'background: must be a cosine similarity from -1 to 1, got {background}')
         # SingleStageDetector's __init__ needs a head, which stage 1 does not have.
         super(SingleStageDetector, self).__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone, self.neck = MODELS.build(backbone), MODELS.build(neck)
@@ -82,8 +95,11 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         self.text_encoder_cfg = text_encoder
         self.loss_image = MODELS.build(loss_image) if loss_image else None
         self.text_dropout, self.num_negatives = text_dropout, num_negatives
+        self.lexicon, self.background = read_lexicon(lexicon), background
         self.vocabulary: list[str] | None = None
         self.class_embeddings = torch.zeros(0, self.embed_dims)
+        self.others = ClassEmbeddings([], torch.zeros(0, self.embed_dims))
+        self._competitors: Competitors | None = None
         self.targets: DistillationTargets = StoredTargets()
 
     @property
@@ -98,18 +114,58 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         support.
         """
         super()._apply(fn, recurse)
-        self.class_embeddings = fn(self.class_embeddings)
+        self.class_embeddings, self._competitors = fn(self.class_embeddings), None
         return self
 
-    def set_vocabulary(self, vocabulary: ClassEmbeddings) -> None:
+    def set_vocabulary(self, vocabulary: ClassEmbeddings, others: ClassEmbeddings | None = None) -> None:
         """Set the classes to detect or, in training, to learn.
+
+        Args:
+            vocabulary: The K classes.
+            others: Classes that are not looked for; they compete with the vocabulary besides the lexicon.
 
         Raises:
             ValueError: If the embeddings are not ``[K, D]`` with the model's D, or not finite.
         """
         vocabulary.check(self.embed_dims)
+        if others is not None:
+            others.check(self.embed_dims)
         self.vocabulary = list(vocabulary.class_names)
         self.class_embeddings = vocabulary.embeddings.to(self.class_embeddings)
+        self.others = others or ClassEmbeddings([], torch.zeros(0, self.embed_dims))
+        self._competitors = None
+
+    @cached_property
+    def lexicon_embeddings(self) -> ClassEmbeddings:
+        """The class embeddings of the lexicon, computed on first use.
+
+        Raises:
+            ValueError: If there is a lexicon, but the model has no text encoder to embed it.
+        """
+        if not self.lexicon:
+            return ClassEmbeddings([], torch.zeros(0, self.embed_dims))
+        return ClassEmbeddings.build(self.lexicon, self.text_encoder)
+
+    @property
+    def competitors(self) -> Competitors | None:
+        """What competes with the classes of the vocabulary; None: the classes themselves."""
+        if self.background is None:
+            return None
+        if self._competitors is None:
+            self._competitors = Competitors.build(
+                self.vocabulary or [], self.lexicon_embeddings, self.others, self.background
+            ).to(self.class_embeddings)
+        return self._competitors
+
+    @property
+    def context(self) -> Tensor | None:
+        """The class embeddings ``[K, D]`` that condition detection; None: it is unconditional.
+
+        With competitors it is the lexicon, so that features do not depend on the vocabulary.
+        """
+        if self.background is None:
+            return self.class_embeddings if len(self.class_embeddings) else None
+        return self.lexicon_embeddings.embeddings.to(self.class_embeddings) if self.lexicon else None
 
     def distill_from(self, targets: DistillationTargets) -> None:
         """Set the source of the targets of the following training steps."""
@@ -182,17 +238,16 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         of the neck.
         """
         feats = self.backbone(batch_inputs)
-        conditioned = self.fuse_and_neck(feats, self.class_embeddings if len(self.class_embeddings) else None)
+        context = self.context if self.with_bbox and len(self.class_embeddings) else None
+        conditioned = self.fuse_and_neck(feats, context)
         if (self.test_cfg or {}).get('embed_images', True):
-            unconditional = (
-                self.fuse_and_neck(feats, None)
-                if self.fusion is not None and len(self.class_embeddings)
-                else conditioned
-            )
+            unconditional = conditioned if self.fusion is None or context is None else self.fuse_and_neck(feats, None)
             for sample, embedding in zip(batch_data_samples, self.projector(unconditional)):
                 sample.image_embedding = embedding
         if self.with_bbox and len(self.class_embeddings):
-            results = self.bbox_head.predict(conditioned, batch_data_samples, self.class_embeddings, rescale)
+            results = self.bbox_head.predict(
+                conditioned, batch_data_samples, self.class_embeddings, rescale, self.competitors
+            )
             batch_data_samples = self.add_pred_to_datasample(batch_data_samples, results)
         return batch_data_samples
 

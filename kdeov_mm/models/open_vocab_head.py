@@ -14,9 +14,17 @@ from torch.nn.utils.rnn import pad_sequence
 from torchvision.ops import box_area, clip_boxes_to_image, nms
 
 from .assigner import Assignment
+from .clip import Competitors
 from .logit_scale import LogitScaleMixin
 from .losses import weighted_mean
-from .post_processing import decode_boxes, nms_by_class, score_classes, to_original, top_candidates
+from .post_processing import (
+    decode_boxes,
+    independent_probability,
+    nms_by_class,
+    score_classes,
+    to_original,
+    top_candidates,
+)
 from .targets import DistillationTargets
 from .text_sampling import SampledClasses
 
@@ -274,13 +282,24 @@ class OpenVocabHead(LogitScaleMixin, YOLOv8Head):
         return torch.cat([o.flatten(1) for o in objectness], dim=1).sigmoid(), boxes
 
     def predict(
-        self, x: Sequence[Tensor], batch_data_samples: SampleList, class_embeddings: Tensor, rescale: bool = True
+        self,
+        x: Sequence[Tensor],
+        batch_data_samples: SampleList,
+        class_embeddings: Tensor,
+        rescale: bool = True,
+        competitors: Competitors | None = None,
     ) -> list[InstanceData]:
-        """Detect the classes of ``class_embeddings`` ``[K, D]``; ``rescale`` gives boxes in the original image."""
-        candidates = self.candidates(*self.head_module.towers(x), class_embeddings)
-        return [
-            self.post_process(*image, sample.metainfo, rescale) for image, sample in zip(candidates, batch_data_samples)
-        ]
+        """Detect the classes of ``class_embeddings`` ``[K, D]``; ``rescale`` gives boxes in the original image.
+
+        Each data sample gets ``presence``, the best score of each class anywhere in the image, ``[K]`` in [0, 1]. For
+        ``competitors`` see :meth:`candidates`.
+        """
+        candidates = self.candidates(*self.head_module.towers(x), class_embeddings, competitors)
+        results = []
+        for (*image, presence), sample in zip(candidates, batch_data_samples):
+            sample.presence = presence
+            results.append(self.post_process(*image, sample.metainfo, rescale))
+        return results
 
     def candidates(
         self,
@@ -288,6 +307,7 @@ class OpenVocabHead(LogitScaleMixin, YOLOv8Head):
         dists: Sequence[Tensor],
         features: Sequence[Tensor],
         class_embeddings: Tensor,
+        competitors: Competitors | None = None,
     ) -> list[tuple[Tensor, ...]]:
         """Classify the priors with the highest objectness of each image; the others are neither decoded nor embedded.
 
@@ -298,10 +318,11 @@ class OpenVocabHead(LogitScaleMixin, YOLOv8Head):
         Args:
             objectness, dists, features: See ``OpenVocabHeadModule.towers``.
             class_embeddings: The vocabulary's class embeddings ``[K, D]``.
+            competitors: What competes with the classes; None: they compete with each other.
 
         Returns:
-            list: For each image boxes ``[M, 4]`` in pixels of the network's input, scores ``[M]`` in [0, 1] and labels
-            ``[M]``.
+            list: For each image boxes ``[M, 4]`` in pixels of the network's input, scores ``[M]`` in [0, 1], labels
+            ``[M]``, and the best score of each class ``[K]``.
         """
         objectness, priors, (dists, features) = top_candidates(
             objectness, (dists, features), self.priors(objectness), self.test_cfg.nms_pre
@@ -309,21 +330,39 @@ class OpenVocabHead(LogitScaleMixin, YOLOv8Head):
         boxes = decode_boxes(priors, self.head_module.distances(dists.unflatten(2, (4, -1))))
         results = []
         for box, objectness_, feature in zip(boxes, objectness, features):  # [M, K] at a time: K may be large
-            probability = self.head_module.similarity(feature, self.scale * class_embeddings).softmax(1)
+            probability = self.probability(feature, class_embeddings, competitors)
             scores, labels = score_classes(objectness_, probability, self.test_cfg)
             keep = scores > 0
-            results.append((box[keep.nonzero()[:, 0]], scores[keep], labels[keep]))
+            power = self.test_cfg.objectness_power
+            presence = (objectness_[:, None] ** power * probability ** (1 - power)).amax(0)
+            results.append((box[keep.nonzero()[:, 0]], scores[keep], labels[keep], presence))
         return results
+
+    def probability(self, features: Tensor, class_embeddings: Tensor, competitors: Competitors | None) -> Tensor:
+        """Compute the class probabilities ``[M, K]`` of tower features ``[M, C]``; see :meth:`candidates`."""
+        if competitors is None:
+            return self.head_module.similarity(features, self.scale * class_embeddings).softmax(1)
+        rows = torch.cat([class_embeddings, competitors.embeddings])
+        logits = self.head_module.similarity(features, self.scale * rows)
+        count = len(class_embeddings)
+        return independent_probability(
+            logits[:, :count], logits[:, count:], competitors.competes, float(self.scale) * competitors.background
+        )
 
     def post_process(
         self, boxes: Tensor, scores: Tensor, labels: Tensor, img_meta: dict, rescale: bool
     ) -> InstanceData:
-        """Clip boxes, apply non-maximum suppression, and return the ``test_cfg.max_per_img`` best, best first."""
+        """Clip boxes, apply non-maximum suppression, and return the ``test_cfg.max_per_img`` best, best first.
+
+        With ``test_cfg.nms.class_agnostic`` boxes of all classes suppress each other, otherwise those of one class.
+        """
         if rescale:
             boxes = to_original(boxes, img_meta)
             height, width = img_meta['ori_shape'][:2]
         else:
             height, width = img_meta['img_shape'][:2]
         boxes = clip_boxes_to_image(boxes, (height, width))
-        keep = nms_by_class(boxes, scores, labels, self.test_cfg.nms.iou_threshold, self.test_cfg.max_per_img)
+        cfg = self.test_cfg
+        groups = labels * 0 if cfg.nms.get('class_agnostic', False) else labels
+        keep = nms_by_class(boxes, scores, groups, cfg.nms.iou_threshold, cfg.max_per_img)
         return InstanceData(bboxes=boxes[keep], scores=scores[keep], labels=labels[keep])

@@ -40,6 +40,32 @@ def decode_boxes(priors: Tensor, distances: Tensor) -> Tensor:
     return torch.stack([x - left, y - top, x + right, y + bottom], dim=-1)
 
 
+def independent_probability(logits: Tensor, competitors: Tensor, competes: Tensor, background: float) -> Tensor:
+    """Compute the probability that a region shows a class rather than any silent competitor.
+
+    With the logits z of class k and of the competitors l::
+
+        p_k = e^z_k / (e^z_k + sum_l competes[k, l] e^z_l + e^background)
+
+    The other classes are not part of it: p_k is the same whatever else is asked.
+
+    Args:
+        logits: Logits of the K asked classes, ``[..., M, K]``.
+        competitors: Logits of the L competitors, ``[..., M, L]``; L may be 0.
+        competes: 1 where a competitor counts against a class, else 0; floating point, ``[K, L]``.
+        background: Logit of a competitor that every class has.
+
+    Returns:
+        Tensor: Probabilities in [0, 1], ``[..., M, K]``; NaN where a logit is NaN.
+    """
+    competitors = torch.cat([competitors, torch.full_like(logits[..., :1], background)], dim=-1)
+    competes = torch.cat([competes, competes.new_ones(competes.shape[0], 1)], dim=1)
+    top = competitors.amax(-1, keepdim=True)
+    total = (competitors - top).exp() @ competes.T
+    # The best competitor may not count. Beside it, the others may vanish in float32.
+    return (logits - top - total.clamp(min=1e-37).log()).sigmoid()
+
+
 def score_classes(objectness: Tensor, probability: Tensor, cfg: ConfigDict) -> tuple[Tensor, Tensor]:
     """Score the best classes of each candidate.
 

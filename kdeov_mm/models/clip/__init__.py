@@ -3,6 +3,7 @@
 from kdeov_mm.text import TEMPLATE_SETS, template_set
 from kdeov_mm.text import read_class_names as read_names  # the old name, for one release
 from .class_embeddings import ClassEmbeddings
+from .competitors import Competitors
 from .loading import load_open_clip
 from .online_targets import OnlineTargets
 from .precomputed_text_encoder import PrecomputedTextEncoder
@@ -17,6 +18,7 @@ TextBank = ClassEmbeddings  # the old name, for one release
 
 __all__ = [
     'ClassEmbeddings',
+    'Competitors',
     'OnlineTargets',
     'OpenCLIPTeacher',
     'OpenCLIPTextEncoder',

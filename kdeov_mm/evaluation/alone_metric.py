@@ -1,0 +1,171 @@
+"""Detection where each class name is asked alone: is it here, and where."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmyolo.registry import METRICS
+from torchvision.ops import box_iou, nms
+
+from .box_metric import BoxMetric, Boxes
+from .precision_engines import COCO_ENGINES
+
+MATCH = 0.5  # intersection over union of a box and the object that it shows
+
+
+@METRICS.register_module()
+class AloneMetric(BoxMetric):
+    """Measures detection of single class names, and whether absent classes stay absent.
+
+    The model's scores must not depend on the vocabulary, as those of :class:`~kdeov_mm.models.KDEOV` with
+    ``background`` do not. Then all names are scored in one pass, with the same result as one pass for each name. Keys,
+    for ``all`` and each group of classes:
+
+    - ``alone/{group}/AP50``: mean of the classes' AP at IoU 0.5.
+    - ``alone/{group}/false_alarms``: fraction of the images known to lack a class where it is detected with at least
+      ``score_thr``, mean of the classes. Images lack a class if they have no annotation of it; images with
+      ``neg_category_ids`` (LVIS) lack those alone.
+    - ``alone/{group}/AUROC``: probability that the class is scored higher in an image that has it than in one that
+      lacks it, over all pairs of image and class.
+    - ``alone/all/duplicates``: boxes beyond the first on an object (IoU at least 0.5), a fraction of the objects, at
+      ``score_thr`` and with suppression across names; ``duplicates_per_name`` is without that suppression.
+
+    Args:
+        ann_file: COCO or LVIS annotation file; categories are matched to ``classes`` by name.
+        max_dets: Detections counted for one class in one image, best first.
+        engine: ``pycocotools`` or ``faster-coco-eval``.
+        iou_threshold: Boxes with a larger intersection over union suppress each other across names.
+        **kwargs: See :class:`~kdeov_mm.evaluation.box_metric.BoxMetric`; ``score_thr`` is the model's threshold.
+    """
+
+    default_prefix = 'alone'
+    engines = COCO_ENGINES
+    columns = ('AP50', 'false_alarms')
+
+    def __init__(
+        self, ann_file: str, max_dets: int = 100, engine: str = 'pycocotools', iou_threshold: float = 0.7, **kwargs
+    ) -> None:
+        super().__init__(ann_file, engine, **kwargs)
+        self.max_dets, self.iou_threshold = max_dets, iou_threshold
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep each image's boxes, and the best score of each class.
+
+        Raises:
+            ValueError: If a data sample has no ``presence``, or it is not finite; see also ``BoxMetric``.
+        """
+        start = len(self.results)
+        super().process(data_batch, data_samples)
+        for result, sample in zip(self.results[start:], data_samples):
+            presence = sample.get('presence')
+            if presence is None:
+                raise ValueError(
+                    f'{result["img_path"]}: the data sample has no presence; AloneMetric needs a model whose scores do '
+                    'not depend on the vocabulary, such as KDEOV with model.background'
+                )
+            result['presence'] = torch.as_tensor(presence).detach().float().cpu().numpy()
+            if not np.isfinite(result['presence']).all():
+                raise ValueError(f'{result["img_path"]}: presence holds NaN or infinity')
+
+    def compute_by_role(self, results: list[dict]) -> dict[str, dict[str, float]]:
+        """Compute the metrics of the student and of chance."""
+        results = sorted(results, key=lambda result: result['img_id'])
+        category_ids, img_ids = self.category_ids(), [result['img_id'] for result in results]
+        presence = np.stack([result['presence'] for result in results])
+        present, absent = self.truth_of_images(category_ids, img_ids)
+        truth = self.truth_by_class(img_ids)
+        roles = dict(student=(Boxes.gather(results, len(category_ids)), presence))
+        if self.chance:
+            rng = np.random.default_rng(self.seed)
+            shuffled = [
+                dict(result, labels=rng.integers(len(category_ids), size=len(result['labels']))) for result in results
+            ]
+            roles['chance'] = Boxes.gather(shuffled, len(category_ids)), rng.permuted(presence, axis=1)
+        values = {}
+        for role, (boxes, scores) in roles.items():
+            table = np.stack(
+                [
+                    self.average_precision(boxes, truth, category_ids, self.max_dets)[:, 1],
+                    false_alarms(scores, absent, self.score_thr),
+                ],
+                axis=1,
+            )
+            if role == 'student':
+                self.per_class, self.examples = table, []
+            values[role] = self.summarize_alone(table, scores, present, absent)
+        values['student'].update(self.duplicates(results))
+        return values
+
+    def truth_of_images(self, category_ids: np.ndarray, img_ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return which images have and which lack each class, as far as is known: bool ``[N, K]`` each."""
+        column = {category: index for index, category in enumerate(category_ids.tolist())}
+        present = np.zeros((len(img_ids), len(category_ids)), bool)
+        absent = np.ones_like(present)
+        for row, img_id in enumerate(img_ids):
+            image = self.coco.imgs[img_id]
+            if 'neg_category_ids' in image:
+                absent[row] = False
+                absent[row, [column[i] for i in image['neg_category_ids'] if i in column]] = True
+            for annotation in self.coco.imgToAnns[img_id]:
+                if annotation['category_id'] in column:
+                    present[row, column[annotation['category_id']]] = True
+        return present, absent & ~present
+
+    def summarize_alone(
+        self, table: np.ndarray, presence: np.ndarray, present: np.ndarray, absent: np.ndarray
+    ) -> dict[str, float]:
+        """Compute the means over all classes and over each group, and the pooled AUROC."""
+        values = {}
+        for name, members in self.group_members().items():
+            for column, key in enumerate(self.columns):
+                if not np.isnan(table[members, column]).all():
+                    values[f'{name}/{key}'] = np.nanmean(table[members, column])
+            scores, has, lacks = presence[:, members], present[:, members], absent[:, members]
+            if has.any() and lacks.any():
+                values[f'{name}/AUROC'] = auroc(scores[has], scores[lacks])
+        return values
+
+    def duplicates(self, results: list[dict]) -> dict[str, float]:
+        """Compute the duplicates of all images, with and without suppression across names."""
+        extra, objects = dict(duplicates=0, duplicates_per_name=0), 0
+        for result in results:
+            truth = [ann['bbox'] for ann in self.coco.imgToAnns[result['img_id']] if not ann.get('iscrowd')]
+            objects += len(truth)
+            keep = result['scores'] >= self.score_thr
+            if not truth or not keep.any():
+                continue
+            boxes, scores = torch.as_tensor(result['bboxes'][keep]), torch.as_tensor(result['scores'][keep])
+            corners = torch.tensor(truth, dtype=boxes.dtype)
+            corners[:, 2:] += corners[:, :2]
+            best, index = box_iou(boxes, corners).max(1)
+            for key, kept in (
+                ('duplicates', nms(boxes, scores, self.iou_threshold)),
+                ('duplicates_per_name', torch.arange(len(boxes))),
+            ):
+                shown = index[kept][best[kept] >= MATCH]
+                extra[key] += len(shown) - len(shown.unique())
+        return {f'all/{key}': value / objects for key, value in extra.items()} if objects else {}
+
+
+def false_alarms(presence: np.ndarray, absent: np.ndarray, score_thr: float) -> np.ndarray:
+    """Compute the fraction of the images that lack a class where its score reaches the threshold.
+
+    Args:
+        presence: Best score of each class in each image, ``[N, K]``.
+        absent: Images known to lack each class, bool ``[N, K]``.
+        score_thr: The threshold.
+
+    Returns:
+        np.ndarray: float64 ``[K]``; NaN for a class that no image is known to lack.
+    """
+    count = absent.sum(0).astype(float)
+    wrong = (absent & (presence >= score_thr)).sum(0)
+    return np.divide(wrong, count, out=np.full(len(count), np.nan), where=count > 0)
+
+
+def auroc(positive: np.ndarray, negative: np.ndarray) -> float:
+    """Compute the area under the ROC curve: P(positive > negative) + P(equal) / 2 (Hanley and McNeil 1982)."""
+    ordered = np.sort(negative)
+    below, not_above = np.searchsorted(ordered, positive), np.searchsorted(ordered, positive, side='right')
+    return float((below + not_above).mean() / 2 / len(ordered))
