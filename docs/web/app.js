@@ -10,25 +10,30 @@ const element = id => document.getElementById(id);
 
 /**
  * An exported detector with the names that it is shipped with; `folder` is what tools/deployment/make_web.py wrote.
- * The texts of an open_detector go in with each image; those of a (closed) detector are folded into it.
+ * The texts of an open_detector go in with each image, and the table of what competes with each of them; those of a
+ * (closed) detector are folded into it.
  */
 export class Detector {
   static async load(folder) {
     const about = await fetchFile(`${folder}/model.json`).then(answer => answer.json());
-    const [weights, texts] = await Promise.all(
-      [`${about.kind}.onnx`, ...(about.kind === 'open_detector' ? ['texts.bin'] : [])].map(
+    const [weights, texts, competes] = await Promise.all(
+      [`${about.kind}.onnx`, ...(about.kind === 'open_detector' ? ['texts.bin'] : []),
+       ...(about.competitors ? ['competes.bin'] : [])].map(
         file => fetchFile(`${folder}/${file}`).then(answer => answer.arrayBuffer())));
     ort.env.wasm.wasmPaths = new URL('ort/', import.meta.url).href;
     if (!self.crossOriginIsolated) ort.env.wasm.numThreads = 1;  // browsers share memory between threads only there
     const session = await ort.InferenceSession.create(new Uint8Array(weights), { executionProviders: ['wasm'] });
-    return new Detector(about, texts ? new Float32Array(texts) : null, session);
+    return new Detector(about, texts ? new Float32Array(texts) : null, session, competes ? new Uint8Array(competes) : null);
   }
 
-  constructor(about, texts, session) {
+  constructor(about, texts, session, competes = null) {
     if (texts && texts.length !== about.names.length * about.embed_dims) {
       throw new Error(`texts.bin is not model.json's: ${texts.length} numbers for ${about.names.length} names`);
     }
-    Object.assign(this, { about, texts, session });
+    if (competes && competes.length !== about.names.length * about.competitors) {
+      throw new Error(`competes.bin is not model.json's: ${competes.length} numbers for ${about.names.length} names`);
+    }
+    Object.assign(this, { about, texts, session, competes });
     this.index = new Map(about.names.map((name, row) => [normal(name), row]));
   }
 
@@ -65,6 +70,12 @@ export class Detector {
       const texts = new Float32Array(names.length * dims);
       rows.forEach((row, i) => texts.set(this.texts.subarray(row * dims, (row + 1) * dims), i * dims));
       feeds.texts = new ort.Tensor('float32', texts, [names.length, dims]);
+    }
+    if (this.competes) {
+      const width = this.about.competitors, table = new Float32Array(names.length * width);
+      rows.forEach((row, i) => table.set(this.competes.subarray(row * width, (row + 1) * width), i * width));
+      feeds.competes = new ort.Tensor('float32', table, [names.length, width]);
+      feeds.others = new ort.Tensor('float32', new Float32Array(dims), [1, dims]);  // the last competitor, which is none
     }
     const ready = performance.now();
     const { boxes, scores, labels } = await this.session.run(feeds);

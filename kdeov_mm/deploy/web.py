@@ -69,6 +69,7 @@ def write_web(
         names = runtime.names or []
     else:
         texts = runtime.check_texts(names, texts)
+    competes = runtime.competitors(names, ()).get('competes') if kind == 'open_detector' else None
     examples = list(examples or names[:3])
     unknown = [name for name in examples if name not in names]
     if unknown:
@@ -88,16 +89,19 @@ def write_web(
         shutil.copyfile(path, out_dir / path.name)
     for name, content in libraries.items():
         (out_dir / 'ort' / name).write_bytes(content)
-    for earlier in ('detector.onnx', 'open_detector.onnx', 'texts.bin'):
+    for earlier in ('detector.onnx', 'open_detector.onnx', 'texts.bin', 'competes.bin'):
         (out_dir / 'model' / earlier).unlink(missing_ok=True)
     shutil.copyfile(detector, out_dir / 'model' / f'{kind}.onnx')
     if texts is not None:
         texts.astype('<f4').tofile(out_dir / 'model' / 'texts.bin')
+    if competes is not None:
+        competes.astype(np.uint8).tofile(out_dir / 'model' / 'competes.bin')
     about = dict(
         kind=kind,
         names=list(names),
         examples=examples,
         embed_dims=runtime.embed_dims,
+        competitors=None if competes is None else competes.shape[1],
         preprocessing=runtime.preprocessing,
         size_bytes=Path(detector).stat().st_size,
         licence=runtime.metadata[kind].get('licence'),

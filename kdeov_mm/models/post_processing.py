@@ -62,8 +62,9 @@ def independent_probability(logits: Tensor, competitors: Tensor, competes: Tenso
     competes = torch.cat([competes, competes.new_ones(competes.shape[0], 1)], dim=1)
     top = competitors.amax(-1, keepdim=True)
     total = (competitors - top).exp() @ competes.T
-    # The best competitor may not count. Beside it, the others may vanish in float32.
-    return (logits - top - total.clamp(min=1e-37).log()).sigmoid()
+    # The best competitor may not count. Beside it, the others vanish in float32, but the background always counts.
+    rest = (total.clamp(min=1e-37).log() + top).clamp(min=background)
+    return (logits - rest).sigmoid()
 
 
 def score_classes(objectness: Tensor, probability: Tensor, cfg: ConfigDict) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from kdeov_mm.utils.errors import InputError
 from .class_names import check_class_names, read_class_names
 
 FOLDER = Path(__file__).parent / 'lexicons'
@@ -28,7 +27,7 @@ def read_lexicon(source: str | Sequence[str] | None) -> list[str]:
     if isinstance(source, str):
         if source not in LEXICONS and not Path(source).is_file():
             raise FileNotFoundError(
-                f'lexicon: {source} is neither a file nor one of {", ".join(LEXICONS)}; give a file with one name a line'
+                f'lexicon: {source} is neither a file nor one of {", ".join(LEXICONS)}; give a file with a name a line'
             )
         return read_class_names(str(FOLDER / f'{source}.txt') if source in LEXICONS else source)
     check_class_names(source)

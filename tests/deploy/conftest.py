@@ -10,7 +10,6 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from kdeov_mm.deploy import export, read_image
-from kdeov_mm.deploy.runtime import FORMAT
 from kdeov_mm.models import TextBank
 from mmdet.structures import DetDataSample
 from mmyolo.registry import MODELS
@@ -74,7 +73,6 @@ def export_all():
 
     def export_all(model, folder):
         metadata = dict(
-            kdeov_format=FORMAT,
             embed_dims=str(model.embed_dims),
             text_space='kdeov-shapes:random',
             preprocessing=json.dumps(dict(size=[128, 128], resize='stretch')),

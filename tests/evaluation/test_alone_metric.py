@@ -1,0 +1,173 @@
+"""Detection of names that are asked alone, against loops over images and names."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from kdeov_mm.evaluation import AloneMetric
+from kdeov_mm.evaluation.alone_metric import auroc, false_alarms
+
+CLASSES = ['cat', 'dog', 'fish', 'bird']
+GROUPS = ['base', 'base', 'novel', 'novel']
+
+
+def write(path, images=12, seed=0, lvis=False):
+    rng = np.random.default_rng(seed)
+    content = dict(
+        images=[dict(id=i, width=100, height=100, file_name=f'{i}.jpg') for i in range(1, images + 1)],
+        categories=[dict(id=k + 5, name=name) for k, name in enumerate(CLASSES)],
+        annotations=[],
+    )
+    for image in content['images']:
+        for _ in range(rng.integers(0, 4)):
+            x, y, w, h = *rng.uniform(0, 60, 2), *rng.uniform(10, 40, 2)
+            content['annotations'].append(
+                dict(
+                    id=len(content['annotations']) + 1,
+                    image_id=image['id'],
+                    category_id=int(rng.integers(5, 9)),
+                    bbox=[x, y, w, h],
+                    area=w * h,
+                    iscrowd=0,
+                )
+            )
+        if lvis:
+            image['neg_category_ids'] = [int(k) for k in range(5, 9) if rng.random() < 0.4]
+    path.write_text(json.dumps(content))
+    return content
+
+
+def predict(content, seed=0):
+    """Detections near the objects and elsewhere, several of one object, some of wrong classes."""
+    rng = np.random.default_rng(seed)
+    samples = []
+    for image in content['images']:
+        boxes, labels = [], []
+        for ann in content['annotations']:
+            if ann['image_id'] == image['id']:
+                x, y, w, h = ann['bbox']
+                for _ in range(rng.integers(0, 4)):
+                    boxes.append(np.array([x, y, x + w, y + h]) + rng.normal(0, 2, 4))
+                    labels.append(ann['category_id'] - 5 if rng.random() < 0.7 else rng.integers(4))
+        for _ in range(3):
+            x, y = rng.uniform(0, 80, 2)
+            boxes.append([x, y, x + 15, y + 15])
+            labels.append(rng.integers(4))
+        labels, scores = np.array(labels, np.int64), rng.random(len(labels)).astype(np.float32)
+        presence = rng.uniform(0, 0.4, 4).astype(np.float32)
+        np.maximum.at(presence, labels, scores)
+        samples.append(
+            dict(
+                img_id=image['id'],
+                img_path=image['file_name'],
+                presence=torch.tensor(presence),
+                pred_instances=dict(bboxes=np.array(boxes, np.float32), labels=labels, scores=scores),
+            )
+        )
+    return samples
+
+
+def evaluate(path, samples, **options):
+    metric = AloneMetric(str(path), **options)
+    metric.dataset_meta = dict(classes=CLASSES, groups=GROUPS)
+    metric.process({}, samples)
+    return metric.evaluate(len(samples))
+
+
+def ap50_asked_alone(path, samples, label):
+    """pycocotools on one name's detections."""
+    coco = COCO(str(path))
+    found = [
+        dict(image_id=s['img_id'], category_id=label + 5, bbox=[b[0], b[1], b[2] - b[0], b[3] - b[1]], score=float(v))
+        for s in samples
+        for b, v, k in zip(*(s['pred_instances'][key].tolist() for key in ('bboxes', 'scores', 'labels')))
+        if k == label
+    ]
+    engine = COCOeval(coco, coco.loadRes(found), 'bbox')
+    engine.params.catIds, engine.params.iouThrs = [label + 5], np.array([0.5])
+    engine.evaluate()
+    engine.accumulate()
+    return engine.eval['precision'][0, :, 0, 0, 2].mean()
+
+
+@pytest.mark.parametrize('lvis', [False, True])
+def test_metrics_equal_loops_that_ask_each_name_alone(tmp_path, lvis):
+    path = tmp_path / 'annotations.json'
+    content = write(path, lvis=lvis)
+    samples = predict(content)
+    found = evaluate(path, samples, score_thr=0.3, chance=False)
+    has = lambda image, label: any(  # noqa: E731
+        a['image_id'] == image['id'] and a['category_id'] == label + 5 for a in content['annotations']
+    )
+    for group, labels in dict(all=range(4), base=(0, 1), novel=(2, 3)).items():
+        positive, negative, alarms = [], [], []
+        for label in labels:
+            wrong = []
+            for image, sample in zip(content['images'], samples):
+                score = sample['presence'][label].item()
+                if has(image, label):
+                    positive.append(score)
+                elif not lvis or label + 5 in image['neg_category_ids']:
+                    negative.append(score)
+                    wrong.append(score >= 0.3)
+            alarms.append(np.mean(wrong))
+        pairs = [(p > n) + (p == n) / 2 for p, n in itertools.product(positive, negative)]
+        assert found[f'alone/{group}/false_alarms'] == pytest.approx(np.mean(alarms), abs=1e-9)
+        assert found[f'alone/{group}/AUROC'] == pytest.approx(np.mean(pairs), abs=1e-9)
+        expected = np.mean([ap50_asked_alone(path, samples, label) for label in labels])
+        assert found[f'alone/{group}/AP50'] == pytest.approx(expected, abs=1e-6)
+
+
+def test_duplicates_are_counted_on_objects(tmp_path):
+    content = dict(
+        images=[dict(id=1, width=100, height=100, file_name='1.jpg')],
+        categories=[dict(id=k + 5, name=name) for k, name in enumerate(CLASSES)],
+        annotations=[
+            dict(id=1, image_id=1, category_id=5, bbox=[0, 0, 40, 40], area=1600, iscrowd=0),
+            dict(id=2, image_id=1, category_id=6, bbox=[60, 60, 30, 30], area=900, iscrowd=0),
+        ],
+    )
+    path = tmp_path / 'annotations.json'
+    path.write_text(json.dumps(content))
+    boxes = [[0, 0, 40, 40], [0, 0, 40, 39], [0, 0, 40, 24], [60, 60, 90, 90], [10, 70, 20, 80], [60, 60, 90, 90]]
+    sample = dict(
+        img_id=1,
+        img_path='1.jpg',
+        presence=torch.full((4,), 0.9),
+        pred_instances=dict(
+            bboxes=np.array(boxes, np.float32),
+            labels=np.array([0, 1, 2, 1, 0, 3]),
+            scores=np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.2], np.float32),
+        ),
+    )
+    found = evaluate(path, [sample], score_thr=0.3)
+    assert found['alone/all/duplicates_per_name'] == 2 / 2  # the second and third box on the first object
+    assert found['alone/all/duplicates'] == 1 / 2  # the second has the first one's place
+
+
+def test_a_class_that_is_everywhere_has_no_false_alarms_and_no_auroc(tmp_path):
+    presence, absent = np.full((3, 2), 0.5), np.array([[False, True]] * 3)
+    rates = false_alarms(presence, absent, 0.3)
+    assert np.isnan(rates[0]) and rates[1] == 1
+    assert auroc(np.array([0.5]), np.array([0.5, 0.1])) == 0.75
+
+
+def test_a_model_without_independent_scores_is_refused(tmp_path):
+    path = tmp_path / 'annotations.json'
+    samples = predict(write(path))
+    del samples[2]['presence']
+    with pytest.raises(ValueError, match='presence'):
+        evaluate(path, samples)
+
+
+def test_presence_that_is_not_finite_is_refused(tmp_path):
+    path = tmp_path / 'annotations.json'
+    samples = predict(write(path))
+    samples[2]['presence'][1] = float('nan')
+    with pytest.raises(ValueError, match='3.jpg'):
+        evaluate(path, samples)
