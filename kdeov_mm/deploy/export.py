@@ -176,7 +176,7 @@ def write(
     Raises:
         InputError: If the runtime would refuse the metadata; nothing is computed then.
     """
-    if 'kdeov_kind' in metadata:  # otherwise not a file for the runtime
+    if 'embed_dims' in metadata:  # otherwise not a file for the runtime
         kind = metadata['kdeov_kind']
         metadata = dict(metadata, kdeov_format=FORMATS[kind])
         parse_metadata(path, kind, metadata)

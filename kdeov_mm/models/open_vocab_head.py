@@ -291,13 +291,14 @@ class OpenVocabHead(LogitScaleMixin, YOLOv8Head):
     ) -> list[InstanceData]:
         """Detect the classes of ``class_embeddings`` ``[K, D]``; ``rescale`` gives boxes in the original image.
 
-        Each data sample gets ``presence``, the best score of each class anywhere in the image, ``[K]`` in [0, 1]. For
-        ``competitors`` see :meth:`candidates`.
+        With ``competitors``, see :meth:`candidates`, each data sample gets ``presence``: the best score of each class
+        anywhere in the image, ``[K]`` in [0, 1].
         """
         candidates = self.candidates(*self.head_module.towers(x), class_embeddings, competitors)
         results = []
         for (*image, presence), sample in zip(candidates, batch_data_samples):
-            sample.presence = presence
+            if competitors is not None:
+                sample.presence = presence
             results.append(self.post_process(*image, sample.metainfo, rescale))
         return results
 

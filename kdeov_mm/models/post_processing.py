@@ -63,7 +63,7 @@ def independent_probability(logits: Tensor, competitors: Tensor, competes: Tenso
     top = competitors.amax(-1, keepdim=True)
     total = (competitors - top).exp() @ competes.T
     # The best competitor may not count. Beside it, the others vanish in float32, but the background always counts.
-    rest = (total.clamp(min=1e-37).log() + top).clamp(min=background)
+    rest = (total.log() + top).clamp(min=background)
     return (logits - rest).sigmoid()
 
 

@@ -30,6 +30,10 @@ def check_detections(found, expected, scores=1e-4, pixels=0.01):
     [
         {},
         {'fusion': None},
+        {'fusion.type': 'CrossAttentionFusion'},
+        {'test_cfg.nms.class_agnostic': True},
+        {'lexicon': None, 'background': None},
+        {'lexicon': None},
         {'neck.type': 'YOLOv5PAFPN'},
         {
             'test_cfg.max_per_img': 7,
@@ -45,7 +49,10 @@ def test_folded_detectors_are_the_model(make_student, predict, changes):
     expected = predict(model, images)
     with torch.no_grad():
         check_detections(Detector(model)(images), expected)
-        check_detections(OpenDetector(model)(images, model.texts), expected)
+        inputs = [images, model.texts]
+        if model.background is not None:
+            inputs += [torch.zeros(1, 128), torch.cat([model.competitors.competes, torch.zeros(7, 1)], 1)]
+        check_detections(OpenDetector(model)(*inputs), expected)
 
 
 def test_the_demo_on_real_images(demo_student, real_images, predict):
@@ -76,7 +83,8 @@ def test_what_cannot_be_folded_is_named(make_student):
     model.class_embeddings = model.class_embeddings[:0]
     with pytest.raises(ValueError, match='vocabulary'):
         Detector(model)
-    model = make_student(**{'fusion.type': 'CrossAttentionFusion', 'fusion._delete_': False})
+    closed = dict(lexicon=None, background=None)
+    model = make_student(**{'fusion.type': 'CrossAttentionFusion'}, **closed)
     with pytest.raises(TypeError, match='CrossAttentionFusion'):
         Detector(model)
     with pytest.raises(ValueError, match='bbox_head'):

@@ -115,8 +115,10 @@ def test_shapes_that_do_not_fit_are_named(kind, texts, mask, named):
 
 
 @pytest.mark.parametrize('neck', ['YOLOv8PAFPN', 'YOLOv5PAFPN'])
-def test_folded_film_detects_the_same(build_student, make_samples, texts, neck):
-    model = build_student(**{'neck.type': neck}).eval()
+@pytest.mark.parametrize('settings', [dict(background=0.0), dict(lexicon=None, background=None)])
+def test_folded_film_detects_the_same(build_student, make_samples, texts, neck, settings):
+    """The context is the lexicon, or without one the vocabulary."""
+    model = build_student(**{'neck.type': neck}, **settings).eval()
     torch.manual_seed(3)
     for parameter in model.fusion.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
@@ -129,17 +131,18 @@ def test_folded_film_detects_the_same(build_student, make_samples, texts, neck):
     assert folded.fusion is None and model.fusion is not None
     images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
-        guided, unguided = model.extract_feat(images, model.texts), model.extract_feat(images)
+        guided, unguided = model.extract_feat(images, model.context), model.extract_feat(images)
         assert max((a - b).abs().max() for a, b in zip(guided, unguided)) > 1e-3
         for a, b in zip(guided, folded.extract_feat(images)):
             torch.testing.assert_close(b, a, atol=1e-4, rtol=1e-4)
         plain, deployed = model.predict(images, make_samples(2)), folded.predict(images, make_samples(2))
     for a, b in zip(plain, deployed):
         torch.testing.assert_close(a.pred_instances.scores, b.pred_instances.scores, atol=1e-4, rtol=0)
+        assert len(a.pred_instances)
 
 
 def test_folding_says_what_it_needs(build_student):
     with pytest.raises(ValueError, match='vocabulary'):
-        fold_film(build_student())
+        fold_film(build_student(lexicon=None, background=None))
     with pytest.raises(TypeError, match='FiLMFusion'):
         fold_film(build_student(fusion=None))

@@ -70,7 +70,7 @@ def test_a_batch_without_any_object_gives_finite_losses(build_student, make_samp
 
 
 def test_prediction_boxes_are_in_original_pixels_inside_the_image(build_student, make_samples, texts):
-    model = build_student().eval()
+    model = build_student(background=0.0).eval()
     model.set_vocabulary(bank(texts))
     samples = make_samples(1)
     samples[0].set_metainfo(dict(ori_shape=(32, 16), scale_factor=(2.0, 2.0), img_shape=(64, 32)))
