@@ -24,7 +24,8 @@ class Backend(Protocol[T]):
     """Computes embeddings and detections for the inferencer.
 
     Attributes:
-        folded: Class names that are folded into the file, or None.
+        folded: Class names that are folded into the weights, or None: :meth:`detect` needs no class embeddings for
+            them.
     """
 
     folded: list[str] | None
@@ -56,7 +57,14 @@ class Backend(Protocol[T]):
     def detect(
         self, images: list[np.ndarray], names: list[str], class_embeddings: T | None, score_threshold: float
     ) -> list[Detections]:
-        """Detect objects in images uint8 RGB ``[H, W, 3]``; None as ``class_embeddings`` means the folded classes."""
+        """Detect objects.
+
+        Args:
+            images: uint8 RGB ``[H, W, 3]`` each.
+            names: K class names.
+            class_embeddings: Result of :meth:`embed_names`; None for the folded class names.
+            score_threshold: Minimum score, in [0, 1].
+        """
 
 
 class OnnxBackend:
@@ -64,6 +72,9 @@ class OnnxBackend:
 
     Args:
         paths: Files of one model, the folder that ``kdeov export`` wrote them to, or an opened runtime.
+
+    Raises:
+        ValueError, FileNotFoundError: See ``kdeov_mm.deploy.Runtime``.
     """
 
     def __init__(self, paths: Union[str, Path, Sequence[str], 'Runtime']) -> None:
@@ -101,8 +112,8 @@ class OnnxBackend:
         if embeddings is not None:
             from kdeov_mm.models import PrecomputedTextEncoder
 
-            ready = PrecomputedTextEncoder(embeddings, names).encode_text(names).numpy()
-            return self.runtime.check_texts(names, ready)
+            precomputed = PrecomputedTextEncoder(embeddings, names).encode_text(names).numpy()
+            return self.runtime.check_texts(names, precomputed)
         return self.runtime.embed_names(names)
 
     def as_array(self, class_embeddings: np.ndarray) -> np.ndarray:
