@@ -1,9 +1,9 @@
 """Detect objects in images, with class names of your own.
 
 kdeov detect photo.jpg --names "red circle" dog
-kdeov detect photos/ "more/*.png" --names-file names.txt --score-thr 0.5 --out-dir found
-kdeov detect clip.mp4 --names dog --json > found.jsonl      one line for each frame
-kdeov detect photos/ --names dog --coco found.json          a COCO file, with scores
+kdeov detect photos/ "more/*.png" --names-file names.txt --score-thr 0.5 --out-dir pictures
+kdeov detect clip.mp4 --names dog --json > detections.jsonl      one line for each frame
+kdeov detect photos/ --names dog --coco detections.json          a COCO file, with scores
 """
 
 import argparse

@@ -95,7 +95,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def find_model(given: str | None, store: 'ImageStore') -> str:
-    """Return the file of an index's image encoder."""
+    """Return the file of an index's image encoder: ``--model`` if given, else the file that the index names.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
     from kdeov_mm.search import image_encoder_file
 
     if given is None:
