@@ -39,7 +39,7 @@ def run(args: argparse.Namespace, answer: Answer) -> None:
     """Detect objects, draw pictures, and write the COCO file."""
     with user_errors():
         if not 0 <= args.score_thr <= 1:
-            raise InputError(f'--score-thr {args.score_thr}: score_threshold must be from 0 to 1')
+            raise InputError(f'--score-thr {args.score_thr}: must be from 0 to 1')
     content: dict[str, list] = dict(images=[], categories=[], annotations=[])
     out_dir = args.out_dir or (None if args.json else 'work_dirs/detect')
 

@@ -69,7 +69,7 @@ def check_model(args: argparse.Namespace) -> None:
     from kdeov_mm.apis.resolve import is_exported, resolve_model
 
     if args.batch_size < 1:
-        raise InputError(f'--batch-size {args.batch_size}: batch_size must be at least 1')
+        raise InputError(f'--batch-size {args.batch_size}: must be at least 1')
     if is_exported(args.model):
         check_files('--model', args.model)
     else:

@@ -60,7 +60,7 @@ def check(args: argparse.Namespace, text: str | None, images: list[str]) -> None
     if bool(images) == bool(args.index):
         raise InputError('search: give either images to search or --index')
     if args.top < 1:
-        raise InputError(f'--top {args.top}: top must be at least 1')
+        raise InputError(f'--top {args.top}: must be at least 1')
     if args.image:
         check_files('--image', args.image)
     if images:
@@ -70,7 +70,7 @@ def check(args: argparse.Namespace, text: str | None, images: list[str]) -> None
     if images or args.model != MODEL:
         check_model(args)
     elif '://' not in args.index and not Path(args.index).is_dir():
-        raise FileNotFoundError(f'index: there is none in {args.index!r}; make one with "kdeov index build"')
+        raise FileNotFoundError(f'index: no index in {args.index!r}; build one with "kdeov index build"')
 
 
 def search_index(args: argparse.Namespace, text: str | None) -> 'SearchResult':

@@ -221,7 +221,7 @@ class ImageStore:
         connection = lancedb.connect(folder) if exists else None  # connecting creates the folder
         images = open_images(folder, connection) if exists else None
         if images is None:
-            raise FileNotFoundError(f'index: there is none in {folder!r}; make one with "kdeov index build"')
+            raise FileNotFoundError(f'index: no index in {folder!r}; build one with "kdeov index build"')
         if version is not None:
             with storage_errors(folder):
                 known = [entry['version'] for entry in images.list_versions()]
