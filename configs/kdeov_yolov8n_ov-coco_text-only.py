@@ -1,4 +1,4 @@
-# OV-COCO without CLIP weights: ready text embeddings of COCO's 80 names, no image teacher, no distillation.
+# OV-COCO without CLIP weights: precomputed class embeddings of COCO's 80 classes, no image teacher, no distillation.
 _base_ = './kdeov_yolov8n_ov-coco.py'
 
 model = dict(

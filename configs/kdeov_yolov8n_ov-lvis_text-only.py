@@ -1,4 +1,4 @@
-# OV-LVIS without CLIP weights: ready text embeddings of LVIS's 1,203 names, no image teacher, no distillation.
+# OV-LVIS without CLIP weights: precomputed class embeddings of LVIS's 1,203 classes, no image teacher, no distillation.
 _base_ = './kdeov_yolov8n_ov-lvis.py'
 
 model = dict(

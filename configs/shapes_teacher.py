@@ -1,5 +1,5 @@
 # The shapes dataset's teacher: a small OpenCLIP model, trained on all concepts with captions as CLIP was. Here shapes
-# are set against each other; shapes_teacher_stage2 and _stage3 go on with textures. `make teacher` runs all three.
+# are the hard negatives; shapes_teacher_stage2 and _stage3 continue with textures. `make teacher` runs all three.
 _base_ = ['_base_/default_runtime.py', '_base_/shapes.py', '_base_/adamw.py']
 
 max_epochs = 20

@@ -17,7 +17,10 @@ REGISTERED = 'kdeov_mm.registered'
 
 
 class FirstImport(Loader):
-    """Calls :func:`prepare` before the first of ``PACKAGES`` is imported; a finder and loader."""
+    """Calls :func:`prepare` before the first of ``PACKAGES`` is imported; a finder and loader.
+
+    ``docs/design.md`` weighs the alternatives, under "What import kdeov_mm does".
+    """
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """Find one of the packages as the other finders do, and name this object as its loader."""

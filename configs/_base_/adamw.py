@@ -1,4 +1,5 @@
-# AdamW as all of these trainings use it; the learning rate is their own.
+# AdamW for all trainings of a student or of the shapes teacher; each config sets its learning rate. The logit scale is
+# exempt from weight decay, as in OpenCLIP.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),

@@ -23,7 +23,7 @@ vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='mmdet.DetLocalVisualizer', vis_backends=vis_backends, name='visualizer')
 log_processor = dict(
     type='LogProcessor', window_size=25, by_epoch=True, mean_pattern=r'.*(loss|time|grad_norm|teacher_cosine).*'
-)  # the others are the last step's
+)  # other values are those of the last step
 log_level = 'INFO'
 load_from = None
 resume = False

@@ -28,7 +28,7 @@ train_loader = dict(
 )
 test_loader = dict(num_workers=4, sampler=dict(type='DefaultSampler', shuffle=False))
 
-# In validation the metric of the best checkpoint, of the learning rate and of early stopping.
+# The metric of the validation that chooses the best checkpoint, the learning rate and the end of the training.
 monitor = 'retrieval/t2i/mAP@10'
 default_hooks = dict(checkpoint=dict(save_best=monitor, rule='greater'))
 val_cfg = dict(type='ValLoop')

@@ -9,7 +9,7 @@ letterbox = [
     dict(type='LetterResize', scale=(image_size, image_size), allow_scale_up=False, pad_val=dict(img=114)),
 ]
 train_meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
-meta_keys = (*train_meta_keys, 'pad_param')  # which the affine transform of the training makes untrue
+meta_keys = (*train_meta_keys, 'pad_param')  # not in training, where the affine transform moves the padding
 train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=None),
     dict(type='LoadAnnotations', with_bbox=True),
@@ -44,7 +44,7 @@ train_dataset = dict(
     filter_cfg=dict(filter_empty_gt=False),
     pipeline=train_pipeline,
 )
-# All 65 names compete in every image.
+# All 65 class names compete in every image.
 val_dataset = dict(
     type='OVCocoDataset',
     data_root=data_root,

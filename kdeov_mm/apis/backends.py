@@ -24,7 +24,8 @@ class Backend(Protocol[T]):
     """Computes embeddings and detections for the inferencer.
 
     Attributes:
-        folded: Class names that are folded into the file, or None.
+        folded: Class names that are folded into the weights, or None: :meth:`detect` needs no class embeddings for
+            them.
     """
 
     folded: list[str] | None
@@ -61,14 +62,14 @@ class Backend(Protocol[T]):
         score_threshold: float,
         others: T | None = None,
     ) -> list[Detections]:
-        """Detect objects in images uint8 RGB ``[H, W, 3]``.
+        """Detect objects.
 
         Args:
-            images: The images.
+            images: uint8 RGB ``[H, W, 3]`` each.
             names: K class names.
-            class_embeddings: Their embeddings; None: the folded classes.
+            class_embeddings: Result of :meth:`embed_names`; None for the folded class names.
             score_threshold: Minimum score, in [0, 1].
-            others: Embeddings of names that compete but are not detected; None: none.
+            others: Result of :meth:`embed_names` for names that compete but are not detected; None: none.
         """
 
 
@@ -77,6 +78,9 @@ class OnnxBackend:
 
     Args:
         paths: Files of one model, the folder that ``kdeov export`` wrote them to, or an opened runtime.
+
+    Raises:
+        ValueError, FileNotFoundError: See ``kdeov_mm.deploy.Runtime``.
     """
 
     def __init__(self, paths: Union[str, Path, Sequence[str], 'Runtime']) -> None:
@@ -114,8 +118,8 @@ class OnnxBackend:
         if embeddings is not None:
             from kdeov_mm.models import PrecomputedTextEncoder
 
-            ready = PrecomputedTextEncoder(embeddings, names).encode_text(names).numpy()
-            return self.runtime.check_texts(names, ready)
+            precomputed = PrecomputedTextEncoder(embeddings, names).encode_text(names).numpy()
+            return self.runtime.check_texts(names, precomputed)
         return self.runtime.embed_names(names)
 
     def as_array(self, class_embeddings: np.ndarray) -> np.ndarray:

@@ -16,8 +16,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from kdeov_mm.models import KDEOV, OpenCLIPTextEncoder
+from kdeov_mm.models.clip.class_embeddings import mean_embeddings
 from kdeov_mm.models.clip.loading import check_source
-from kdeov_mm.text import average_prompts, build_prompts, check_class_names, resolve_templates
+from kdeov_mm.text import build_prompts, check_class_names, resolve_templates
 from kdeov_mm.utils import load_weights
 from kdeov_mm.utils.config import read_config
 from kdeov_mm.utils.model_index import index_root
@@ -65,7 +66,7 @@ class ImageTextModel(nn.Module):
     forward = encode_image
 
     def resize(self, images: Tensor) -> Tensor:
-        """Convert images to the student's size and device, with values in [0, 1]."""
+        """Convert images ``[B, 3, H, W]`` to the student's size and device, with values in [0, 1]."""
         images = to_unit(images).to(self.device)
         size = (self.image_size, self.image_size)
         if images.shape[-2:] == size:
@@ -93,7 +94,7 @@ class ImageTextModel(nn.Module):
                 any input of :func:`~kdeov_mm.apis.sources.open_images`; NumPy arrays are RGB.
             class_names: K class names without duplicates.
             templates: Prompt templates, see ``ClassEmbeddings.build``.
-            scale: Logit scale; 100 as in CLIP.
+            scale: Logit scale, > 0; 100 as in CLIP.
 
         Returns:
             Tensor: ``[K]`` for one image, ``[N, K]`` for several; rows sum to 1.
@@ -102,10 +103,8 @@ class ImageTextModel(nn.Module):
             ValueError: If there are no class names, names are duplicate, or an image cannot be read.
         """
         check_class_names(class_names)
-        templates = resolve_templates(templates)
-        prompts = build_prompts(class_names, templates)
-        features = self.encode_text([prompt for each in prompts for prompt in each])
-        class_embeddings = torch.from_numpy(average_prompts(features.cpu().numpy(), prompts)).to(self.device)
+        prompts = build_prompts(class_names, resolve_templates(templates))
+        class_embeddings = mean_embeddings(prompts, self.text_encoder).to(self.device)
         single = isinstance(image, (str, Path, Image.Image)) or getattr(image, 'ndim', 4) < 4
         training = self.training
         self.eval()
@@ -122,7 +121,11 @@ class ImageTextModel(nn.Module):
 
 
 def to_unit(images: Tensor) -> Tensor:
-    """Convert images to floating-point numbers in [0, 1]; see :meth:`ImageTextModel.encode_image`."""
+    """Convert images ``[B, 3, H, W]`` to floating-point numbers in [0, 1]; see :meth:`ImageTextModel.encode_image`.
+
+    Raises:
+        ValueError: If the shape is wrong.
+    """
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f'images: expected RGB [B, 3, H, W], got {list(images.shape)}')
     return images / 255 if images.dtype == torch.uint8 else images.float()

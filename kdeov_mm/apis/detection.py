@@ -30,7 +30,7 @@ def build_vocabulary(
         embeddings: File of precomputed embeddings, one row for each class name, in place of the text encoder.
 
     Raises:
-        ValueError: If the names, templates or embeddings are bad.
+        ValueError: If the names, templates or embeddings are invalid.
         InputError: If the model's config has no text encoder, and no embeddings are given.
         FileNotFoundError: If a file is missing.
     """
@@ -45,9 +45,16 @@ def build_vocabulary(
 
 
 def load_model(cfg: Config, checkpoint: str, vocabulary: ClassEmbeddings | None, device: str = 'cpu') -> nn.Module:
-    """Build the model of a config for detection, in inference mode, with weights and vocabulary.
+    """Build the model of a config for inference, with weights and vocabulary.
 
-    Without a ``vocabulary`` the model need not have a head.
+    Args:
+        cfg: The config.
+        checkpoint: Checkpoint file.
+        vocabulary: Classes to detect; None: set later, or for a model without a head.
+        device: Such as ``cpu`` or ``cuda:0``.
+
+    Returns:
+        nn.Module: The model in inference mode. ``predict`` leaves the image embedding out.
 
     Raises:
         ValueError: If the checkpoint is invalid or belongs to another model, or the model cannot detect.

@@ -22,15 +22,15 @@ def fit_alignment(
 
     MMEngine's ``Runner`` trains, on a GPU if there is one, and moves the model back afterwards. Losses and optimizer
     are those of the demo's config, at a constant learning rate. The batch's captions take the place of the vocabulary.
-    Nothing is written. For checkpoints, logs and a schedule use
-    :func:`student_config` with ``tools/train.py``. Seed PyTorch for repeatable results.
+    Nothing is written. For checkpoints, logs and a schedule use :func:`student_config` with ``tools/train.py``. Seed
+    PyTorch for repeatable results.
 
     Args:
         model: Model from :func:`build_kdeov`; trained in place.
         dataloader: A PyTorch ``DataLoader`` with a length, or a list of batches. A batch is images, RGB
             ``[B, 3, H, W]`` with B > 1, uint8 or floating-point in [0, 1], and B captions.
         epochs: Number of passes over the data.
-        lr: Learning rate of AdamW.
+        lr: Learning rate of AdamW, > 0.
 
     Returns:
         list: For each epoch the means over its steps of each ``loss_*``, of their sum ``loss`` and of the cosine to the
@@ -87,7 +87,7 @@ class AlignmentModel(BaseModel):
         self.teacher = OpenCLIPTeacher(model.clip, model.pretrained)
 
     def forward(self, images: Tensor, captions: Sequence[str], mode: str = 'loss') -> dict[str, Tensor]:
-        """Compute the losses of a batch."""
+        """Compute the losses of B images ``[B, 3, H, W]`` and their B captions; see :func:`fit_alignment`."""
         if len(images) != len(captions) or len(images) < 2:
             raise ValueError(
                 f'dataloader: a batch needs at least two images and a caption for each, got {len(images)} '

@@ -26,7 +26,7 @@ from .backends import Backend, OnnxBackend
 from .resolve import is_exported, resolve_model
 from .sources import CHANNEL_ORDERS, ENDLESS, InputImage, open_images
 
-MAX_CACHED = 8  # vocabularies of an inferencer whose embeddings are cached
+MAX_CACHED = 8  # vocabularies whose class embeddings an inferencer keeps in memory
 BUILDING = threading.Lock()  # MMEngine's default scope is one for the whole process
 T = TypeVar('T')
 Names = str | Path | Sequence[str]
@@ -34,7 +34,13 @@ Names = str | Path | Sequence[str]
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Holds class names and how they are embedded."""
+    """Holds class names and how they are embedded; the key of the cache of class embeddings.
+
+    Attributes:
+        names: K class names.
+        templates: Prompt templates; None: the model's own.
+        embeddings: File of precomputed embeddings in place of the text encoder, or None.
+    """
 
     names: tuple[str, ...]
     templates: str | tuple[str, ...] | None = None
@@ -123,7 +129,8 @@ class KDEOVInferencer:
             embeddings: A ``.npy`` or ``.safetensors`` file of precomputed embeddings, one row for each class name.
 
         Raises:
-            ValueError, FileNotFoundError: If the names, templates or embeddings are bad.
+            ValueError: If the names, templates or embeddings are invalid.
+            FileNotFoundError: If a file is missing.
         """
         if templates is not None and not isinstance(templates, str):
             templates = tuple(templates)
@@ -161,11 +168,14 @@ class KDEOVInferencer:
             images: See the class.
             names: Class names to choose from; default: the vocabulary.
             top: Number of class names to return for each image.
-            scale: Logit scale; 100 as in CLIP.
+            scale: Logit scale, > 0; 100 as in CLIP.
             stream: Whether to return an iterator that holds one batch at a time, for long or endless inputs.
 
         Returns:
             Results: One :class:`ClassificationResult` for each image.
+
+        Raises:
+            ValueError: If an argument is out of range, a class name is invalid, or an image cannot be read.
         """
         if top < 1 or not scale > 0:
             raise ValueError(f'top and scale: must be at least 1 and greater than 0, got {top} and {scale}')
@@ -223,6 +233,10 @@ class KDEOVInferencer:
 
         Returns:
             Results: One :class:`Detections` for each image.
+
+        Raises:
+            ValueError: If the model has no head, an argument is out of range, a class name is invalid, or an image
+                cannot be read.
         """
         if not 0 <= score_threshold <= 1:
             raise ValueError(f'score_threshold: must be from 0 to 1, got {score_threshold}')
@@ -284,7 +298,8 @@ class KDEOVInferencer:
         """Embed class names with the model's templates; float32, L2-normalised, ``[K, D]``.
 
         Raises:
-            ValueError, FileNotFoundError: If the names are bad, or their file is missing.
+            ValueError: If the class names are invalid.
+            FileNotFoundError: If their file is missing.
         """
         return self.backend.as_array(self._class_embeddings(Vocabulary(read_vocabulary(names))))
 
@@ -387,7 +402,7 @@ def read_vocabulary(names: Names) -> tuple[str, ...]:
     """Read class names from a list or a file, and check them.
 
     Raises:
-        ValueError: If there is no class name or a bad one; see ``check_class_names``.
+        ValueError: If there is no class name or an invalid one; see ``check_class_names``.
         FileNotFoundError: If there is no such file.
     """
     if isinstance(names, (str, Path)):

@@ -175,7 +175,7 @@ def with_names(images: Iterator[InputImage]) -> Iterator[InputImage]:
 
 
 def open_part(images: Any, channel_order: str) -> Opened:
-    """See :func:`open_images`."""
+    """Open one input of :func:`open_images`; images in memory have no name yet."""
     if isinstance(images, (str, Path)):
         return open_path(str(images))
     if isinstance(images, int) and not isinstance(images, bool):
@@ -198,14 +198,14 @@ def open_part(images: Any, channel_order: str) -> Opened:
 
 
 def open_path(path: str) -> Opened:
-    """Open a file, a folder, a glob or a video."""
+    """Open a file, a folder, a glob or a video; for the errors see :func:`open_images`."""
     check_address(path)
     if Path(path).suffix.lower() in VIDEO_SUFFIXES and Path(path).is_file():
         import cv2
 
-        with_frames = open_video(path)
-        count = int(with_frames.get(cv2.CAP_PROP_FRAME_COUNT))
-        with_frames.release()
+        video = open_video(path)
+        count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+        video.release()
         return read_video(path, path), count if count > 0 else None
     paths = [path]
     if glob.has_magic(path) and not Path(path).exists():

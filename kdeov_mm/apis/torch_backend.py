@@ -23,16 +23,21 @@ class TorchBackend:
         config: Config file.
         checkpoint: Checkpoint file, or a work dir, whose last complete checkpoint is used.
         device: Such as ``cpu`` or ``cuda:0``; default: a GPU if there is one.
+
+    Raises:
+        ValueError: If the checkpoint belongs to another model, or the test pipeline does not begin with the loading of
+            the image.
+        FileNotFoundError: If a file is missing.
     """
 
-    folded: list[str] | None = None
+    folded: list[str] | None = None  # no class names are folded into these weights
 
     def __init__(self, config: str, checkpoint: str, device: str | None = None) -> None:
         self.cfg = load_config(config)
         device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         self.checkpoint = resolve_checkpoint(checkpoint)
         self.model = load_model(self.cfg, self.checkpoint, None, device)
-        self._vocabulary: tuple[ClassEmbeddings | None, ...] = (None, None)  # classes and others of the model
+        self._vocabulary: tuple[ClassEmbeddings | None, ...] = (None, None)  # the model's current classes and others
         self._lock = threading.Lock()  # one thread at a time uses the network
         init_default_scope(self.cfg.get('default_scope', 'mmyolo'))
         load, *others = inference_transforms(self.cfg)

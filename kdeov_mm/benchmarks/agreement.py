@@ -1,19 +1,19 @@
-"""How well two runs of one model agree."""
+"""Agreement of two runs of one model."""
 
 import numpy as np
 
 
 def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Cosine similarity of the rows of ``[N, D]`` and ``[N, D]``: ``[N]``."""
+    """Return the cosine similarity ``[N]`` of each row of ``[N, D]`` with the same row of ``[N, D]``."""
     norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     return (first * second).sum(axis=1) / norms
 
 
 def unmatched(first: dict, second: dict, iou: float = 0.99, score: float = 1e-3) -> int:
-    """Detections of one image in ``first`` or ``second`` without a partner in the other.
+    """Count the detections of one image in ``first`` and ``second`` that have no partner in the other.
 
-    Partners have one label, boxes whose intersection over union is at least ``iou`` and scores that differ by at most
-    ``score``; each has one partner, the first that fits in the order given.
+    Partners have the same label, boxes whose intersection over union is at least ``iou``, and scores that differ by at
+    most ``score``. Each detection has at most one partner: the first that fits, in the given order.
 
     Args:
         first, second: ``boxes`` ``[M, 4]``, ``scores`` ``[M]`` and ``labels`` ``[M]``.
@@ -24,20 +24,23 @@ def unmatched(first: dict, second: dict, iou: float = 0.99, score: float = 1e-3)
 def unexplained(
     first: dict, second: dict, nms: float, max_detections: int, min_score: float = 0.0, tie: float = 1e-4
 ) -> int:
-    """Detections without a partner, see :func:`unmatched`, that rounding does not explain.
+    """Count the detections without a partner, see :func:`unmatched`, that rounding does not explain.
 
-    Where two scores differ by rounding only, their order may change. Then of two boxes that overlap, another one
-    suppresses the other, and of two at the end of a full list, another one is cut off. So a detection may be absent
-    from the other run if there a box of its label overlaps it by more than ``nms``, or the list is full, and what
-    stands there has its score or a better one; or if its score is the least that counts. An overlap that is ``nms``
-    but for rounding suppresses in one run and not in the other.
+    Rounding changes the order of detections with almost equal scores. It then decides which of two overlapping boxes is
+    suppressed, and which detection a full list leaves out. So rounding explains a missing detection in three cases:
+
+    - The other run has a box of the same label with an overlap above ``nms`` and at least the same score.
+    - The other run's list is full, and all its scores are at least the same.
+    - The detection's score is the minimum score.
+
+    Scores and overlaps within ``tie`` count as the same.
 
     Args:
         first, second: See :func:`unmatched`.
-        nms: The threshold of suppression.
-        max_detections: Detections of an image at most.
-        min_score: Score below which there is no detection.
-        tie: How much better, by rounding, its score may be, and how much less the overlap.
+        nms: IoU threshold of the non-maximum suppression.
+        max_detections: Maximum number of detections of an image.
+        min_score: Minimum score of a detection, ``test_cfg.score_thr``.
+        tie: Maximum difference of scores and overlaps that rounding explains.
     """
     count = 0
     for alone, own, other in zip(without_partner(first, second), (first, second), (second, first)):
@@ -62,7 +65,7 @@ def without_partner(first: dict, second: dict, iou: float = 0.99, score: float =
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes ``[M, 4]`` and ``[N, 4]``: ``[M, N]``; of two empty boxes in one place, 1."""
+    """Return the IoU ``[M, N]`` of boxes ``[M, 4]`` and ``[N, 4]``; it is 1 for two empty boxes in one place."""
     top_left = np.maximum(first[:, None, :2], second[None, :, :2])
     bottom_right = np.minimum(first[:, None, 2:], second[None, :, 2:])
     shared = (bottom_right - top_left).clip(min=0).prod(axis=2)

@@ -1,4 +1,4 @@
-"""The networks that kdeov bench compares: ours and other people's, with random weights."""
+"""The networks that kdeov bench compares: ours and the baselines, with random weights."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,8 +32,8 @@ class Network:
     Attributes:
         make: Builds it in inference mode, with random weights of one seed.
         size: Side of its input in pixels.
-        outputs: Their names.
-        int8: The operators with weights that its INT8 files compute in eight bits.
+        outputs: Names of its outputs.
+        int8: Types of the operators that its files for INT8 quantise.
         free: The dimensions of the input that may have any size, by name.
     """
 
@@ -99,9 +99,9 @@ class BareYOLO(nn.Module):
 
 
 def build_ours(names: int = 0) -> nn.Module:
-    """Our image encoder, or our detector of so many names, untrained.
+    """Build our image encoder, untrained, or our detector with ``names`` class names if that is not 0.
 
-    With YOLO's prior left out, every candidate passes the threshold: the most work.
+    The biases are not initialised as YOLO's, so every candidate passes the threshold: the maximum of work.
     """
     init_default_scope('mmyolo')
     cfg = Config.fromfile(index_root() / CONFIG)

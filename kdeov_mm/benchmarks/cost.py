@@ -1,4 +1,4 @@
-"""What one image costs a model: parameters that it meets, and operations."""
+"""The cost of one image for a model: parameters that are used, and operations."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 def count_parameters(model: nn.Module, run: Callable[[], object]) -> int:
     """Count the parameters of the modules that a function calls.
 
-    Text towers, and heads that are not asked, are so left out. A parameter that several modules share counts once.
+    Text towers and heads that are not called do not count. A parameter of several modules counts once.
 
     Args:
         model: The model.
@@ -35,7 +35,7 @@ def count_parameters(model: nn.Module, run: Callable[[], object]) -> int:
 
 
 def count_flops(model: nn.Module, images: Tensor) -> int:
-    """Operations of ``model(images)`` as MMEngine counts them, where a multiplication with its addition is one.
+    """Count the operations of ``model(images)`` as MMEngine does: a multiplication with its addition is one.
 
     Args:
         model: A model whose forward takes images alone.
@@ -44,7 +44,7 @@ def count_flops(model: nn.Module, images: Tensor) -> int:
     counter = FlopAnalyzer(model, (images,)).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     counter.set_op_handle('aten::scaled_dot_product_attention', attention_flops)
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # one operator for a whole layer, of which nobody knows the cost
+    torch.backends.mha.set_fastpath_enabled(False)  # the fast path is one operator for a whole layer, without a count
     try:
         with torch.no_grad():
             return int(counter.total())
@@ -53,6 +53,6 @@ def count_flops(model: nn.Module, images: Tensor) -> int:
 
 
 def attention_flops(inputs: list, outputs: list) -> int:
-    """Operations of ``softmax(Q K^T) V``, which MMEngine does not count by itself."""
+    """Count the operations of ``softmax(Q K^T) V``, which MMEngine does not count by itself."""
     query, key, value = (get_shape(tensor) for tensor in inputs[:3])
     return math.prod(query[:-1]) * key[-2] * (key[-1] + value[-1])

@@ -1,4 +1,4 @@
-"""What the deployed networks cost beside other people's: preparation, measurement and report of ``kdeov bench``."""
+"""Preparation, measurement and report of ``kdeov bench``, which compares exported networks with baselines."""
 
 import argparse
 import json
@@ -24,7 +24,7 @@ from kdeov_mm.benchmarks.baselines import (
     Towers,
 )
 from kdeov_mm.benchmarks.inference_engines import ENGINES, complexity, peak_memory, random_images
-from kdeov_mm.benchmarks.timing import machine, time_in_turns
+from kdeov_mm.benchmarks.timing import machine, time_interleaved
 from kdeov_mm.deploy.export import write
 from kdeov_mm.deploy.graphs import Detector
 from kdeov_mm.deploy.kinds import RUNTIMES
@@ -37,7 +37,7 @@ from kdeov_mm.version import __version__
 from matplotlib.figure import Figure
 from torch import Tensor
 
-LEAST_ROUNDS, WARM_SECONDS = 3, 0.1
+MIN_ROUNDS, WARM_SECONDS = 3, 0.1
 INT8 = dict(zip(('ort_int8', 'openvino_int8'), RUNTIMES))  # engine and what its file is written for
 BARS = [  # (numerator, engine), (denominator, engine), at least or at most, bound
     *(
@@ -61,15 +61,15 @@ def choose(args: argparse.Namespace) -> dict[str, Network]:
     """Check the options.
 
     Raises:
-        InputError: If one is out of range, or names nothing that there is.
+        InputError: If an option names an unknown model, or a GPU that PyTorch cannot use.
     """
     args.engines = args.engines or [name for name in ENGINES if name != 'cuda' or torch.cuda.is_available()]
     args.threads = args.threads or torch.get_num_threads()
     if 'cuda' in args.engines and not torch.cuda.is_available():
-        raise InputError('--engines cuda: there is no GPU that PyTorch can use')
+        raise InputError('--engines cuda: PyTorch can use no GPU; leave cuda out')
     for begin in args.models or ():
         if not any(name.startswith(begin) for name in NETWORKS):
-            raise InputError(f'--models {begin}: begins none of {", ".join(NETWORKS)}')
+            raise InputError(f'--models {begin}: no model begins so; the models are {", ".join(NETWORKS)}')
     args.batch_sizes = sorted(set(args.batch_sizes))
     return {
         name: network
@@ -79,7 +79,7 @@ def choose(args: argparse.Namespace) -> dict[str, Network]:
 
 
 def tell(text: str) -> str:
-    """Show progress, on the other stream than the report."""
+    """Print progress on stderr, and return it; the report is printed on stdout."""
     print(text, file=sys.stderr, flush=True)
     return text
 
@@ -95,7 +95,7 @@ def paths_of(name: str, folder: Path) -> dict[str, Path]:
 
 
 def prepare(name: str, network: Network, folder: Path, engines: Sequence[str], threads: int) -> dict:
-    """Write a network's files, unless they are there; its row of constants."""
+    """Write a network's files, unless they exist, and return its row of constants: size, operations, memory."""
     files = paths_of(name, folder)
     made = dict(torch=torch.__version__, onnxruntime=onnxruntime.__version__, kdeov_mm=__version__)
     row = read_json(files['row']) if files['row'].is_file() else {}
@@ -135,12 +135,12 @@ def prepare(name: str, network: Network, folder: Path, engines: Sequence[str], t
 
 
 def discard(run: Callable, images: Tensor, _: object) -> None:
-    """Run a network, as a stage of the timing."""
+    """Run a network and discard the result, as a stage of the timing."""
     run(images)
 
 
 def warm(call: Callable, _: object) -> None:
-    """Run until the neighbour is gone: its data from the caches, its threads, busily waiting, from the cores."""
+    """Run until the previous candidate's data have left the caches, and its busily waiting threads the cores."""
     end = time.perf_counter() + WARM_SECONDS
     call(None)
     while time.perf_counter() < end:
@@ -158,7 +158,7 @@ def first_runs(name: str, network: Network, batch: int, args: argparse.Namespace
             call = partial(discard, ENGINES[engine](module, files, args.threads), images)
             call(None)
             stages = dict(warm=partial(warm, call), run=call) if batch == 1 else dict(run=call)
-            took = time_in_turns({0: stages}, 1, device_of(args), warmup=0, progress=False)[0][0]
+            took = time_interleaved({0: stages}, 1, device_of(args), warmup=0, progress=False)[0][0]
         except Exception as error:  # a failure of one network is reported and does not stop the others
             failed[engine] = tell(
                 f'{name}, {engine}, batch {batch}: {type(error).__name__}: ' + ' '.join(str(error).split())[:200]
@@ -189,13 +189,15 @@ def measure(names: Sequence[str], batch: int, args: argparse.Namespace, title: s
             return found
     candidates, failed, seconds = {}, {}, 0.0
     for name in names:
-        torch.compiler.reset()  # its limit of versions is for code, which networks share
+        torch.compiler.reset()  # the compiler limits the versions of a function, and networks have functions in common
         more, reasons, took = first_runs(name, NETWORKS[name], batch, args)
         candidates.update(more)
         failed.update({f'{name}, {engine}, batch {batch}': reason for engine, reason in reasons.items()})
         seconds += took
-    repeats = min(args.repeats, max(LEAST_ROUNDS, int(args.seconds * len(names) / max(seconds, 1e-9))))
-    measured = time_in_turns(candidates, repeats, device_of(args), warmup=1 if batch == 1 else 0) if candidates else {}
+    repeats = min(args.repeats, max(MIN_ROUNDS, int(args.seconds * len(names) / max(seconds, 1e-9))))
+    measured = {}
+    if candidates:
+        measured = time_interleaved(candidates, repeats, device_of(args), warmup=1 if batch == 1 else 0)
     found = dict(
         machine=title,
         failed=failed,
@@ -206,7 +208,7 @@ def measure(names: Sequence[str], batch: int, args: argparse.Namespace, title: s
 
 
 def summarise(measured: dict, sizes: dict[str, int]) -> list[dict]:
-    """Median and 95th percentile in milliseconds of a batch, and images a second, of each model, engine and batch."""
+    """Return a row for each model, engine and batch: median and 95th percentile in ms, and images per second."""
     rows = []
     for (model, engine, batch), seconds in measured.items():
         p95 = quantiles(seconds, n=20, method='inclusive')[-1] if len(seconds) > 1 else seconds[0]
@@ -269,7 +271,7 @@ def format_report(title: str, constants: list[dict], rows: list[dict], bars: lis
                 f'| {row["model"]} | ' + ' | '.join(pattern.format(**cell) if cell else '' for cell in cells) + ' |'
             )
     if bars:
-        lines += ['\n## Ratios at batch 1\n', '| what | ratio | promised | kept |', '| --- | ---: | --- | --- |']
+        lines += ['\n## Ratios at batch 1\n', '| what | ratio | target | met |', '| --- | ---: | --- | --- |']
         lines += [
             f'| {bar["what"]} | {bar["ratio"]:.2f} | {bar["promised"]} | {"yes" if bar["kept"] else "no"} |'
             for bar in bars
@@ -280,7 +282,7 @@ def format_report(title: str, constants: list[dict], rows: list[dict], bars: lis
 
 
 def plot(rows: list[dict], title: str, path: Path) -> Path | None:
-    """Milliseconds of one image, a line for each model and a mark for each engine."""
+    """Plot the milliseconds of one image, with a line for each model and a mark for each engine."""
     rows = [row for row in rows if row['batch'] == min(row['batch'] for row in rows)]
     models, engines = ([*dict.fromkeys(row[key] for row in rows)] for key in ('model', 'engine'))
     fig = Figure(figsize=(8, 1.4 + 0.42 * len(models)), layout='constrained')
@@ -332,7 +334,8 @@ def run(args: argparse.Namespace) -> None:
             for name in names:
                 first_runs(name, networks[name], 1, args)
         return
-    for batch in args.batch_sizes:  # single images, whose ratios are promised, all in turns; a network's batches so
+    for batch in args.batch_sizes:
+        # For the ratios all networks and engines are interleaved with single images; else the engines of one network.
         for group in ([names] if batch == 1 else [[name] for name in names]) if names else []:
             found = measure(group, batch, args, title)
             failed.update(found['failed'])

@@ -1,4 +1,4 @@
-"""The ways to run one network that a benchmark compares."""
+"""The inference engines that a benchmark compares, and the memory and operations of a network."""
 
 import functools
 import subprocess
@@ -17,23 +17,23 @@ Run = Callable[[Tensor], object]  # of a batch [B, 3, H, W] on the CPU
 
 
 def eager(module: nn.Module, files: dict[str, Path], threads: int) -> Run:
-    """PyTorch as it is, on the CPU."""
+    """Run a network in eager PyTorch on the CPU."""
     return torch.inference_mode()(module)
 
 
 def compiled(module: nn.Module, files: dict[str, Path], threads: int) -> Run:
-    """``torch.compile``, on the CPU."""
+    """Run a network with ``torch.compile`` on the CPU."""
     return torch.inference_mode()(torch.compile(module))
 
 
 def ort(module: nn.Module, files: dict[str, Path], threads: int, kind: str = 'fp32') -> Run:
-    """ONNX Runtime on the CPU."""
+    """Run the ONNX file of a kind in ONNX Runtime on the CPU."""
     session = open_session(files[kind], threads=threads)
     return lambda images: session.run(None, {'images': images.numpy()})
 
 
 def openvino(module: nn.Module, files: dict[str, Path], threads: int, kind: str = 'fp32') -> Run:
-    """OpenVINO on the CPU, from the ONNX file; what is not in eight bits is in float32."""
+    """Run the ONNX file of a kind in OpenVINO on the CPU; layers that are not INT8 compute in float32."""
     import openvino as ov
 
     compiled_model = ov.compile_model(
@@ -45,7 +45,7 @@ def openvino(module: nn.Module, files: dict[str, Path], threads: int, kind: str 
 
 
 def cuda(module: nn.Module, files: dict[str, Path], threads: int, dtype: torch.dtype = torch.float32) -> Run:
-    """PyTorch as it is, on the GPU; the copy of the images there counts."""
+    """Run a network in eager PyTorch on the GPU; the time includes copying the images to the GPU."""
     module = module.to('cuda', dtype)
     return torch.inference_mode()(lambda images: module(images.to('cuda', dtype)))
 
@@ -80,7 +80,7 @@ except FileNotFoundError:
 
 
 def peak_memory(path: Path, size: int, threads: int) -> float:
-    """MiB that a fresh process of ONNX Runtime needs at most for one image, beyond one that runs nothing."""
+    """Return the peak memory in MiB of an ONNX Runtime process for one image, beyond that of a process without one."""
     command = [sys.executable, '-I', '-c', PEAK]  # isolated: modules in the current directory are not found
     used, base = (
         int(
@@ -94,7 +94,7 @@ def peak_memory(path: Path, size: int, threads: int) -> float:
 
 
 def complexity(module: nn.Module, size: int) -> tuple[int, int]:
-    """Parameters (folded norms are none), and multiply-accumulates of one image, see :func:`count_flops`."""
+    """Return the number of parameters, without folded norms, and of multiply-accumulates of one image."""
     return (
         sum(parameter.numel() for parameter in module.parameters()),
         count_flops(module, torch.zeros(1, 3, size, size)),
@@ -102,5 +102,5 @@ def complexity(module: nn.Module, size: int) -> tuple[int, int]:
 
 
 def random_images(batch: int, size: int) -> Tensor:
-    """Seeded noise, ``[batch, 3, size, size]`` in [0, 1]."""
+    """Return seeded noise, ``[batch, 3, size, size]`` in [0, 1]."""
     return torch.from_numpy(np.random.default_rng(0).random((batch, 3, size, size), dtype=np.float32))

@@ -13,7 +13,7 @@ Stages = dict[str, Callable[[Any], Any]]
 
 
 def time_stages(stages: Stages, device: torch.device) -> dict[str, float]:
-    """Run stages, each on the result of the one before (the first on None); seconds of each."""
+    """Run stages, each on the result of the previous one (the first on None), and return the seconds of each."""
     seconds, value = {}, None
     start = time.perf_counter()
     for name, stage in stages.items():
@@ -26,7 +26,7 @@ def time_stages(stages: Stages, device: torch.device) -> dict[str, float]:
 
 
 @torch.no_grad()
-def time_in_turns(
+def time_interleaved(
     candidates: dict[Hashable, Stages],
     repeats: int,
     device: torch.device,
@@ -35,22 +35,22 @@ def time_in_turns(
     slow_repeats: int = 3,
     progress: bool = True,
 ) -> dict[Hashable, list[dict[str, float]]]:
-    """Time every candidate once a round, for ``warmup`` rounds that do not count and ``repeats`` that do.
+    """Time every candidate once in each round: first ``warmup`` rounds, then ``repeats`` measured ones.
 
-    Every other round goes backwards, so that nobody always follows the same neighbour.
+    Every other round runs backwards, so that no candidate always follows the same one.
 
     Args:
-        candidates: What is compared, each as stages.
-        repeats: Rounds that count.
-        device: Where they run.
-        warmup: Rounds before.
-        slow: A candidate whose first pass takes more seconds than this has no other warm-up and is measured
-            ``slow_repeats`` times at most.
+        candidates: The candidates, each as stages, see :func:`time_stages`.
+        repeats: Number of measured rounds.
+        device: Device that the candidates run on.
+        warmup: Number of rounds before.
+        slow: Seconds. A candidate whose first pass takes longer has no further warm-up and at most ``slow_repeats``
+            measured rounds.
         slow_repeats: See ``slow``.
-        progress: Whether to show it.
+        progress: Whether to show a progress bar.
 
     Returns:
-        dict: For each candidate, round by round from the first that counts, the seconds of each stage.
+        dict: For each candidate the seconds of each stage in each measured round.
     """
     measured: dict[Hashable, list[dict[str, float]]] = {key: [] for key in candidates}
     is_slow: dict[Hashable, bool] = {}
@@ -67,8 +67,11 @@ def time_in_turns(
     return measured
 
 
+time_in_turns = time_interleaved  # the old name, for one release
+
+
 def machine(device: torch.device) -> str:
-    """Describe the machine."""
+    """Return the name of the GPU, or the name of the processor and the number of PyTorch's threads."""
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
     model = (

@@ -74,7 +74,7 @@ def parse(argv: Sequence[str], program: str | None = None) -> Call:
     """Parse the command line.
 
     Args:
-        argv: Arguments.
+        argv: Arguments, the command first.
         program: Name of the program in usage messages; default: ``kdeov`` and the command.
 
     Raises:
@@ -97,7 +97,12 @@ def parse(argv: Sequence[str], program: str | None = None) -> Call:
 
 
 def find_config(rest: list[str], weights: bool) -> list[str]:
-    """Replace a model's name at the start of the arguments by its config and weights."""
+    """Replace a model's name at the start of the arguments by its config and weights.
+
+    Args:
+        rest: Arguments after the command.
+        weights: Whether a checkpoint may follow the config; the model's own is added if none is given.
+    """
     if not rest or rest[0].endswith('.py') or rest[0].startswith('-'):
         return rest
     from kdeov_mm.utils.model_index import read_index
@@ -110,11 +115,16 @@ def find_config(rest: list[str], weights: bool) -> list[str]:
 
 
 def run(call: Call) -> Any:
-    """Run a command, and print its result as JSON with --json."""
+    """Run a command, and print its result as JSON with --json.
+
+    A command whose module has ``JSON_LINES`` prints one line of JSON for each result, by its argument ``answer``. The
+    other commands print one object at the end.
+    """
     stdout = sys.stdout
     if hasattr(call.module, 'JSON_LINES'):
 
         def answer(content: dict) -> None:
+            """Print one result as a line of JSON."""
             if call.json:
                 print(json.dumps(content), file=stdout, flush=True)
 
@@ -122,7 +132,7 @@ def run(call: Call) -> Any:
         with redirect_stdout(sys.stderr if call.json else stdout):
             return call.module.run(call.args, answer)
     printed = io.StringIO()
-    with redirect_stdout(Both(printed, sys.stderr) if call.json else stdout):
+    with redirect_stdout(Tee(printed, sys.stderr) if call.json else stdout):
         returned = call.module.run(call.args)
     if call.json:
         result = dict(output=printed.getvalue().splitlines()) if returned is None else dict(result=returned)
@@ -130,20 +140,22 @@ def run(call: Call) -> Any:
     return returned
 
 
-class Both(io.TextIOBase):
-    """Writes to several streams."""
+class Tee(io.TextIOBase):
+    """Writes each text to several streams."""
 
-    def __init__(self, *places: TextIO) -> None:
-        self.places = places
+    def __init__(self, *streams: TextIO) -> None:
+        self.streams = streams
 
     def write(self, text: str) -> int:
-        for place in self.places:
-            place.write(text)
+        """Write a text to all streams."""
+        for stream in self.streams:
+            stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        for place in self.places:
-            place.flush()
+        """Flush all streams."""
+        for stream in self.streams:
+            stream.flush()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -159,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with interruptible():
             run(parse(sys.argv[1:] if argv is None else argv))
         return 0
-    except BrokenPipeError:  # such as of "| head"
+    except BrokenPipeError:  # a reader such as "head" has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError, ImportError) as error:

@@ -46,8 +46,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="another name by which browsers may call the server, such as a proxy's; may be given more than once",
     )
     parser.add_argument('--threads', type=int, help="threads of the network; default: ONNX Runtime's choice")
-    parser.add_argument('--max-megabytes', type=int, default=20, help='of an uploaded file; default: 20')
-    parser.add_argument('--max-megapixels', type=int, default=50, help='of an uploaded image; default: 50')
+    parser.add_argument('--max-megabytes', type=int, default=20, help='maximum size of an uploaded file; default: 20')
+    parser.add_argument('--max-megapixels', type=int, default=50, help='maximum size of an uploaded image; default: 50')
 
 
 def check_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -72,7 +72,7 @@ def open_index(args: argparse.Namespace) -> Optional['ImageStore']:
 
     encoder, folder = IndexEncoder(str(args.export / 'image_encoder.onnx')), args.index or str(args.export / 'index')
     if not args.images:
-        ImageStore.open(folder)  # does not create one
+        ImageStore.open(folder)  # raises FileNotFoundError, where create would make a new index
     store = ImageStore.create(folder, encoder.describe())
     if args.images:
         report = update_index(find_images(args.images), store, encoder)

@@ -1,10 +1,10 @@
 """Detect objects in images, with class names of your own.
 
 kdeov detect photo.jpg --names "red circle" dog
-kdeov detect photos/ "more/*.png" --names-file names.txt --score-thr 0.5 --out-dir found
-kdeov detect clip.mp4 --names dog --json > found.jsonl      one line for each frame
-kdeov detect street.jpg --names car --not "toy car"         what is not looked for
-kdeov detect photos/ --names dog --coco found.json          a COCO file, with scores
+kdeov detect photos/ "more/*.png" --names-file names.txt --score-thr 0.5 --out-dir pictures
+kdeov detect clip.mp4 --names dog --json > detections.jsonl      one line for each frame
+kdeov detect street.jpg --names car --not "toy car"              what is not looked for
+kdeov detect photos/ --names dog --coco detections.json          a COCO file, with scores
 """
 
 import argparse
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace, answer: Answer) -> None:
     """Detect objects, draw pictures, and write the COCO file."""
     with user_errors():
         if not 0 <= args.score_thr <= 1:
-            raise InputError(f'--score-thr {args.score_thr}: score_threshold must be from 0 to 1')
+            raise InputError(f'--score-thr {args.score_thr}: must be from 0 to 1')
         if args.others:
             from kdeov_mm.text import check_class_names
 

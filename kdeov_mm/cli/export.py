@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from kdeov_mm.deploy import Runtime
+    from kdeov_mm.models import ClassEmbeddings
 
 MAX_CHECKED, MAX_CALIBRATION = 100, 512  # images; rare high activations need hundreds
 
@@ -95,7 +96,19 @@ def load_inputs(paths: list[str], runtime: 'Runtime') -> Iterator['np.ndarray']:
 
 
 def compare(runtime: 'Runtime', model: 'nn.Module', inputs: list['np.ndarray']) -> str:
-    """Compare a file in ONNX Runtime with the model in PyTorch."""
+    """Compare a file in ONNX Runtime with the model in PyTorch.
+
+    Args:
+        runtime: One file, opened.
+        model: The model that was exported, with a vocabulary.
+        inputs: Inputs of the network, ``[3, H, W]`` each.
+
+    Returns:
+        str: The result for the user.
+
+    Raises:
+        InputError: If there are no inputs.
+    """
     import numpy as np
     import torch
     from kdeov_mm.benchmarks.agreement import cosines, unexplained, unmatched
@@ -158,24 +171,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def write_files(args: argparse.Namespace, names: list[str] | None) -> None:
-    """Write the files; see :func:`run`."""
-    import torch
-    import torch.nn.functional as F
+    """Write the files; ``names`` are the class names to fold into the detector, or None."""
     from kdeov_mm.apis import build_vocabulary, find_images, load_model
-    from kdeov_mm.deploy import Runtime
-    from kdeov_mm.deploy.export import (
-        describe,
-        export_detector,
-        export_image_encoder,
-        export_open_detector,
-        export_text_encoder,
-    )
-    from kdeov_mm.deploy.quantize import quantize
+    from kdeov_mm.deploy.export import describe, export_text_encoder
     from kdeov_mm.models import build_text_encoder
     from kdeov_mm.text import resolve_templates
     from kdeov_mm.utils import check_checkpoint, load_config, resolve_checkpoint
 
-    writers = dict(image_encoder=export_image_encoder, detector=export_detector, open_detector=export_open_detector)
     cfg = load_config(args.config, args.cfg_options)
     kinds = choose_kinds(args, cfg)
     checked, calibration = (find_images(paths) if paths else [] for paths in (args.check, args.int8))
@@ -184,10 +186,8 @@ def write_files(args: argparse.Namespace, names: list[str] | None) -> None:
     metadata = describe(cfg, checkpoint, args.image_size)
     vocabulary = build_vocabulary(cfg, names, args.templates, args.embeddings) if names else None
     model = load_model(cfg, checkpoint, vocabulary)
-    if vocabulary is None:  # for the checks
-        model.class_embeddings = F.normalize(
-            torch.randn(80, model.embed_dims, generator=torch.Generator().manual_seed(0))
-        )
+    if vocabulary is None and kinds != ['text_encoder']:
+        model.set_vocabulary(random_vocabulary(model.embed_dims))
     out_dir = Path(args.out_dir)
     for kind in kinds:
         path = out_dir / f'{kind}.onnx'
@@ -197,25 +197,62 @@ def write_files(args: argparse.Namespace, names: list[str] | None) -> None:
             templates = resolve_templates(args.templates or encoder.templates)
             export_text_encoder(encoder, templates, path, metadata)
             print(f'{path}: {path.stat().st_size / 2**20:.1f} MiB')
-            continue
-        writers[kind](model, path, metadata)
-        runtime = Runtime(path)
-        files = [path]
-        float_layers = {}
-        for target in args.int8_for if calibration else ():
-            files.append(path.with_stem(f'{kind}_int8' + ('' if target == RUNTIMES[0] else f'_{target}')))
-            float_layers[files[-1]] = quantize(
-                path,
-                load_inputs(calibration[:MAX_CALIBRATION], runtime),
-                files[-1],
-                model.class_embeddings.numpy() if kind == 'open_detector' else None,
-                runtime=target,
-            )
-        inputs = list(load_inputs(checked[:MAX_CHECKED], runtime))
-        for file in files:
-            agreement = compare(Runtime(file), model, inputs) if checked else ''
-            print(f'{file}: {file.stat().st_size / 2**20:.1f} MiB' + (agreement and f'; {agreement}'))
-            if file in float_layers:
-                print(f'{file}: float layers:')
-            for layer, reason in float_layers.get(file, {}).items():
-                print(f'    {layer}: {reason}')
+        else:
+            write_network(kind, model, path, metadata, args.int8_for, checked, calibration)
+
+
+def random_vocabulary(embed_dims: int) -> 'ClassEmbeddings':
+    """Return 80 classes with random embeddings, to compare and calibrate a detector with."""
+    import torch
+    import torch.nn.functional as F
+    from kdeov_mm.models import ClassEmbeddings
+
+    embeddings = F.normalize(torch.randn(80, embed_dims, generator=torch.Generator().manual_seed(0)))
+    return ClassEmbeddings([f'class {index}' for index in range(len(embeddings))], embeddings)
+
+
+def write_network(
+    kind: str,
+    model: 'nn.Module',
+    path: Path,
+    metadata: dict[str, str],
+    int8_for: list[str],
+    checked: list[str],
+    calibration: list[str],
+) -> None:
+    """Write one network, in float and in INT8, and compare the files with the model.
+
+    Args:
+        kind: Kind of the file, not a text encoder.
+        model: The model, with a vocabulary.
+        path: File to write; those in INT8 are beside it.
+        metadata: Metadata of all files of the model.
+        int8_for: Target runtimes of the INT8 files.
+        checked: Images to compare on; empty: no comparison.
+        calibration: Images to calibrate with; empty: no INT8.
+    """
+    from kdeov_mm.deploy import Runtime
+    from kdeov_mm.deploy.export import export_detector, export_image_encoder, export_open_detector
+    from kdeov_mm.deploy.quantize import quantize
+
+    writers = dict(image_encoder=export_image_encoder, detector=export_detector, open_detector=export_open_detector)
+    writers[kind](model, path, metadata)
+    runtime = Runtime(path)
+    float_layers: dict[Path, dict[str, str]] = {path: {}}  # by file
+    for target in int8_for if calibration else ():
+        file = path.with_stem(f'{kind}_int8' + ('' if target == RUNTIMES[0] else f'_{target}'))
+        float_layers[file] = quantize(
+            path,
+            load_inputs(calibration[:MAX_CALIBRATION], runtime),
+            file,
+            model.class_embeddings.numpy() if kind == 'open_detector' else None,
+            runtime=target,
+        )
+    inputs = list(load_inputs(checked[:MAX_CHECKED], runtime))
+    for file, layers in float_layers.items():
+        agreement = compare(Runtime(file), model, inputs) if checked else ''
+        print(f'{file}: {file.stat().st_size / 2**20:.1f} MiB' + (agreement and f'; {agreement}'))
+        if file != path:
+            print(f'{file}: float layers:')
+        for layer, reason in layers.items():
+            print(f'    {layer}: {reason}')

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MODEL = 'kdeov_yolov8n'
 DIGITS = 6  # of the index in picture names
-Answer = Callable[[dict], None]
+Answer = Callable[[dict], None]  # prints one result as a line of JSON with --json
 
 
 def add_images(parser: argparse.ArgumentParser, nargs: str = '+') -> None:
@@ -69,7 +69,7 @@ def check_model(args: argparse.Namespace) -> None:
     from kdeov_mm.apis.resolve import is_exported, resolve_model
 
     if args.batch_size < 1:
-        raise InputError(f'--batch-size {args.batch_size}: batch_size must be at least 1')
+        raise InputError(f'--batch-size {args.batch_size}: must be at least 1')
     if is_exported(args.model):
         check_files('--model', args.model)
     else:
@@ -101,7 +101,7 @@ def check_names(args: argparse.Namespace) -> list[str]:
 
 
 def make_inferencer(args: argparse.Namespace, skipped: list[str]) -> 'KDEOVInferencer':
-    """Load the model; images that cannot be read are reported and collected in ``skipped``."""
+    """Load the model; images that cannot be read are reported on stderr and collected in ``skipped``."""
     from kdeov_mm.apis import KDEOVInferencer
 
     def skip(error: Exception) -> None:
@@ -125,6 +125,12 @@ def each_image(
     answer: Answer,
 ) -> None:
     """Run a task on one image after the other, and report each result at once.
+
+    Args:
+        args: Options of :func:`add_images`, :func:`add_names` and :func:`add_model`.
+        start: Starts the task with the loaded model and its vocabulary.
+        report: Prints a result for people; gets its index and the result.
+        answer: Prints the same result for programs.
 
     Raises:
         SystemExit: If arguments or files are invalid, with 2.

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 DEFAULT_INDEX = 'work_dirs/index'
 COLUMNS = 8  # of the picture
 CELL = 400  # maximum pixels of an image in the picture
+MINIMUM = dict(batch_size=1, commit_size=1, workers=1, thumbnail=0, decode_size=0)  # of the options
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -95,7 +96,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def find_model(given: str | None, store: 'ImageStore') -> str:
-    """Return the file of an index's image encoder."""
+    """Return the file of an index's image encoder: ``--model`` if given, else the file that the index names.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
     from kdeov_mm.search import image_encoder_file
 
     if given is None:
@@ -268,17 +273,22 @@ def verify(args: argparse.Namespace) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Check that the given files exist, before heavy imports.
+    """Check the options' ranges and that the given files exist, before heavy imports.
 
     Raises:
         FileNotFoundError: If a file is missing.
+        InputError: If an option is out of range.
     """
     if args.task in ('build', 'add'):
         check_files('images', args.images)
+        for name, minimum in MINIMUM.items():
+            value = getattr(args, name)
+            if value is not None and value < minimum:
+                raise InputError(f'--{name.replace("_", "-")} {value}: must be at least {minimum}')
     for name in ('model', 'text'):
         check_files(f'--{name}', getattr(args, name, None))
     if args.task != 'build' and '://' not in args.index and not Path(args.index).is_dir():
-        raise FileNotFoundError(f'index: there is none in {args.index!r}; make one with "kdeov index build"')
+        raise FileNotFoundError(f'index: no index in {args.index!r}; build one with "kdeov index build"')
 
 
 def run(args: argparse.Namespace) -> None:

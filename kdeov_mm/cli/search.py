@@ -35,12 +35,12 @@ def run(args: argparse.Namespace, answer: Answer) -> None:
     """Search images, and draw the results with --picture."""
     with user_errors():
         given = [each for each in (args.query, *args.images) if each is not None]
-        words, images = (None, given) if args.image else (args.query, given[1:])
-        check(args, words, images)
+        text, images = (None, given) if args.image else (args.query, given[1:])
+        check(args, text, images)
         result = (
-            search_index(args, words)
+            search_index(args, text)
             if args.index
-            else make_inferencer(args, []).search(words or Path(args.image), given_images(images), args.top)
+            else make_inferencer(args, []).search(text or Path(args.image), given_images(images), args.top)
         )
     for row in result.rows():
         print(f'{row["rank"]:3} {row["score"]:.4f} {printable(row["image"])}')
@@ -49,18 +49,18 @@ def run(args: argparse.Namespace, answer: Answer) -> None:
     answer(result.to_dict())
 
 
-def check(args: argparse.Namespace, words: str | None, images: list[str]) -> None:
+def check(args: argparse.Namespace, text: str | None, images: list[str]) -> None:
     """Check the arguments, without loading anything.
 
     Raises:
         ValueError, FileNotFoundError: If an argument is invalid or a file is missing.
     """
-    if not args.image and words is None:
+    if not args.image and text is None:
         raise InputError('search: give a text, or --image')
     if bool(images) == bool(args.index):
         raise InputError('search: give either images to search or --index')
     if args.top < 1:
-        raise InputError(f'--top {args.top}: top must be at least 1')
+        raise InputError(f'--top {args.top}: must be at least 1')
     if args.image:
         check_files('--image', args.image)
     if images:
@@ -70,19 +70,22 @@ def check(args: argparse.Namespace, words: str | None, images: list[str]) -> Non
     if images or args.model != MODEL:
         check_model(args)
     elif '://' not in args.index and not Path(args.index).is_dir():
-        raise FileNotFoundError(f'index: there is none in {args.index!r}; make one with "kdeov index build"')
+        raise FileNotFoundError(f'index: no index in {args.index!r}; build one with "kdeov index build"')
 
 
-def search_index(args: argparse.Namespace, words: str | None) -> 'SearchResult':
-    """Search an index; without ``--model`` with the encoders that it names, if they are unchanged ONNX files."""
+def search_index(args: argparse.Namespace, text: str | None) -> 'SearchResult':
+    """Search an index by a text, or by ``--image`` if that is None.
+
+    Without ``--model`` the encoders that the index names embed the query, if they are unchanged ONNX files.
+    """
     from kdeov_mm.apis import KDEOVInferencer
     from kdeov_mm.apis.inferencer import index_result
     from kdeov_mm.search import ImageStore, embed_query, image_encoder_file, text_encoder_file
 
     store = ImageStore.open(args.index)
-    if args.model != MODEL or words is not None and store.model.text is None:
-        return make_inferencer(args, []).search(words or Path(args.image), store, args.top)
-    if words is None:
+    if args.model != MODEL or text is not None and store.model.text is None:
+        return make_inferencer(args, []).search(text or Path(args.image), store, args.top)
+    if text is None:
         return KDEOVInferencer([image_encoder_file(store)]).search(Path(args.image), store, args.top)
-    embedding = embed_query(words, text_encoder_file(store), store.model)
-    return index_result(words, store.search(embedding, args.top))
+    embedding = embed_query(text, text_encoder_file(store), store.model)
+    return index_result(text, store.search(embedding, args.top))

@@ -1,7 +1,6 @@
 """Export of trained models, and the runtime of exported models.
 
-Attributes are imported on first use. The runtime needs only NumPy, Pillow and ONNX Runtime, and export does not need
-ONNX Runtime.
+Attributes are imported on first use: the runtime needs only NumPy, Pillow and ONNX Runtime.
 """
 
 from kdeov_mm.utils.lazy import import_when_used

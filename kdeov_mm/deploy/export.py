@@ -43,6 +43,7 @@ class TextEncoder(nn.Module):
         self.model = model
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Embed tokens; see the class."""
         return F.normalize(self.model.encode_text(tokens), dim=-1)
 
 
@@ -107,14 +108,14 @@ def export_text_encoder(
     if not isinstance(text_encoder, OpenCLIPTextEncoder):
         raise ValueError(
             f'text_encoder: only OpenCLIPTextEncoder can be exported, got {type(text_encoder).__name__}; embed the '
-            'names with PyTorch and give the runtime their embeddings'
+            'class names with PyTorch and give the runtime their embeddings'
         )
     name = text_encoder.model_name
     tokenizer = open_clip.get_tokenizer(name)
     if type(tokenizer) is not SimpleTokenizer:
         raise ValueError(
             f"text_encoder: the tokenizer of {name} is {type(tokenizer).__name__}; only CLIP's byte pair "
-            'encoding can be exported; embed the names with PyTorch and give the runtime their embeddings'
+            'encoding can be exported; embed the class names with PyTorch and give the runtime their embeddings'
         )
     model = load_open_clip(name, text_encoder.pretrained)
     described = dict(
@@ -220,7 +221,7 @@ def describe(cfg: Config, checkpoint: str, size: int | None = None) -> dict[str,
     Args:
         cfg: Config of the model.
         checkpoint: Weights of the model.
-        size: Side of the input in pixels; default: that of the config.
+        size: Side of the input in pixels, a multiple of 32; default: that of the config.
 
     Raises:
         ValueError: If the runtime does not support the preprocessing of the config.
@@ -242,6 +243,10 @@ def describe(cfg: Config, checkpoint: str, size: int | None = None) -> dict[str,
 
 def preprocessing(cfg: Config, size: int | None = None) -> dict:
     """Return how the config's test pipeline converts images to the network's input.
+
+    Args:
+        cfg: Config of the model.
+        size: See :func:`describe`.
 
     Returns:
         dict: ``size`` (height, width), ``resize`` (``stretch`` or ``letterbox``), ``pad_value`` (0 to 255, for

@@ -30,6 +30,7 @@ class ImageEncoder(nn.Module):
         self.layers = nn.Sequential(fuse_linear_bn_eval(linear, norm), *rest)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Embed images; see the class."""
         feats = self.neck(self.backbone(images))
         pooled = [pool(x, 1) for x in feats for pool in (F.adaptive_avg_pool2d, F.adaptive_max_pool2d)]
         embeddings = self.layers(torch.cat(pooled, dim=1).flatten(1))

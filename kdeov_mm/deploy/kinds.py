@@ -1,6 +1,6 @@
 """The kinds of exported files, and the runtimes that INT8 files are written for."""
 
 KINDS = ('image_encoder', 'detector', 'open_detector', 'text_encoder')
-# Version of a kind's metadata, inputs and outputs; detectors of version 1 scored classes against each other alone
+# Version of a kind's metadata, inputs and outputs. Detectors of version 1 scored class names against each other alone.
 FORMATS = dict(image_encoder='1', detector='2', open_detector='2', text_encoder='1')
-RUNTIMES = ('onnxruntime', 'openvino')  # each fuses other patterns
+RUNTIMES = ('onnxruntime', 'openvino')  # each computes other parts of a network in INT8

@@ -26,15 +26,15 @@ def batched_nms(
         their boxes, padded with 0.
     """
     top_scores = scores.new_zeros(len(boxes), max_detections)
-    names, index = labels.new_full((2, len(boxes), max_detections), -1)
+    top_labels, index = labels.new_full((2, len(boxes), max_detections), -1)
     index = index * 0
     for image in range(len(boxes)):
         at, which = (scores[image] > 0).nonzero(as_tuple=True)
         candidates = boxes[image][at], scores[image][at, which], labels[image][at, which]
         keep = nms_by_class(*candidates, iou_threshold, max_detections)
-        top_scores[image, : len(keep)], names[image, : len(keep)] = candidates[1][keep], candidates[2][keep]
+        top_scores[image, : len(keep)], top_labels[image, : len(keep)] = candidates[1][keep], candidates[2][keep]
         index[image, : len(keep)] = at[keep]
-    return top_scores, names.clone(), index
+    return top_scores, top_labels.clone(), index
 
 
 @batched_nms.register_fake
@@ -44,7 +44,7 @@ def _(boxes, scores, labels, num_classes, iou_threshold, max_detections):
 
 
 def batched_nms_onnx(boxes, scores, labels, num_classes, iou_threshold, max_detections):
-    """Build the same function around ONNX's operator, which has one list of boxes for all classes."""
+    """Build :func:`batched_nms` of ONNX's operator, which has one list of boxes for all classes."""
     batch, count = op.Shape(boxes, start=0, end=1), op.Shape(boxes, start=1, end=2)
     num_classes = num_classes if not isinstance(num_classes, int) else op.Constant(value_ints=[num_classes])
     num_classes = op.Reshape(num_classes, op.Constant(value_ints=[-1]))
@@ -74,10 +74,10 @@ def batched_nms_onnx(boxes, scores, labels, num_classes, iou_threshold, max_dete
         op.Where(own, values, op.Constant(value_float=-1.0)), op.Constant(value_ints=[max_detections]), axis=1
     )
     valid = op.Greater(ranked, op.Constant(value_float=0.0))
-    names = op.Gather(op.Gather(rows, op.Constant(value_int=1), axis=1), order, axis=0)
+    top_labels = op.Gather(op.Gather(rows, op.Constant(value_int=1), axis=1), order, axis=0)
     index = op.Gather(op.Gather(rows, op.Constant(value_int=2), axis=1), order, axis=0)
     return (
         op.Where(valid, ranked, op.Constant(value_float=0.0)),
-        op.Where(valid, names, op.Constant(value_int=-1)),
+        op.Where(valid, top_labels, op.Constant(value_int=-1)),
         op.Where(valid, index, op.Constant(value_int=0)),
     )

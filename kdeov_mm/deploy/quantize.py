@@ -27,13 +27,19 @@ BETWEEN = ('Sigmoid', 'Mul', 'Add', 'Concat', 'MaxPool', 'Resize', 'Slice')
 
 
 class Feeds(CalibrationDataReader):
-    """Feeds sets of inputs to ONNX Runtime's calibration."""
+    """Feeds sets of inputs to ONNX Runtime's calibration.
+
+    Args:
+        images: Inputs of the network, ``[3, H, W]`` each.
+        texts: Class embeddings ``[K, D]`` of an ``open_detector``, or None.
+    """
 
     def __init__(self, images: Iterable[np.ndarray], texts: np.ndarray | None) -> None:
         self.images, self.count = iter(images), 0
         self.constant = {} if texts is None else {'texts': texts}
 
     def get_next(self) -> dict[str, np.ndarray] | None:
+        """Return the next inputs by name; None at the end."""
         image = next(self.images, None)
         if image is None and not self.count:
             raise ValueError('images: quantisation needs real images to calibrate with; some hundreds are enough')
@@ -44,7 +50,7 @@ class Feeds(CalibrationDataReader):
 def float_layers(
     model: onnx.ModelProto, layers: Sequence[str] = ('Conv',), runtime: str = 'onnxruntime'
 ) -> dict[str, str]:
-    """Return the names of weights whose layers stay in float, and the reasons."""
+    """Return the names of weights whose layers stay in float, and the reasons; see :func:`quantize`."""
     constants, result = {tensor.name: tensor for tensor in model.graph.initializer}, {}
     for node in model.graph.node:
         weights = [name for name in node.input if name in constants]

@@ -37,7 +37,9 @@ class Runtime:
         sessions: ONNX Runtime's session of each kind of file.
         metadata: The metadata of each kind of file.
         paths: The path of each kind of file.
-        described: The parsed and checked metadata that the runtime uses, see :func:`parse_metadata`.
+        described: The parsed and checked metadata of each kind of file, see :func:`parse_metadata`.
+        preprocessing: How images become the network's input, see :func:`kdeov_mm.deploy.export.preprocessing`; empty
+            with a text encoder alone.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -91,7 +93,8 @@ class Runtime:
     @property
     def input_size(self) -> tuple[int, int]:
         """Height and width in pixels of the network's input; any multiples of 32 up to ``MAX_SIDE`` may be set."""
-        return tuple(self.need('image_encoder', 'detector', 'open_detector', given=self.preprocessing)['size'])
+        self.need('image_encoder', 'detector', 'open_detector')
+        return tuple(self.preprocessing['size'])
 
     @input_size.setter
     def input_size(self, size: tuple[int, int]) -> None:
@@ -102,13 +105,13 @@ class Runtime:
         self.need('image_encoder', 'detector', 'open_detector')
         self.preprocessing['size'] = list(size)
 
-    def need(self, *kinds: str, given: Any = None) -> Any:
-        """Return ``given``, or else the session of the first of these kinds that is loaded.
+    def need(self, *kinds: str) -> onnxruntime.InferenceSession:
+        """Return the session of the first of these kinds of files that is loaded.
 
         Raises:
             ValueError: If no such kind is loaded.
         """
-        session = given or next((self.sessions[kind] for kind in kinds if kind in self.sessions), None)
+        session = next((self.sessions[kind] for kind in kinds if kind in self.sessions), None)
         if session is None:
             raise ValueError(
                 f'this needs a file of kind {" or ".join(kinds)}, but there is only '
@@ -118,6 +121,11 @@ class Runtime:
 
     def run(self, kind: str, feeds: dict[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
         """Compute the outputs of a kind of file.
+
+        Args:
+            kind: Kind of the file, of ``KINDS``.
+            feeds: The graph's inputs by name; the first has the batch.
+            outputs: Names of the outputs, in the order of the result; default: all.
 
         Raises:
             ValueError: If an output has NaN or infinity, or not the shape of this kind of file.
@@ -147,7 +155,11 @@ class Runtime:
         return self.place(image)[0]
 
     def place(self, image: np.ndarray | Image.Image) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the input of :meth:`preprocess`, and scale x, y and shift x, y from image to input pixels.
+        """Resize and pad an image to the network's input.
+
+        Returns:
+            tuple: The input, float32 in [0, 1], ``[3, *input_size]``; scale ``[2]`` and shift ``[2]``, x first. A point
+            of the image is at ``point * scale + shift`` of the input.
 
         Raises:
             ValueError: If the image is neither uint8 ``[H, W, 3]`` nor Pillow's in RGB, or has no pixels.
@@ -170,7 +182,7 @@ class Runtime:
         return ready, scale, np.array([left, top], dtype=np.float32)
 
     def encode_image(self, images: Sequence[np.ndarray], batch_size: int = 32) -> np.ndarray:
-        """Embed images, each uint8 RGB ``[H, W, 3]``; float32, L2-normalised, ``[N, D]``."""
+        """Embed images, each uint8 RGB ``[H, W, 3]``, ``batch_size`` at a time; float32, L2-normalised, ``[N, D]``."""
         self.need('image_encoder')
         parts = [
             self.run(
@@ -207,7 +219,7 @@ class Runtime:
         """Embed class names with the text encoder's templates, float32, L2-normalised, ``[K, D]``.
 
         Raises:
-            ValueError: If there are no class names, or one is bad.
+            ValueError: If there are no class names, or one is invalid.
         """
         check_class_names(names)
         self.need('text_encoder')
@@ -230,7 +242,7 @@ class Runtime:
             names: The K class names to choose from.
             texts: Class embeddings ``[K, D]``; default: from the text encoder's file.
             top: Number of class names to return for each image.
-            scale: Logit scale; 100 as in CLIP.
+            scale: Logit scale, > 0; 100 as in CLIP.
 
         Raises:
             ValueError: If there are no class names, or the embeddings do not fit.
@@ -248,7 +260,10 @@ class Runtime:
             top: Number of images to return.
 
         Returns:
-            tuple: Indices into ``embeddings``, best first, and cosine similarities.
+            tuple: Indices into ``embeddings``, best first, and cosine similarities in [-1, 1].
+
+        Raises:
+            ValueError: If there is no file for this query, or the text is empty.
         """
         if isinstance(query, str):
             check_class_names([query])
@@ -273,7 +288,7 @@ class Runtime:
             names: The class names, for a file of kind ``open_detector``; default: those of the ``detector``.
             texts: Class embeddings ``[K, D]``; default: from the text encoder's file.
             score_threshold: Minimum score, in [0, 1].
-            batch_size: Number of images in one run of the network.
+            batch_size: Images in one run of the network.
             others: Names that compete with the class names but are not detected, or their class embeddings ``[X, D]``;
                 for a file of kind ``open_detector``.
 
@@ -401,8 +416,13 @@ def check_metadata(path: str | Path, session: onnxruntime.InferenceSession) -> s
 def parse_metadata(path: str | Path, kind: str, data: dict[str, str]) -> dict[str, Any]:
     """Parse and check the metadata of a file of one kind.
 
+    Args:
+        path: The file, for messages.
+        kind: Kind of the file, of ``KINDS``.
+        data: The file's metadata, JSON by field.
+
     Returns:
-        ``embed_dims``; ``preprocessing``, except for a text encoder; ``names`` of a detector; ``tokenizer`` and
+        dict: ``embed_dims``; ``preprocessing``, except for a text encoder; ``names`` of a detector; ``tokenizer`` and
         ``templates`` of a text encoder.
 
     Raises:
@@ -412,10 +432,10 @@ def parse_metadata(path: str | Path, kind: str, data: dict[str, str]) -> dict[st
     def refuse(field: str, value: Any, expected: str) -> None:
         raise InputError(f'{path}: {field} is {short_repr(value)}; expected {expected}; export it again')
 
-    def parse(field: str, kind: type) -> Any:
+    def parse(field: str, json_type: type) -> Any:
         if field not in data:
-            refuse(field, None, f'a JSON {kind.__name__}')
-        return parse_json(data[field], f'{path}: {field}', kind)
+            refuse(field, None, f'a JSON {json_type.__name__}')
+        return parse_json(data[field], f'{path}: {field}', json_type)
 
     dims = data.get('embed_dims', '')
     if not re.fullmatch('[1-9][0-9]{0,5}', dims) or int(dims) > MAX_EMBED_DIMS:

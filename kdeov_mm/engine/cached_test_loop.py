@@ -47,6 +47,7 @@ class CachedTestLoop(MultiTestLoop):
         super().__init__(runner, dataloader, evaluator, fp16)
 
     def select(self, index: int) -> None:
+        """Make one part the current one."""
         super().select(index)
         self.dataset_cfg = self.dataset_cfgs[index]
 

@@ -16,7 +16,8 @@ class ValidatedHook(Hook):
 
     priority = 'VERY_HIGH'
 
-    def after_val_epoch(self, runner, metrics=None) -> None:
+    def after_val_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
+        """Record the epoch."""
         runner.message_hub.update_info('validated_epoch', runner.epoch)
 
 

@@ -24,7 +24,7 @@ from .losses.joined_batch import join_ranks
 class OpenCLIPDualEncoder(EmbeddingSpaceMixin, BaseModel):
     """Trains any OpenCLIP model with the symmetric contrastive loss of Radford et al. 2021.
 
-    Equal captions in a batch, and captions of one image, are no negatives. The batch is that of all ranks.
+    Equal captions in a batch, and captions of one image, are not negatives. The batch is that of all ranks.
 
     Args:
         model_name: An OpenCLIP model name. Give it or ``model_cfg``.
@@ -96,10 +96,13 @@ class OpenCLIPDualEncoder(EmbeddingSpaceMixin, BaseModel):
     def forward(
         self, inputs: Tensor, data_samples: list[DetDataSample] | None = None, mode: str = 'tensor'
     ) -> dict | list[DetDataSample] | Tensor:
-        """Embed images or compute the contrastive loss.
+        """Embed images, or compute the contrastive loss.
 
-        ``loss`` needs a non-empty list ``captions`` in each data sample and draws one of them at random. ``predict``
-        fills ``image_embedding``.
+        Args:
+            inputs: RGB in [0, 1], ``[B, 3, H, W]``.
+            data_samples: Data samples of the same images.
+            mode: ``tensor`` returns the embeddings ``[B, D]``, ``predict`` fills ``image_embedding`` of the samples,
+                and ``loss`` needs a non-empty list ``captions`` in each sample and draws one of them at random.
         """
         images = self.encode_image(inputs)
         if mode == 'tensor':
@@ -141,7 +144,7 @@ class TextTower:
 
 
 def find_same(captions: Sequence[str], images: Sequence[str | None]) -> Tensor:
-    """Mark the pairs of a batch that are no negatives of each other: equal captions, or captions of one image.
+    """Mark the pairs of a batch that are not negatives of each other: equal captions, or captions of one image.
 
     Args:
         captions: N texts.
@@ -154,8 +157,8 @@ def find_same(captions: Sequence[str], images: Sequence[str | None]) -> Tensor:
     same = torch.zeros(len(captions), len(captions), dtype=torch.bool)
     for column in (captions, images):
         indices = {value: index for index, value in enumerate(column)}
-        kinds = torch.tensor([indices[value] for value in column])
-        same |= kinds[:, None] == kinds
+        ids = torch.tensor([indices[value] for value in column])
+        same |= ids[:, None] == ids
     return same.float()
 
 
@@ -177,7 +180,8 @@ def contrastive_loss(images: Tensor, text_features: Tensor, scale: Tensor, same:
     Args:
         images, text_features: Normalised embeddings ``[N, D]``; row i of both is a pair.
         scale: Logit scale.
-        same: ``[N, N]``, symmetric, 1 where two captions are equal and 0 elsewhere; the unit matrix gives CLIP's loss.
+        same: 1 where two pairs are not negatives of each other, else 0, see :func:`find_same`; ``[N, N]``. The unit
+            matrix gives CLIP's loss.
 
     Returns:
         Tensor: Scalar, >= 0.

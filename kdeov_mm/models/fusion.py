@@ -13,13 +13,13 @@ from torch import Tensor, nn
 class TextGuidedFusion(BaseModule):
     """Conditions the backbone's features on a set of class embeddings; the base class of fusions.
 
-    A subclass implements ``fuse(feats, class_embeddings, mask)``, which gets and returns the features of all levels.
-    There, masked class embeddings are zero, and each set has at least one that is not masked.
+    A subclass implements ``fuse``. The neck gets what it returns.
 
     Args:
         in_channels: Channels of the backbone's levels, before ``widen_factor``.
         embed_dims: Dimension D of the class embeddings; the model sets it.
         widen_factor: The backbone's width multiplier.
+        init_cfg: Initialisation of MMEngine.
     """
 
     def __init__(
@@ -58,10 +58,16 @@ class TextGuidedFusion(BaseModule):
             return tuple(self.fuse(feats, class_embeddings, None))
         class_embeddings = torch.where(mask[..., None], class_embeddings, 0.0)  # [B, K, D]
         conditioned = mask.any(-1)
-        fused = self.fuse(
-            feats, class_embeddings, mask | ~conditioned[:, None]
-        )  # no empty set: its softmax would be NaN
+        # An empty set counts as a full one of zeros: a softmax over no element would be NaN.
+        fused = self.fuse(feats, class_embeddings, mask | ~conditioned[:, None])
         return tuple(torch.where(conditioned[:, None, None, None], new, old) for new, old in zip(fused, feats))
+
+    def fuse(self, feats: Sequence[Tensor], class_embeddings: Tensor, mask: Tensor | None) -> Sequence[Tensor]:
+        """Condition the features of all levels; see :meth:`forward`, which has checked the arguments.
+
+        With a mask, class embeddings that do not count are zero, and each image has at least one that counts.
+        """
+        raise NotImplementedError
 
     def check(self, feats: Sequence[Tensor], class_embeddings: Tensor, mask: Tensor | None) -> None:
         """Raise ValueError for shapes that do not fit each other; see ``forward``."""
@@ -83,7 +89,7 @@ class FiLMFusion(TextGuidedFusion):
     identity. For a fixed vocabulary they are constants, which fold into the neck's first convolutions.
 
     Args:
-        in_channels, embed_dims, widen_factor: See :class:`TextGuidedFusion`.
+        in_channels, embed_dims, widen_factor, init_cfg: See :class:`TextGuidedFusion`.
         hidden_dims: Width of the hidden layer between text and gamma, beta.
     """
 
@@ -111,6 +117,7 @@ class FiLMFusion(TextGuidedFusion):
         return gamma.split(self.in_channels, dim=-1), beta.split(self.in_channels, dim=-1)
 
     def fuse(self, feats: Sequence[Tensor], class_embeddings: Tensor, mask: Tensor | None) -> list[Tensor]:
+        """Scale and shift each channel; zeros do not change the normalised mean, so the mask is not needed."""
         gammas, betas = self.gamma_beta(class_embeddings)
         return [
             x * (1 + gamma[..., None, None]) + beta[..., None, None] for x, gamma, beta in zip(feats, gammas, betas)
@@ -124,7 +131,7 @@ class CrossAttentionFusion(TextGuidedFusion):
     A projection that starts at zero adds the result to the features, so the fusion starts as the identity.
 
     Args:
-        in_channels, embed_dims, widen_factor: See :class:`TextGuidedFusion`.
+        in_channels, embed_dims, widen_factor, init_cfg: See :class:`TextGuidedFusion`.
         attn_dims: Width of queries, keys and values.
         num_heads: Attention heads; divides ``attn_dims``.
     """
@@ -148,6 +155,7 @@ class CrossAttentionFusion(TextGuidedFusion):
             nn.init.zeros_(layer.bias)
 
     def fuse(self, feats: Sequence[Tensor], class_embeddings: Tensor, mask: Tensor | None) -> list[Tensor]:
+        """Add to each position what it attends to."""
         keys = self.text(class_embeddings).expand(len(feats[0]), -1, -1)
         fused = []
         for x, query, output in zip(feats, self.query, self.output):

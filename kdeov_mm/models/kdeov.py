@@ -49,6 +49,17 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         num_negatives: In training, the number of classes, at least 1, that are drawn for each image from those it is
             not labelled with. Together with the labels' classes they condition the fusion and compete in the text loss.
             None: the whole vocabulary. Distillation always uses the whole vocabulary.
+        train_cfg: ``assigner``, the config of the head's assigner.
+        test_cfg: How the head detects: ``nms_pre`` candidates with the highest objectness, ``classes_per_box`` classes
+            of each, the exponent ``objectness_power`` in [0, 1] (see
+            :func:`~kdeov_mm.models.post_processing.score_classes`), the minimum score ``score_thr``,
+            ``nms.iou_threshold``, and at most ``max_per_img`` detections. ``embed_images=False`` leaves the image
+            embedding out.
+        data_preprocessor: Config of MMDetection's data preprocessor; the network needs RGB in [0, 1].
+        init_cfg: Initialisation of MMEngine.
+
+    Raises:
+        ValueError: If ``text_dropout`` or ``num_negatives`` is out of range, or a part has another dimension D.
     """
 
     def __init__(
@@ -183,7 +194,7 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
     def fuse_and_neck(
         self, feats: Sequence[Tensor], class_embeddings: Tensor | None, mask: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """Run fusion and neck on the backbone's features."""
+        """Run fusion and neck on the backbone's features, ``[B, C_l, H_l, W_l]`` for each level."""
         if self.fusion is not None:
             feats = self.fusion(feats, class_embeddings, mask)
         return self.neck(feats)
@@ -196,7 +207,18 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         return self.projector(self.extract_feat(images))
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict:
-        """Compute the distillation, alignment and detection losses for which the data samples have targets."""
+        """Compute the distillation, alignment and detection losses for which there are targets.
+
+        A step is unconditional with the probability ``text_dropout``, as image embeddings are.
+
+        Args:
+            batch_inputs: Preprocessed images, RGB in [0, 1], ``[B, 3, H, W]``.
+            batch_data_samples: Data samples of the same images; with ``gt_instances`` if there is a head.
+
+        Returns:
+            dict: Scalars. MMEngine adds up those whose names contain ``loss`` and logs the others. See
+            ``FeatureAlignmentLoss.forward`` and ``OpenVocabHead.loss``.
+        """
         conditioned = (
             self.fusion is not None and len(self.class_embeddings) and float(torch.rand(())) >= self.text_dropout
         )
@@ -213,7 +235,7 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         return losses
 
     def sample_classes(self, batch_data_samples: SampleList) -> SampledClasses | None:
-        """Draw each image's classes if ``num_negatives`` is set."""
+        """Draw each image's classes; None if ``num_negatives`` or the vocabulary is not set."""
         if self.num_negatives is None or not len(self.class_embeddings):
             return None
         none = torch.zeros(0, dtype=torch.long)

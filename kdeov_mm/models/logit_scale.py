@@ -57,6 +57,7 @@ class LogitScaleMixin:
         clamp_logit_scale(self.logit_scale, self.max_logit_scale)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
-        if prefix + 'log_scale' in state_dict:
-            state_dict.setdefault(prefix + 'logit_scale', state_dict.pop(prefix + 'log_scale'))
+        if prefix + 'log_scale' in state_dict:  # was not bounded where it was stored
+            old = state_dict.pop(prefix + 'log_scale').clamp(max=math.log(self.max_logit_scale))
+            state_dict.setdefault(prefix + 'logit_scale', old)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -19,6 +19,7 @@ class OpenVocabHeadModule(YOLOv8HeadModule):
     those that classify it (OLN, Kim et al. 2022).
 
     Args:
+        *args, **kwargs: Of ``YOLOv8HeadModule`` without ``num_classes``.
         embed_dims: Dimension D of the region embeddings.
     """
 
@@ -44,11 +45,12 @@ class OpenVocabHeadModule(YOLOv8HeadModule):
             obj_pred.bias.data[:] = math.log(5 / (640 / stride) ** 2)  # YOLOv8's prior: 5 objects in 640 x 640 px
 
     def forward(self, x: Sequence[Tensor]) -> tuple[list[Tensor], ...]:
-        """Run the towers.
+        """Run the towers on the neck's features, ``[B, C_l, H_l, W_l]`` for each level.
 
         Returns:
             tuple: For each level objectness logits ``[B, 1, H, W]``, box distances ``[B, 4, H, W]``, embedding
-            tower features ``[B, C, H, W]`` and box distributions ``[B, H*W, 4, reg_max]``.
+            tower features ``[B, C, H, W]`` and logits of the box distributions ``[B, H*W, 4, reg_max]``. The distances
+            are in strides: left, top, right and bottom of the prior's centre.
         """
         objectness, maps, features = self.towers(x)
         dists = [m.reshape(len(m), 4, self.reg_max, -1).permute(0, 3, 1, 2) for m in maps]
@@ -70,6 +72,7 @@ class OpenVocabHeadModule(YOLOv8HeadModule):
         )
 
     def forward_single(self, x, cls_pred, reg_pred, obj_pred) -> tuple[Tensor, ...]:
+        """Run the towers on one level; see :meth:`towers`."""
         reg_feat = reg_pred[:-1](x)
         return obj_pred(reg_feat), reg_pred[-1](reg_feat), cls_pred(x)
 
@@ -84,9 +87,8 @@ class OpenVocabHeadModule(YOLOv8HeadModule):
     def similarity(self, features: Tensor, class_embeddings: Tensor) -> Tensor:
         """Compute the cosine similarity ``[n, K]`` of tower features ``[n, C]`` and class embeddings ``[K, D]``.
 
-        The embedding layer is applied to the class embeddings: K dot products cost less in the tower's C dimensions
-            than
-        in D.
+        The embedding layer is applied to the class embeddings, as K dot products cost less in the tower's C dimensions
+        than in D.
         """
         layer = torch.cat([self.embed.weight, self.embed.bias[:, None]], dim=1).float()
         features = F.pad(features.float(), (0, 1), value=1.0)  # the bias is the weight of a constant

@@ -19,6 +19,7 @@ class Projector(BaseModule):
         embed_dims: Dimension D of the embedding, that of the teacher.
         widen_factor: The neck's width multiplier.
         hidden_dims: Width of the hidden layer.
+        init_cfg: Initialisation of MMEngine.
     """
 
     def __init__(

@@ -37,12 +37,13 @@ class DistillationTargets(Protocol):
     def region_targets(
         self, images: Tensor, samples: SampleList, boxes: Sequence[Tensor], class_embeddings: Tensor
     ) -> list[RegionTargets | None]:
-        """Return targets of regions.
+        """Return the targets of each image's regions, in the order of its boxes.
 
         Args:
             images: RGB in [0, 1], ``[B, 3, H, W]``.
             samples: Data samples of the same images.
-            boxes: For each image ``[n_i, 4]``, xyxy in pixels of ``images``.
+            boxes: For each image ``[n_i, 4]``, xyxy in pixels of ``images``: the boxes of its ``gt_instances``, then
+                the student's proposals, if ``proposals`` is set.
             class_embeddings: Class embeddings of the training vocabulary, ``[K, D]``.
         """
 
@@ -67,7 +68,7 @@ class StoredTargets:
     def region_targets(
         self, images: Tensor, samples: SampleList, boxes: Sequence[Tensor], class_embeddings: Tensor
     ) -> list[RegionTargets | None]:
-        """See :class:`DistillationTargets`; every stored region is an object."""
+        """See :class:`DistillationTargets`; the stored regions are those of ``gt_instances``, and all are objects."""
         stored = [sample.gt_instances.get('teacher') for sample in samples]
         return [
             None if teacher is None else RegionTargets(teacher, teacher.new_ones(len(teacher))) for teacher in stored

@@ -35,8 +35,8 @@ def sample_classes(class_embeddings: Tensor, labels: Sequence[Tensor], num_negat
 
     Args:
         class_embeddings: The vocabulary's class embeddings ``[K, D]``.
-        labels: Labels of each image's objects ``[n_i]``; negative for an object without a class.
-        num_negatives: Number of others; all if there are fewer.
+        labels: Labels of each image's objects ``[n_i]``; negative for an unlabelled object.
+        num_negatives: Number of other classes; all if there are fewer.
 
     Torch's global generator on the CPU draws, so a seed gives the same classes on any device.
     """

@@ -98,13 +98,21 @@ def new_files(
     size: int,
     progress: Callable[[int], object] = lambda files: None,
 ) -> Iterator[Source]:
-    """Yield files that are not in the index or have changed."""
+    """Yield files that are not in the index or have changed, and count the others in the report.
+
+    Args:
+        paths: Absolute paths without duplicates.
+        store: The index.
+        report: Counts that are updated.
+        size: Number of paths in one query of the index.
+        progress: See :func:`update_index`.
+    """
     for part in grouped(paths, size):
         report.files += len(part)
-        unnamed = [path for path in part if not is_utf8(path)]  # reported each time, since no table can hold them
-        report.broken.update((printable(path), NOT_UTF8) for path in unnamed)
-        part = [path for path in part if is_utf8(path)] if unnamed else part
-        progress(len(unnamed))
+        not_utf8 = [path for path in part if not is_utf8(path)]  # reported each time, since no table can hold them
+        report.broken.update((printable(path), NOT_UTF8) for path in not_utf8)
+        part = [path for path in part if is_utf8(path)] if not_utf8 else part
+        progress(len(not_utf8))
         known = store.known(part)
         new = []
         for source in map(Source.of, part):
@@ -136,7 +144,7 @@ def grouped(items: Iterable, size: int) -> Iterator[list]:
 
 
 def embedded(loaded: Iterable[Loaded], encoder: Any, batch_size: int) -> Iterator[dict]:
-    """Yield a row for each file, for the table of images or the table of skipped files."""
+    """Yield a row for each file: with ``embedding`` for the table of images, with ``reason`` for skipped files."""
     for group in grouped(loaded, batch_size):
         good = [item for item in group if item.defect is None]
         embeddings = iter(encoder.encode([item.ready for item in good]) if good else ())

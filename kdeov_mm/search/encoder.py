@@ -27,7 +27,7 @@ class IndexEncoder:
 
     def __init__(self, path: str, threads: int | None = None, min_size: int | None = None) -> None:
         if min_size is not None and min_size < 0:
-            raise ValueError(f'decode_size: must be a number of pixels, or 0 to decode in full, got {min_size}')
+            raise ValueError(f'min_size: must be a number of pixels, or 0 to decode in full, got {min_size}')
         self.path, self.runtime = str(Path(path).resolve()), Runtime(path, threads=threads)
         self.session = self.runtime.need('image_encoder')
         self.min_size = max(self.runtime.input_size) if min_size is None else min_size

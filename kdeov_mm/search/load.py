@@ -48,11 +48,11 @@ class Loaded:
     Attributes:
         source: The file.
         sha256: SHA-256 of the content; empty if the file cannot be read.
-        defect: Why the file is no image, or None.
+        defect: Why the file cannot be read as an image, or None.
         width: Width in pixels of the upright image.
         height: Height in pixels of the upright image.
-        thumbnail: JPEG.
-        ready: The model's input, float32 ``[3, H, W]``.
+        thumbnail: JPEG file; empty without thumbnails.
+        ready: The model's input, float32 ``[3, H, W]``; None if the file cannot be read.
     """
 
     source: Source
@@ -88,7 +88,7 @@ def load(source: Source, prepare: Callable[[Image.Image], np.ndarray], min_size:
     return result
 
 
-def seen_size(content: bytes) -> tuple:
+def seen_size(content: bytes) -> tuple[int, int]:
     """Return width and height of an image file, rotated according to its EXIF data."""
     with open_image(content) as image:
         return upright_size(image)
@@ -97,8 +97,7 @@ def seen_size(content: bytes) -> tuple:
 def make_thumbnail(picture: Image.Image, size: int) -> bytes:
     """Return a JPEG whose longer side has at most ``size`` pixels; changes the picture."""
     file = io.BytesIO()
-    picture.thumbnail(
-        (size, size), Image.Resampling.BILINEAR, reducing_gap=1.0
-    )  # twice as fast with sufficient quality
+    # reducing_gap=1.0 is twice as fast, with sufficient quality.
+    picture.thumbnail((size, size), Image.Resampling.BILINEAR, reducing_gap=1.0)
     Image.fromarray(np.asarray(picture)).save(file, 'JPEG', quality=QUALITY)
     return file.getvalue()

@@ -32,9 +32,9 @@ def embed_query(text: str, source: str, model: Model) -> np.ndarray:
             those of the images.
     """
     if not text.strip():
-        raise ValueError(f'query: words are needed, got {text!r}')
+        raise ValueError(f'query: must be a non-empty text, got {text!r}')
     if not is_utf8(text):
-        raise InputError(f'query: "{printable(text)}" is not UTF-8; type the words again')
+        raise InputError(f'query: "{printable(text)}" is not UTF-8; type the text again')
     check_text_source(source)
     if Path(source).suffix == '.onnx':
         from kdeov_mm.deploy.runtime import Runtime

@@ -46,9 +46,8 @@ TRAINED_ON = 'kdeov_mm.trained_on'
 class Model:
     """Describes the image encoder whose embeddings an index holds.
 
-    The author of the index chose all values, so do not trust them: use ``kdeov_mm.search.image_encoder_file`` and
-        ``text_encoder_file`` to
-    open the files, which check them.
+    The author of the index chose all values, so do not trust them: ``kdeov_mm.search.image_encoder_file`` and
+    ``text_encoder_file`` check the files before they are opened.
 
     Attributes:
         path: ONNX file; a relative path means inside the index.
@@ -93,7 +92,7 @@ class Model:
 
 
 def is_text(value: Any) -> bool:
-    """Return whether a value is a string with something in it."""
+    """Return whether a value is a non-empty string."""
     return isinstance(value, str) and value != ''
 
 
@@ -222,7 +221,7 @@ class ImageStore:
         connection = lancedb.connect(folder) if exists else None  # connecting creates the folder
         images = open_images(folder, connection) if exists else None
         if images is None:
-            raise FileNotFoundError(f'index: there is none in {folder!r}; make one with "kdeov index build"')
+            raise FileNotFoundError(f'index: no index in {folder!r}; build one with "kdeov index build"')
         if version is not None:
             with storage_errors(folder):
                 known = [entry['version'] for entry in images.list_versions()]
@@ -332,16 +331,17 @@ class ImageStore:
         where = ' OR '.join([is_in('path', paths), *folders])
         skipped = self.skipped
         skipped.delete(where)
-        leaving = [row['sha256'] for row in select(self.images, where, ['sha256'])]
-        duplicate = f"reason = '{DUPLICATE}' AND "
-        heirs = {
-            row['sha256']: row for part in parts(leaving) for row in select(skipped, duplicate + is_in('sha256', part))
+        removed = [row['sha256'] for row in select(self.images, where, ['sha256'])]
+        is_duplicate = f"reason = '{DUPLICATE}' AND "
+        duplicates = {
+            row['sha256']: row
+            for part in parts(removed)
+            for row in select(skipped, is_duplicate + is_in('sha256', part))
         }
-        for sha256, heir in heirs.items():
-            values = {name: heir[name] for name in ('path', 'size', 'mtime_ns')}
-            skipped.delete(
-                is_in('path', [heir['path']])
-            )  # first: after a kill in between, the next build adds it again
+        for sha256, duplicate in duplicates.items():
+            values = {name: duplicate[name] for name in ('path', 'size', 'mtime_ns')}
+            # First: if the process is killed in between, the next build adds the file again.
+            skipped.delete(is_in('path', [duplicate['path']]))
             self.images.update(where=is_in('sha256', [sha256]), values=values)
         return self.images.delete(where).num_deleted_rows
 
@@ -350,8 +350,8 @@ class ImageStore:
         """Return the nearest images by cosine similarity.
 
         Args:
-            vector: Query embedding ``[D]``.
-            top: Number of images.
+            vector: Query embedding ``[D]``, not all zero.
+            top: Maximum number of images.
             nprobes: Number of partitions of the vector index that are searched.
             refine: ``refine * top`` candidates are compared by their exact embeddings.
 
@@ -378,8 +378,8 @@ class ImageStore:
         for row in rows:
             if not is_text(row['path']) or row['_distance'] is None or not math.isfinite(row['_distance']):
                 raise InputError(
-                    f'index "{printable(self.folder)}" has an image without a path or without a finite embedding; run '
-                    '"verify", which lists them, and rebuild it'
+                    f'index "{printable(self.folder)}" has an image without a path or without a finite embedding; list '
+                    'such images with "kdeov index verify", and rebuild the index'
                 )
         return [dict(row, score=1 - row.pop('_distance')) for row in rows]
 

@@ -42,9 +42,9 @@ def check_index(store: ImageStore, files: bool = False) -> list[str]:
     except (ValueError, OSError) as error:
         return [f'cannot be read: {printable(" ".join(str(error).split()))[:300]}']
     paths.update(row['path'] or '' for row in skipped)
-    nameless = paths.pop('', 0)
+    without_path = paths.pop('', 0)
     return [
-        *([f'{nameless} rows without a path; rebuild the index'] if nameless else []),
+        *([f'{without_path} rows without a path; rebuild the index'] if without_path else []),
         *problem_line('duplicate contents', repeated(hashes)),
         *problem_line('duplicate files', repeated(paths)),
         *problem_line('embeddings that are not normalised', bad),

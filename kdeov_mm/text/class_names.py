@@ -21,14 +21,14 @@ def check_class_names(names: Sequence[str]) -> None:
     if isinstance(names, str):
         raise ValueError(f'names: expected a list, got the string {shorten(names)!r}; for a file use read_class_names')
     if not len(names):
-        raise ValueError('names: the vocabulary is empty; give at least one name')
+        raise ValueError('names: the vocabulary is empty; give at least one class name')
     for index, name in enumerate(names):
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f'names: each must be a non-empty string, but number {index + 1} is {short_repr(name)}')
         if len(name) > MAX_CHARACTERS:
             raise ValueError(
                 f'names: number {index + 1}, {shorten(name)!r}, has {len(name)} characters; CLIP reads '
-                f'far fewer than {MAX_CHARACTERS}: shorten it, or check that this is a list of names'
+                f'far fewer than {MAX_CHARACTERS}: shorten it, or check that this is a list of class names'
             )
         if not is_unicode(name):
             raise ValueError(f'names: number {index + 1}, {shorten(name)!r}, is not valid Unicode; correct the file')
@@ -47,7 +47,7 @@ def read_class_names(path: str) -> list[str]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If there are no names, or bad ones; see :func:`check_class_names`.
+        ValueError: If the file is invalid, has no class names or invalid ones; see :func:`check_class_names`.
     """
     if Path(path).suffix == '.json':
         content = read_categories(path, 'names')

@@ -30,11 +30,20 @@ def build_prompts(
 ) -> list[list[str]]:
     """Return the prompts of each class name: every template filled with the name and with each of its synonyms.
 
+    Args:
+        names: K class names.
+        templates: Checked templates, see :func:`check_templates`.
+        synonyms: Synonyms of each class name; names without synonyms may be missing.
+
+    Returns:
+        list: K lists of prompts.
+
     A class embedding is the normalised mean of the embeddings of its prompts (Radford et al. 2021, "Learning
     transferable visual models from natural language supervision", section 3.1.4).
     """
-    words = [dict.fromkeys([name, *(synonyms or {}).get(name, ())]) for name in names]  # an ordered set for each
-    return [[fill(template, word) for word in each for template in templates] for each in words]
+    # Each class name with its synonyms, in order and without duplicates.
+    phrases = [dict.fromkeys([name, *(synonyms or {}).get(name, ())]) for name in names]
+    return [[fill(template, phrase) for phrase in each for template in templates] for each in phrases]
 
 
 def average_prompts(features: np.ndarray, prompts: Sequence[Sequence[str]]) -> np.ndarray:
@@ -80,7 +89,13 @@ TEMPLATE_SETS = ('none', 'single', 'openai_imagenet_7', 'openai_imagenet_80', 'v
 
 
 def template_set(name: str) -> list[str]:
-    """Return the templates of one of ``TEMPLATE_SETS``. OpenCLIP, imported on demand, has those of OpenAI."""
+    """Return the templates of one of ``TEMPLATE_SETS``.
+
+    OpenCLIP has those of OpenAI and is imported on demand.
+
+    Raises:
+        KeyError: If the set is unknown.
+    """
     if name == 'vild':
         return vild_templates()
     if name.startswith('openai_imagenet'):

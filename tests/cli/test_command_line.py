@@ -139,7 +139,7 @@ def test_hostile_files_in_a_folder_are_skipped_and_reported(kdeov, model, hostil
         (['detect', 'missing.jpg', '--names', 'dog'], 'missing.jpg'),
         (['detect', 'https://example.org/a.jpg', '--names', 'dog'], 'https://example.org/a.jpg'),
         (['detect', 'photos', '--names', 'dog', 'dog'], "'dog'"),
-        (['detect', 'photos', '--names', 'dog', '--score-thr', '2'], 'score_threshold'),
+        (['detect', 'photos', '--names', 'dog', '--score-thr', '2'], '--score-thr 2'),
         (['classify', 'photos', '--names', 'dog', '--templates', 'no_such_set'], 'no_such_set'),
         (['search', 'a dog'], '--index'),
         (['search'], '--image'),

@@ -39,6 +39,8 @@ def test_weights_with_the_old_name_load(load):
     model = nn.Sequential(Scaled(), CrossModalAlignmentLoss())
     load(model, {'0.log_scale': torch.tensor(1.5), '1.log_scale': torch.tensor(2.5)})
     assert [part.logit_scale.item() for part in model] == [1.5, 2.5]
+    load(model, {'0.log_scale': torch.tensor(9.0), '1.log_scale': torch.tensor(2.5)})
+    assert model[0].scale.item() == pytest.approx(100.0, rel=1e-5)  # as the head of version 0.1 computed
     assert set(model.state_dict()) == {'0.logit_scale', '1.logit_scale'}
 
 

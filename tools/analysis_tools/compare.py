@@ -18,7 +18,7 @@ from statistics import median, quantiles
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import torch
 from kdeov_mm.benchmarks.cost import count_flops, count_parameters
-from kdeov_mm.benchmarks.timing import Stages, time_in_turns
+from kdeov_mm.benchmarks.timing import Stages, time_interleaved
 from kdeov_mm.datasets import prepare_data
 from kdeov_mm.evaluation.pictures import GROUP_COLOURS, clean, save
 from kdeov_mm.evaluation.report import TASKS, show
@@ -181,7 +181,7 @@ def measure_costs(pairs: list[Pair], models: dict[str, torch.nn.Module], device:
             image_size=list(inputs.shape[-2:]),
         )
         stages[pair.name] = make_stages(model.to(device), inputs.to(device), batch['data_samples'])
-    for name, rounds in time_in_turns(stages, repeats, device).items():
+    for name, rounds in time_interleaved(stages, repeats, device).items():
         for stage in ('embed', 'predict'):
             times = [1e3 * seconds[stage] for seconds in rounds]
             costs[name].update({f'{stage}_ms': median(times), f'{stage}_p95_ms': quantiles(times, n=20)[-1]})

@@ -10,7 +10,7 @@ from unittest.mock import patch
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
 import torch
 import torch.nn.functional as F
-from kdeov_mm.benchmarks.timing import Stages, machine, time_in_turns
+from kdeov_mm.benchmarks.timing import Stages, machine, time_interleaved
 from kdeov_mm.evaluation.pictures import BLUE, INK, ORANGE, clean, save
 from kdeov_mm.models import ClassEmbeddings
 from kdeov_mm.utils import InputError, interruptible, user_errors
@@ -39,13 +39,20 @@ def parse_args(args: list[str] = None) -> argparse.Namespace:
         nargs='+',
         default=[1, 80, 365, 1203, 10000],
         metavar='K',
-        help='numbers of names',
+        help='numbers of class names',
     )
-    parser.add_argument('--repeats', type=int, default=20, help='rounds that count; what takes seconds gets three')
+    parser.add_argument(
+        '--repeats', type=int, default=20, help='measured rounds; three for a detector that takes seconds'
+    )
     parser.add_argument('--threads', type=int, help="threads of PyTorch on the CPU; default: PyTorch's choice")
     parser.add_argument('--device', help='such as cpu or cuda:0; default: the GPU where there is one')
     parser.add_argument('--out-dir', default='work_dirs/benchmark_detector', help='folder of JSON and plot')
-    parser.add_argument('--skip-rivals', action='store_true', help='measure our detector only')
+    parser.add_argument(
+        '--skip-baselines',
+        '--skip-rivals',  # the old spelling
+        action='store_true',
+        help='measure our detector only',
+    )
     return parser.parse_args(args)
 
 
@@ -237,9 +244,9 @@ def main(args: list[str] = None) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     print('building the detectors', file=sys.stderr)
-    candidates = make_candidates(args.image_size, args.vocabulary_sizes, device, not args.skip_rivals)
+    candidates = make_candidates(args.image_size, args.vocabulary_sizes, device, not args.skip_baselines)
     counts = {key: count_candidates(stages) for key, stages in candidates.items()}
-    measured = time_in_turns(candidates, args.repeats, device)
+    measured = time_interleaved(candidates, args.repeats, device)
     rows = summarise(measured, counts)
     title = f'{args.image_size} px, batch 1, {machine(device)}, eager PyTorch {torch.__version__}'
     result = dict(

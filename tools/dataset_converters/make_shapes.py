@@ -17,12 +17,12 @@ from kdeov_mm.utils.json_files import read_json
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--root', default='data/shapes', help='folder of the world')
+    parser.add_argument('--root', default='data/shapes', help='folder of the data set')
     parser.add_argument('--seed', type=int, default=0, help='draws the groups and the images')
     parser.add_argument('--image-size', type=int, default=128, help='side of the images in pixels')
     parser.add_argument('--splits', nargs='+', default=list(SPLITS), choices=SPLITS, help='which to generate')
-    parser.add_argument('--size', nargs='+', default=[], metavar='SPLIT=N', help=f'images a split; default {SIZES}')
-    parser.add_argument('--share', nargs='+', default=[], metavar='GROUP=SHARE', help=f'default {FRACTIONS}')
+    parser.add_argument('--size', nargs='+', default=[], metavar='SPLIT=N', help=f'images of a split; default: {SIZES}')
+    parser.add_argument('--share', nargs='+', default=[], metavar='GROUP=FRACTION', help=f'default: {FRACTIONS}')
     parser.add_argument('--preview', help='write a contact sheet of the first split with boxes and captions here')
     return parser.parse_args()
 

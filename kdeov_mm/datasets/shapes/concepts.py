@@ -15,7 +15,7 @@ def world_concepts(seed: int = 0, shares: dict | None = None) -> list[dict]:
     Args:
         seed: Seed of the data set, at least 0.
         shares: Fractions: ``novel`` of the shapes; ``unseen`` and ``recombined`` of the compositions of the other
-            shapes. Missing ones are as in :data:`SHARES`.
+            shapes. Missing ones are as in :data:`FRACTIONS`.
 
     Returns:
         One COCO category ``dict(id, name, group, supercategory, attributes)`` for each concept. ``id`` counts

@@ -19,7 +19,7 @@ DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 @register_backend('atomic_local', force=True)
 class AtomicLocalBackend(LocalBackend):
-    """Write each local file under a temporary name and rename it, so that it is complete or unchanged."""
+    """Writes each local file under a temporary name and renames it, so that it is complete or unchanged."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write bytes.
@@ -41,7 +41,7 @@ class AtomicLocalBackend(LocalBackend):
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """Save checkpoints so that the last and the best one are always complete.
+    """Saves checkpoints so that the last and the best one are always complete.
 
     Each file is written under a temporary name, then renamed. An outdated checkpoint is removed after the new one is
     saved, so the disk needs room for one more. The hook removes files only in its own folder. It locks the folder
@@ -117,7 +117,12 @@ class AtomicCheckpointHook(CheckpointHook):
                 self.best_ckpt_path_dict[name] = self.keep_best(path, self.best_ckpt_path_dict[name])
 
     def keep_best(self, before: str | None, saved: str | None) -> str | None:
-        """Return the path of the best checkpoint and remove the previous best, if a new one was saved."""
+        """Return the path of the best checkpoint, and remove the previous best if a new one was saved.
+
+        Args:
+            before: Path of the previous best, or None.
+            saved: Path of the new best; None if none was saved.
+        """
         if saved is None:
             return before
         if before is not None and before != saved and is_main_process():

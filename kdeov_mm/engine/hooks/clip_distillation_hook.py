@@ -26,7 +26,7 @@ class CLIPDistillationHook(Hook):
     Args:
         teacher: Config of an image teacher such as ``OpenCLIPTeacher``. Missing fields come from the model's text
             encoder, so None means the image tower of the same CLIP.
-        regions: Whether the head distils regions.
+        regions: Whether the teacher embeds regions for the head. Set False if a store has their embeddings.
         proposals_from_epoch: First epoch (from 0) in which the teacher embeds unlabelled proposals.
         caption_choice: How an epoch chooses one of an image's captions: ``turn`` takes them one after the other,
             ``random`` draws one from seed, epoch and image.
@@ -48,7 +48,7 @@ class CLIPDistillationHook(Hook):
         train: bool = True,
     ) -> None:
         if caption_choice not in ('turn', 'random'):
-            raise ValueError(f"caption_choice must be 'turn' or 'random', got {caption_choice!r}")
+            raise ValueError(f"caption_choice: must be 'turn' or 'random', got {caption_choice!r}")
         self.caption_choice = caption_choice
         self.teacher_cfg = teacher
         self.regions, self.proposals_from_epoch = regions, proposals_from_epoch
@@ -56,7 +56,7 @@ class CLIPDistillationHook(Hook):
         self.teacher = None
 
     def build(self, runner):
-        """Build the teacher once and check that its embeddings fit the student.
+        """Build the teacher once, check that its embeddings fit the student, and return the student.
 
         Raises:
             ValueError: If the teacher's dimension differs from the student's.
@@ -115,9 +115,11 @@ class CLIPDistillationHook(Hook):
         return sample.captions[epoch % len(sample.captions)]
 
     def before_test_epoch(self, runner) -> None:
+        """Load the teacher."""
         self.build(runner)
 
     def before_test_iter(self, runner, batch_idx: int, data_batch: dict = None) -> None:
+        """Embed the batch's images for metrics."""
         self.fill(data_batch)
 
     def fill(self, data_batch: dict) -> None:

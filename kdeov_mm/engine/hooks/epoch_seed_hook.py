@@ -13,4 +13,5 @@ class EpochSeedHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_train_epoch(self, runner) -> None:
+        """Seed from seed, epoch and rank."""
         set_random_seed((runner.seed + runner.epoch * 10007 + get_rank()) % 2**31)

@@ -4,7 +4,7 @@ from mmengine.hooks import Hook
 
 
 class FirstStepHook(Hook):
-    """Record that the first training or test step was reached.
+    """Records that the first training or test step was reached.
 
     Earlier errors are reported as user errors in one line: ``kdeov_mm.utils.user_errors`` takes the hook as ``until``.
     """

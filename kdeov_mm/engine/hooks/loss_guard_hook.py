@@ -42,13 +42,14 @@ class LossGuardHook(Hook):
         if action not in ('stop', 'skip'):
             raise ValueError(f'action: {action!r} is unknown; choose stop or skip')
         self.action, self.max_loss, self.max_skips = action, max_loss, max_skips
-        self.row = 0  # bad batches since the last good one
+        self.consecutive = 0  # number of bad batches since the last good one
 
     def before_train(self, runner) -> None:
         """Watch the model and its optimizer."""
         self.runner = runner
         self.model = unwrap(runner.model)
-        self.bad = self.drop = False  # whether this batch, or the update it belongs to, is bad
+        self.bad = False  # whether this batch is bad
+        self.drop = False  # whether the update that this batch belongs to is dropped
         self.handles = [
             self.model.register_forward_pre_hook(self.remember),
             self.model.register_forward_hook(self.check_losses, with_kwargs=True),
@@ -99,7 +100,11 @@ class LossGuardHook(Hook):
                 parameter.grad = None
 
     def report(self, reason: str | None) -> None:
-        """Stop or skip; all ranks call this, and at least one has a reason."""
+        """Record a bad batch, then stop or skip; all ranks call this method, and at least one has a reason.
+
+        Raises:
+            FloatingPointError: If training stops.
+        """
         self.bad = self.drop = True
         cases = [case for case in all_gather_object((reason, self.files)) if case[0]]
         where = dict(epoch=self.runner.epoch + 1, iter=self.runner.iter + 1)
@@ -111,12 +116,12 @@ class LossGuardHook(Hook):
         message = (
             f'epoch {where["epoch"]}, iteration {where["iter"]}: {reasons}; files: {first_of(files)}, see {record}'
         )
-        self.row += 1
+        self.consecutive += 1
         if self.action == 'stop':
             raise FloatingPointError(
                 f"{message}. Look at these files, lower the learning rate, or set LossGuardHook's action='skip'"
             )
-        if self.row > self.max_skips:
+        if self.consecutive > self.max_skips:
             raise FloatingPointError(
                 f'{message}. More than max_skips={self.max_skips} consecutive batches are bad, '
                 'so the files are not the cause; lower the learning rate or resume from an earlier checkpoint'
@@ -131,12 +136,12 @@ class LossGuardHook(Hook):
             for buffer, value in zip(self.model.buffers(), self.buffers):
                 buffer.copy_(value)
         else:
-            self.row = 0
+            self.consecutive = 0
         if runner.optim_wrapper.should_update():
             self.drop = False
 
 
 def first_of(files: list[str], count: int = 8) -> str:
-    """Return the first files of a list and the number of the others."""
+    """Return the first ``count`` files of a list and the number of the others, for a message."""
     more = f' and {len(files) - count} more' if len(files) > count else ''
     return ', '.join(files[:count]) + more

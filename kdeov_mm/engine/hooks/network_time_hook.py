@@ -25,9 +25,11 @@ class NetworkTimeHook(Hook):
         self.images = 0
 
         def start(*_) -> None:
+            """Remember the time before a forward pass."""
             self.since = clocks(device)
 
         def stop(*_) -> None:
+            """Add the time of the forward pass."""
             for name, now in clocks(device).items():
                 self.network[name] += now - self.since[name]
 
@@ -38,6 +40,7 @@ class NetworkTimeHook(Hook):
     def after_test_iter(
         self, runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
+        """Count the images."""
         self.images += len(outputs)
 
     def after_test_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:

@@ -21,7 +21,7 @@ class TextEncoderHook(Hook):
         self.give(runner, runner.test_loop)
 
     def give(self, runner, loop) -> None:
-        """Give the text encoder to a loop's metrics; do nothing if none needs it."""
+        """Give the text encoder to those metrics of a loop that have none."""
         needing = [m for m in loop.evaluator.metrics if isinstance(m, EmbeddingMetric) and m.text_encoder is None]
         model = unwrap(runner.model)
         for metric in needing if hasattr(model, 'text_encoder_cfg') else ():

@@ -15,6 +15,7 @@ class ThroughputHook(Hook):
     def after_train_iter(
         self, runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
+        """Update the rate."""
         seconds = runner.message_hub.get_scalar('train/time').mean(runner.log_processor.window_size)
         images = len(data_batch['inputs']) * get_world_size()
         runner.message_hub.update_scalar('train/images_per_second', images / max(seconds, 1e-9))

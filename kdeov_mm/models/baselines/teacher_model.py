@@ -45,9 +45,8 @@ class TeacherModel(EmbeddingSpaceMixin, BaseModel):
                 'set the dimension of the CLIP in the config'
             )
         self.parts = nn.ModuleList(self.teacher.parts)  # modules, so that they move between devices
-        self.scale = nn.Parameter(
-            torch.tensor(self.teacher.logit_scale)
-        )  # DDP needs a parameter that requires a gradient
+        # Not used: DDP needs a parameter that requires a gradient.
+        self.scale = nn.Parameter(torch.tensor(self.teacher.logit_scale))
 
     @property
     def embed_dims(self) -> int:

@@ -32,6 +32,7 @@ class TextGuidedCSPLayer(CSPLayerWithTwoConv):
 
     Args:
         embed_dims: Dimension D of the class embeddings.
+        num_blocks: Number of bottleneck blocks, without the attention.
         *args, **kwargs: Of ``CSPLayerWithTwoConv``.
     """
 
@@ -100,6 +101,7 @@ class YOLOWorldPAFPN(YOLOv8PAFPN):
         self.text_enhancer = ImagePoolingAttention([make_divisible(c, self.widen_factor) for c in pooled], embed_dims)
 
     def build_csp_layer(self, inputs: int, outputs: int) -> nn.Module:
+        """Build a text-conditioned CSP layer; the channels are those before ``widen_factor``."""
         return TextGuidedCSPLayer(
             make_divisible(inputs, self.widen_factor),
             make_divisible(outputs, self.widen_factor),
@@ -117,7 +119,7 @@ class YOLOWorldPAFPN(YOLOv8PAFPN):
         return self.build_csp_layer(self.out_channels[idx] + self.out_channels[idx + 1], self.out_channels[idx + 1])
 
     def forward(self, feats: Sequence[Tensor], class_embeddings: Tensor) -> tuple[Tensor, ...]:
-        """Fuse the backbone's three levels with class embeddings ``[K, D]``."""
+        """Fuse the backbone's three levels ``[B, C_l, H_l, W_l]`` with class embeddings ``[K, D]``."""
         p3, p4, p5 = feats
         class_embeddings = class_embeddings.expand(len(p3), -1, -1)
         p4 = self.top_down_layers[0](torch.cat([self.upsample_layers[0](p5), p4], 1), class_embeddings)

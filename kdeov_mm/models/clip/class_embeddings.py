@@ -67,7 +67,8 @@ class ClassEmbeddings:
                 are given.
 
         Raises:
-            ValueError: If the class names, templates or synonyms are bad.
+            ValueError: If class names, templates or synonyms are invalid; see ``check_class_names``,
+                ``resolve_templates`` and ``read_synonyms``.
             FileNotFoundError: If a file of templates or synonyms is missing.
         """
         check_class_names(names)
@@ -112,6 +113,10 @@ def cached_embeddings(prompts: Sequence[Sequence[str]], encoder) -> Tensor:
     """Return the normalised mean embedding of each class's prompts, ``[K, D]``, from the cache where possible.
 
     The cache key covers the model, its weights and the prompts with their class names, templates and synonyms.
+
+    Args:
+        prompts: The prompts of each of K classes, see :func:`~kdeov_mm.text.build_prompts`.
+        encoder: A text encoder with ``id`` and ``encode_text``.
     """
     key = hashlib.sha256(json.dumps([CACHE_FORMAT, encoder.id, prompts]).encode()).hexdigest()[:32]
     path = cache_dir() / 'text_bank' / f'{key}.safetensors'

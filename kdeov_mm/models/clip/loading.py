@@ -18,7 +18,7 @@ WEIGHTS = Path(__file__).parent / 'weights'  # shipped as {model name}-{tag}.saf
 
 
 def shipped_tags(model_name: str) -> list[str]:
-    """Tags of the weights that this package ships for a model."""
+    """Return the tags of the weights that this package ships for a model."""
     return sorted(path.stem[len(model_name) + 1 :] for path in WEIGHTS.glob(f'{model_name}-*.safetensors'))
 
 

@@ -13,14 +13,15 @@ from .class_embeddings import ClassEmbeddings
 
 
 class OnlineTargets(StoredTargets):
-    """Asks a frozen teacher about images and regions, after augmentation and without padding.
+    """Embeds the step's images and regions with a frozen teacher, after augmentation and without padding.
+
+    Captions or regions that are not embedded here have the targets that a store has added to the data samples.
 
     Args:
         teacher: The image teacher.
-        embed_captions: Embeds captions, each as ``[D]``; None: the samples' stored features, if they have any.
+        embed_captions: Embeds captions, each as ``[D]``; None: the captions' stored features.
         choose_caption: Chooses the caption of a sample for this epoch.
-        background: Embeddings of texts that describe a region without an object; None: the targets of regions are those
-            stored in the samples.
+        background: Embeddings of texts that describe a region without an object; None: the regions' stored targets.
         proposals: See ``DistillationTargets``.
     """
 

@@ -15,7 +15,7 @@ from kdeov_mm.utils.errors import InputError
 
 
 def read_embeddings(path: str) -> Tensor:
-    """Read ready text embeddings.
+    """Read precomputed text embeddings.
 
     Args:
         path: A ``.npy`` file, or a ``.safetensors`` file with one tensor; ``[N, D]`` of floating-point numbers.
@@ -49,7 +49,7 @@ def read_embeddings(path: str) -> Tensor:
 
 @MODELS.register_module()
 class PrecomputedTextEncoder:
-    """Looks class names up in a file of ready embeddings, so that no CLIP weights are needed.
+    """Looks class names up in a file of precomputed embeddings, so that no CLIP weights are needed.
 
     Args:
         embeddings: A ``.npy`` or ``.safetensors`` file with one row for each class name, ``[N, D]``.

@@ -141,9 +141,8 @@ class Preprocess(nn.Module):
         """Return the size of an image after resizing, before cropping or padding."""
         if self.resize_mode == 'squash':
             return self.size
-        if (
-            self.resize_mode == 'shortest' and self.size[0] == self.size[1]
-        ):  # as torchvision's Resize, which rounds down
+        if self.resize_mode == 'shortest' and self.size[0] == self.size[1]:
+            # As torchvision's Resize, which rounds down.
             short, long = self.size[0], int(self.size[0] * max(height, width) / min(height, width))
             return (short, long) if height <= width else (long, short)
         ratios = height / self.size[0], width / self.size[1]

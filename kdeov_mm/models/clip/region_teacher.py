@@ -12,7 +12,7 @@ BACKGROUND_PROMPTS = ('an empty background', 'nothing but a background')
 
 
 class RegionTeacher:
-    """Embeds regions, and tells objects from background by the most similar texts.
+    """Embeds regions, and estimates whether a region shows an object or only background.
 
     Args:
         teacher: The frozen image teacher.

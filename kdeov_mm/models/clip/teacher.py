@@ -62,7 +62,10 @@ class OpenCLIPTeacher:
         preprocess: dict | None = None,
         dtype: str = 'fp32',
     ) -> dict:
-        """Return what the embeddings of a teacher with these arguments depend on, without loading weights."""
+        """Return what the embeddings of a teacher with these arguments depend on, without loading weights.
+
+        It is stored with the embeddings, so that those of another teacher are refused.
+        """
         return dict(
             weights=weights_id(model_name, pretrained),
             dtype=dtype,
@@ -74,7 +77,8 @@ class OpenCLIPTeacher:
         """The modules that hold the weights and constants."""
         return [self.model, self.preprocess]
 
-    def to(self, device) -> 'OpenCLIPTeacher':
+    def to(self, device: str | torch.device) -> 'OpenCLIPTeacher':
+        """Move the model to a device, as ``nn.Module.to`` does."""
         self.model.to(device)
         self.preprocess.to(device)
         return self
@@ -122,7 +126,7 @@ class OpenCLIPTeacher:
         Args:
             images: RGB in [0, 1], ``[B, 3, H, W]``.
             boxes: For each image ``[n_i, 4]``, xyxy in pixels of ``images``.
-            context: Enlargement of the box's longer side; the crop is square, as CLIP expects.
+            context: Ratio of the crop's side to the box's longer side; the crop is square, as CLIP expects.
 
         Returns:
             Tensor: float32, L2-normalised, ``[sum n_i, D]``, image by image.

@@ -26,7 +26,7 @@ class DistillationLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Compare normalised embeddings ``[N, D]``; ``weight`` ``[N]`` makes the mean a weighted one. Scalar, >= 0."""
+        """Compare normalised embeddings ``[N, D]``, weighted by ``weight`` ``[N]`` if given. Scalar, >= 0."""
         loss = 1 - F.cosine_similarity(student, teacher, dim=-1)
         return self.loss_weight * weighted_mean(loss, weight)
 
@@ -56,7 +56,16 @@ class SimilarityDistillationLoss(nn.Module):
     def forward(
         self, student: Tensor, teacher: Tensor, class_embeddings: Tensor, weight: Tensor | None = None
     ) -> Tensor:
-        """Compare normalised ``[N, D]`` embeddings over normalised class embeddings ``[K, D]``. Scalar, >= 0."""
+        """Compare normalised embeddings ``[N, D]`` by their similarities to class embeddings.
+
+        Args:
+            student, teacher: L2-normalised, ``[N, D]``.
+            class_embeddings: L2-normalised, ``[K, D]``.
+            weight: Weight of each row in the mean, ``[N]``; None: equal weights.
+
+        Returns:
+            Tensor: Scalar, >= 0.
+        """
         target = (self.scale * teacher @ class_embeddings.T).log_softmax(-1)
         prediction = (self.scale * student @ class_embeddings.T).log_softmax(-1)
         loss = F.kl_div(prediction, target, log_target=True, reduction='none').sum(-1)

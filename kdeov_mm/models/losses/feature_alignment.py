@@ -55,13 +55,13 @@ class FeatureAlignmentLoss(nn.Module):
         teacher: Sequence[Tensor | None] = (),
         captions: Sequence[Tensor | None] = (),
     ) -> dict[str, Tensor]:
-        """Compute the losses whose inputs are given; an image without a target has fewer losses.
+        """Compute the losses whose inputs are given; a loss leaves out the images without its targets.
 
         Args:
             student: The student's image embeddings, ``[N, D]``.
             vocabulary: The training vocabulary's class embeddings, ``[K, D]``.
-            teacher: The teacher's embedding of each image, ``[D]``, or None; empty or all None: there is no teacher.
-            captions: The embedding of each image's caption, ``[D]``, or None for an image without one.
+            teacher: The teacher's embedding of each image, ``[D]``, or None; empty: no image has one.
+            captions: The text feature of each image's caption, ``[D]``, or None; empty: no image has one.
 
         Returns:
             dict: ``loss_{name}`` of each loss, ``{name}_temperature`` of losses with a learnt scale, and the images'
@@ -109,10 +109,10 @@ def any_rank(flag: bool, device: torch.device) -> bool:
 
 
 def select(targets: Sequence[Tensor | None], rows: Sequence[int], like: Tensor) -> Tensor:
-    """Stack the targets of some images, ``[n, D]``; empty of the kind of ``like`` where there are none."""
+    """Stack the targets of some images, ``[n, D]``, on the device of ``like`` ``[N, D]``."""
     return torch.stack([targets[row] for row in rows]).to(like.device) if rows else like.new_zeros(0, like.shape[-1])
 
 
 def rows_with(embeddings: Sequence[Tensor | None]) -> list[int]:
-    """Return the images that have an embedding."""
+    """Return the indices of the images that have an embedding."""
     return [index for index, embedding in enumerate(embeddings) if embedding is not None]
