@@ -58,6 +58,6 @@ def competes(names: Sequence[str], lexicon: Sequence[str]) -> np.ndarray:
         by_last.setdefault(words(entry)[-1], []).append((column, set(words(entry))))
     table = np.ones((len(names), len(lexicon)), bool)
     for row, name in enumerate(names):
-        for column, entry in by_last.get(words(name)[-1], ()):
-            table[row, column] = not entry.issuperset(words(name))
+        for column, entry_words in by_last.get(words(name)[-1], ()):
+            table[row, column] = not entry_words.issuperset(words(name))
     return table
