@@ -16,7 +16,9 @@ from mmengine.runner import Runner
 from mmyolo.registry import DATASETS
 from safetensors.torch import load_file
 
+from kdeov_mm.cli.train import build_runner
 from kdeov_mm.models.clip import OnlineTargets
+from kdeov_mm.utils import InputError
 from tool_loading import load_tool
 
 TOOLS = Path(__file__).resolve().parents[1] / 'tools'
@@ -220,7 +222,26 @@ def test_stage_1_weights_are_those_of_stage_2(demo_config, weights):
     assert differing({name: second.model.state_dict()[name] for name in state}, state) == []
 
 
+def test_a_checkpoint_with_the_old_name_of_the_logit_scale_resumes(demo_config, checkpoint, weights, tmp_path):
+    state = {name.replace('logit_scale', 'log_scale'): value for name, value in checkpoint['state_dict'].items()}
+    assert state.keys() != checkpoint['state_dict'].keys()
+    torch.save(dict(checkpoint, state_dict=state), tmp_path / 'old.pth')
+    runner = build_runner(demo_config(epochs=3), str(tmp_path / 'old.pth'))
+    runner.load_or_resume()
+    assert differing(dict(runner.model.state_dict()), weights) == [] and runner.epoch == 2
+    moments = runner.optim_wrapper.state_dict()['state']
+    assert differing(moments[0], checkpoint['optimizer']['state'][0]) == []
+
+
 # ------------------------------------------------------------------------------------ bad input
+def test_a_checkpoint_with_other_parameter_groups_is_refused(demo_config, trained, tmp_path):
+    """Configs that exempt the logit scale from weight decay have one group a parameter, not one for all."""
+    cfg = demo_config(epochs=3)
+    cfg.optim_wrapper.paramwise_cfg = None
+    with pytest.raises(InputError, match='paramwise_cfg'):
+        build_runner(cfg, str(Path(trained.work_dir, 'epoch_2.pth')))
+
+
 @pytest.mark.parametrize('first_hook, named', [(0, r'error: vocabulary\b.*\(288, 128\)'), (1, 'error: teacher')])
 def test_a_teacher_of_another_dimension_stops_training_at_once(
     first_hook, named, demo_config, tmp_path, monkeypatch, capsys

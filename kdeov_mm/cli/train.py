@@ -80,22 +80,29 @@ def build_runner(cfg: 'Config', resume: str | None) -> Optional['Runner']:
         InputError: If the checkpoint or the data cannot be used.
     """
     from kdeov_mm.datasets import prepare_data
-    from kdeov_mm.utils import check_checkpoint, check_weights, find_resume, is_finished
+    from kdeov_mm.utils import check_checkpoint, check_groups, check_weights, find_resume, is_finished
     from mmengine.runner import Runner
     from mmyolo.registry import RUNNERS
 
     if cfg.get('resume') and cfg.get('load_from') and not resume:
         resume = cfg.load_from  # as with --resume: checked before it is read
     path = find_resume(cfg.work_dir) if resume == 'auto' else resume
+    groups = None
     if path:
-        if is_finished(cfg, check_checkpoint(path, resume=True)):
+        checkpoint = check_checkpoint(path, resume=True)
+        if is_finished(cfg, checkpoint):
             print(f'{path} is the end of this training: nothing to do')
             return None
         cfg.load_from = path
         cfg.resume = True
+        groups = checkpoint['optimizer'].get('param_groups')
+        del checkpoint
     prepare_data(cfg, 'train', 'val')
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if cfg.get('load_from') and not cfg.get('resume'):
         check_weights(runner.model, cfg.load_from, partial=True)
+    if groups is not None and isinstance(runner, Runner):
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        check_groups(groups, runner.optim_wrapper.param_groups, path)
     _ = runner.train_loop, runner.val_loop  # builds the data sets, so their errors come before training
     return runner

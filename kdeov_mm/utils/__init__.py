@@ -11,6 +11,7 @@ MODULES = dict(
     add_cfg_options='.options',
     check_at_least='.options',
     check_checkpoint='.checkpoint',
+    check_groups='.checkpoint',
     check_weights='.checkpoint',
     enable_amp='.launch',
     export_weights='.checkpoint',

@@ -3,7 +3,7 @@
 import os
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -101,6 +101,26 @@ def check_checkpoint(path: str, resume: bool = False) -> dict:
     return checkpoint
 
 
+def check_groups(saved: Sequence, current: Sequence, path: str) -> None:
+    """Check that an optimizer can resume from a checkpoint.
+
+    Args:
+        saved: Parameter groups of the checkpoint's optimizer.
+        current: Parameter groups of this training's optimizer.
+        path: The checkpoint.
+
+    Raises:
+        InputError: If the numbers of parameter groups differ.
+    """
+    if len(saved) != len(current):
+        raise InputError(
+            f'{path} cannot be resumed: its optimizer has {len(saved)} parameter groups, that of this config '
+            f'{len(current)}; give the optim_wrapper.paramwise_cfg that it was trained with '
+            '(--cfg-options optim_wrapper.paramwise_cfg=None for one group), '
+            'or start from its weights with --cfg-options load_from=PATH'
+        )
+
+
 def check_finite(weights: dict, path: str) -> None:
     """Raise InputError if a weight or statistic is NaN or infinite, as after a training that diverged."""
     name = find_not_finite(weights)
@@ -139,8 +159,9 @@ def check_weights(model: torch.nn.Module, path: str, partial: bool = False) -> d
         {re.sub(r'^module\.', '', name): value for name, value in tensors.items()}
         for tensors in (state_dict(check_checkpoint(path)), model.state_dict())
     )
-    shared = [name for name in own if name in weights]
-    fitting = [name for name in shared if own[name].shape == weights[name].shape]
+    current = {current_name(name, own): value for name, value in weights.items()}
+    shared = [name for name in own if name in current]
+    fitting = [name for name in shared if own[name].shape == current[name].shape]
     fix = 'give the config that it was trained with'
     if len(fitting) < (1 if partial else len(own) / 2):
         raise InputError(
@@ -149,11 +170,16 @@ def check_weights(model: torch.nn.Module, path: str, partial: bool = False) -> d
     for name in () if partial else shared:
         if name not in fitting:
             raise InputError(
-                f'{path} belongs to another model: {name} is {tuple(weights[name].shape)} there and '
+                f'{path} belongs to another model: {name} is {tuple(current[name].shape)} there and '
                 f'{tuple(own[name].shape)} in this config; {fix}'
             )
-    check_finite({name: weights[name].to(own[name].dtype) for name in fitting}, path)
+    check_finite({name: current[name].to(own[name].dtype) for name in fitting}, path)
     return weights
+
+
+def current_name(name: str, own: Container[str]) -> str:
+    """Return a tensor's name in a model of today; ``LogitScaleMixin`` loads the old name of its parameter."""
+    return name if name in own else re.sub(r'\blog_scale$', 'logit_scale', name)
 
 
 def load_weights(model: torch.nn.Module, path: str) -> None:
