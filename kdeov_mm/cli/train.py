@@ -101,7 +101,7 @@ def build_runner(cfg: 'Config', resume: str | None) -> Optional['Runner']:
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if cfg.get('load_from') and not cfg.get('resume'):
         check_weights(runner.model, cfg.load_from, partial=True)
-    if groups is not None and isinstance(runner, Runner):
+    if path and groups is not None and isinstance(runner, Runner):
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         check_groups(groups, runner.optim_wrapper.param_groups, path)
     _ = runner.train_loop, runner.val_loop  # builds the data sets, so their errors come before training
