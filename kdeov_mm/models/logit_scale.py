@@ -26,7 +26,7 @@ class LogitScaleMixin:
 
     Attributes:
         logit_scale: The parameter.
-        max_logit_scale: Bound of ``scale`` in training.
+        max_logit_scale: Bound of ``scale`` at the start and in training.
     """
 
     max_logit_scale = MAX_LOGIT_SCALE
@@ -36,7 +36,8 @@ class LogitScaleMixin:
         """Create the parameter.
 
         Args:
-            init_scale: Initial logit scale, the inverse of a temperature; > 0.
+            init_scale: Initial logit scale, the inverse of a temperature; > 0. A larger one than ``max_logit_scale``
+                counts as ``max_logit_scale``.
             size: Shape of the parameter; by default one number.
 
         Raises:
@@ -44,7 +45,7 @@ class LogitScaleMixin:
         """
         if not init_scale > 0:
             raise ValueError(f'init_scale: must be positive, got {init_scale}')
-        self.logit_scale = nn.Parameter(torch.full(tuple(size), math.log(init_scale)))
+        self.logit_scale = nn.Parameter(torch.full(tuple(size), math.log(min(init_scale, self.max_logit_scale))))
 
     @property
     def scale(self) -> Tensor:

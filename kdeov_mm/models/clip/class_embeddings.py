@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from mmyolo.registry import MODELS
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -22,7 +24,8 @@ from kdeov_mm.utils.files import atomic_path
 
 def cache_dir() -> Path:
     """Return the folder of cached embeddings: ``$KDEOV_CACHE`` or ``~/.cache/kdeov_mm``."""
-    return Path(os.environ.get('KDEOV_CACHE', Path.home() / '.cache' / 'kdeov_mm'))
+    given = os.environ.get('KDEOV_CACHE')
+    return Path(given) if given else Path.home() / '.cache' / 'kdeov_mm'
 
 
 @dataclass
@@ -110,7 +113,8 @@ class ClassEmbeddings:
 def cached_embeddings(prompts: Sequence[Sequence[str]], encoder) -> Tensor:
     """Return the normalised mean embedding of each class's prompts, ``[K, D]``, from the cache where possible.
 
-    The cache key covers the model, its weights and the prompts with their class names, templates and synonyms.
+    The cache key covers the model, its weights and the prompts with their class names, templates and synonyms. A cache
+    that cannot be written is a warning.
 
     Args:
         prompts: The prompts of each of K classes, see :func:`~kdeov_mm.text.build_prompts`.
@@ -132,8 +136,14 @@ def cached_embeddings(prompts: Sequence[Sequence[str]], encoder) -> Tensor:
             return embeddings
         path.unlink(missing_ok=True)
     embeddings = mean_embeddings(prompts, encoder)
-    with atomic_path(path) as partial:
-        save_file({'embeddings': embeddings}, partial)
+    try:
+        with atomic_path(path) as partial:
+            save_file({'embeddings': embeddings}, partial)
+    except (OSError, SafetensorError) as error:  # without the file only the next start is slower
+        warnings.warn(
+            f'{path}: the class embeddings could not be cached ({error}); '
+            'make the folder writable, or set KDEOV_CACHE to another one'
+        )
     return embeddings
 
 
