@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from mmyolo.registry import DATASETS
 from safetensors.torch import load_file
 
+from kdeov_mm.cli.train import build_runner
 from kdeov_mm.models.clip import OnlineTargets
 from tool_loading import load_tool
 
@@ -218,6 +219,17 @@ def test_stage_1_weights_are_those_of_stage_2(demo_config, weights):
     second = Runner.from_cfg(cfg)
     second.load_or_resume()
     assert differing({name: second.model.state_dict()[name] for name in state}, state) == []
+
+
+def test_a_checkpoint_with_the_old_name_of_the_logit_scale_resumes(demo_config, checkpoint, weights, tmp_path):
+    state = {name.replace('logit_scale', 'log_scale'): value for name, value in checkpoint['state_dict'].items()}
+    assert state.keys() != checkpoint['state_dict'].keys()
+    torch.save(dict(checkpoint, state_dict=state), tmp_path / 'old.pth')
+    runner = build_runner(demo_config(epochs=3), str(tmp_path / 'old.pth'))
+    runner.load_or_resume()
+    assert differing(dict(runner.model.state_dict()), weights) == [] and runner.epoch == 2
+    moments = runner.optim_wrapper.state_dict()['state']
+    assert differing(moments[0], checkpoint['optimizer']['state'][0]) == []
 
 
 # ------------------------------------------------------------------------------------ bad input

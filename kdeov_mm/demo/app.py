@@ -24,7 +24,7 @@ from fastapi import FastAPI
 
 from kdeov_mm.structures import Detections
 
-from .guard import Guard, OwnNames, RequestLimit, TimedProtocol, UploadFolder, upload_folder
+from .guard import Functions, Guard, OwnNames, RequestLimit, TimedProtocol, UploadFolder, upload_folder
 from .service import Demo
 
 __all__ = ['RequestLimit', 'build_app', 'running', 'serve']
@@ -317,7 +317,7 @@ def make_server(page: gr.Blocks, folder: UploadFolder, names: OwnNames) -> uvico
 
     return uvicorn.Server(
         uvicorn.Config(
-            Guard(app, names, folder, partial(is_waiting, page)),
+            Guard(app, names, folder, page_functions(page), partial(is_waiting, page)),
             http=TimedProtocol,
             ws='none',
             lifespan='on',
@@ -328,6 +328,21 @@ def make_server(page: gr.Blocks, folder: UploadFolder, names: OwnNames) -> uvico
             callback_notify=trim,
             timeout_notify=30,
         )
+    )
+
+
+def page_functions(page: gr.Blocks) -> Functions:
+    """Describe a page's functions for the guard."""
+    endpoints = page.get_api_info()['named_endpoints']
+    return Functions(
+        list(page.fns),
+        {
+            name.removeprefix('/'): {
+                parameter['parameter_name']: not parameter['parameter_has_default']
+                for parameter in endpoint['parameters']
+            }
+            for name, endpoint in endpoints.items()
+        },
     )
 
 

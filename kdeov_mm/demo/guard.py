@@ -7,9 +7,9 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import h11
@@ -26,14 +26,15 @@ REQUEST_SECONDS = 120  # from a connection's opening to the end of the request: 
 
 API = '/gradio_api'
 UPLOAD, PROGRESS, QUEUE = f'{API}/upload', f'{API}/upload_progress', f'{API}/queue/data'
+JOIN, CALL = f'{API}/queue/join', f'{API}/call/'
 UNKNOWN = 'This session is unknown; load the page again.'
 # The routes that the page and Gradio's Python client use. Other routes of Gradio write outside of the upload folder
 # (process_recording) or send requests to other hosts (file=https://..., proxy=, run-history).
 GET_PATHS = ('/', '/config', '/theme.css', '/favicon.ico', '/robots.txt', '/manifest.json')
 GET_PATHS += (QUEUE, PROGRESS, *(f'{API}/{name}' for name in ('info', 'app_id', 'startup-events')))
-GET_FOLDERS = ('/assets/', '/static/', '/svelte/', '/pwa_icon/', f'{API}/heartbeat/', f'{API}/call/')
-POST_PATHS = (UPLOAD, f'{API}/queue/join', f'{API}/cancel', f'{API}/reset')
-POST_FOLDERS = (f'{API}/call/',)
+GET_FOLDERS = ('/assets/', '/static/', '/svelte/', '/pwa_icon/', f'{API}/heartbeat/', CALL)
+POST_PATHS = (UPLOAD, JOIN, f'{API}/cancel', f'{API}/reset')
+POST_FOLDERS = (CALL,)
 
 LOOPBACK = ('localhost', '127.0.0.1', '::1')
 HOST = re.compile(r'(?:\[([0-9a-f:.]+)\]|([^\s:/@\[\]]+))(?::([0-9]{1,5}))?')
@@ -150,8 +151,52 @@ def stream_answer(scope: dict[str, Any], is_waiting: Callable[[str], bool]) -> b
         (session,) = parse_qs(scope.get('query_string', b'').decode('latin-1')).get('session_hash', [''])[:1]
         lost = dict(msg='unexpected_error', message=UNKNOWN, session_not_found=True, success=False)
         return None if is_waiting(session) else f'data: {json.dumps(lost)}\n\n'.encode()
-    if path.startswith(f'{API}/call/') and not is_waiting(path.rpartition('/')[2]):
+    if path.startswith(CALL) and not is_waiting(path.rpartition('/')[2]):
         return f'event: error\ndata: {json.dumps(UNKNOWN)}\n\n'.encode()
+    return None
+
+
+class Functions(NamedTuple):
+    """Describes the functions of a page.
+
+    Attributes:
+        indices: The index of each function.
+        parameters: For each function's name, its parameters and whether a call needs them.
+    """
+
+    indices: Collection[int]
+    parameters: Mapping[str, Mapping[str, bool]]
+
+
+def call_refusal(path: str, body: bytes, functions: Functions) -> Refusal:
+    """Return why a call is not allowed, or None; Gradio itself refuses a body of the wrong format.
+
+    Args:
+        path: ``JOIN``, or a path below ``CALL``, without a slash at its end.
+        body: The complete body, in JSON.
+        functions: The page's functions.
+    """
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        content = None
+    if path == JOIN:
+        given = content if isinstance(content, dict) else {}
+        index = given.get('fn_index')
+        if index is not None and (type(index) is not int or index not in functions.indices):
+            return 404, 'fn_index: the page has no such function; GET /gradio_api/info describes its functions.\n'
+        return (
+            (400, 'session_hash: expected a name, got an empty string.\n') if given.get('session_hash') == '' else None
+        )
+    name = path.removeprefix(CALL)
+    parameters = functions.parameters.get(name.removeprefix('v2/'))
+    if parameters is None:
+        known = ', '.join(functions.parameters)
+        return 404, f'The page has no function "{printable(name[:80])}"; expected one of {known}.\n'
+    if name.startswith('v2/') and isinstance(content, dict):
+        names = content.keys() - {'oauth_token'}
+        if not {key for key, needed in parameters.items() if needed} <= names <= parameters.keys():
+            return 422, f'{name}: expected the parameters {", ".join(parameters)}.\n'
     return None
 
 
@@ -217,6 +262,36 @@ class RequestLimit:
         """Return the reason of a refusal."""
         parts = '' if self.parts is None else f' and {self.parts} files'
         return f'A request may have at most {self.bytes / 2**20:.1f} MiB{parts}; send smaller or fewer files.\n'
+
+
+class CallCheck:
+    """Refuses calls of unknown functions, for which Gradio would log a traceback; ASGI middleware.
+
+    Args:
+        app: The inner app.
+        functions: The page's functions.
+    """
+
+    def __init__(self, app: Callable, functions: Functions) -> None:
+        self.app, self.functions = app, functions
+
+    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
+        path = scope['path'].rstrip('/')
+        if scope['method'] != 'POST' or path != JOIN and not path.startswith(CALL):
+            return await self.app(scope, receive, send)
+        messages = [await receive()]
+        while messages[-1].get('more_body'):
+            messages.append(await receive())
+        if messages[-1]['type'] != 'http.disconnect':
+            body = b''.join(message.get('body', b'') for message in messages)
+            refusal = call_refusal(path, body, self.functions)
+            if refusal:
+                return await refuse(send, *refusal)
+
+        async def replayed() -> dict:
+            return messages.pop(0) if messages else await receive()
+
+        await self.app(scope, replayed, send)
 
 
 class PartCount:
@@ -302,6 +377,7 @@ class Guard:
         app: The page. Its CORS middleware reflects any origin, so it must not see foreign ones.
         names: Host names of the server.
         folder: Folder of the uploads.
+        functions: The page's functions.
         is_waiting: See :func:`stream_answer`.
     """
 
@@ -310,11 +386,12 @@ class Guard:
         app: Callable,
         names: OwnNames,
         folder: UploadFolder,
+        functions: Functions,
         is_waiting: Callable[[str], bool] = lambda session: True,
     ) -> None:
         self.app, self.names, self.folder, self.uploading = app, names, folder, 0
         self.is_waiting = is_waiting
-        self.calls = RequestLimit(app, CALL_BYTES)
+        self.calls = RequestLimit(CallCheck(app, functions), CALL_BYTES)
         self.uploads = RequestLimit(app, folder.limits.bytes + CALL_BYTES, folder.limits.parts)
 
     async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:

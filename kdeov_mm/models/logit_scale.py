@@ -22,12 +22,11 @@ def clamp_logit_scale(logit_scale: Tensor, maximum: float = MAX_LOGIT_SCALE) -> 
 class LogitScaleMixin:
     """Gives a module the parameter ``logit_scale``: the logarithm of what cosine similarities are multiplied by.
 
-    The optimizer's config exempts every parameter of this name from weight decay (``configs/_base_/adamw.py``).
     Checkpoints with the parameter's old name ``log_scale`` load, too.
 
     Attributes:
         logit_scale: The parameter.
-        max_logit_scale: Bound of ``scale`` in training.
+        max_logit_scale: Bound of ``scale`` at the start and in training.
     """
 
     max_logit_scale = MAX_LOGIT_SCALE
@@ -37,7 +36,8 @@ class LogitScaleMixin:
         """Create the parameter.
 
         Args:
-            init_scale: Initial logit scale, the inverse of a temperature; > 0.
+            init_scale: Initial logit scale, the inverse of a temperature; > 0. A larger one than ``max_logit_scale``
+                counts as ``max_logit_scale``.
             size: Shape of the parameter; by default one number.
 
         Raises:
@@ -45,7 +45,7 @@ class LogitScaleMixin:
         """
         if not init_scale > 0:
             raise ValueError(f'init_scale: must be positive, got {init_scale}')
-        self.logit_scale = nn.Parameter(torch.full(tuple(size), math.log(init_scale)))
+        self.logit_scale = nn.Parameter(torch.full(tuple(size), math.log(min(init_scale, self.max_logit_scale))))
 
     @property
     def scale(self) -> Tensor:

@@ -3,7 +3,7 @@
 import os
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 import torch
@@ -139,8 +139,9 @@ def check_weights(model: torch.nn.Module, path: str, partial: bool = False) -> d
         {re.sub(r'^module\.', '', name): value for name, value in tensors.items()}
         for tensors in (state_dict(check_checkpoint(path)), model.state_dict())
     )
-    shared = [name for name in own if name in weights]
-    fitting = [name for name in shared if own[name].shape == weights[name].shape]
+    current = {current_name(name, own): value for name, value in weights.items()}
+    shared = [name for name in own if name in current]
+    fitting = [name for name in shared if own[name].shape == current[name].shape]
     fix = 'give the config that it was trained with'
     if len(fitting) < (1 if partial else len(own) / 2):
         raise InputError(
@@ -149,11 +150,16 @@ def check_weights(model: torch.nn.Module, path: str, partial: bool = False) -> d
     for name in () if partial else shared:
         if name not in fitting:
             raise InputError(
-                f'{path} belongs to another model: {name} is {tuple(weights[name].shape)} there and '
+                f'{path} belongs to another model: {name} is {tuple(current[name].shape)} there and '
                 f'{tuple(own[name].shape)} in this config; {fix}'
             )
-    check_finite({name: weights[name].to(own[name].dtype) for name in fitting}, path)
+    check_finite({name: current[name].to(own[name].dtype) for name in fitting}, path)
     return weights
+
+
+def current_name(name: str, own: Container[str]) -> str:
+    """Return a tensor's name in a model of today; ``LogitScaleMixin`` loads the old name of its parameter."""
+    return name if name in own else re.sub(r'\blog_scale$', 'logit_scale', name)
 
 
 def load_weights(model: torch.nn.Module, path: str) -> None:

@@ -169,14 +169,14 @@ def test_behind_a_proxy():
 
 
 def test_web_sockets_are_refused(demo):
-    from kdeov_mm.demo.guard import Guard, OwnNames, UploadFolder
+    from kdeov_mm.demo.guard import Functions, Guard, OwnNames, UploadFolder
 
     sent = []
 
     async def send(message):
         sent.append(message)
 
-    guard = Guard(None, OwnNames('127.0.0.1'), UploadFolder('/nowhere', demo.limits))
+    guard = Guard(None, OwnNames('127.0.0.1'), UploadFolder('/nowhere', demo.limits), Functions([], {}))
     asyncio.run(guard(dict(type='websocket', path='/', headers=[]), None, send))
     assert [message['type'] for message in sent] == ['websocket.close']
 
@@ -225,6 +225,59 @@ def test_streams_of_unknown_sessions(served):
     finally:
         logging.getLogger('uvicorn.error').removeHandler(handler)
     assert logged == [] and not file_upload_statuses._statuses and not file_upload_statuses._signals
+
+
+JOIN = dict(data=['red', None, 12], session_hash='page')
+
+
+@pytest.mark.parametrize(
+    'path, body, status',
+    [
+        ('queue/join', dict(JOIN, fn_index=999), 404),
+        ('queue/join', dict(JOIN, fn_index=-1), 404),
+        ('queue/join', dict(JOIN, fn_index='999'), 404),
+        ('queue/join', dict(JOIN, fn_index=999.0), 404),
+        ('queue/join', dict(JOIN, fn_index=2**70), 404),
+        ('queue/join', dict(JOIN, fn_index=[0]), 404),
+        ('queue/join', dict(JOIN, fn_index=0, session_hash=''), 400),
+        ('queue/join', JOIN, 400),
+        ('queue/join', {}, 422),
+        ('queue/join', None, 422),
+        ('queue/join/', dict(JOIN, fn_index=999), 404),
+        ('call/nope', dict(data=[]), 404),
+        ('call/nope/', dict(data=[]), 404),
+        ('call/v2', dict(data=[]), 404),
+        ('call/v2/nope', {}, 404),
+        ('call/v2/', {}, 404),
+        ('call/detect', {}, 422),
+        ('call/v2/detect', {}, 422),
+        ('call/v2/detect', dict(data=[None, 'red', 0.3]), 422),
+        ('call/v2/detect', dict(path=None, words='red', threshold=0.3, other=1), 422),
+        ('call/v2/detect', [], 422),
+    ],
+)
+def test_calls_of_unknown_functions(served, caplog, path, body, status):
+    answer = served.request('POST', f'/gradio_api/{path}', json=body)
+    assert answer.status_code == status
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_calls_of_the_three_functions(served):
+    for number in range(3):
+        assert served.request('POST', '/gradio_api/queue/join', json=dict(JOIN, fn_index=number)).status_code == 200
+    for path, body in (
+        ('call/search', dict(data=['red', None, 12])),
+        ('call/v2/search', dict(words='red', path=None)),  # "top" has a default
+        ('call/v2/detect/', dict(path=None, words='red', threshold=0.3)),
+    ):
+        assert 'event_id' in served.request('POST', f'/gradio_api/{path}', json=body).json()
+
+
+def test_a_call_in_several_pieces(served):
+    body = json.dumps(dict(JOIN, fn_index=999)).encode()
+    head = f'POST /gradio_api/queue/join HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nConnection: close\r\n'
+    head += f'Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n'
+    assert served.send(head.encode(), body[:20], body[20:], pause=0.2).startswith(b'HTTP/1.1 404')
 
 
 def test_hostile_names_of_the_folder(served):

@@ -13,7 +13,7 @@ from .text_encoder_hook import TextEncoderHook
 from .throughput_hook import ThroughputHook
 from .vocabulary_hook import VocabularyHook
 
-FirstStep = FirstStepHook  # the old name
+FirstStep, TextTowerHook = FirstStepHook, TextEncoderHook  # the old names
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -27,6 +27,7 @@ __all__ = [
     'ReportHook',
     'ResumableEarlyStoppingHook',
     'TextEncoderHook',
+    'TextTowerHook',
     'ThroughputHook',
     'VocabularyHook',
 ]

@@ -3,28 +3,29 @@
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from mmyolo.registry import MODELS
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kdeov_mm.text import average_prompts, build_prompts, check_class_names, read_synonyms, resolve_templates
+from kdeov_mm.text import build_prompts, check_class_names, read_synonyms, resolve_templates
 from kdeov_mm.utils.arrays import find_bad_row, row_defect
 from kdeov_mm.utils.display import shorten
 from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.files import atomic_path
 
 
-CACHE_FORMAT = 2  # of the cached embeddings: 2 averages prompts in float64
-
-
 def cache_dir() -> Path:
     """Return the folder of cached embeddings: ``$KDEOV_CACHE`` or ``~/.cache/kdeov_mm``."""
-    return Path(os.environ.get('KDEOV_CACHE', Path.home() / '.cache' / 'kdeov_mm'))
+    given = os.environ.get('KDEOV_CACHE')
+    return Path(given) if given else Path.home() / '.cache' / 'kdeov_mm'
 
 
 @dataclass
@@ -112,13 +113,14 @@ class ClassEmbeddings:
 def cached_embeddings(prompts: Sequence[Sequence[str]], encoder) -> Tensor:
     """Return the normalised mean embedding of each class's prompts, ``[K, D]``, from the cache where possible.
 
-    The cache key covers the model, its weights and the prompts with their class names, templates and synonyms.
+    The cache key covers the model, its weights and the prompts with their class names, templates and synonyms. A cache
+    that cannot be written is a warning.
 
     Args:
         prompts: The prompts of each of K classes, see :func:`~kdeov_mm.text.build_prompts`.
         encoder: A text encoder with ``id`` and ``encode_text``.
     """
-    key = hashlib.sha256(json.dumps([CACHE_FORMAT, encoder.id, prompts]).encode()).hexdigest()[:32]
+    key = hashlib.sha256(json.dumps([encoder.id, prompts]).encode()).hexdigest()[:32]
     path = cache_dir() / 'text_bank' / f'{key}.safetensors'
     if path.is_file():
         try:
@@ -134,12 +136,19 @@ def cached_embeddings(prompts: Sequence[Sequence[str]], encoder) -> Tensor:
             return embeddings
         path.unlink(missing_ok=True)
     embeddings = mean_embeddings(prompts, encoder)
-    with atomic_path(path) as partial:
-        save_file({'embeddings': embeddings}, partial)
+    try:
+        with atomic_path(path) as partial:
+            save_file({'embeddings': embeddings}, partial)
+    except (OSError, SafetensorError) as error:  # without the file only the next start is slower
+        warnings.warn(
+            f'{path}: the class embeddings could not be cached ({error}); '
+            'make the folder writable, or set KDEOV_CACHE to another one'
+        )
     return embeddings
 
 
 def mean_embeddings(prompts: Sequence[Sequence[str]], encoder) -> Tensor:
     """Return the normalised mean embedding of each class's prompts, ``[K, D]``."""
     features = encoder.encode_text([prompt for each in prompts for prompt in each])
-    return torch.from_numpy(average_prompts(features.cpu().numpy(), prompts))
+    means = torch.stack([part.mean(dim=0) for part in features.split([len(each) for each in prompts])])
+    return F.normalize(means, dim=-1)

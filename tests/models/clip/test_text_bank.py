@@ -3,12 +3,14 @@
 import os
 import warnings
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from kdeov_mm.models import OpenCLIPTextEncoder, TextBank
+from kdeov_mm.models.clip.class_embeddings import cache_dir
 from kdeov_mm.text import read_class_names, read_synonyms
 
 REAL = Path(os.environ.get('KDEOV_REAL_DATA', Path(__file__).parents[3] / '../shared/data'))
@@ -87,6 +89,23 @@ def test_the_cache_knows_names_templates_and_synonyms_apart(spy):
     for call, bank in zip(calls, banks):
         assert torch.equal(TextBank.build(text_encoder=spy, **call).embeddings, bank.embeddings)
     assert len(spy.asked) == len(calls)
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning(spy, embed, tmp_path, monkeypatch):
+    (tmp_path / 'file').touch()
+    monkeypatch.setenv('KDEOV_CACHE', str(tmp_path / 'file' / 'cache'))
+    with pytest.warns(UserWarning, match='KDEOV_CACHE'):
+        bank = TextBank.build(['cat'], spy, ['{}'])
+    assert (bank.embeddings[0] - embed('cat')).abs().max() < 1e-6
+
+
+def test_the_cache_needs_no_home_if_it_is_given(tmp_path, monkeypatch):
+    monkeypatch.setenv('KDEOV_CACHE', str(tmp_path))
+    monkeypatch.setattr(Path, 'home', Mock(side_effect=RuntimeError('no home')))
+    assert cache_dir() == tmp_path
+    monkeypatch.setattr(Path, 'home', lambda: tmp_path / 'home')
+    monkeypatch.setenv('KDEOV_CACHE', '')  # as if it were not set
+    assert cache_dir() == tmp_path / 'home' / '.cache' / 'kdeov_mm'
 
 
 @pytest.mark.skipif(not (REAL / 'clip_text').is_dir(), reason=f'no real LVIS categories in {REAL}')
