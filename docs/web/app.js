@@ -156,7 +156,7 @@ class Page {
     const { names, examples, size_bytes: bytes } = this.detector.about;
     element('known').textContent = names.length;
     if (!this.detector.texts) {
-      element('competition').textContent = 'All names that this page knows compete for each object; yours are shown.';
+      element('competition').textContent = 'Each object gets one of all names that this page knows; yours are shown.';
     }
     element('names').value = examples.join('\n');
     this.list();

@@ -244,10 +244,10 @@ class KDEOVInferencer:
         folded = self.backend.folded == list(vocabulary.names) and vocabulary.embeddings is None
         class_embeddings = None if folded else self._class_embeddings(vocabulary)
         class_names = list(vocabulary.names)
-        competing = None if others is None else self._class_embeddings(Vocabulary(read_vocabulary(others)))
+        more = {} if others is None else dict(others=self._class_embeddings(Vocabulary(read_vocabulary(others))))
 
         def step(batch: list[InputImage], pixels: list[np.ndarray]) -> list[Detections]:
-            detections = self.backend.detect(pixels, class_names, class_embeddings, score_threshold, competing)
+            detections = self.backend.detect(pixels, class_names, class_embeddings, score_threshold, **more)
             return [replace(result, image=image) for result, image in zip(detections, batch)]
 
         results = self._results(images, step, stream)

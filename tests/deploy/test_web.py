@@ -147,7 +147,7 @@ def test_the_same_boxes_come_out(detector, texts, page, browser, tmp_path, tiny_
 
 
 def test_a_detector_with_names_of_its_own(exported, onnxruntime_web, browser, serve, wait_for, tmp_path):
-    """All of its names compete; those that were asked for are shown."""
+    """Each object gets one of all of its names; those that were asked for are shown."""
     site = write_web(tmp_path / 'web', PAGE, exported['detector'], None, None, onnxruntime_web)
     noise(333, 250).save(tmp_path / 'noise.png')
     (expected,) = Runtime(exported['detector']).detect([read_image(tmp_path / 'noise.png')], score_threshold=0.3)
@@ -156,7 +156,7 @@ def test_a_detector_with_names_of_its_own(exported, onnxruntime_web, browser, se
     assert 0 < sum(kept) < len(kept)
     browser.get(serve(site))
     wait_for(lambda: 'Ready' in browser.find_element('id', 'status').text, 'not ready')
-    assert 'All names that this page knows compete' in browser.find_element('id', 'competition').text
+    assert 'all names that this page knows' in browser.find_element('id', 'competition').text
     pick(browser, tmp_path / 'noise.png', '\n'.join(asked))
     wait_for(lambda: f'{sum(kept)} found in' in browser.find_element('id', 'status').text, 'not found')
     assert (
@@ -302,7 +302,7 @@ def test_one_kind_of_detector_takes_the_place_of_the_other(exported, texts, tmp_
         kind = 'open_detector' if names else 'detector'
         web = write_web(tmp_path / 'web', PAGE, exported[kind], names, rows, package(tmp_path / kind), ['dog'])
         files = {path.name for path in (web / 'model').iterdir()}
-        assert files == {'model.json', f'{kind}.onnx', *(['texts.bin'] if names else [])}
+        assert files == {'model.json', f'{kind}.onnx', *(['texts.bin', 'competes.bin'] if names else [])}
         about = json.loads((web / 'model' / 'model.json').read_text())
         assert (about['kind'], about['names'], about['examples']) == (kind, NAMES, ['dog'])
 
