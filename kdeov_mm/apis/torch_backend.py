@@ -108,14 +108,15 @@ class TorchBackend:
         """See :class:`Backend`.
 
         Raises:
-            InputError: If the model has no head, or the classes compete with each other but there are others.
+            InputError: If the model has no head.
+            ValueError: If there are ``others``, but the classes compete with each other.
         """
         if not self.model.with_bbox:
             raise InputError(f'detect: the model of {self.cfg.filename} has no bbox_head; it can classify and search')
         batch = self.prepare(images)
         with self._lock:
             if class_embeddings is not self._vocabulary[0] or others is not self._vocabulary[1]:
-                self.model.set_vocabulary(class_embeddings, others)
+                self.model.set_vocabulary(class_embeddings, *([] if others is None else [others]))
                 self._vocabulary = class_embeddings, others
             samples = self.model.test_step(batch)
         return [as_detections(sample, names).above(score_threshold) for sample in samples]

@@ -61,7 +61,10 @@ def detect_tab(demo: Demo, examples: str) -> None:
     """Build the tab that detects class names in an image."""
     with gr.Row():
         with gr.Column(scale=1):
-            image, words = upload('detect-image'), names_box('detect-words', examples)
+            image, words = (
+                upload('detect-image'),
+                names_box('detect-words', examples, 'One name is enough: each has a score of its own.'),
+            )
             threshold = gr.Slider(0.01, 0.99, 0.3, step=0.01, label='Minimum score')
             button = gr.Button('Detect', variant='primary', elem_id='detect-button')
         with gr.Column(scale=2):
@@ -139,7 +142,10 @@ def classify_tab(demo: Demo, examples: str) -> None:
     """Build the tab that classifies an image."""
     with gr.Row():
         with gr.Column(scale=1):
-            image, words = upload('classify-image'), names_box('classify-words', examples)
+            image, words = (
+                upload('classify-image'),
+                names_box('classify-words', examples, 'The names compete: their probabilities sum to 1.'),
+            )
             button = gr.Button('Classify', variant='primary', elem_id='classify-button')
         with gr.Column(scale=2):
             with gr.Row():
@@ -178,14 +184,14 @@ def upload(elem_id: str, label: str = 'Image') -> gr.Image:
     return field
 
 
-def names_box(elem_id: str, examples: str) -> gr.Textbox:
-    """Build a field for class names."""
+def names_box(elem_id: str, examples: str, info: str) -> gr.Textbox:
+    """Build a field for class names, with a sentence about them."""
     return gr.Textbox(
         label='Class names, one a line or separated by commas',
         value=examples,
         lines=3,
         elem_id=elem_id,
-        info='Class names compete: also give names of other objects in the image.',
+        info=info,
     )
 
 

@@ -136,10 +136,16 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
             others: Classes that are not looked for; they compete with the vocabulary besides the lexicon.
 
         Raises:
-            ValueError: If the embeddings are not ``[K, D]`` with the model's D, or not finite.
+            ValueError: If the embeddings are not ``[K, D]`` with the model's D, or not finite; or there are ``others``
+                although the classes compete with each other.
         """
         vocabulary.check(self.embed_dims)
         if others is not None:
+            if self.background is None:
+                raise ValueError(
+                    'others: the classes of this model compete with each other; add the others to the vocabulary, or '
+                    'set model.background'
+                )
             others.check(self.embed_dims)
         self.vocabulary = list(vocabulary.class_names)
         self.class_embeddings = vocabulary.embeddings.to(self.class_embeddings)

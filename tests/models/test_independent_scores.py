@@ -134,3 +134,9 @@ def test_competitors_follow_the_vocabulary_and_the_device(model):
     torch.testing.assert_close(norms, model.competitors.embeddings)
     model.set_vocabulary(embed(['star']))
     assert model.competitors.competes.shape == (1, count)
+
+
+def test_others_need_a_background(build_student, texts):
+    vocabulary = ClassEmbeddings([str(i) for i in range(len(texts))], texts)
+    with pytest.raises(ValueError, match='others'):
+        build_student(lexicon=None, background=None).set_vocabulary(vocabulary, vocabulary)
