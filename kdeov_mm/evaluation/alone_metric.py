@@ -1,10 +1,12 @@
 """Detection where each class name is asked alone: is it here, and where."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from mmyolo.registry import METRICS
 from torchvision.ops import box_iou, nms
 
@@ -19,8 +21,8 @@ class AloneMetric(BoxMetric):
     """Measures detection of single class names, and whether absent classes stay absent.
 
     The model's scores must not depend on the vocabulary, as those of :class:`~kdeov_mm.models.KDEOV` with
-    ``background`` do not. Then all names are scored in one pass, with the same result as one pass for each name. Keys,
-    for ``all`` and each group of classes:
+    ``background`` do not. Then all names are scored in one pass, with the same result as one pass for each name. For a
+    model without such scores there are no metrics, which a warning says. Keys, for ``all`` and each group of classes:
 
     - ``alone/{group}/AP50``: mean of the classes' AP at IoU 0.5.
     - ``alone/{group}/false_alarms``: fraction of the images known to lack a class where it is detected with at least
@@ -50,26 +52,39 @@ class AloneMetric(BoxMetric):
         self.max_dets, self.iou_threshold = max_dets, iou_threshold
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep each image's boxes, and the best score of each class.
+        """Keep each image's boxes, and the best score of each class, ``presence``, if the data sample has it.
 
         Raises:
-            ValueError: If a data sample has no ``presence``, or it is not finite; see also ``BoxMetric``.
+            ValueError: If ``presence`` is not finite; see also ``BoxMetric``.
         """
         start = len(self.results)
         super().process(data_batch, data_samples)
         for result, sample in zip(self.results[start:], data_samples):
             presence = sample.get('presence')
             if presence is None:
-                raise ValueError(
-                    f'{result["img_path"]}: the data sample has no presence; AloneMetric needs a model whose scores do '
-                    'not depend on the vocabulary, such as KDEOV with model.background'
-                )
+                continue
             result['presence'] = torch.as_tensor(presence).detach().float().cpu().numpy()
             if not np.isfinite(result['presence']).all():
                 raise ValueError(f'{result["img_path"]}: presence holds NaN or infinity')
 
     def compute_by_role(self, results: list[dict]) -> dict[str, dict[str, float]]:
-        """Compute the metrics of the student and of chance."""
+        """Compute the metrics of the student and of chance.
+
+        Raises:
+            ValueError: If ``presence`` is there for some images only.
+        """
+        missing = [result['img_path'] for result in results if 'presence' not in result]
+        if len(missing) == len(results):
+            print_log(
+                f'{self.task}: not measured, because the scores of this model depend on the vocabulary; set '
+                'model.background',
+                'current',
+                logging.WARNING,
+            )
+            self.per_class, self.examples = np.full((len(self.require_meta('classes')), 2), np.nan), []
+            return {}
+        if missing:
+            raise ValueError(f'{missing[0]}: the data sample has no presence, but others have it')
         results = sorted(results, key=lambda result: result['img_id'])
         category_ids, img_ids = self.category_ids(), [result['img_id'] for result in results]
         presence = np.stack([result['presence'] for result in results])

@@ -157,9 +157,10 @@ def test_a_class_that_is_everywhere_has_no_false_alarms_and_no_auroc(tmp_path):
     assert auroc(np.array([0.5]), np.array([0.5, 0.1])) == 0.75
 
 
-def test_a_model_without_independent_scores_is_refused(tmp_path):
+def test_a_model_without_independent_scores_has_no_such_metrics(tmp_path):
     path = tmp_path / 'annotations.json'
     samples = predict(write(path))
+    assert evaluate(path, [{key: value for key, value in s.items() if key != 'presence'} for s in samples]) == {}
     del samples[2]['presence']
     with pytest.raises(ValueError, match='presence'):
         evaluate(path, samples)
