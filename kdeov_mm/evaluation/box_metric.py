@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from pycocotools.coco import COCO
+from torchvision.ops import nms
 
 from kdeov_mm.datasets.coco_file import INSTANCE_FIELDS, load_coco
 from kdeov_mm.utils.files import write_atomically
@@ -19,6 +20,8 @@ from kdeov_mm.utils.files import write_atomically
 from . import pictures
 from .base import RoleMetric, order_groups
 from .precision_engines import find_engine
+
+SHOWN_OVERLAP = 0.7  # intersection over union above which the picture shows the better box alone
 
 
 @dataclass
@@ -222,7 +225,10 @@ class BoxMetric(RoleMetric):
         return {role: self.summarize(table, category_ids) for role, table in tables.items()}
 
     def find_examples(self, results: list[dict], category_ids: np.ndarray) -> list[dict]:
-        """Choose images for the picture: equally many of each group, spread over the data set."""
+        """Choose images for the picture: equally many of each group, spread over the data set.
+
+        Boxes suppress each other across names, as they do for users.
+        """
         classes, groups = self.require_meta('classes'), self.class_groups()
         label_of = {category: label for label, category in enumerate(category_ids.tolist())}
         truth = {
@@ -248,7 +254,8 @@ class BoxMetric(RoleMetric):
         examples = []
         for img_id, result in chosen.items():
             keep = np.flatnonzero(result['scores'] >= self.score_thr)
-            keep = keep[np.argsort(-result['scores'][keep], kind='stable')][: len(truth[img_id]) + 2]
+            boxes, scores = (torch.as_tensor(result[key][keep]) for key in ('bboxes', 'scores'))
+            keep = keep[nms(boxes, scores, SHOWN_OVERLAP).numpy()][: len(truth[img_id]) + 2]  # best first
             examples.append(
                 dict(
                     img_path=result['img_path'],
