@@ -18,6 +18,10 @@ ARTICLES = frozenset(('a', 'an', 'the', 'some'))
 PREPOSITIONS = frozenset(
     ('of', 'with', 'without', 'in', 'on', 'at', 'for', 'from', 'by', 'under', 'near', 'behind', 'beside', 'wearing')
 )
+# A "black heart" is a cherry in WordNet, but most likely a heart that is black: both readings count.
+COLOURS = frozenset(
+    'black blue brown cyan gold gray green grey magenta orange pink purple red silver turquoise white yellow'.split()
+)
 # A toy car is no car.
 PRIVATIVE = frozenset(('artificial', 'dummy', 'fake', 'imitation', 'mock', 'model', 'plush', 'stuffed', 'toy'))
 ENDINGS = (  # of plurals
@@ -79,11 +83,15 @@ class Phrase:
         head: The words that say what kind of thing it is.
         modifiers: The other words.
         senses: The numbers of the head's senses, the most likely first; empty: unknown.
+        other: A second reading: "black heart" as a heart and not as a cherry.
     """
 
-    __slots__ = ('head', 'modifiers', 'privatives', 'senses')
+    __slots__ = ('head', 'modifiers', 'privatives', 'readings', 'senses')
 
-    def __init__(self, head: str, modifiers: frozenset[str], senses: tuple[int, ...]) -> None:
+    def __init__(
+        self, head: str, modifiers: frozenset[str], senses: tuple[int, ...], other: 'Phrase | None' = None
+    ) -> None:
+        self.readings = (self,) if other is None else (self, other)
         self.head = head
         self.modifiers = modifiers
         self.privatives = modifiers & PRIVATIVE
@@ -181,16 +189,20 @@ class Hierarchy:
             words = words[1:]
             name = ' '.join(words)
         senses = self.senses(name)
-        if senses or len(words) == 1:
-            return Phrase(' '.join(words), frozenset(), senses)
-        end = next((i for i, word in enumerate(words) if i and word in PREPOSITIONS), len(words))
-        for start in range(end):
-            head = ' '.join(words[start:end])
-            senses = self.lookup(head)
-            if senses:
-                break
+        start, end = 0, len(words)
+        if not senses:
+            end = next((i for i, word in enumerate(words) if i and word in PREPOSITIONS), end)
+            for start in range(end):
+                senses = self.lookup(' '.join(words[start:end]))
+                if senses:
+                    break
         # an unknown head is the last word
-        return Phrase(head, frozenset(words[:start] + words[end:]), senses)
+        modifiers = frozenset(words[:start] + words[end:])
+        literal = None
+        if words[start] in COLOURS and end - start > 1:
+            head = self.parse(' '.join(words[start + 1 : end]))
+            literal = Phrase(head.head, head.modifiers | modifiers | {words[start]}, head.senses)
+        return Phrase(' '.join(words[start:end]), modifiers, senses, literal)
 
     def is_kind_of(self, entry: str, name: str) -> bool | None:
         """Whether an entry means the same as a name or a kind of it; None if the hierarchy does not know one of them.
@@ -201,6 +213,10 @@ class Hierarchy:
         return self.compare(self.parse(entry), self.parse(name))
 
     def compare(self, entry: Phrase, name: Phrase) -> bool | None:
+        answers = [self.compare_readings(a, b) for a in entry.readings for b in name.readings]
+        return True if True in answers else answers[0]
+
+    def compare_readings(self, entry: Phrase, name: Phrase) -> bool | None:
         if entry.head != name.head:
             if not entry.senses or not name.senses:
                 return None
@@ -219,27 +235,26 @@ class Hierarchy:
         known_names = [self.parse(name) for name in names]
         known_entries = [self.parse(entry) for entry in entries]
         by_sense: dict[int, list[int]] = {}
-        special = []  # compared one by one
-        for row, name in enumerate(known_names):
-            for sense in name.senses[: self.name_senses]:
-                by_sense.setdefault(sense, []).append(row)
         by_head: dict[str, list[int]] = {}
         for row, name in enumerate(known_names):
-            by_head.setdefault(name.head, []).append(row)
+            for reading in name.readings:
+                by_head.setdefault(reading.head, []).append(row)
+                for sense in reading.senses[: self.name_senses]:
+                    by_sense.setdefault(sense, []).append(row)
         result = np.zeros((len(names), len(entries)), dtype=np.int8)
         result[[not name.senses for name in known_names]] = -1
         result[:, [not entry.senses for entry in known_entries]] = -1
         for column, entry in enumerate(known_entries):
-            rows = set(by_head.get(entry.head, ()))
-            for sense in entry.senses[: self.entry_senses]:
-                for ancestor in self.ancestors(sense):
-                    rows.update(by_sense.get(ancestor, ()))
-            for privative in entry.privatives:
-                rows.update(by_head.get(privative, ()))
-            special += [(row, column) for row in rows]
-        for row, column in special:
-            answer = self.compare(known_entries[column], known_names[row])
-            result[row, column] = -1 if answer is None else answer
+            rows: set[int] = set()
+            for reading in entry.readings:
+                for head in (reading.head, *reading.privatives):
+                    rows.update(by_head.get(head, ()))
+                for sense in reading.senses[: self.entry_senses]:
+                    for ancestor in self.ancestors(sense):
+                        rows.update(by_sense.get(ancestor, ()))
+            for row in rows:  # all others are 0 or -1
+                answer = self.compare(entry, known_names[row])
+                result[row, column] = -1 if answer is None else answer
         return result
 
 

@@ -72,6 +72,12 @@ def test_a_different_thing(entry, name):
         ('striped red star', 'star', True),
         ('striped red star', 'red star', True),
         ('blue star', 'red star', False),
+        ('black heart', 'heart', True),
+        ('solid black heart', 'black heart', True),
+        ('solid black heart', 'heart', True),
+        ('red heart', 'black heart', False),
+        ('blue jay', 'bird', True),
+        ('goldfish', 'fish', True),
         ('toy car', 'car', False),
         ('toy car', 'vehicle', False),
         ('toy car', 'toy', True),
@@ -104,7 +110,7 @@ def test_normalize():
 
 
 def test_the_table_equals_single_questions():
-    names = ['dog', 'red car', 'toy', 'star', 'blarg', 'cups', 'dog', 'red toy', 'person']
+    names = ['dog', 'red car', 'toy', 'star', 'blarg', 'cups', 'heart', 'red toy', 'black heart']
     entries = [
         'puppy',
         'hot dog',
