@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import onnx_ir
@@ -81,7 +82,7 @@ def export_open_detector(model: nn.Module, path: Path, metadata: dict[str, str])
     if model.background is not None:
         inputs.update(others=texts[:3], competes=torch.ones(7, len(model.lexicon) + 3))
         free += [{0: 'others'}, {0: 'names', 1: torch.export.Dim.DYNAMIC}]
-        metadata = dict(metadata, lexicon=json.dumps(model.lexicon))
+        metadata = dict(metadata, lexicon=json.dumps(asdict(model.lexicon)))
     return write(
         OpenDetector(model),
         inputs,

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from kdeov_mm.text import Tokenizer, average_prompts, build_prompts, check_class_names, check_templates, competes
+from kdeov_mm.text import Lexicon, Tokenizer, average_prompts, build_prompts, check_class_names, check_templates
 from kdeov_mm.structures import ClassificationResult, Detections, softmax
 from kdeov_mm.structures.classification import LOGIT_SCALE
 from kdeov_mm.structures.retrieval import rank
@@ -22,7 +22,7 @@ from .onnx_file import read_onnx
 
 RESIZES = ('letterbox', 'stretch')
 MAX_SIDE = 4096  # maximum input size in pixels
-MAX_EMBED_DIMS, MAX_CONTEXT, MAX_TEMPLATES = 65536, 1000, 1000
+MAX_EMBED_DIMS, MAX_CONTEXT, MAX_TEMPLATES, MAX_LEXICON = 65536, 1000, 1000, 100_000
 
 
 class Runtime:
@@ -128,9 +128,16 @@ class Runtime:
             outputs: Names of the outputs, in the order of the result; default: all.
 
         Raises:
-            ValueError: If an output has NaN or infinity, or not the shape of this kind of file.
+            ValueError: If the file cannot be computed, or an output has NaN or infinity, or not the shape of this kind
+                of file.
         """
-        results = self.sessions[kind].run(outputs, feeds)
+        try:
+            results = self.sessions[kind].run(outputs, feeds)
+        except Exception as error:  # ONNX Runtime has exceptions of its own without a common class
+            raise InputError(
+                f'{self.paths[kind]}: the {kind} does not take what its metadata describe; export the model again '
+                f'({printable(" ".join(str(error).split())[:200])})'
+            ) from error
         batch = len(next(iter(feeds.values())))
         shapes = [(batch, None, 4), (batch, None), (batch, None)] if 'detector' in kind else [(batch, self.embed_dims)]
         for result, shape in zip(results, shapes):
@@ -341,7 +348,7 @@ class Runtime:
         if not isinstance(others, np.ndarray):
             others = self.embed_names(others) if len(others) else np.zeros((0, self.embed_dims), np.float32)
         table = np.ones((len(names), len(lexicon) + len(others) + 1), np.float32)
-        table[:, : len(lexicon)] = competes(names, lexicon)
+        table[:, : len(lexicon)] = lexicon.competes(names)
         table[:, -1] = 0  # of a row of zeros, so that no input is empty
         nothing = np.zeros((1, self.embed_dims), np.float32)
         return dict(others=np.concatenate([others.astype(np.float32), nothing]), competes=table)
@@ -456,14 +463,14 @@ def parse_metadata(path: str | Path, kind: str, data: dict[str, str]) -> dict[st
         for field, only in (('channels', 'RGB'), ('range', [0, 1])):
             if how.get(field, only) != only:
                 refuse(f'preprocessing.{field}', how[field], repr(only))
-    for field in ('names', 'lexicon'):
-        if (kind, field) == ('detector', 'names') or (kind == 'open_detector' and field in data):
-            parsed[field] = parse(field, list)
-            try:
-                if parsed[field] or field == 'names':
-                    check_class_names(parsed[field])
-            except ValueError as error:
-                raise InputError(f'{path}: {printable(str(error))}') from error
+    if kind == 'detector':
+        parsed['names'] = check_names(path, parse('names', list))
+    if kind == 'open_detector' and 'lexicon' in data:
+        described = parse('lexicon', dict)
+        entries, hierarchy = described.get('entries'), described.get('hierarchy')
+        if not isinstance(entries, list) or len(entries) > MAX_LEXICON or type(hierarchy) is not bool:
+            refuse('lexicon', described, f'entries, a list of at most {MAX_LEXICON} names, and hierarchy, a boolean')
+        parsed['lexicon'] = Lexicon(tuple(check_names(path, entries) if entries else []), hierarchy)
     if kind == 'text_encoder':
         described = parsed['tokenizer'] = parse('tokenizer', dict)
         length, merges = described.get('context_length'), described.get('merges')
@@ -476,6 +483,15 @@ def parse_metadata(path: str | Path, kind: str, data: dict[str, str]) -> dict[st
         if len(parsed['templates']) > MAX_TEMPLATES:
             refuse('templates', parsed['templates'], f'at most {MAX_TEMPLATES} of them')
     return parsed
+
+
+def check_names(path: str | Path, names: list) -> list[str]:
+    """Return the names of a file, or raise an InputError that names the file."""
+    try:
+        check_class_names(names)
+    except ValueError as error:
+        raise InputError(f'{path}: {printable(str(error))}') from error
+    return names
 
 
 def is_side(value: Any) -> bool:

@@ -10,7 +10,7 @@ from mmyolo.models.detectors import YOLODetector
 from mmyolo.registry import MODELS
 from torch import Tensor
 
-from kdeov_mm.text import read_lexicon
+from kdeov_mm.text import Lexicon
 from .clip import ClassEmbeddings, Competitors
 from .embedding_space import EmbeddingSpaceMixin, with_dims
 from .targets import DistillationTargets, StoredTargets
@@ -38,7 +38,7 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         text_encoder: Config of the text encoder of the same embedding space, with its prompt templates; None for a
             model that only gets precomputed class embeddings.
         lexicon: Names of everything that may be seen, which compete silently with the classes that are detected; see
-            :func:`~kdeov_mm.text.read_lexicon`. None: none.
+            :meth:`kdeov_mm.text.Lexicon.read`. None: none.
         background: Cosine similarity, in [-1, 1], of a constant that competes with every class: what is less similar to
             a class name is none of its objects. None, which needs ``lexicon=None``: the classes of the vocabulary
             compete with each other, and every object is one of them.
@@ -106,7 +106,7 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         self.text_encoder_cfg = text_encoder
         self.loss_image = MODELS.build(loss_image) if loss_image else None
         self.text_dropout, self.num_negatives = text_dropout, num_negatives
-        self.lexicon, self.background = read_lexicon(lexicon), background
+        self.lexicon, self.background = Lexicon.read(lexicon), background
         self.vocabulary: list[str] | None = None
         self.class_embeddings = torch.zeros(0, self.embed_dims)
         self.others = ClassEmbeddings([], torch.zeros(0, self.embed_dims))
@@ -161,7 +161,7 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         """
         if not self.lexicon:
             return ClassEmbeddings([], torch.zeros(0, self.embed_dims))
-        return ClassEmbeddings.build(self.lexicon, self.text_encoder)
+        return ClassEmbeddings.build(self.lexicon.entries, self.text_encoder)
 
     @property
     def competitors(self) -> Competitors | None:
@@ -170,7 +170,7 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
             return None
         if self._competitors is None:
             self._competitors = Competitors.build(
-                self.vocabulary or [], self.lexicon_embeddings, self.others, self.background
+                self.lexicon.competes(self.vocabulary or []), self.lexicon_embeddings, self.others, self.background
             ).to(self.class_embeddings)
         return self._competitors
 

@@ -1,7 +1,7 @@
 """Class names, prompt templates and CLIP's tokenizer, without torch and MMEngine."""
 
 from .class_names import check_class_names, read_class_names, read_synonyms
-from .lexicon import LEXICONS, competes, read_lexicon
+from .lexicon import LEXICONS, Lexicon
 from .templates import (
     TEMPLATE_SETS,
     average_prompts,
@@ -15,16 +15,15 @@ from .tokenizer import Tokenizer
 
 __all__ = [
     'LEXICONS',
+    'Lexicon',
     'TEMPLATE_SETS',
     'Tokenizer',
     'average_prompts',
     'build_prompts',
     'check_class_names',
     'check_templates',
-    'competes',
     'fill',
     'read_class_names',
-    'read_lexicon',
     'read_synonyms',
     'resolve_templates',
     'template_set',

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from kdeov_mm.models import ClassEmbeddings
 from kdeov_mm.apis import inference_pipeline
 from kdeov_mm.benchmarks.agreement import cosines, unmatched
 from kdeov_mm.deploy import Runtime, export, read_images
@@ -220,6 +221,57 @@ def test_what_cannot_be_done_is_named(files, runtime, images):
             runtime.preprocess(image)
     with pytest.raises(ValueError, match='input_size'):
         Runtime(files['detector']).input_size = (100, 100)
+
+
+def test_others_compete_and_are_not_detected(files, runtime, student, images, predict):
+    names, texts, other = student.vocabulary[:2], student.texts[:2].numpy(), student.texts[2:4].numpy()
+    alone = runtime.detect(images, names, texts, 0.0)
+    rivalled = runtime.detect(images, names, texts, 0.0, others=other)
+    assert all(set(found.names) <= set(names) for found in rivalled)
+    assert sum(found.scores.sum() for found in rivalled) < sum(found.scores.sum() for found in alone)
+    before = ClassEmbeddings(student.vocabulary, student.texts)
+    try:
+        student.set_vocabulary(
+            ClassEmbeddings(names, student.texts[:2]), ClassEmbeddings(['x', 'y'], torch.from_numpy(other))
+        )
+        for image, found in zip(images, rivalled):
+            (expected,) = predict(student, torch.from_numpy(runtime.preprocess(image)[None]))
+            height, width = image.shape[:2]
+            expected['boxes'] = expected['boxes'] * np.array([width / 128, height / 128] * 2, np.float32)
+            assert unmatched(vars(found), expected) == 0
+    finally:
+        student.set_vocabulary(before)
+    with pytest.raises(ValueError, match='others'):
+        Runtime(files['detector']).detect(images, others=['dog'])
+
+
+def test_a_detector_of_an_earlier_format_must_be_exported_again(files, tmp_path):
+    for kind in ('detector', 'open_detector'):
+        with pytest.raises(ValueError, match=f'{kind}.*export it again'):
+            Runtime(change(files[kind], tmp_path / f'{kind}.onnx', kdeov_format='1'))
+
+
+@pytest.mark.parametrize(
+    'lexicon',
+    [
+        [],
+        dict(entries='dog', hierarchy=True),
+        dict(entries=['dog', 'dog'], hierarchy=True),
+        dict(entries=['dog', 3], hierarchy=True),
+        dict(entries=['dog'], hierarchy=1),
+        dict(entries=[str(i) for i in range(100_001)], hierarchy=False),
+        dict(hierarchy=False),
+    ],
+)
+def test_a_bad_lexicon_is_refused(files, tmp_path, lexicon):
+    with pytest.raises(ValueError, match='bad.onnx'):
+        Runtime(change(files['open_detector'], tmp_path / 'bad.onnx', lexicon=json.dumps(lexicon)))
+
+
+def test_a_lexicon_of_another_size_than_the_graphs_is_told(files, images, tmp_path):
+    path = change(files['open_detector'], tmp_path / 'bad.onnx', lexicon='{"entries": ["a"], "hierarchy": false}')
+    with pytest.raises(ValueError, match='bad.onnx'):
+        Runtime(path).detect(images, ['dog'], np.eye(1, 128, dtype=np.float32))
 
 
 def run_alone(python, script, files, tmp_path, images):

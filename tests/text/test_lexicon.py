@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from kdeov_mm.text import competes, read_lexicon
-from kdeov_mm.text.lexicon import LEXICONS
+from kdeov_mm.text import LEXICONS, Lexicon
 
-LEXICON = ['solid red star', 'striped blue star', 'red circle', 'star fish', 'Red_Star']
+LEXICON = ('solid red star', 'striped blue star', 'red circle', 'star fish', 'Red_Star')
 
 
 @pytest.mark.parametrize(
@@ -15,43 +14,51 @@ LEXICON = ['solid red star', 'striped blue star', 'red circle', 'star fish', 'Re
         ('star', ['red circle', 'star fish']),
         ('red star', ['striped blue star', 'red circle', 'star fish']),
         ('solid red star', ['striped blue star', 'red circle', 'star fish', 'Red_Star']),
-        ('red', LEXICON),
-        ('fish', LEXICON[:3] + LEXICON[4:]),
-        ('dog', LEXICON),
-        ('🐶', LEXICON),
+        ('red', [*LEXICON]),
+        ('fish', [*LEXICON[:3], LEXICON[4]]),
+        ('dog', [*LEXICON]),
+        ('🐶', [*LEXICON]),
     ],
 )
 def test_what_is_a_kind_of_a_name_does_not_compete_with_it(name, rivals):
-    (row,) = competes([name], LEXICON)
+    (row,) = Lexicon(LEXICON, hierarchy=False).competes([name])
     assert [entry for entry, rival in zip(LEXICON, row) if rival] == rivals
 
 
 def test_a_name_without_words_is_itself():
-    assert competes(['🐶', '!'], ['🐶', '🐱', '!']).tolist() == [[False, True, True], [True, True, False]]
+    assert Lexicon(('🐶', '🐱', '!')).competes(['🐶', '!']).tolist() == [[False, True, True], [True, True, False]]
 
 
 def test_each_row_is_that_of_its_name_alone():
     names = ['star', 'dog', 'red star']
-    together = competes(names, LEXICON)
-    assert np.array_equal(together, np.concatenate([competes([name], LEXICON) for name in names]))
-    assert competes(names, []).shape == (3, 0)
+    for lexicon in (Lexicon(LEXICON), Lexicon(LEXICON, hierarchy=False)):
+        alone = [lexicon.competes([name]) for name in names]
+        assert np.array_equal(lexicon.competes(names), np.concatenate(alone))
+    assert Lexicon().competes(names).shape == (3, 0)
 
 
 def test_the_lexicon_of_the_shapes_dataset_has_all_of_its_concepts():
     from kdeov_mm.datasets.shapes import world_concepts
 
-    assert read_lexicon('shapes') == [concept['name'] for concept in world_concepts()]
+    assert list(Lexicon.read('shapes').entries) == [concept['name'] for concept in world_concepts()]
 
 
 def test_lexicons_of_ones_own(tmp_path):
     (tmp_path / 'mine.txt').write_text('dog\ncat\n')
-    assert read_lexicon(str(tmp_path / 'mine.txt')) == read_lexicon(['dog', 'cat']) == ['dog', 'cat']
-    assert read_lexicon(None) == []
+    assert Lexicon.read(str(tmp_path / 'mine.txt')) == Lexicon.read(['dog', 'cat']) == Lexicon(('dog', 'cat'))
+    assert Lexicon.read(None) == Lexicon(())
     with pytest.raises(FileNotFoundError, match='nothing.txt'):
-        read_lexicon('nothing.txt')
+        Lexicon.read('nothing.txt')
     with pytest.raises(ValueError, match="'dog'"):
-        read_lexicon(['dog', 'dog'])
+        Lexicon.read(['dog', 'dog'])
 
 
 def test_all_lexicons_can_be_read():
-    assert all(len(read_lexicon(name)) > 100 for name in LEXICONS)
+    assert all(len(Lexicon.read(name)) > 100 for name in LEXICONS)
+
+
+def test_wordnet_says_what_it_knows_and_the_phrase_rule_the_rest():
+    lexicon = Lexicon(('puppy', 'hot dog', 'cat', 'big blarg'))
+    assert lexicon.competes(['dog', 'blarg']).tolist() == [[False, True, True, True], [True, True, True, False]]
+    by_words = Lexicon(lexicon.entries, hierarchy=False)
+    assert by_words.competes(['dog']).tolist() == [[True, False, True, True]]  # it takes a hot dog for a dog

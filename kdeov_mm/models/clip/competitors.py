@@ -1,12 +1,11 @@
 """The silent competitors of a vocabulary."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from kdeov_mm.text import competes
 from .class_embeddings import ClassEmbeddings
 
 
@@ -26,20 +25,20 @@ class Competitors:
 
     @classmethod
     def build(
-        cls, names: Sequence[str], lexicon: ClassEmbeddings, others: ClassEmbeddings, background: float
+        cls, competes: np.ndarray, lexicon: ClassEmbeddings, others: ClassEmbeddings, background: float
     ) -> 'Competitors':
-        """Choose the competitors of class names.
+        """Join a lexicon with other competitors.
 
         Args:
-            names: K class names.
-            lexicon: Entries of the lexicon. Those that mean a name, or a kind of it, do not compete with it.
+            competes: Which entries of the lexicon compete with each class, bool ``[K, L]``.
+            lexicon: Entries of the lexicon.
             others: Names that the user is not looking for. They compete with every class.
             background: See the class.
         """
-        table = torch.from_numpy(competes(names, lexicon.class_names)).float()
+        table = torch.from_numpy(competes).float()
         return cls(
             torch.cat([lexicon.embeddings, others.embeddings]),
-            torch.cat([table, table.new_ones(len(names), len(others.class_names))], dim=1),
+            torch.cat([table, table.new_ones(len(table), len(others.class_names))], dim=1),
             background,
         )
 
