@@ -21,6 +21,8 @@ from typing import Any, Callable, NamedTuple
 import numpy as np
 from PIL import Image
 
+from kdeov_mm.deploy.kinds import FORMATS
+
 MARKER = 'EXECUTED'
 CONFIG = f"open({MARKER!r}, 'w').close()\nmodel = dict(type='KDEOV')\n"  # runs if somebody takes it for a config
 BOMB = (13_000, 13_000)  # 169 megapixels, of which the file has 30 KB
@@ -267,7 +269,7 @@ def write_onnx(path: Path, kind: str = 'image_encoder', value: float = 0.5, **me
     ]
     graph = helper.make_graph(nodes, kind, inputs, results, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
-    described = dict(kdeov_format='1', kdeov_kind=kind, embed_dims='2', text_space='tiny')
+    described = dict(kdeov_format=FORMATS.get(kind, '1'), kdeov_kind=kind, embed_dims='2', text_space='tiny')
     if kind == 'text_encoder':
         described.update(tokenizer=json.dumps(dict(merges='a b', context_length=16)), templates='["{}"]')
     else:

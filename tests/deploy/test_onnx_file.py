@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from kdeov_mm.deploy import Runtime
+from kdeov_mm.deploy.kinds import FORMATS
 from kdeov_mm.deploy.onnx_file import read_onnx
 from kdeov_mm.utils import InputError
 
@@ -28,7 +29,8 @@ def write(path, nodes, constants, outputs=('y',), kind='image_encoder', **metada
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
     preprocessing = json.dumps(dict(size=[32, 32], resize='stretch'))
     helper.set_model_props(
-        model, dict(kdeov_format='1', kdeov_kind=kind, embed_dims='4', preprocessing=preprocessing, **metadata)
+        model,
+        dict(kdeov_format=FORMATS[kind], kdeov_kind=kind, embed_dims='4', preprocessing=preprocessing, **metadata),
     )
     onnx.save(model, path)
     return str(path)
