@@ -94,9 +94,11 @@ def build(cfg: Config, device: torch.device) -> nn.Module:
 def our_stages(model: nn.Module, images: Tensor, texts: Tensor, meta: dict) -> Stages:
     """Detection with ``texts`` ``[K, D]``, without the image embedding."""
     head = model.bbox_head
+    model.set_vocabulary(ClassEmbeddings([str(i) for i in range(len(texts))], texts))
+    context, competitors = model.context, model.competitors
     return dict(
-        network=lambda _: head.head_module.towers(model.extract_feat(images, texts)),
-        decode=lambda maps: head.candidates(*maps, texts)[0],
+        network=lambda _: head.head_module.towers(model.extract_feat(images, context)),
+        decode=lambda maps: head.candidates(*maps, texts, competitors)[0][:3],
         post_processing=lambda found: head.post_process(*found, meta, True),
     )
 
