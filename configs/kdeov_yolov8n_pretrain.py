@@ -8,6 +8,7 @@ model = dict(bbox_head=None, text_dropout=1.0)
 val_dataloader = dict(dataset=dict(indices=480, **_base_.single_dataset), **_base_.test_loader)
 val_evaluator = dict(type='ZeroShotMetric', topk=(1,))
 val_cfg = dict(type='ValLoop')
+test_dataloader = _base_.test_dataloader[:2]  # scenes and single objects
 test_evaluator = [
     dict(type='RetrievalMetric'),
     dict(type='ZeroShotMetric'),

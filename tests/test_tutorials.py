@@ -81,7 +81,7 @@ def test_first_words_of_the_readme(folder, monkeypatch, capsys):
         elif words[:2] == ['kdeov', 'detect']:
             assert kdeov(words[1:]) == 0
     said = capsys.readouterr().out
-    assert all(f'{name} 0.' in said for name in ('cyan circle', 'yellow heart', 'white fish', 'black fish'))
+    assert 'cyan circle 0.' in said and said.count(' 0.') == 1  # one name, one box
     assert len(list(Path('found').glob('*.png'))) == 1
     shown = []
     monkeypatch.setattr(Image.Image, 'show', lambda image: shown.append(image.size))
