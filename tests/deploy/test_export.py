@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from kdeov_mm.benchmarks.agreement import cosines, unexplained, unmatched, without_partner
 from kdeov_mm.deploy import Runtime, export, read_image
-from kdeov_mm.models.clip import OpenCLIPTextEncoder, PrecomputedTextEncoder
+from kdeov_mm.models.clip import ClassEmbeddings, OpenCLIPTextEncoder, PrecomputedTextEncoder
 from kdeov_mm.utils import load_config
 
 
@@ -35,6 +35,16 @@ def run_detector(path, images, **feeds):
     session = open_file(path)
     results = session.run(['boxes', 'scores', 'labels'], dict(images=images.numpy(), **feeds))
     return [dict(boxes=b[l >= 0], scores=s[l >= 0], labels=l[l >= 0]) for b, s, l in zip(*results)]
+
+
+def vocabulary_inputs(model):
+    """The inputs of an open detector for the model's vocabulary; the last competitor is none."""
+    competes = model.competitors.competes.numpy()
+    return dict(
+        texts=model.class_embeddings.numpy(),
+        others=np.zeros((1, model.embed_dims), np.float32),
+        competes=np.concatenate([competes, np.zeros((len(competes), 1), np.float32)], axis=1),
+    )
 
 
 def test_embeddings_of_real_images(files, model, real_images):
@@ -74,7 +84,7 @@ def test_detections_in_real_images(files, model, student, real_images, predict):
     assert sum(len(found['scores']) for found in expected) > 100
     for found in (
         run_detector(files['detector'], real_images),
-        run_detector(files['open_detector'], real_images, texts=model.texts.numpy()),
+        run_detector(files['open_detector'], real_images, **vocabulary_inputs(model)),
     ):
         if model is student:
             assert sum(map(unmatched, found, expected)) == 0
@@ -100,12 +110,14 @@ def test_the_demos_detections_differ_in_ties_only(demo_student, demo_world, pred
 
 def test_the_vocabulary_is_an_input(files, model, real_images, predict):
     texts = F.normalize(torch.randn(3, 128, generator=torch.Generator().manual_seed(5)), dim=1)
-    before, model.class_embeddings = model.texts, texts
+    before = ClassEmbeddings(model.vocabulary, model.class_embeddings)
+    model.set_vocabulary(ClassEmbeddings(['x', 'dog', 'z'], texts))
     try:
         expected = predict(model, real_images[:5])
+        inputs = vocabulary_inputs(model)
     finally:
-        model.class_embeddings = before
-    found = run_detector(files['open_detector'], real_images[:5], texts=texts.numpy())
+        model.set_vocabulary(before)
+    found = run_detector(files['open_detector'], real_images[:5], **inputs)
     assert sum(map(unmatched, found, expected)) == 0
 
 
