@@ -61,9 +61,10 @@ def demo_student():
     bank = build_vocabulary(
         cfg, [f'{colour} {shape}' for colour in ('red', 'blue') for shape in ('circle', 'star', 'square', 'triangle')]
     )
+    # Photographs show none of its classes. Here the classes compete with each other, so that much is detected.
+    cfg.model.update(lexicon=None, background=None)
     model = load_model(cfg, demo.weights, bank)
-    # Photographs show none of its classes: its scores are low, and as many as possible are compared.
-    model.bbox_head.test_cfg.update(score_thr=0.0, nms=dict(type='nms', iou_threshold=0.7, class_agnostic=False))
+    model.bbox_head.test_cfg.nms.class_agnostic = False
     return model
 
 
