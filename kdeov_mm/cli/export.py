@@ -112,12 +112,13 @@ def compare(runtime: 'Runtime', model: 'nn.Module', inputs: list['np.ndarray']) 
     import numpy as np
     import torch
     from kdeov_mm.benchmarks.agreement import cosines, unexplained, unmatched
+    from kdeov_mm.deploy.graphs import vocabulary_inputs
     from mmdet.structures import DetDataSample
 
     if not inputs:
         raise InputError('--check: no image can be read')
     (kind,) = runtime.sessions
-    feeds = {'texts': model.class_embeddings.numpy()} if kind == 'open_detector' else {}
+    feeds = vocabulary_inputs(model) if kind == 'open_detector' else {}
     outputs = [runtime.session.run(None, {'images': image[None], **feeds}) for image in inputs]
     if kind == 'image_encoder':
         with torch.no_grad():
@@ -187,7 +188,7 @@ def write_files(args: argparse.Namespace, names: list[str] | None) -> None:
     vocabulary = build_vocabulary(cfg, names, args.templates, args.embeddings) if names else None
     model = load_model(cfg, checkpoint, vocabulary)
     if vocabulary is None and kinds != ['text_encoder']:
-        model.set_vocabulary(random_vocabulary(model.embed_dims))
+        model.set_vocabulary(sample_vocabulary(model))
     out_dir = Path(args.out_dir)
     for kind in kinds:
         path = out_dir / f'{kind}.onnx'
@@ -201,13 +202,16 @@ def write_files(args: argparse.Namespace, names: list[str] | None) -> None:
             write_network(kind, model, path, metadata, args.int8_for, checked, calibration)
 
 
-def random_vocabulary(embed_dims: int) -> 'ClassEmbeddings':
-    """Return 80 classes with random embeddings, to compare and calibrate a detector with."""
+def sample_vocabulary(model: 'nn.Module') -> 'ClassEmbeddings':
+    """Return 80 classes to compare and calibrate a detector with: of its lexicon, or with random embeddings."""
     import torch
     import torch.nn.functional as F
     from kdeov_mm.models import ClassEmbeddings
 
-    embeddings = F.normalize(torch.randn(80, embed_dims, generator=torch.Generator().manual_seed(0)))
+    if len(model.lexicon):
+        lexicon = model.lexicon_embeddings
+        return ClassEmbeddings(list(lexicon.class_names[:80]), lexicon.embeddings[:80])
+    embeddings = F.normalize(torch.randn(80, model.embed_dims, generator=torch.Generator().manual_seed(0)))
     return ClassEmbeddings([f'class {index}' for index in range(len(embeddings))], embeddings)
 
 
@@ -233,6 +237,7 @@ def write_network(
     """
     from kdeov_mm.deploy import Runtime
     from kdeov_mm.deploy.export import export_detector, export_image_encoder, export_open_detector
+    from kdeov_mm.deploy.graphs import vocabulary_inputs
     from kdeov_mm.deploy.quantize import quantize
 
     writers = dict(image_encoder=export_image_encoder, detector=export_detector, open_detector=export_open_detector)
@@ -245,7 +250,7 @@ def write_network(
             path,
             load_inputs(calibration[:MAX_CALIBRATION], runtime),
             file,
-            model.class_embeddings.numpy() if kind == 'open_detector' else None,
+            vocabulary_inputs(model) if kind == 'open_detector' else None,
             runtime=target,
         )
     inputs = list(load_inputs(checked[:MAX_CHECKED], runtime))

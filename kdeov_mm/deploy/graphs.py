@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule, fuse_conv_bn
@@ -66,7 +67,7 @@ class OpenDetector(nn.Module):
         self.register_buffer('to_logits', layer * model.bbox_head.scale.detach())  # [D, C+1]
         if self.independent:
             lexicon = model.lexicon_embeddings.embeddings.to(layer)
-            self.background = float(model.bbox_head.scale) * model.background
+            self.background = float(model.bbox_head.scale.detach()) * model.background
             self.register_buffer('context', model.context if self.fusion is not None else None)
             self.register_buffer('lexicon', lexicon @ self.to_logits)  # [L, C+1]
 
@@ -138,6 +139,17 @@ class OpenDetector(nn.Module):
         if rivals is None:
             return logits.softmax(-1)
         return independent_probability(logits, features @ rivals.T, competes, self.background)
+
+
+def vocabulary_inputs(model: nn.Module) -> dict[str, np.ndarray]:
+    """Return the inputs of an open detector, except for images, for the model's vocabulary; float32."""
+    inputs = {'texts': model.class_embeddings.numpy()}
+    if model.background is not None:  # the last competitor is none, so that no input is empty
+        table = F.pad(model.competitors.competes, (0, 1))
+        nothing = torch.zeros(1, model.embed_dims)
+        others = torch.cat([model.competitors.embeddings[len(model.lexicon) :], nothing])
+        inputs.update(others=others.numpy(), competes=table.numpy())
+    return inputs
 
 
 class Detector(OpenDetector):

@@ -4,7 +4,7 @@ import json
 import logging
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,12 @@ class Feeds(CalibrationDataReader):
 
     Args:
         images: Inputs of the network, ``[3, H, W]`` each.
-        texts: Class embeddings ``[K, D]`` of an ``open_detector``, or None.
+        constants: The other inputs by name, the same for all images.
     """
 
-    def __init__(self, images: Iterable[np.ndarray], texts: np.ndarray | None) -> None:
+    def __init__(self, images: Iterable[np.ndarray], constants: Mapping[str, np.ndarray]) -> None:
         self.images, self.count = iter(images), 0
-        self.constant = {} if texts is None else {'texts': texts}
+        self.constants = constants
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """Return the next inputs by name; None at the end."""
@@ -44,7 +44,7 @@ class Feeds(CalibrationDataReader):
         if image is None and not self.count:
             raise ValueError('images: quantisation needs real images to calibrate with; some hundreds are enough')
         self.count += image is not None
-        return None if image is None else {'images': image[None], **self.constant}
+        return None if image is None else {'images': image[None], **self.constants}
 
 
 def float_layers(
@@ -79,7 +79,7 @@ def quantize(
     path: Path,
     images: Iterable[np.ndarray],
     out: Path,
-    texts: np.ndarray | None = None,
+    constants: Mapping[str, np.ndarray] | None = None,
     layers: Sequence[str] = ('Conv',),
     runtime: str = 'onnxruntime',
 ) -> dict[str, str]:
@@ -94,7 +94,8 @@ def quantize(
         path: A file of "kdeov export"; not a text encoder.
         images: Hundreds of real inputs for calibration from ``Runtime.preprocess``, ``[3, H, W]`` each.
         out: Output file.
-        texts: Class embeddings ``[K, D]`` for an ``open_detector``.
+        constants: Other inputs by name; for an ``open_detector`` those of
+            :func:`~kdeov_mm.deploy.graphs.vocabulary_inputs`.
         layers: Types of operators with INT8 weights; add MatMul and Gemm for a transformer.
         runtime: Target runtime, of ``RUNTIMES``; others give the same result, but slower.
 
@@ -113,7 +114,7 @@ def quantize(
     float_weights, rounded, feeds = (
         float_layers(model, layers, runtime),
         upstream(model.graph, layers),
-        Feeds(images, texts),
+        Feeds(images, constants or {}),
     )
     for_runtime: dict[str, dict[str, Any]] = dict(
         onnxruntime=dict(op_types_to_quantize=[*layers, *(BETWEEN if 'MatMul' not in layers else ())]),

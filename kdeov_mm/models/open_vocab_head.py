@@ -347,7 +347,10 @@ class OpenVocabHead(LogitScaleMixin, YOLOv8Head):
         logits = self.head_module.similarity(features, self.scale * rows)
         count = len(class_embeddings)
         return independent_probability(
-            logits[:, :count], logits[:, count:], competitors.competes, float(self.scale) * competitors.background
+            logits[:, :count],
+            logits[:, count:],
+            competitors.competes,
+            float(self.scale.detach()) * competitors.background,
         )
 
     def post_process(

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from kdeov_mm.benchmarks.agreement import cosines, unexplained, unmatched, without_partner
 from kdeov_mm.deploy import Runtime, export, read_image
+from kdeov_mm.deploy.graphs import vocabulary_inputs
 from kdeov_mm.models.clip import ClassEmbeddings, OpenCLIPTextEncoder, PrecomputedTextEncoder
 from kdeov_mm.utils import load_config
 
@@ -35,18 +36,6 @@ def run_detector(path, images, **feeds):
     session = open_file(path)
     results = session.run(['boxes', 'scores', 'labels'], dict(images=images.numpy(), **feeds))
     return [dict(boxes=b[l >= 0], scores=s[l >= 0], labels=l[l >= 0]) for b, s, l in zip(*results)]
-
-
-def vocabulary_inputs(model):
-    """The inputs of an open detector for the model's vocabulary; the last competitor is none."""
-    if model.background is None:
-        return dict(texts=model.class_embeddings.numpy())
-    competes = model.competitors.competes.numpy()
-    return dict(
-        texts=model.class_embeddings.numpy(),
-        others=np.zeros((1, model.embed_dims), np.float32),
-        competes=np.concatenate([competes, np.zeros((len(competes), 1), np.float32)], axis=1),
-    )
 
 
 def test_embeddings_of_real_images(files, model, real_images):
