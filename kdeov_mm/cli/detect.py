@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from kdeov_mm.utils.display import printable
 from kdeov_mm.utils.errors import InputError, user_errors
-from .images import Answer, add_images, add_model, add_names, draw, each_image, given_images
+from .images import Answer, add_images, add_model, add_names, draw, each_image, given_images, named_by
 
 if TYPE_CHECKING:
     from kdeov_mm.structures import Detections
@@ -51,10 +51,8 @@ def run(args: argparse.Namespace, answer: Answer) -> None:
         if args.others:
             from kdeov_mm.text import check_class_names
 
-            try:
+            with named_by('--not'):
                 check_class_names(args.others)
-            except ValueError as error:
-                raise InputError(f'--not: {str(error).removeprefix("names: ")}') from error
     content: dict[str, list] = dict(images=[], categories=[], annotations=[])
     out_dir = args.out_dir or (None if args.json else 'work_dirs/detect')
 

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,15 @@ def check_model(args: argparse.Namespace) -> None:
         check_checkpoint_file(checkpoint)
 
 
+@contextmanager
+def named_by(option: str) -> Iterator[None]:
+    """Turn a ValueError about class names into an InputError that names the option that gave them."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(f'{option}: {str(error).removeprefix("names: ")}') from error
+
+
 def check_names(args: argparse.Namespace) -> list[str]:
     """Check the options of :func:`add_names`, and return the class names.
 
@@ -86,12 +96,9 @@ def check_names(args: argparse.Namespace) -> list[str]:
     """
     from kdeov_mm.text import check_class_names, read_class_names, resolve_templates
 
-    try:
+    with named_by('--names' if args.names else '--names-file'):
         names = args.names or read_class_names(args.names_file)
         check_class_names(names)
-    except ValueError as error:
-        option = '--names' if args.names else '--names-file'
-        raise InputError(f'{option}: {str(error).removeprefix("names: ")}') from error
     if args.embeddings and args.templates:
         raise InputError('--templates: --embeddings already include their templates; give one of the two')
     if args.templates is not None:

@@ -90,15 +90,15 @@ class OpenDetector(nn.Module):
         feats = self.backbone(images)
         if self.fusion is not None:
             feats = self.fusion(feats, self.context if self.independent else texts)
-        rivals = torch.cat([self.lexicon, others @ self.to_logits]) if self.independent else None
-        return self.find(self.neck(feats), texts @ self.to_logits, images.shape[2:], rivals, competes)
+        competitors = torch.cat([self.lexicon, others @ self.to_logits]) if self.independent else None
+        return self.find(self.neck(feats), texts @ self.to_logits, images.shape[2:], competitors, competes)
 
     def find(
         self,
         feats: Sequence[Tensor],
         names: Tensor,
         size: Sequence[int],
-        rivals: Tensor | None,
+        competitors: Tensor | None,
         competes: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Run the head on candidates only, and post-processing; see ``OpenVocabHead.candidates``.
@@ -107,7 +107,7 @@ class OpenDetector(nn.Module):
             feats: The neck's features.
             names: Factors from features to the logits of the K classes, ``[K, C+1]``.
             size: Height and width of the input in pixels.
-            rivals: The same of the competitors; None: the classes compete with each other.
+            competitors: The same of the competitors; None: the classes compete with each other.
             competes: Which competitors compete with each class.
         """
         objectness, *maps = self.layers.towers(feats)
@@ -117,7 +117,7 @@ class OpenDetector(nn.Module):
         boxes = decode_boxes(priors, self.layers.distances(dists.unflatten(2, (4, -1))))
         height, width = size
         boxes = torch.cat([boxes[..., i : i + 1].clamp(0, side) for i, side in enumerate((width, height) * 2)], dim=-1)
-        scores, labels = score_classes(objectness, self.probabilities(features, names, rivals, competes), self.cfg)
+        scores, labels = score_classes(objectness, self.probabilities(features, names, competitors, competes), self.cfg)
         damaged = scores.isnan().flatten(1).any(1, keepdim=True)
         scores = torch.where(scores > 0, scores, 0.0)
         limits = self.cfg.nms.iou_threshold, self.cfg.max_per_img
@@ -131,14 +131,16 @@ class OpenDetector(nn.Module):
         scores = torch.where(damaged, torch.nan, scores)
         return boxes.gather(1, index[..., None].expand(-1, -1, 4)), scores, labels
 
-    def probabilities(self, features: Tensor, names: Tensor, rivals: Tensor | None, competes: Tensor | None) -> Tensor:
+    def probabilities(
+        self, features: Tensor, names: Tensor, competitors: Tensor | None, competes: Tensor | None
+    ) -> Tensor:
         """Return the probabilities of K classes ``[B, M, K]`` for candidates with tower features ``[B, M, C]``."""
         features = F.pad(features, (0, 1), value=1.0)
         features = features / (features @ self.length.T).norm(dim=-1, keepdim=True).clamp(min=1e-12)
         logits = features @ names.T
-        if rivals is None:
+        if competitors is None:
             return logits.softmax(-1)
-        return independent_probability(logits, features @ rivals.T, competes, self.background)
+        return independent_probability(logits, features @ competitors.T, competes, self.background)
 
 
 def vocabulary_inputs(model: nn.Module) -> dict[str, np.ndarray]:
@@ -169,7 +171,7 @@ class Detector(OpenDetector):
         competitors = model.competitors
         super().__init__(model if model.fusion is None or competitors is not None else fold_film(model))
         self.register_buffer('names', model.class_embeddings @ self.to_logits)
-        self.register_buffer('rivals', None if competitors is None else competitors.embeddings @ self.to_logits)
+        self.register_buffer('competitors', None if competitors is None else competitors.embeddings @ self.to_logits)
         self.register_buffer('competes', None if competitors is None else competitors.competes)
         del self.to_logits
         if self.independent:
@@ -180,7 +182,7 @@ class Detector(OpenDetector):
         feats = self.backbone(images)
         if self.fusion is not None:
             feats = self.fusion(feats, self.context)
-        return self.find(self.neck(feats), self.names, images.shape[2:], self.rivals, self.competes)
+        return self.find(self.neck(feats), self.names, images.shape[2:], self.competitors, self.competes)
 
 
 class TwoBranches(nn.Module):

@@ -18,6 +18,7 @@ from .clip import Competitors
 from .logit_scale import LogitScaleMixin
 from .losses import weighted_mean
 from .post_processing import (
+    combine,
     decode_boxes,
     independent_probability,
     nms_by_class,
@@ -297,7 +298,7 @@ class OpenVocabHead(LogitScaleMixin, YOLOv8Head):
         candidates = self.candidates(*self.head_module.towers(x), class_embeddings, competitors)
         results = []
         for (*image, presence), sample in zip(candidates, batch_data_samples):
-            if competitors is not None:
+            if presence is not None:
                 sample.presence = presence
             results.append(self.post_process(*image, sample.metainfo, rescale))
         return results
@@ -323,7 +324,7 @@ class OpenVocabHead(LogitScaleMixin, YOLOv8Head):
 
         Returns:
             list: For each image boxes ``[M, 4]`` in pixels of the network's input, scores ``[M]`` in [0, 1], labels
-            ``[M]``, and the best score of each class ``[K]``.
+            ``[M]``, and the best score of each class ``[K]``; None in its place without ``competitors``.
         """
         objectness, priors, (dists, features) = top_candidates(
             objectness, (dists, features), self.priors(objectness), self.test_cfg.nms_pre
@@ -334,8 +335,9 @@ class OpenVocabHead(LogitScaleMixin, YOLOv8Head):
             probability = self.probability(feature, class_embeddings, competitors)
             scores, labels = score_classes(objectness_, probability, self.test_cfg)
             keep = scores > 0
-            power = self.test_cfg.objectness_power
-            presence = (objectness_[:, None] ** power * probability ** (1 - power)).amax(0)
+            presence = None
+            if competitors is not None:
+                presence = combine(objectness_, probability, self.test_cfg.objectness_power).amax(0)
             results.append((box[keep.nonzero()[:, 0]], scores[keep], labels[keep], presence))
         return results
 

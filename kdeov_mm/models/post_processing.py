@@ -83,9 +83,13 @@ def score_classes(objectness: Tensor, probability: Tensor, cfg: ConfigDict) -> t
         same shape.
     """
     best, labels = probability.topk(torch.sym_min(cfg.classes_per_box, probability.shape[-1]))
-    power = cfg.objectness_power
-    scores = objectness[..., None] ** power * best ** (1 - power)
+    scores = combine(objectness, best, cfg.objectness_power)
     return torch.where(scores <= cfg.score_thr, 0.0, scores), labels
+
+
+def combine(objectness: Tensor, probability: Tensor, power: float) -> Tensor:
+    """Combine objectness ``[..., M]`` and class probabilities ``[..., M, K]`` to scores; see :func:`score_classes`."""
+    return objectness[..., None] ** power * probability ** (1 - power)
 
 
 def to_original(boxes: Tensor, img_meta: dict) -> Tensor:

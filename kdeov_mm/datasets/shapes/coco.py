@@ -73,7 +73,7 @@ def encode_image(image: np.ndarray, suffix: str, options: Sequence[int] = ()) ->
 
 
 def is_complete(root: Path, split: str) -> bool:
-    """Return whether a split has its images and all of its annotation files."""
+    """Return whether a split has its images and both of its annotation files."""
     return (root / split).is_dir() and all(
         (root / 'annotations' / f'{kind}_{split}.json').is_file() for kind in ('instances', 'captions')
     )
