@@ -23,7 +23,7 @@ export class Detector {
     ort.env.wasm.wasmPaths = new URL('ort/', import.meta.url).href;
     if (!self.crossOriginIsolated) ort.env.wasm.numThreads = 1;  // browsers share memory between threads only there
     const session = await ort.InferenceSession.create(new Uint8Array(weights), { executionProviders: ['wasm'] });
-    return new Detector(about, texts ? new Float32Array(texts) : null, session, competes ? new Uint8Array(competes) : null);
+    return new Detector(about, texts ? new Float32Array(texts) : null, session, competes ? new Int8Array(competes) : null);
   }
 
   constructor(about, texts, session, competes = null) {

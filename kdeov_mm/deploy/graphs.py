@@ -80,8 +80,8 @@ class OpenDetector(nn.Module):
             images: RGB in [0, 1], ``[B, 3, H, W]``; H and W are multiples of 32.
             texts: Class embeddings of the vocabulary, ``[K, D]``.
             others: Class embeddings of further competitors, ``[X, D]``; with independent scores only.
-            competes: 1 where an entry of the lexicon or of ``others`` competes with a class, else 0, ``[K, L + X]``;
-                with independent scores only.
+            competes: 1 where an entry of the lexicon or of ``others`` competes with a class, -1 where it is a kind of
+                the class, 0 where it does not count, ``[K, L + X]``; with independent scores only.
 
         Returns:
             tuple: Boxes x1, y1, x2, y2 in pixels of the input ``[B, M, 4]``, scores ``[B, M]`` and labels ``[B, M]``,

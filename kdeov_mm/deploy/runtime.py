@@ -348,7 +348,7 @@ class Runtime:
         if not isinstance(others, np.ndarray):
             others = self.embed_names(others) if len(others) else np.zeros((0, self.embed_dims), np.float32)
         table = np.ones((len(names), len(lexicon) + len(others) + 1), np.float32)
-        table[:, : len(lexicon)] = lexicon.competes(names)
+        table[:, : len(lexicon)] = np.where(lexicon.competes(names), 1, -1)
         table[:, -1] = 0  # of a row of zeros, so that no input is empty
         nothing = np.zeros((1, self.embed_dims), np.float32)
         return dict(others=np.concatenate([others.astype(np.float32), nothing]), competes=table)

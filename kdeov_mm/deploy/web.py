@@ -95,7 +95,7 @@ def write_web(
     if texts is not None:
         texts.astype('<f4').tofile(out_dir / 'model' / 'texts.bin')
     if competes is not None:
-        competes.astype(np.uint8).tofile(out_dir / 'model' / 'competes.bin')
+        competes.astype(np.int8).tofile(out_dir / 'model' / 'competes.bin')
     about = dict(
         kind=kind,
         names=list(names),

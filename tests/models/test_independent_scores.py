@@ -75,14 +75,14 @@ def test_others_compete(model):
 def test_the_probability_is_its_formula():
     rng = np.random.default_rng(0)
     logits, rivals = rng.normal(0, 20, (5, 3)), rng.normal(0, 20, (5, 4))
-    competes, background = rng.random((3, 4)) < 0.6, 3.0
+    competes, background = np.array([[1, -1, 0, 1], [-1, -1, 1, 0], [1, 1, 1, 1]]), 3.0
     found = independent_probability(
         *(torch.tensor(x, dtype=torch.float32) for x in (logits, rivals, competes)), background
     )
     for m in range(5):
         for k in range(3):
-            rest = sum(math.exp(rivals[m, j]) for j in range(4) if competes[k, j]) + math.exp(background)
-            expected = math.exp(logits[m, k]) / (math.exp(logits[m, k]) + rest)
+            own = np.exp([logits[m, k], *rivals[m, competes[k] < 0]]).mean()
+            expected = own / (own + np.exp(rivals[m, competes[k] > 0]).sum() + math.exp(background))
             assert found[m, k].item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
@@ -92,6 +92,19 @@ def test_a_far_better_entry_that_does_not_compete_changes_nothing(gap):
     logits, competes = torch.zeros(1, 1), torch.tensor([[0.0, 1.0]])
     found = independent_probability(logits, torch.tensor([[gap, -15.0]]), competes, 1.0)
     assert found.item() == pytest.approx(1 / (1 + math.exp(1) + math.exp(-15)), abs=1e-5)
+
+
+@pytest.mark.parametrize('gap', [5.0, 90.0, 200.0])
+def test_a_kind_of_a_name_shows_the_name(gap):
+    found = independent_probability(torch.zeros(1, 1), torch.tensor([[gap, 2.0]]), torch.tensor([[-1.0, 1.0]]), 1.0)
+    expected = 1 / (1 + (math.exp(2) + math.exp(1)) / ((1 + math.exp(gap)) / 2))
+    assert found.item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_entry_of_the_same_meaning_changes_nothing():
+    logits, rivals = torch.tensor([[3.0]]), torch.tensor([[3.0, 4.0]])
+    double = independent_probability(logits, rivals, torch.tensor([[-1.0, 1.0]]), 1.0)
+    assert double.item() == pytest.approx(1 / (1 + math.exp(1) + math.exp(-2)), abs=1e-6)
 
 
 def test_nan_is_not_hidden():
@@ -128,7 +141,8 @@ def test_competitors_follow_the_vocabulary_and_the_device(model):
     count = len(model.lexicon)
     assert model.competitors.competes.shape == (2, count + 1)
     assert model.competitors.competes[:, -1].tolist() == [1, 1]
-    assert model.competitors.competes[0].sum() == count + 1 - 30 and model.competitors.competes[1].sum() == count + 1
+    assert model.competitors.competes[0].eq(-1).sum() == 30 and model.competitors.competes[0].eq(1).sum() == count - 29
+    assert model.competitors.competes[1].eq(1).all()
     assert model.double().competitors.embeddings.dtype == torch.float64
     norms = F.normalize(model.competitors.embeddings, dim=1)
     torch.testing.assert_close(norms, model.competitors.embeddings)

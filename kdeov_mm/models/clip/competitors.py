@@ -15,7 +15,7 @@ class Competitors:
 
     Attributes:
         embeddings: Class embeddings of L competitors, ``[L, D]``.
-        competes: 1 where a competitor counts against a class, else 0; float32 ``[K, L]``.
+        competes: 1 where a competitor counts against a class, -1 where it is a kind of the class; float32 ``[K, L]``.
         background: Cosine similarity of the background, which competes with every class.
     """
 
@@ -30,12 +30,12 @@ class Competitors:
         """Join a lexicon with other competitors.
 
         Args:
-            competes: Which entries of the lexicon compete with each class, bool ``[K, L]``.
+            competes: Which entries of the lexicon compete with each class, bool ``[K, L]``; the others are kinds of it.
             lexicon: Entries of the lexicon.
             others: Names that the user is not looking for. They compete with every class.
             background: See the class.
         """
-        table = torch.from_numpy(competes).float()
+        table = torch.from_numpy(np.where(competes, 1.0, -1.0)).float()
         return cls(
             torch.cat([lexicon.embeddings, others.embeddings]),
             torch.cat([table, table.new_ones(len(table), len(others.class_names))], dim=1),
