@@ -329,7 +329,6 @@ def test_another_store_in_the_same_folder_is_refused(stored, options, capsys):
     [
         (lambda cfg: cfg.teacher.update(pretrained='shapes'), 'teacher'),
         (lambda cfg: cfg.teacher.update(preprocess=dict(resize_mode='squash')), 'teacher'),
-        (lambda cfg: cfg.teacher.update(dtype='bf16'), 'teacher'),
         (lambda cfg: cfg.text_encoder.update(pretrained='shapes'), 'text_encoder'),
         (lambda cfg: cfg.dataset.pipeline[-3].update(prob=0.1), 'pipeline'),
         (lambda cfg: cfg.dataset.update(indices=20), r'num_images\b.*\b32\b.*20'),

@@ -129,7 +129,7 @@ def test_opening_does_not_read_the_rows_into_memory(tmp_path):
     if not Path('/proc/self/statm').exists():
         pytest.skip('needs /proc')
     before = resident()
-    store = TeacherStore(tmp_path, verify=False)
+    store = TeacherStore(tmp_path)
     store.rows([0, 70000])
     assert resident() - before < 32 << 20
 
