@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import open_clip
 import torch
@@ -20,6 +20,7 @@ Templates = str | Sequence[str]
 Synonyms = str | Mapping[str, Sequence[str]] | None
 
 
+@runtime_checkable
 class TextEncoder(Protocol):
     """What a model's text encoder offers; :class:`~kdeov_mm.models.clip.ClassEmbeddings` embeds class names with it.
 
