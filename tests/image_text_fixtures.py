@@ -9,6 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -81,18 +82,24 @@ def write_shards(pairs, coco_mini):
 
 @pytest.fixture(scope='session')
 def caption_roots(pairs, coco_mini, tmp_path_factory):
-    """Folders of real images in the layouts of COCO's captions (Karpathy), Flickr30k and Flickr8k.
+    """Folders of real images, made small, in the layouts of COCO's captions (Karpathy), Flickr30k and Flickr8k.
 
-    Of the images the first 9 are the test split, the next 9 the validation split.
+    Of the 42 images the first 9 are the test split, the next 9 the validation split.
     """
     folder = tmp_path_factory.mktemp('caption_roots')
+    pairs = dict(list(pairs.items())[:42])
+    (folder / 'images').mkdir()
+    for name in pairs:
+        with Image.open(coco_mini / 'train2017' / name) as image:
+            image.thumbnail((200, 200))
+            image.save(folder / 'images' / name)
     split_of = {
         file: ('test', 'val')[number // 9] if number < 18 else ('train', 'restval')[number % 2]
         for number, file in enumerate(pairs)
     }
     for name, images in (('coco', 'val2014'), ('flickr30k', 'flickr30k-images'), ('flickr8k', 'Images')):
         (folder / name).mkdir()
-        (folder / name / images).symlink_to(coco_mini / 'train2017')
+        (folder / name / images).symlink_to(folder / 'images')
         records = [
             dict(
                 filename=file,

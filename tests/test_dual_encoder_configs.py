@@ -99,7 +99,9 @@ def run_tool(monkeypatch, tool, *arguments):
 
 
 def test_metrics_embed_texts_with_the_weights_at_hand(tiny_config):
-    runner = Runner.from_cfg(tiny_config('xception-bert_coco'))
+    cfg = tiny_config('xception-bert_coco')
+    del cfg.default_hooks.report  # its pictures take the time
+    runner = Runner.from_cfg(cfg)
     first, model = runner.test(), unwrap(runner.model)
     dataset = runner.test_loop.dataloader.dataset
     with torch.no_grad():

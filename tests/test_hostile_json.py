@@ -448,13 +448,13 @@ def test_embeddings_are_normalised_or_refused(rows, scale, suffix, tmp_path):
     if np.isfinite(rows).all() and accepts(rows):
         found = read_embeddings(str(path))
         torch.testing.assert_close(found.norm(dim=1), torch.ones(3))
-        assert Runtime.check_texts(runtime, ['a', 'b', 'c'], rows).dtype == np.float32
+        assert Runtime.check_class_embeddings(runtime, ['a', 'b', 'c'], rows).dtype == np.float32
         TextBank(['a', 'b', 'c'], torch.from_numpy(rows)).check(4)
     else:
         with pytest.raises(InputError, match='hostile'):
             read_embeddings(str(path))
-        with pytest.raises(ValueError, match='texts'):
-            Runtime.check_texts(runtime, ['a', 'b', 'c'], rows)
+        with pytest.raises(ValueError, match='class_embeddings'):
+            Runtime.check_class_embeddings(runtime, ['a', 'b', 'c'], rows)
         with pytest.raises(ValueError, match='vocabulary'):
             TextBank(['a', 'b', 'c'], torch.from_numpy(rows)).check(4)
 

@@ -119,7 +119,7 @@ class OnnxBackend:
             from kdeov_mm.models import PrecomputedTextEncoder
 
             precomputed = PrecomputedTextEncoder(embeddings, names).encode_text(names).numpy()
-            return self.runtime.check_texts(names, precomputed)
+            return self.runtime.check_class_embeddings(names, precomputed)
         return self.runtime.embed_names(names)
 
     def as_array(self, class_embeddings: np.ndarray) -> np.ndarray:

@@ -38,7 +38,7 @@ def build_vocabulary(
     if embeddings is not None:
         vocabulary = ClassEmbeddings.build(names, PrecomputedTextEncoder(embeddings, names))
     else:
-        encoder = build_text_encoder(cfg)
+        encoder = build_text_encoder(cfg.model)
         vocabulary = ClassEmbeddings.build(names, encoder, templates, encoder.synonyms if templates else None)
     vocabulary.check(cfg.model.embed_dims)
     return vocabulary

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -10,7 +9,7 @@ from mmcv.transforms import Compose
 from mmengine.registry import init_default_scope
 from mmyolo.registry import TRANSFORMS
 
-from kdeov_mm.models import ClassEmbeddings, build_text_encoder
+from kdeov_mm.models import ClassEmbeddings
 from kdeov_mm.structures import Detections
 from kdeov_mm.utils import InputError, load_config, resolve_checkpoint
 from .detection import as_detections, build_vocabulary, inference_transforms, load_model
@@ -54,11 +53,6 @@ class TorchBackend:
         """The dimension D of embeddings."""
         return self.model.embed_dims
 
-    @cached_property
-    def text_encoder(self):
-        """The model's text encoder, which loads its weights on first use."""
-        return build_text_encoder(self.cfg)
-
     def embed_names(
         self, names: Sequence[str], templates: str | Sequence[str] | None = None, embeddings: str | None = None
     ) -> ClassEmbeddings:
@@ -72,7 +66,7 @@ class TorchBackend:
     def embed_text(self, text: str) -> np.ndarray:
         """See :class:`Backend`."""
         with self._lock:
-            return self.text_encoder.encode_text([text])[0].numpy()
+            return self.model.text_encoder.encode_text([text])[0].numpy()
 
     def prepare(self, images: list[np.ndarray]) -> dict:
         """Return the network's batch for images uint8 RGB ``[H, W, 3]``."""

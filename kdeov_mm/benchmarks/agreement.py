@@ -22,7 +22,7 @@ def unmatched(first: dict, second: dict, iou: float = 0.99, score: float = 1e-3)
 
 
 def unexplained(
-    first: dict, second: dict, nms: float, max_detections: int, min_score: float = 0.0, tie: float = 1e-4
+    first: dict, second: dict, nms: float, max_detections: int, score_threshold: float = 0.0, tie: float = 1e-4
 ) -> int:
     """Count the detections without a partner, see :func:`unmatched`, that rounding does not explain.
 
@@ -39,7 +39,7 @@ def unexplained(
         first, second: See :func:`unmatched`.
         nms: IoU threshold of the non-maximum suppression.
         max_detections: Maximum number of detections of an image.
-        min_score: Minimum score of a detection, ``test_cfg.score_thr``.
+        score_threshold: Minimum score of a detection, ``test_cfg.score_thr``.
         tie: Maximum difference of scores and overlaps that rounding explains.
     """
     count = 0
@@ -47,7 +47,7 @@ def unexplained(
         not_worse = other['scores'][None] >= own['scores'][:, None] - tie
         same = (overlap(own['boxes'], other['boxes']) > nms - tie) & (own['labels'][:, None] == other['labels'][None])
         cut = not_worse.all(axis=1) & (len(other['scores']) >= max_detections)
-        count += int((alone & ~cut & (own['scores'] > min_score + tie) & ~(same & not_worse).any(axis=1)).sum())
+        count += int((alone & ~cut & (own['scores'] > score_threshold + tie) & ~(same & not_worse).any(axis=1)).sum())
     return count
 
 

@@ -194,7 +194,7 @@ def write_files(args: argparse.Namespace, names: list[str] | None) -> None:
         path = out_dir / f'{kind}.onnx'
         print(f'writing {path}', file=sys.stderr)
         if kind == 'text_encoder':
-            encoder = build_text_encoder(cfg)
+            encoder = build_text_encoder(cfg.model)
             templates = resolve_templates(args.templates or encoder.templates)
             export_text_encoder(encoder, templates, path, metadata)
             print(f'{path}: {path.stat().st_size / 2**20:.1f} MiB')

@@ -2,20 +2,16 @@
 
 kdeov search "a red bus at night" photos/ --top 5 --picture found.png
 kdeov search --image bus.jpg photos/
-kdeov search "a red bus at night" --index work_dirs/index   an index of "kdeov index"
+kdeov index query "a red bus at night" --index work_dirs/index   an index of "kdeov index build"
 """
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kdeov_mm.utils.display import printable
 from kdeov_mm.utils.errors import InputError, user_errors
 from kdeov_mm.utils.options import check_files
-from .images import MODEL, Answer, add_images, add_model, check_model, given_images, make_inferencer
-
-if TYPE_CHECKING:
-    from kdeov_mm.structures import SearchResult
+from .images import Answer, add_images, add_model, check_model, given_images, make_inferencer
 
 JSON_LINES = True
 
@@ -25,7 +21,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('query', nargs='?', help='a text; omit it with --image')
     add_images(parser, '*')
     parser.add_argument('--image', metavar='FILE', help='an image in place of a text')
-    parser.add_argument('--index', metavar='DIR', help='search this index in place of images')
     parser.add_argument('--top', type=int, default=10, metavar='K', help='number of images; default: 10')
     parser.add_argument('--picture', metavar='FILE', help='draw the results')
     add_model(parser)
@@ -37,11 +32,7 @@ def run(args: argparse.Namespace, answer: Answer) -> None:
         given = [each for each in (args.query, *args.images) if each is not None]
         text, images = (None, given) if args.image else (args.query, given[1:])
         check(args, text, images)
-        result = (
-            search_index(args, text)
-            if args.index
-            else make_inferencer(args, []).search(text or Path(args.image), given_images(images), args.top)
-        )
+        result = make_inferencer(args, []).search(text or Path(args.image), given_images(images), args.top)
     for row in result.rows():
         print(f'{row["rank"]:3} {row["score"]:.4f} {printable(row["image"])}')
     if args.picture:
@@ -57,35 +48,13 @@ def check(args: argparse.Namespace, text: str | None, images: list[str]) -> None
     """
     if not args.image and text is None:
         raise InputError('search: give a text, or --image')
-    if bool(images) == bool(args.index):
-        raise InputError('search: give either images to search or --index')
+    if not images:
+        raise InputError('search: give images to search; "kdeov index query" searches an index')
     if args.top < 1:
         raise InputError(f'--top {args.top}: must be at least 1')
     if args.image:
         check_files('--image', args.image)
-    if images:
-        from kdeov_mm.apis.sources import check_paths
+    from kdeov_mm.apis.sources import check_paths
 
-        check_paths(given_images(images))
-    if images or args.model != MODEL:
-        check_model(args)
-    elif '://' not in args.index and not Path(args.index).is_dir():
-        raise FileNotFoundError(f'index: no index in {args.index!r}; build one with "kdeov index build"')
-
-
-def search_index(args: argparse.Namespace, text: str | None) -> 'SearchResult':
-    """Search an index by a text, or by ``--image`` if that is None.
-
-    Without ``--model`` the encoders that the index names embed the query, if they are unchanged ONNX files.
-    """
-    from kdeov_mm.apis import KDEOVInferencer
-    from kdeov_mm.apis.inferencer import index_result
-    from kdeov_mm.search import ImageStore, embed_query, image_encoder_file, text_encoder_file
-
-    store = ImageStore.open(args.index)
-    if args.model != MODEL or text is not None and store.model.text is None:
-        return make_inferencer(args, []).search(text or Path(args.image), store, args.top)
-    if text is None:
-        return KDEOVInferencer([image_encoder_file(store)]).search(Path(args.image), store, args.top)
-    embedding = embed_query(text, text_encoder_file(store), store.model)
-    return index_result(text, store.search(embedding, args.top))
+    check_paths(given_images(images))
+    check_model(args)

@@ -58,19 +58,18 @@ class LoadTeacherEmbedding(BaseTransform):
     Args:
         store: Folder that ``tools/dataset_converters/cache_teacher.py`` wrote.
         transforms: The pipeline.
-        verify: See ``TeacherStore``.
 
     Raises:
         FileNotFoundError, ValueError: See ``TeacherStore``.
     """
 
-    def __init__(self, store: str, transforms: Sequence[dict], verify: bool = True) -> None:
-        self.images = open_teacher_store(str(Path(store, IMAGES)), verify=verify)
+    def __init__(self, store: str, transforms: Sequence[dict]) -> None:
+        self.images = open_teacher_store(str(Path(store, IMAGES)))
         folder = Path(store, CAPTIONS)
         self.images.require(embedding=(3, True), first_caption=(1, False))
         if 'seed' in self.images.shards[0]:
             self.images.require(seed=(2, False))
-        self.captions = open_teacher_store(str(folder), verify=verify) if folder.is_dir() else None
+        self.captions = open_teacher_store(str(folder)) if folder.is_dir() else None
         if self.captions is not None:
             self.captions.require(embedding=(2, True))
         self.transforms = Compose(transforms)
@@ -115,7 +114,6 @@ class CachedTeacherDataset(Dataset):
         store: Folder that ``tools/dataset_converters/cache_teacher.py`` wrote for it.
         teacher: Config of the teacher that must have made the store; None accepts any.
         text_encoder: Config of the text encoder that must have embedded the captions; None accepts any, or none.
-        verify: Whether to compare the store's files with their checksums, which reads them once.
 
     Raises:
         FileNotFoundError: If the store does not exist or is not finished.
@@ -128,22 +126,19 @@ class CachedTeacherDataset(Dataset):
         store: str,
         teacher: dict | None = None,
         text_encoder: dict | None = None,
-        verify: bool = True,
     ) -> None:
         pipeline = list(dataset['pipeline'])
-        load = dict(type='LoadTeacherEmbedding', store=store, transforms=pipeline, verify=verify)
+        load = dict(type='LoadTeacherEmbedding', store=store, transforms=pipeline)
         self.dataset = DATASETS.build({**dataset, 'pipeline': [load]})
         data = data_identity(self.dataset)
-        wanted, images = dict(data), open_teacher_store(str(Path(store, IMAGES)), verify=verify)
+        wanted, images = dict(data), open_teacher_store(str(Path(store, IMAGES)))
         if images.identity.get('views'):
             wanted['pipeline'] = describe_pipeline(pipeline)
         if teacher is not None:
             wanted['teacher'] = identify_teacher(teacher)
         images.check(wanted)
         if text_encoder is not None:
-            open_teacher_store(str(Path(store, CAPTIONS)), verify=verify).check(
-                dict(data, text_encoder=MODELS.build(text_encoder).id)
-            )
+            open_teacher_store(str(Path(store, CAPTIONS))).check(dict(data, text_encoder=MODELS.build(text_encoder).id))
 
     def __len__(self) -> int:
         return len(self.dataset)

@@ -161,10 +161,9 @@ class ImageTextShards(BrokenImages, IterableDataset):
     """Streams image-text pairs from WebDataset shards.
 
     The order of the shards is drawn each epoch. In this order, all samples form one sequence, and each process and each
-    of its workers reads its own part: no sample is lost or repeated, whatever the number of shards. A shard at the
-        border of
-    two parts is read by both. A broken image is replaced by another of the same part, so all processes make the same
-    number of steps.
+    of its workers reads its own part: no sample is lost, whatever the number of shards, and only as many come twice as
+    make the parts of all processes equal. A shard at the border of two parts is read by both. A broken image gives way
+    to another of the same part, so all processes make the same number of steps.
 
     Each sample has ``img_path`` (shard and key), ``img_id`` (the key), ``captions`` and ``img_bytes``, which
     ``LoadImageReduced`` decodes. Train with ``ResumableTrainLoop``, which sets the epoch, and ``sampler=None``.
@@ -179,8 +178,6 @@ class ImageTextShards(BrokenImages, IterableDataset):
         shuffle: Whether shards, and samples in a buffer, are shuffled; a function of seed and epoch.
         buffer_size: Number of undecoded samples that each worker shuffles.
         seed: The same in all processes.
-        round_up: Whether samples are repeated so that all processes have the same number. Without it, as for inference,
-            each sample comes once, and the numbers of two processes may differ by one.
         max_broken: Maximum ratio of unreadable images.
         metainfo: Metainfo for hooks and metrics.
 
@@ -200,7 +197,6 @@ class ImageTextShards(BrokenImages, IterableDataset):
         shuffle: bool = True,
         buffer_size: int = 1000,
         seed: int = 0,
-        round_up: bool = True,
         max_broken: float = 0.05,
         metainfo: dict | None = None,
     ) -> None:
@@ -218,13 +214,9 @@ class ImageTextShards(BrokenImages, IterableDataset):
                 'pipeline: the first transform must be LoadImageReduced, as images of shards are not files'
             )
         self.batch_size, self.captions, self.shuffle, self.buffer_size = batch_size, captions, shuffle, buffer_size
-        self.seed, self.round_up, self.metainfo = seed, round_up, dict(metainfo or {})
-        if round_up:
-            self.count = -(-self.total // self.world_size)
-            self.first = self.rank * self.count
-        else:
-            bounds = [self.total * rank // self.world_size for rank in (self.rank, self.rank + 1)]
-            self.first, self.count = bounds[0], bounds[1] - bounds[0]
+        self.seed, self.metainfo = seed, dict(metainfo or {})
+        self.count = -(-self.total // self.world_size)
+        self.first = self.rank * self.count
         self._position: Tensor = zeros(2, dtype=int).share_memory_()  # epoch and batch, shared with persistent workers
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
@@ -246,7 +238,7 @@ class ImageTextShards(BrokenImages, IterableDataset):
             start: Next batch of the process.
 
         Returns:
-            range: Positions in the sequence of all samples; with ``round_up`` it may exceed the end.
+            range: Positions in the sequence of all samples; a position beyond the end means a sample from the start.
         """
         batches = -(-self.count // self.batch_size)
         bounds = [0]

@@ -116,14 +116,13 @@ class TeacherStore:
     Args:
         root: Folder that ``TeacherStoreWriter`` filled.
         identity: Fields of the identity that the store must have; None accepts any store.
-        verify: Whether to compare every shard with its checksum, which reads it once.
 
     Raises:
         FileNotFoundError: If there is no finished store in the folder.
         ValueError: If the identity differs, or a shard or one of the JSON files is damaged.
     """
 
-    def __init__(self, root: str | Path, identity: Mapping | None = None, verify: bool = True) -> None:
+    def __init__(self, root: str | Path, identity: Mapping | None = None) -> None:
         self.root = Path(root)
         if not (self.root / INDEX).is_file():
             state = (
@@ -144,7 +143,7 @@ class TeacherStore:
         self.files = [self.root / shard['file'] for shard in listed]
         self.shards: list[dict[str, Tensor]] = []
         for path, shard in zip(self.files, listed):
-            if not path.is_file() or verify and sha256(path) != shard['sha256']:
+            if not path.is_file() or sha256(path) != shard['sha256']:
                 raise ValueError(
                     f'teacher store: "{path}" is missing or damaged; delete it and {INDEX}, '
                     'and run the command that made the store again'

@@ -24,7 +24,7 @@ class Teacher:
     def __init__(self, config: str, text_space: str | None = None) -> None:
         cfg = load_config(config)
         init_default_scope(cfg.get('default_scope', 'mmyolo'))
-        encoder = build_text_encoder(cfg)
+        encoder = build_text_encoder(cfg.model)
         space = encoder.id
         if encoder.teacher is None:
             raise InputError(f'--teacher {config}: its model has only precomputed embeddings and no CLIP')

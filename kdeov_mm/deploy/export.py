@@ -238,7 +238,7 @@ def describe(cfg: Config, checkpoint: str, size: int | None = None) -> dict[str,
     )
     source = cfg.model.get('text_encoder')
     if source and source.type != 'PrecomputedTextEncoder':  # precomputed embeddings do not name their space
-        data['text_space'] = build_text_encoder(cfg).id
+        data['text_space'] = build_text_encoder(cfg.model).id
     return data
 
 

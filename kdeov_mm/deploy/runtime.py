@@ -238,7 +238,7 @@ class Runtime:
         self,
         images: Sequence[np.ndarray],
         names: Sequence[str],
-        texts: np.ndarray | None = None,
+        class_embeddings: np.ndarray | None = None,
         top: int = 5,
         scale: float = LOGIT_SCALE,
     ) -> list[ClassificationResult]:
@@ -247,15 +247,15 @@ class Runtime:
         Args:
             images: uint8 RGB ``[H, W, 3]`` each.
             names: The K class names to choose from.
-            texts: Class embeddings ``[K, D]``; default: from the text encoder's file.
+            class_embeddings: Of the K class names, ``[K, D]``; default: from the text encoder's file.
             top: Number of class names to return for each image.
             scale: Logit scale, > 0; 100 as in CLIP.
 
         Raises:
             ValueError: If there are no class names, or the embeddings do not fit.
         """
-        texts = self.check_texts(names, texts)
-        probabilities = softmax(self.encode_image(images) @ texts.T, scale)
+        class_embeddings = self.check_class_embeddings(names, class_embeddings)
+        probabilities = softmax(self.encode_image(images) @ class_embeddings.T, scale)
         return ClassificationResult.top(probabilities, names, top, [None] * len(images))
 
     def search(self, query: str | np.ndarray, embeddings: np.ndarray, top: int = 10) -> tuple[np.ndarray, np.ndarray]:
@@ -283,7 +283,7 @@ class Runtime:
         self,
         images: Sequence[np.ndarray],
         names: Sequence[str] | None = None,
-        texts: np.ndarray | None = None,
+        class_embeddings: np.ndarray | None = None,
         score_threshold: float = 0.3,
         batch_size: int = 8,
         others: Sequence[str] | np.ndarray = (),
@@ -293,7 +293,7 @@ class Runtime:
         Args:
             images: uint8 RGB ``[H, W, 3]`` each.
             names: The class names, for a file of kind ``open_detector``; default: those of the ``detector``.
-            texts: Class embeddings ``[K, D]``; default: from the text encoder's file.
+            class_embeddings: Of the K class names, ``[K, D]``; default: from the text encoder's file.
             score_threshold: Minimum score, in [0, 1].
             batch_size: Images in one run of the network.
             others: Names that compete with the class names but are not detected, or their class embeddings ``[X, D]``;
@@ -313,7 +313,8 @@ class Runtime:
         else:
             kind = 'open_detector'
             self.need(kind)
-            feeds = {'texts': self.check_texts(names, texts), **self.competitors(names, others)}
+            class_embeddings = self.check_class_embeddings(names, class_embeddings)
+            feeds = {'texts': class_embeddings, **self.competitors(names, others)}
         detections, names = [], list(names)
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
@@ -353,26 +354,27 @@ class Runtime:
         nothing = np.zeros((1, self.embed_dims), np.float32)
         return dict(others=np.concatenate([others.astype(np.float32), nothing]), competes=table)
 
-    def check_texts(self, names: Sequence[str], texts: np.ndarray | None) -> np.ndarray:
+    def check_class_embeddings(self, names: Sequence[str], class_embeddings: np.ndarray | None) -> np.ndarray:
         """Return class embeddings, float32 ``[K, D]``: the given ones, checked, or those of the text encoder.
 
         Raises:
             ValueError: If the vocabulary is empty, or the embeddings do not fit it or the model.
         """
         check_class_names(names)
-        if texts is None:
+        if class_embeddings is None:
             return self.embed_names(names)
+        expected = [len(names), self.embed_dims]
         with np.errstate(over='ignore'):  # infinity is refused below
-            texts, expected = np.asarray(texts, dtype=np.float32), (len(names), self.embed_dims)
-        if texts.shape != expected or not np.isfinite(texts).all():
-            raise ValueError(f'texts: expected finite embeddings {list(expected)}, got {list(texts.shape)}')
-        bad = find_bad_row(texts)
+            rows = np.asarray(class_embeddings, dtype=np.float32)
+        if list(rows.shape) != expected or not np.isfinite(rows).all():
+            raise ValueError(f'class_embeddings: expected finite embeddings {expected}, got {list(rows.shape)}')
+        bad = find_bad_row(rows)
         if bad >= 0:
             raise InputError(
-                f'texts: the embedding of {short_repr(names[bad])}, row {bad}, {row_defect(texts[bad])}; '
+                f'class_embeddings: the embedding of {short_repr(names[bad])}, row {bad}, {row_defect(rows[bad])}; '
                 'compute it again'
             )
-        return texts
+        return rows
 
 
 def open_session(

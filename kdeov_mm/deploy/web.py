@@ -41,7 +41,7 @@ def write_web(
     page: Path,
     detector: Path,
     names: Sequence[str] | None,
-    texts: np.ndarray | None,
+    class_embeddings: np.ndarray | None,
     onnxruntime: Path,
     examples: Sequence[str] = (),
 ) -> Path:
@@ -53,7 +53,7 @@ def write_web(
         detector: ONNX file of kind ``open_detector``, or of kind ``detector``, whose classes all compete while visitors
             choose which ones are shown.
         names: K class names that visitors can choose; None: those of the ``detector``.
-        texts: Class embeddings, float32 ``[K, D]``; None for a ``detector``.
+        class_embeddings: Float32 ``[K, D]``; None for a ``detector``.
         onnxruntime: Unpacked npm package ``onnxruntime-web``, whose files must have the SHA-256 in ``ONNXRUNTIME``.
         examples: Class names that the page shows at first; default: the first three.
 
@@ -68,7 +68,7 @@ def write_web(
     if names is None:
         names = runtime.names or []
     else:
-        texts = runtime.check_texts(names, texts)
+        class_embeddings = runtime.check_class_embeddings(names, class_embeddings)
     competes = runtime.competitors(names, ()).get('competes') if kind == 'open_detector' else None
     examples = list(examples or names[:3])
     unknown = [name for name in examples if name not in names]
@@ -92,8 +92,8 @@ def write_web(
     for earlier in ('detector.onnx', 'open_detector.onnx', 'texts.bin', 'competes.bin'):
         (out_dir / 'model' / earlier).unlink(missing_ok=True)
     shutil.copyfile(detector, out_dir / 'model' / f'{kind}.onnx')
-    if texts is not None:
-        texts.astype('<f4').tofile(out_dir / 'model' / 'texts.bin')
+    if class_embeddings is not None:
+        class_embeddings.astype('<f4').tofile(out_dir / 'model' / 'texts.bin')
     if competes is not None:
         competes.astype(np.int8).tofile(out_dir / 'model' / 'competes.bin')
     about = dict(

@@ -8,7 +8,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
-from kdeov_mm.models.clip import ClassEmbeddings
+from kdeov_mm.models.clip import ClassEmbeddings, TextEncoder
 
 # Scores nearer than this are a tie: rounding, which depends on the block size, must not decide a rank.
 TIE = 1e-9
@@ -108,7 +108,8 @@ class EmbeddingMetric(RoleMetric):
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        self.text_encoder, self.templates = text_encoder, templates
+        self.text_encoder: dict | TextEncoder | None = text_encoder
+        self.templates = templates
         self.fields = fields or dict(student='image_embedding', teacher='teacher_embedding')
 
     def embed(self, texts: Sequence[str]) -> Tensor:
@@ -124,7 +125,7 @@ class EmbeddingMetric(RoleMetric):
             )
         return ClassEmbeddings.build(list(texts), self.text_encoder, self.templates).embeddings
 
-    def use_text_encoder(self, text_encoder: object) -> None:
+    def use_text_encoder(self, text_encoder: TextEncoder) -> None:
         """Embed texts with this encoder from now on."""
         self.text_encoder = text_encoder
 

@@ -13,6 +13,8 @@ from . import pictures
 from .base import TIE, EmbeddingMetric, check_same_dimension
 
 AP_DEPTH = 10  # of mAP@10
+BLOCK = 128  # queries whose similarities are in memory at one time
+NUM_EXAMPLES = 6  # queries, and images, kept for the pictures
 
 
 @METRICS.register_module()
@@ -37,9 +39,7 @@ class RetrievalMetric(EmbeddingMetric):
         fold_size: Evaluate in folds of about so many images, in the data set's order, and average over them: 1000
             is the 1k protocol of COCO's 5,000 test images (Karpathy and Fei-Fei 2015), the batch size gives accuracy
             within batches. None: all images are one gallery.
-        block_size: Queries whose similarities are in memory at one time.
         queries: Texts for the picture; one that is a caption has its images framed. None: captions spread evenly.
-        num_examples: Queries kept for the picture where ``queries`` is None, and images in the other direction.
         num_answers: Answers shown of each.
         **kwargs: See :class:`~kdeov_mm.evaluation.base.EmbeddingMetric`.
 
@@ -59,20 +59,18 @@ class RetrievalMetric(EmbeddingMetric):
         templates: str | Sequence[str] = 'none',
         topk: Sequence[int] = (1, 5, 10),
         fold_size: int | None = None,
-        block_size: int = 128,
         queries: Sequence[str] | None = None,
-        num_examples: int = 6,
         num_answers: int = 5,
         **kwargs,
     ) -> None:
-        for name, value in (('fold_size', fold_size), ('block_size', block_size), ('num_answers', num_answers)):
+        for name, value in (('fold_size', fold_size), ('num_answers', num_answers)):
             if value is not None and value < 1:
                 raise ValueError(f'{name} must be at least 1, got {value}')
         if isinstance(queries, str) or queries is not None and not queries:
             raise ValueError(f'queries must be a list of texts or None, got {queries!r}')
         super().__init__(text_encoder, templates, **kwargs)
-        self.topk, self.fold_size, self.block_size = topk, fold_size, block_size
-        self.queries, self.num_examples, self.num_answers = queries, num_examples, num_answers
+        self.topk, self.fold_size = topk, fold_size
+        self.queries, self.num_answers = queries, num_answers
 
     def read_target(self, sample: dict) -> dict:
         """Read the image's captions.
@@ -92,7 +90,7 @@ class RetrievalMetric(EmbeddingMetric):
 
     @staticmethod
     def calculate(
-        images: Tensor, texts: Tensor, gt_index: Tensor, topk: Sequence[int] = (1, 5, 10), block_size: int = 128
+        images: Tensor, texts: Tensor, gt_index: Tensor, topk: Sequence[int] = (1, 5, 10), block_size: int = BLOCK
     ) -> dict[str, float]:
         """Recall at k, median rank and mAP@10 in both directions.
 
@@ -148,7 +146,7 @@ class RetrievalMetric(EmbeddingMetric):
                 continue
             own = gt_index[asking] - start
             for role, images in embeddings.items():
-                folds[role].append(self.calculate(images[start:end], texts[asking], own, self.topk, self.block_size))
+                folds[role].append(self.calculate(images[start:end], texts[asking], own, self.topk))
             folds['chance'].append(self.chance(end - start, own, self.topk))
         self.find_examples(results, captions, embeddings['student'], texts, gt_index)
         return {
@@ -181,7 +179,7 @@ class RetrievalMetric(EmbeddingMetric):
     ) -> None:
         """Keep queries with their best answers: texts in ``examples``, images in ``image_examples``."""
         if self.queries is None:
-            chosen = spread(len(captions), self.num_examples)
+            chosen = spread(len(captions), NUM_EXAMPLES)
             queries, query_texts = [captions[i] for i in chosen], texts[chosen]
         else:
             queries, query_texts = list(self.queries), self.embed_repeated(self.queries)
@@ -206,7 +204,7 @@ class RetrievalMetric(EmbeddingMetric):
             )
         self.image_examples = []
         asking = gt_index.unique()
-        for image in asking[spread(len(asking), self.num_examples)].tolist():
+        for image in asking[spread(len(asking), NUM_EXAMPLES)].tolist():
             scores = images[image] @ texts.T
             self.image_examples.append(
                 dict(

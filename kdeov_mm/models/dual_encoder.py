@@ -130,7 +130,7 @@ class TextTower:
     """
 
     id = 'the text tower of the model in memory'
-    templates, synonyms = 'single', None
+    templates, synonyms, teacher = 'single', None, None
     cached = False  # its weights change
 
     def __init__(self, model: OpenCLIPDualEncoder, batch_size: int = 256) -> None:

@@ -2,7 +2,7 @@
 
 from functools import cached_property
 
-from mmyolo.registry import MODELS
+from .clip.text_encoder import TextEncoder, build_text_encoder
 
 
 class EmbeddingSpaceMixin:
@@ -15,19 +15,13 @@ class EmbeddingSpaceMixin:
     text_encoder_cfg: dict | None = None
 
     @cached_property
-    def text_encoder(self) -> object:
+    def text_encoder(self) -> TextEncoder:
         """The frozen text encoder, built on first use. It is no module, so it is in no checkpoint.
 
         Raises:
-            ValueError: If the model's config has none, or its arguments are wrong.
-            FileNotFoundError: If a file of weights does not exist.
+            ValueError, FileNotFoundError: See :func:`~kdeov_mm.models.clip.build_text_encoder`.
         """
-        if not self.text_encoder_cfg:
-            raise ValueError(
-                f'model.text_encoder: {type(self).__name__} has none, but class names must be embedded; set '
-                "model.text_encoder=dict(type='OpenCLIPTextEncoder', ...) in the config, or give ready embeddings"
-            )
-        return MODELS.build(self.text_encoder_cfg)
+        return build_text_encoder(dict(type=type(self).__name__, text_encoder=self.text_encoder_cfg))
 
 
 def with_dims(part: dict | None, embed_dims: int, name: str) -> dict | None:

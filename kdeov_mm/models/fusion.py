@@ -9,6 +9,8 @@ from mmyolo.models.utils import make_divisible
 from mmyolo.registry import MODELS
 from torch import Tensor, nn
 
+HIDDEN_DIMS = 128  # of the layer between class embeddings and gamma, beta
+
 
 class TextGuidedFusion(BaseModule):
     """Conditions the backbone's features on a set of class embeddings; the base class of fusions.
@@ -90,7 +92,6 @@ class FiLMFusion(TextGuidedFusion):
 
     Args:
         in_channels, embed_dims, widen_factor, init_cfg: See :class:`TextGuidedFusion`.
-        hidden_dims: Width of the hidden layer between text and gamma, beta.
     """
 
     def __init__(
@@ -98,12 +99,11 @@ class FiLMFusion(TextGuidedFusion):
         in_channels: Sequence[int],
         embed_dims: int,
         widen_factor: float = 1.0,
-        hidden_dims: int = 128,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(in_channels, embed_dims, widen_factor, init_cfg)
-        self.hidden = nn.Sequential(nn.Linear(embed_dims, hidden_dims), nn.SiLU())
-        self.modulation = nn.Linear(hidden_dims, 2 * sum(self.in_channels))
+        self.hidden = nn.Sequential(nn.Linear(embed_dims, HIDDEN_DIMS), nn.SiLU())
+        self.modulation = nn.Linear(HIDDEN_DIMS, 2 * sum(self.in_channels))
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 

@@ -9,6 +9,8 @@ from mmyolo.models.utils import make_divisible
 from mmyolo.registry import MODELS
 from torch import Tensor, nn
 
+HIDDEN_DIMS = 512
+
 
 @MODELS.register_module()
 class Projector(BaseModule):
@@ -18,7 +20,6 @@ class Projector(BaseModule):
         in_channels: Channels of the neck's levels, before ``widen_factor``.
         embed_dims: Dimension D of the embedding, that of the teacher.
         widen_factor: The neck's width multiplier.
-        hidden_dims: Width of the hidden layer.
         init_cfg: Initialisation of MMEngine.
     """
 
@@ -27,17 +28,16 @@ class Projector(BaseModule):
         in_channels: Sequence[int],
         embed_dims: int,
         widen_factor: float = 1.0,
-        hidden_dims: int = 512,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         pooled = 2 * sum(make_divisible(channels, widen_factor) for channels in in_channels)
         self.embed_dims = embed_dims
         self.layers = nn.Sequential(
-            nn.Linear(pooled, hidden_dims, bias=False),
-            nn.BatchNorm1d(hidden_dims),
+            nn.Linear(pooled, HIDDEN_DIMS, bias=False),
+            nn.BatchNorm1d(HIDDEN_DIMS),
             nn.SiLU(),
-            nn.Linear(hidden_dims, embed_dims),
+            nn.Linear(HIDDEN_DIMS, embed_dims),
         )
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:

@@ -51,7 +51,7 @@ def embed_query(text: str, source: str, model: Model) -> np.ndarray:
         from kdeov_mm.models import build_text_encoder
         from kdeov_mm.utils import load_config
 
-        embedding = build_text_encoder(load_config(source)).encode_text([text])[0].numpy()
+        embedding = build_text_encoder(load_config(source).model).encode_text([text])[0].numpy()
     if embedding.shape != (model.dims,):
         raise ValueError(
             f'text encoder: {printable(source)} gives {len(embedding)} dimensions, but {printable(model.path)} has '

@@ -31,6 +31,8 @@ class ClassificationResult(ImageResult):
         image: The image, or None.
     """
 
+    columns = ('image', 'name', 'probability')
+
     names: list[str]
     probabilities: np.ndarray
     image: ImageSource | None = None

@@ -10,6 +10,7 @@ from .drawing import draw_boxes
 from .results import ImageResult, ImageSource, need
 
 CORNERS = ('x1', 'y1', 'x2', 'y2')
+DTYPES = dict(boxes=np.float32, scores=np.float32, labels=np.int64)
 
 
 @dataclass
@@ -23,7 +24,12 @@ class Detections(ImageResult):
         class_names: The K given class names.
         height, width: Size of the image in pixels.
         image: The image, or None.
+
+    Raises:
+        ValueError: If boxes, scores and labels have other shapes, or a label is no index into ``class_names``.
     """
+
+    columns = ('image', 'name', 'score', *CORNERS)
 
     boxes: np.ndarray
     scores: np.ndarray
@@ -32,6 +38,21 @@ class Detections(ImageResult):
     height: int
     width: int
     image: ImageSource | None = None
+
+    def __post_init__(self) -> None:
+        for name, dtype in DTYPES.items():
+            setattr(self, name, np.asarray(getattr(self, name), dtype))
+        count = len(self.boxes)
+        for name, shape in dict(boxes=(count, 4), scores=(count,), labels=(count,)).items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(
+                    f'{name}: must be {list(shape)} for {count} boxes, got {list(getattr(self, name).shape)}'
+                )
+        if count and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
+            raise ValueError(
+                f'labels: must be from 0 to {len(self.class_names) - 1}, indices into class_names, got '
+                f'{self.labels.min()} to {self.labels.max()}'
+            )
 
     def __len__(self) -> int:
         return len(self.boxes)

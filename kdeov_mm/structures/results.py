@@ -3,7 +3,7 @@
 import tempfile
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, SupportsIndex, TypeVar, overload
 
 import numpy as np
 from PIL import Image
@@ -42,7 +42,13 @@ def need(package: str) -> Any:
 
 
 class Result(ABC):
-    """Converts a result to a picture, a table or JSON; the base class of results."""
+    """Converts a result to a picture, a table or JSON; the base class of results.
+
+    Attributes:
+        columns: The keys of :meth:`rows`, which name the columns of tables.
+    """
+
+    columns: ClassVar[tuple[str, ...]]
 
     @abstractmethod
     def draw(self) -> Image.Image:
@@ -76,7 +82,7 @@ class Result(ABC):
 
     def to_pandas(self):
         """Return a table with one row for each answer; needs pandas."""
-        return need('pandas').DataFrame(self.rows())
+        return need('pandas').DataFrame(self.rows(), columns=self.columns)
 
 
 class ImageResult(Result):
@@ -112,9 +118,20 @@ R = TypeVar('R', bound=ImageResult)
 class Results(list[R], Generic[R]):
     """Holds a list of results, one for each image."""
 
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> R: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> 'Results[R]': ...
+
+    def __getitem__(self, index: SupportsIndex | slice) -> 'R | Results[R]':
+        found = super().__getitem__(index)
+        return Results(found) if isinstance(index, slice) else found
+
     def to_pandas(self):
-        """Return a table with the rows of all results; needs pandas."""
-        return need('pandas').DataFrame([row for result in self for row in result.rows()])
+        """Return a table with the rows of all results; needs pandas. Without results it has no columns."""
+        rows = [row for result in self for row in result.rows()]
+        return need('pandas').DataFrame(rows, columns=self[0].columns if self else None)
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return the results as JSON values."""

@@ -36,6 +36,8 @@ class SearchResult(Result):
         matches: The images with their scores.
     """
 
+    columns = ('query', 'rank', 'image', 'score')
+
     query: str
     matches: list[Match]
 

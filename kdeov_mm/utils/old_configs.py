@@ -3,6 +3,7 @@
 Removed options are dropped if they have their default value, and refused otherwise.
 """
 
+import math
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from .errors import InputError
 PARTS = ('fusion', 'neck', 'projector', 'head_module')
 REMOVED_OPTIONS = {  # (type, option): former default, and advice for other values
     ('BrokenImagesHook', 'file_name'): ('broken_images.tsv', 'the file is broken_images.tsv'),
+    ('CachedTeacherDataset', 'verify'): (True, 'stored files are always compared with their checksums'),
     ('CLIPDistillationHook', 'background_prompts'): (
         ['an empty background', 'nothing but a background'],
         'the prompts are BACKGROUND_PROMPTS in kdeov_mm/models/clip/region_teacher.py',
@@ -22,14 +24,23 @@ REMOVED_OPTIONS = {  # (type, option): former default, and advice for other valu
     ('CrossAttentionFusion', 'levels'): (None, 'all levels are conditioned on text'),
     ('CrossModalAlignmentLoss', 'max_scale'): (100.0, 'the bound is 100'),
     ('DistillationLoss', 'mode'): ('cosine', 'leave it out; for l2 double loss_weight, which is the same loss'),
+    ('FiLMFusion', 'hidden_dims'): (128, 'the width is 128'),
     ('FiLMFusion', 'levels'): (None, 'all levels are conditioned on text'),
     ('ImageTextDataset', 'delimiter'): (None, 'a .tsv file has tabs, any other commas'),
+    ('ImageTextShards', 'round_up'): (True, 'all processes make the same number of steps'),
     ('InteractiveContrastiveLoss', 'max_scale'): (100.0, 'the bound is 100'),
+    ('LossGuardHook', 'action'): ('stop', 'a bad batch stops training'),
+    ('LossGuardHook', 'max_loss'): (math.inf, 'a loss of any finite size is allowed'),
+    ('LossGuardHook', 'max_skips'): (10, 'a bad batch stops training'),
     ('OpenCLIPDualEncoder', 'max_logit_scale'): (100.0, 'the bound is 100'),
+    ('OpenCLIPTeacher', 'dtype'): ('fp32', 'the teacher computes in float32'),
     ('OpenVocabHead', 'loss_bag'): (None, 'it had no measurable gain; leave it out'),
     ('OpenVocabHead', 'loss_text'): (1.0, 'scale the other losses instead'),
     ('OpenVocabHeadModule', 'tower_dims'): (None, "the width is YOLOv8's"),
+    ('Projector', 'hidden_dims'): (512, 'the width is 512'),
     ('ReportHook', 'out_dir'): ('report', 'the folder is report/'),
+    ('RetrievalMetric', 'block_size'): (128, 'the size is 128'),
+    ('RetrievalMetric', 'num_examples'): (6, 'pictures have 6 queries'),
     ('TimmClassifier', 'label_smoothing'): (0.0, 'leave it out'),
 }
 REMOVED_TYPES = {

@@ -1,8 +1,10 @@
 """Regions from a store: what the tool writes, and what reaches the loss of an augmented batch."""
 
+import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,9 +16,12 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, save_checkpoint
 from mmyolo.registry import DATASETS, MODELS, TRANSFORMS
 
+from config_nodes import dicts
 from kdeov_mm.datasets import TeacherStore, TeacherStoreWriter
+from kdeov_mm.models import OpenCLIPTeacher
 from tool_loading import run_tool
 
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 pytestmark = pytest.mark.usefixtures('mmyolo_scope')
 
 
@@ -47,17 +52,15 @@ def stored(demo_config, tmp_path_factory):
     return cfg, folder / 'store', command
 
 
-def with_regions(cfg, store):
-    """The training data set's config, with regions from the store."""
-    dataset = cfg.train_dataloader.dataset.copy()
-    *transforms, pack = dataset.pipeline
-    dataset.pipeline = [
-        *transforms[:2],
-        dict(type='LoadRegions', store=str(store)),
-        *transforms[2:],
-        dict(pack, type='PackRegions', store=str(store)),
-    ]
-    return dataset
+@pytest.fixture
+def from_store(stored, demo_config):
+    """The config that trains from the store."""
+    cfg = demo_config(config=CONFIGS / 'kdeov_yolov8n_cached-regions.py')
+    for node in dicts(cfg._cfg_dict):
+        if node.get('type') in ('LoadRegions', 'PackRegions'):
+            node.store = str(stored[1])
+    cfg.train_dataloader.num_workers = 0
+    return cfg
 
 
 def test_rows_are_the_labelled_boxes_and_the_proposals_with_the_teachers_embeddings(stored):
@@ -94,15 +97,15 @@ def test_running_again_does_nothing_and_another_student_is_refused(stored, tmp_p
     assert len(before) == 3
     assert subprocess.run(command, capture_output=True).returncode == 0
     assert before == {path.name: path.stat().st_mtime_ns for path in root.glob('shard-*')}
-    refused = subprocess.run([*command, '--proposals', '1'], capture_output=True, text=True)
+    fewer = ['--cfg-options', 'model.bbox_head.proposals=1']
+    refused = subprocess.run([*command, *fewer], capture_output=True, text=True)
     assert refused.returncode != 0 and re.search(r'proposals\b.*\b2\b.*\b1\b', refused.stderr)
 
 
-def test_labels_and_embeddings_stay_with_their_boxes_through_a_flip(stored):
-    cfg, root, _ = stored
-    cfg = cfg.copy()
-    next(t for t in cfg.train_dataloader.dataset.pipeline if t.type == 'mmdet.RandomFlip').prob = 1.0
-    dataset, store = DATASETS.build(with_regions(cfg, root)), TeacherStore(root)
+def test_labels_and_embeddings_stay_with_their_boxes_through_a_flip(stored, from_store):
+    dataset = from_store.train_dataloader.dataset
+    next(t for t in dataset.pipeline if t.type == 'mmdet.RandomFlip').prob = 1.0
+    dataset, store = DATASETS.build(dataset), TeacherStore(stored[1])
     nameless = 0
     for i in range(len(dataset)):
         sample = dataset[i]['data_samples']
@@ -118,19 +121,14 @@ def test_labels_and_embeddings_stay_with_their_boxes_through_a_flip(stored):
     assert nameless > 0
 
 
-def test_training_from_the_store_needs_no_teacher(stored):
-    cfg, root, _ = stored
-    cfg = cfg.copy()
-    cfg.train_dataloader.dataset = with_regions(cfg, root)
-    cfg.train_dataloader.update(num_workers=0, batch_size=32)  # all images
-    cfg.model.update(loss_image=None)
-    model = MODELS.build(cfg.model)
-    vocabulary = torch.randn(len(DATASETS.build(cfg.train_dataloader.dataset).metainfo['classes']), 128)
-    model.class_embeddings = F.normalize(vocabulary, dim=-1)
-    batch = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=0)))
-    data = model.data_preprocessor(batch, training=True)
-    losses = model(**data, mode='loss')
-    assert losses['loss_region'] > 0 and losses['loss_region_similarity'] > 0 and losses['found_objects'] > 0
+def test_it_trains_and_the_teacher_embeds_no_region(from_store, monkeypatch):
+    monkeypatch.delattr(OpenCLIPTeacher, 'encode_regions')
+    from_store.train_cfg.max_epochs = 1
+    runner = Runner.from_cfg(from_store)
+    runner.train()
+    log = [json.loads(line) for line in next(Path(runner.log_dir).glob('vis_data/scalars.json')).open()]
+    assert len(log) == 4 and all(row['loss_region'] > 0 and row['loss_region_similarity'] > 0 for row in log)
+    assert sum(row['found_objects'] for row in log) > 0
 
 
 def test_a_store_of_other_annotations_is_refused(stored, tmp_path):

@@ -1,12 +1,8 @@
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,7 +14,6 @@ from tool_loading import load_tool, run_tool
 from kdeov_mm.datasets import shapes
 from kdeov_mm.datasets.shapes import SHAPES, SPLITS, ensure_world, world_concepts
 
-ROOT = Path(__file__).resolve().parents[2]
 SIZES = dict(teacher=60, train=120, val=8, test=20, test_single=24)
 
 
@@ -42,8 +37,8 @@ def load(root, kind, split):
 
 
 def generate(arguments):
-    root, splits = arguments
-    ensure_world(root, seed=3, sizes=SIZES, splits=splits)
+    root, splits, sizes = arguments
+    ensure_world(root, seed=3, sizes=sizes, splits=splits)
 
 
 # ------------------------------------------------------------------------------------------------ concepts
@@ -201,9 +196,9 @@ def test_the_same_bytes_split_by_split_and_in_two_processes(world, tmp_path):
     expected = contents(world)
     one_by_one, shared = tmp_path / 'one', tmp_path / 'two'
     for split in reversed(SPLITS):
-        generate((one_by_one, [split]))
+        generate((one_by_one, [split], SIZES))
     with processes.Pool(2) as pool:
-        pool.map(generate, [(shared, SPLITS[:2]), (shared, SPLITS[1:])])
+        pool.map(generate, [(shared, SPLITS[:2], SIZES), (shared, SPLITS[1:], SIZES)])
     assert contents(one_by_one) == expected
     assert contents(shared) == expected
 
@@ -263,20 +258,19 @@ def test_impossible_arguments_make_no_folder(tmp_path, arguments, named):
 
 
 def test_a_killed_run_leaves_nothing_that_looks_finished(tmp_path):
-    root, sizes = tmp_path / 'killed', dict(SIZES, val=5, test=1500)
-    code = f'from kdeov_mm.datasets.shapes import ensure_world; ensure_world({str(root)!r}, 3, sizes={sizes})'
-    command = [sys.executable, '-c', code.replace('sizes=', 'splits=["val", "test"], sizes=')]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    root, sizes = tmp_path / 'killed', dict(SIZES, val=5, test=500)
+    process = processes.Process(target=generate, args=((root, ['val', 'test'], sizes),))
+    process.start()
     while not (root / '.test.part' / '000000000010.jpg').exists():
-        assert process.poll() is None, 'the run ended before it could be killed'
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+        assert process.is_alive(), 'the run ended before it could be killed'
+        time.sleep(0.001)
+    process.kill()
+    process.join()
     assert (root / 'val').is_dir() and not (root / 'test').exists()
     kept = (root / 'val' / '000000000001.jpg').stat().st_mtime_ns
     ensure_world(root, 3, sizes=sizes, splits=['val', 'test'])
     assert (root / 'val' / '000000000001.jpg').stat().st_mtime_ns == kept
-    assert len(os.listdir(root / 'test')) == 1500 and not (root / '.test.part').exists()
+    assert len(os.listdir(root / 'test')) == 500 and not (root / '.test.part').exists()
 
 
 # ------------------------------------------------------------------------------------------------ command

@@ -90,7 +90,7 @@ def test_classification_is_a_softmax_over_cosines(runtime, images):
         value, index = expected.topk(2)
         assert labels.names == [names[k] for k in index]
         np.testing.assert_allclose(labels.probabilities, value, atol=1e-4)
-    again = runtime.classify(images, names, texts=texts)
+    again = runtime.classify(images, names, class_embeddings=texts)
     np.testing.assert_allclose(again[0].probabilities.sum(), 1, atol=1e-5)
 
 
@@ -208,7 +208,7 @@ def test_what_cannot_be_done_is_named(files, runtime, images):
             runtime.classify(images, names)
         with pytest.raises(ValueError, match='names'):
             runtime.detect(images, names)
-    with pytest.raises(ValueError, match=r'texts.*\[1, 128\].*\[1, 5\]'):
+    with pytest.raises(ValueError, match=r'class_embeddings.*\[1, 128\].*\[1, 5\]'):
         runtime.detect(images, ['dog'], np.zeros((1, 5)))
     with pytest.raises(ValueError, match='text_encoder'):
         Runtime(files['open_detector']).detect(images, ['dog'])

@@ -274,7 +274,7 @@ def test_what_is_refused(exported, texts, tmp_path, empty_is_genuine):
                     page=PAGE,
                     detector=exported['open_detector'],
                     names=NAMES,
-                    texts=texts,
+                    class_embeddings=texts,
                     onnxruntime=good,
                 ),
                 **changes,
@@ -290,7 +290,7 @@ def test_what_is_refused(exported, texts, tmp_path, empty_is_genuine):
     with pytest.raises(ValueError, match='open_detector'):
         write(detector=exported['detector'])
     with pytest.raises(ValueError, match=r'\[7, 128\].*\[6, 128\]'):
-        write(texts=texts[1:])
+        write(class_embeddings=texts[1:])
     assert not (tmp_path / 'web').exists()
     (good / 'dist' / 'ort.wasm.min.mjs').unlink()
     with pytest.raises(FileNotFoundError, match='ort.wasm.min.mjs'):

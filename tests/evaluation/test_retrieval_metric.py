@@ -172,7 +172,7 @@ def stack(samples, fake_text):
 
 
 def test_real_captions(fake_text, real_samples):
-    metric, metrics = run(real_samples, block_size=32)
+    metric, metrics = run(real_samples)
     _, texts, owner = stack(real_samples, fake_text)
     for role, field in (('', 'image_embedding'), ('teacher/', 'teacher_embedding')):
         images = torch.stack([sample[field] for sample in real_samples])
@@ -256,7 +256,7 @@ def test_queries_of_ones_own(fake_text, real_samples, tmp_path):
     'options, value',
     [
         (dict(fold_size=0), 'fold_size.*0'),
-        (dict(block_size=0), 'block_size.*0'),
+        (dict(num_answers=0), 'num_answers.*0'),
         (dict(queries='a dog'), "queries.*'a dog'"),
         (dict(queries=[]), r'queries.*\[\]'),
     ],

@@ -3,12 +3,15 @@
 import ast
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
 from mmyolo.registry import MODELS
 
-from kdeov_mm.models import OpenCLIPTextEncoder
+from kdeov_mm.models import OpenCLIPTextEncoder, PrecomputedTextEncoder
+from kdeov_mm.models.clip import TextEncoder
+from kdeov_mm.models.dual_encoder import TextTower
 
 PACKAGE = Path(__file__).resolve().parents[2] / 'kdeov_mm'
 READERS = [
@@ -37,6 +40,17 @@ def test_the_text_encoder_is_in_no_checkpoint_and_no_optimizer(build_student, ti
     wrapper = build_optim_wrapper(student, dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1)))
     trained = {id(p) for group in wrapper.optimizer.param_groups for p in group['params']}
     assert trained == {id(p) for p in student.parameters()}
+
+
+def test_every_text_encoder_offers_the_same(tiny_teacher, tmp_path):
+    np.save(tmp_path / 'one.npy', np.eye(1, 4, dtype=np.float32))
+    encoders = [
+        OpenCLIPTextEncoder('kdeov-shapes', tiny_teacher),
+        PrecomputedTextEncoder(str(tmp_path / 'one.npy'), ['dog']),
+        TextTower(None),
+    ]
+    assert all(isinstance(encoder, TextEncoder) for encoder in encoders)
+    assert not isinstance(object(), TextEncoder)
 
 
 def test_a_text_encoder_that_is_a_module_is_no_part_either(build_student):

@@ -16,7 +16,7 @@ def feats():
 @pytest.fixture
 def projector():
     torch.manual_seed(1)
-    return Projector([8, 16, 24], embed_dims=10, hidden_dims=32)
+    return Projector([8, 16, 24], embed_dims=10)
 
 
 def test_it_projects_each_levels_mean_and_maximum(projector, feats):

@@ -57,6 +57,41 @@ def test_supervision(detection, nothing):
     assert len(nothing.to_supervision()) == 0
 
 
+@pytest.mark.parametrize(
+    'change, named',
+    [
+        (dict(boxes=np.zeros((2, 5))), 'boxes'),
+        (dict(boxes=np.zeros(8)), 'boxes'),
+        (dict(scores=np.zeros(3)), r'scores.*\[2\].*\[3\]'),
+        (dict(labels=np.zeros((2, 1))), 'labels'),
+        (dict(labels=[0, 2]), 'labels.*2'),
+        (dict(labels=[-1, 0]), 'labels.*-1'),
+        (dict(class_names=[]), 'labels'),
+    ],
+)
+def test_fields_that_do_not_fit_are_refused(detection, change, named):
+    with pytest.raises(ValueError, match=named):
+        replace(detection, **change)
+
+
+def test_fields_may_be_lists(nothing):
+    made = Detections([[1, 2, 3, 4]], [0.5], [1], VOCABULARY, 40, 60)
+    assert [made.boxes.dtype, made.scores.dtype, made.labels.dtype] == [np.float32, np.float32, np.int64]
+    assert made.names == ['dog'] and len(made.above(0.6)) == len(nothing) == 0
+
+
+def test_a_slice_of_results_is_results(detection, nothing):
+    results = Results([detection, nothing])
+    assert type(results[:1]) is Results and list(results[:1]) == [detection] and results[1] is nothing
+
+
+def test_a_table_of_nothing_has_columns(nothing):
+    pytest.importorskip('pandas')
+    columns = ['image', 'name', 'score', 'x1', 'y1', 'x2', 'y2']
+    assert list(nothing.to_pandas()) == list(Results([nothing]).to_pandas()) == columns
+    assert list(SearchResult('a dog', []).to_pandas()) == ['query', 'rank', 'image', 'score']
+
+
 def test_pandas(detection, nothing):
     pytest.importorskip('pandas')
     table = Results([detection, nothing]).to_pandas()

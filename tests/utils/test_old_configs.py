@@ -96,6 +96,7 @@ def test_ready_embeddings_take_no_prompts(read):
         ('model = dict(loss_image=dict(losses=dict(crd=dict(type="ContrastiveRelationalLoss"))))', 'ContrastiveRel'),
         ('model = dict(loss_image=dict(losses=dict(siglip=dict(type="SigmoidLoss"))))', 'projects/sigmoid_loss'),
         ('custom_hooks = [dict(type="CLIPDistillationHook", test=False)]', 'CLIPDistillationHook.test'),
+        ('default_hooks = dict(loss_guard=dict(action="skip", max_loss=100.0))', 'LossGuardHook.action'),
     ],
 )
 def test_a_removed_option_is_named(read, change, named):
@@ -104,7 +105,7 @@ def test_a_removed_option_is_named(read, change, named):
 
 
 def test_a_removed_option_that_changes_nothing_is_dropped(read):
-    changes = 'model = dict(fusion=dict(levels=None), bbox_head=dict(loss_text=1.0, loss_bag=None))'
+    changes = 'model = dict(fusion=dict(levels=None, hidden_dims=128), bbox_head=dict(loss_text=1.0, loss_bag=None))'
     cfg = read(f"_base_ = '{ROOT}/configs/kdeov_yolov8n.py'\n{changes}\n")
     assert cfg.model.to_dict() == load_config(str(ROOT / 'configs/kdeov_yolov8n.py')).model.to_dict()
 

@@ -45,9 +45,8 @@ def parse_args() -> argparse.Namespace:
     images.add_argument('--model', required=True, metavar='FILE', help='image encoder (.onnx)')
     images.add_argument('--threads', type=int, default=1, help='threads of the model')
     images.add_argument('--workers', type=int, help='threads that decode; default: one for each core but one')
-    images.add_argument('--repeat', type=int, default=1, metavar='N', help='take each file N times')
     args = parser.parse_args()
-    for name in ('number', 'threads', 'repeat'):
+    for name in ('number', 'threads'):
         if getattr(args, name, 1) < 1:
             parser.error(f'--{name} must be at least 1, got {getattr(args, name)}')
     return args
@@ -354,16 +353,15 @@ def measure_images(args: argparse.Namespace) -> None:
     ready = (ready * BATCH_SIZE)[:BATCH_SIZE]
     rates: dict[str, list[float]] = dict(bare=[], build=[])
     with tempfile.TemporaryDirectory(prefix='benchmark_index_') as folder:
-        files = copies(paths, args.repeat, Path(folder))
         for round_ in range(ROUNDS):
             start = time.perf_counter()
-            for _ in range(-(-len(files) // BATCH_SIZE)):
+            for _ in range(-(-len(paths) // BATCH_SIZE)):
                 encoder.encode(ready)
-            rates['bare'].append(-(-len(files) // BATCH_SIZE) * BATCH_SIZE / (time.perf_counter() - start))
+            rates['bare'].append(-(-len(paths) // BATCH_SIZE) * BATCH_SIZE / (time.perf_counter() - start))
             store = ImageStore.create(str(Path(folder, str(round_))), encoder.describe())
             start = time.perf_counter()
-            report = update_index(files, store, encoder, BATCH_SIZE, workers=args.workers)
-            rates['build'].append(len(files) / (time.perf_counter() - start))
+            report = update_index(paths, store, encoder, BATCH_SIZE, workers=args.workers)
+            rates['build'].append(len(paths) / (time.perf_counter() - start))
             print(
                 f'round {round_ + 1}: bare {rates["bare"][-1]:.1f}, build {rates["build"][-1]:.1f} images/s; '
                 f'{report.added} added',
@@ -372,20 +370,10 @@ def measure_images(args: argparse.Namespace) -> None:
     bare, build = (float(np.median(values)) for values in rates.values())
     workers = args.workers or max(1, os.cpu_count() - 1)
     print(
-        f'{len(files)} files, {args.threads} threads for the model, {workers} for decoding: '
+        f'{len(paths)} files, {args.threads} threads for the model, {workers} for decoding: '
         f'bare model {bare:.1f} images/s, build {build:.1f} images/s, ratio {build / bare:.2f} '
         f'(medians of {ROUNDS})'
     )
-
-
-def copies(paths: list[str], number: int, folder: Path) -> list[str]:
-    """Copy each file several times with different content: a byte follows the image's end."""
-    made = list(paths)
-    for copy in range(1, number):
-        for index, path in enumerate(paths):
-            made.append(str(folder / f'{copy}_{index}{Path(path).suffix}'))
-            Path(made[-1]).write_bytes(Path(path).read_bytes() + bytes([copy]))
-    return made
 
 
 @interruptible()

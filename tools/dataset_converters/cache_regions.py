@@ -1,9 +1,9 @@
 """Write a region store: the teacher's embeddings of labelled boxes and of the objects that a student finds elsewhere.
 
     python tools/dataset_converters/cache_regions.py configs/kdeov_yolov8n.py work_dirs/kdeov_yolov8n \\
-        data/shapes/regions
+        data/shapes/region_store
 
-Training then needs no teacher for regions: docs/design.md, "Regions from a store". An interrupted run
+configs/kdeov_yolov8n_cached-regions.py then trains without a teacher of regions (docs/design.md). An interrupted run
 resumes. Several processes can share the work:
 torchrun --nproc_per_node=2 tools/dataset_converters/cache_regions.py ... --launcher pytorch
 """
@@ -50,11 +50,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--data-root', help="folder that takes the place of the config's data_root")
     parser.add_argument('--batch-size', type=int, default=32, help='images in one forward pass')
     parser.add_argument('--shard-size', type=int, default=1024, help='images a shard, after which it can go on')
-    parser.add_argument('--proposals', type=int, help="most proposals an image; default: the head's in the config")
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     add_cfg_options(parser)
     args = parse_launched(parser)
-    check_at_least(parser, args, batch_size=1, shard_size=1, proposals=0)
+    check_at_least(parser, args, batch_size=1, shard_size=1)
     return args
 
 
@@ -109,8 +108,6 @@ def write_store(cfg: Config, args: argparse.Namespace) -> None:
         dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, pipeline=pipeline, test_mode=True))
         names = dataset.metainfo['classes']
         model = load_model(cfg, checkpoint, build_vocabulary(cfg, names), args.device)
-        if args.proposals is not None:
-            model.bbox_head.proposals = args.proposals
         background = ClassEmbeddings.build(BACKGROUND_PROMPTS, model.text_encoder, 'none')
         source = complete_teacher(distillation.get('teacher'), model)
         identity = dict(

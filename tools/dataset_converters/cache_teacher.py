@@ -181,7 +181,7 @@ def write_store(cfg: Config, args: argparse.Namespace) -> None:
     """Write the store, or what of it is missing."""
     with user_errors():
         init_default_scope(cfg.get('default_scope', 'mmyolo'))
-        text_encoder = build_text_encoder(cfg)
+        text_encoder = build_text_encoder(cfg.model)
         teacher_cfg = complete_teacher(
             find_hook(cfg, 'CLIPDistillationHook').get('teacher'), SimpleNamespace(text_encoder=text_encoder)
         )

@@ -67,10 +67,10 @@ def main(args: list[str] = None) -> None:
         if args.embeddings and not args.vocabulary:
             raise InputError('--embeddings: give the names, too, with --vocabulary')
         names = read_class_names(args.vocabulary) if args.vocabulary else None
-        texts = embed(args, names) if names else None
+        class_embeddings = embed(args, names) if names else None
         detector = args.export / ('open_detector.onnx' if names else 'detector.onnx')
         with npm_package(args.package) as package:
-            write_web(args.out_dir, PAGE, detector, names, texts, package, args.examples)
+            write_web(args.out_dir, PAGE, detector, names, class_embeddings, package, args.examples)
     size = sum(path.stat().st_size for path in args.out_dir.rglob('*'))
     print(
         f'{args.out_dir}: {size / 2**20:.1f} MiB; this shows it:\n'

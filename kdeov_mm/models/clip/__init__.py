@@ -10,7 +10,7 @@ from .precomputed_text_encoder import PrecomputedTextEncoder
 from .region_teacher import RegionTeacher
 from .teacher import OpenCLIPTeacher, complete_teacher, describe_teacher, identify_teacher
 from .teacher_view import teacher_view
-from .text_encoder import OpenCLIPTextEncoder, build_text_encoder
+from .text_encoder import OpenCLIPTextEncoder, TextEncoder, build_text_encoder
 
 TEMPLATES = {name: template_set(name) for name in TEMPLATE_SETS}  # the old spelling, for one release
 
@@ -26,6 +26,7 @@ __all__ = [
     'RegionTeacher',
     'TEMPLATES',
     'TextBank',
+    'TextEncoder',
     'build_text_encoder',
     'complete_teacher',
     'describe_teacher',

@@ -20,6 +20,7 @@ from kdeov_mm.utils.arrays import find_bad_row, row_defect
 from kdeov_mm.utils.display import shorten
 from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.files import atomic_path
+from .text_encoder import TextEncoder
 
 
 def cache_dir() -> Path:
@@ -49,7 +50,7 @@ class ClassEmbeddings:
     def build(
         cls,
         names: Sequence[str],
-        text_encoder: dict | object,
+        text_encoder: dict | TextEncoder,
         templates: str | Sequence[str] | None = None,
         synonyms: str | Mapping[str, Sequence[str]] | None = None,
     ) -> 'ClassEmbeddings':
@@ -110,7 +111,7 @@ class ClassEmbeddings:
             )
 
 
-def cached_embeddings(prompts: Sequence[Sequence[str]], encoder) -> Tensor:
+def cached_embeddings(prompts: Sequence[Sequence[str]], encoder: TextEncoder) -> Tensor:
     """Return the normalised mean embedding of each class's prompts, ``[K, D]``, from the cache where possible.
 
     The cache key covers the model, its weights and the prompts with their class names, templates and synonyms. A cache
@@ -118,7 +119,7 @@ def cached_embeddings(prompts: Sequence[Sequence[str]], encoder) -> Tensor:
 
     Args:
         prompts: The prompts of each of K classes, see :func:`~kdeov_mm.text.build_prompts`.
-        encoder: A text encoder with ``id`` and ``encode_text``.
+        encoder: A text encoder.
     """
     key = hashlib.sha256(json.dumps([encoder.id, prompts]).encode()).hexdigest()[:32]
     path = cache_dir() / 'text_bank' / f'{key}.safetensors'
@@ -147,7 +148,7 @@ def cached_embeddings(prompts: Sequence[Sequence[str]], encoder) -> Tensor:
     return embeddings
 
 
-def mean_embeddings(prompts: Sequence[Sequence[str]], encoder) -> Tensor:
+def mean_embeddings(prompts: Sequence[Sequence[str]], encoder: TextEncoder) -> Tensor:
     """Return the normalised mean embedding of each class's prompts, ``[K, D]``."""
     features = encoder.encode_text([prompt for each in prompts for prompt in each])
     means = torch.stack([part.mean(dim=0) for part in features.split([len(each) for each in prompts])])

@@ -2,12 +2,11 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import open_clip
 import torch
 import torch.nn.functional as F
-from mmengine.config import Config
 from mmengine.utils import track_iter_progress
 from mmyolo.registry import MODELS
 from torch import Tensor
@@ -19,6 +18,29 @@ from .loading import check_source, load_open_clip, weights_id
 
 Templates = str | Sequence[str]
 Synonyms = str | Mapping[str, Sequence[str]] | None
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """What a model's text encoder offers; :class:`~kdeov_mm.models.clip.ClassEmbeddings` embeds class names with it.
+
+    Attributes:
+        templates: Prompt templates of class names, see ``ClassEmbeddings.build``.
+        synonyms: Synonyms of class names, see ``ClassEmbeddings.build``.
+        teacher: Config of the image teacher that shares this encoder's space; None: unknown.
+        cached: Whether class embeddings may be kept on disk; an encoder without this attribute allows it.
+    """
+
+    templates: Templates
+    synonyms: Synonyms
+    teacher: dict | None
+
+    @property
+    def id(self) -> str | None:
+        """The fingerprint of model and weights; None: it takes class names as they are, without templates."""
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Embed N texts; float32, L2-normalised, ``[N, D]``, on the CPU."""
 
 
 @MODELS.register_module()
@@ -78,18 +100,19 @@ class OpenCLIPTextEncoder:
         return F.normalize(torch.cat(embeddings), dim=-1)
 
 
-def build_text_encoder(cfg: Config) -> Any:
-    """Build the text encoder of a config's model.
+def build_text_encoder(model: Mapping) -> TextEncoder:
+    """Build the text encoder of a model from the model's config.
 
     Raises:
-        InputError: If the model has no text encoder.
+        InputError: If the model has no text encoder, or its arguments are wrong.
+        FileNotFoundError: If a file of weights, templates or synonyms does not exist.
     """
-    if not cfg.model.get('text_encoder'):
+    if not model.get('text_encoder'):
         raise InputError(
-            f'model.text_encoder: {cfg.filename or "the config"} has none, but class names must be embedded; set '
-            "model.text_encoder=dict(type='OpenCLIPTextEncoder', ...), or give ready embeddings"
+            f'model.text_encoder: {model["type"]} has none, but class names must be embedded; set '
+            "model.text_encoder=dict(type='OpenCLIPTextEncoder', ...) in the config, or give ready embeddings"
         )
-    return MODELS.build(cfg.model.text_encoder)
+    return MODELS.build(model['text_encoder'])
 
 
 def warn_if_truncated(texts: Sequence[str], tokenizer) -> None:
