@@ -33,7 +33,6 @@ REMOVED_OPTIONS = {  # (type, option): former default, and advice for other valu
     ('LossGuardHook', 'max_loss'): (math.inf, 'a loss of any finite size is allowed'),
     ('LossGuardHook', 'max_skips'): (10, 'a bad batch stops training'),
     ('OpenCLIPDualEncoder', 'max_logit_scale'): (100.0, 'the bound is 100'),
-    ('OpenCLIPTeacher', 'dtype'): ('fp32', 'the teacher computes in float32'),
     ('OpenVocabHead', 'loss_bag'): (None, 'it had no measurable gain; leave it out'),
     ('OpenVocabHead', 'loss_text'): (1.0, 'scale the other losses instead'),
     ('OpenVocabHeadModule', 'tower_dims'): (None, "the width is YOLOv8's"),

@@ -340,6 +340,7 @@ def test_another_store_in_the_same_folder_is_refused(stored, options, capsys):
     'change, field',
     [
         (lambda cfg: cfg.teacher.update(pretrained='shapes'), 'teacher'),
+        (lambda cfg: cfg.teacher.update(dtype='bf16'), 'teacher'),
         (lambda cfg: cfg.teacher.update(preprocess=dict(resize_mode='squash')), 'teacher'),
         (lambda cfg: cfg.text_encoder.update(pretrained='shapes'), 'text_encoder'),
         (lambda cfg: cfg.dataset.pipeline[-3].update(prob=0.1), 'pipeline'),
@@ -355,7 +356,7 @@ def test_another_store_in_the_same_folder_is_refused(stored, options, capsys):
         (lambda cfg: cfg.dataset.update(groups=None), 'images'),
         (lambda cfg: cfg.update(store=cfg.store + '/nothing'), 'nothing'),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_a_store_of_something_else_is_refused(stored, from_store, change, field):
     cfg = copy.deepcopy(from_store(stored[1]).train_dataloader.dataset)

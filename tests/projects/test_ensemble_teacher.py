@@ -64,7 +64,7 @@ def test_its_identity_is_that_of_all_members(sources):
     teacher = dict(type='OpenCLIPTeacher', **sources[0])
     names = [
         dict(type='EnsembleTeacher', teachers=[teacher, dict(teacher, **change)], mode=mode)
-        for change in ({}, dict(pretrained='shapes'), dict(preprocess=dict(resize_mode='squash')))
+        for change in ({}, dict(pretrained='shapes'), dict(dtype='bf16'), dict(preprocess=dict(resize_mode='squash')))
         for mode in ('concat', 'mean')
     ]
     identities = [str(identify_teacher(name)) for name in names]

@@ -14,13 +14,14 @@ from torchvision.ops import clip_boxes_to_image, roi_align
 from .loading import load_open_clip, weights_id
 from .preprocess import Preprocess, find_preprocess
 
+DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
+
 
 @MODELS.register_module()
 class OpenCLIPTeacher:
     """Embeds images, and regions of images, with a frozen OpenCLIP model.
 
-    It is deliberately no ``nn.Module``, so a student that holds it does not save, train or broadcast it. It computes in
-    float32, whatever the student trains in.
+    It is deliberately no ``nn.Module``, so a student that holds it does not save, train or broadcast it.
 
     Args:
         model_name: An OpenCLIP model name, such as ``ViT-B-32``.
@@ -29,9 +30,10 @@ class OpenCLIPTeacher:
         preprocess: Changes to the preprocessing of the weights, see
             :func:`~kdeov_mm.models.clip.preprocess.find_preprocess`. ``dict(resize_mode='squash')`` shows the teacher
             all of an oblong image; most models crop its centre.
+        dtype: ``fp32``, ``bf16`` or ``fp16``: the model's precision, by autocast, independent of the student's.
 
     Raises:
-        ValueError: If the preprocessing, model or tag is unknown, or a file does not hold weights of this model.
+        ValueError: If the dtype, preprocessing, model or tag is unknown, or a file does not hold weights of this model.
         FileNotFoundError: If ``pretrained`` is a path without a file.
     """
 
@@ -41,10 +43,14 @@ class OpenCLIPTeacher:
         pretrained: str | None = None,
         batch_size: int = 256,
         preprocess: dict | None = None,
+        dtype: str = 'fp32',
     ) -> None:
+        if dtype not in DTYPES:
+            raise ValueError(f'dtype: must be one of {", ".join(DTYPES)}, got {dtype!r}')
         self.model = load_open_clip(model_name, pretrained)
         self.name = model_name
         self.batch_size = batch_size
+        self.dtype = DTYPES[dtype]
         self.preprocess = Preprocess(find_preprocess(model_name, pretrained, preprocess))
         self.image_size = self.preprocess.size
 
@@ -54,6 +60,7 @@ class OpenCLIPTeacher:
         pretrained: str | None = None,
         batch_size: int = 256,
         preprocess: dict | None = None,
+        dtype: str = 'fp32',
     ) -> dict:
         """Return what the embeddings of a teacher with these arguments depend on, without loading weights.
 
@@ -61,7 +68,7 @@ class OpenCLIPTeacher:
         """
         return dict(
             weights=weights_id(model_name, pretrained),
-            dtype='fp32',  # as in stores of version 0.1, which had a choice
+            dtype=dtype,
             preprocess=asdict(find_preprocess(model_name, pretrained, preprocess)),
         )
 
@@ -147,7 +154,8 @@ class OpenCLIPTeacher:
         if not len(images):
             return images.new_zeros(0, self.embed_dims)
         images = self.preprocess.normalize(images)
-        with torch.inference_mode(), torch.autocast(images.device.type, enabled=False):
+        mixed = self.dtype != torch.float32
+        with torch.inference_mode(), torch.autocast(images.device.type, self.dtype if mixed else None, enabled=mixed):
             parts = [self.model.encode_image(part) for part in images.split(self.batch_size)]
         return F.normalize(torch.cat(parts).float(), dim=-1)  # outside inference mode: a loss may use it
 

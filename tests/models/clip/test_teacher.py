@@ -1,4 +1,4 @@
-"""The teacher's weights, precision and what it says of itself."""
+"""The teacher's weights, dtype and what it says of itself."""
 
 import re
 
@@ -33,6 +33,16 @@ def test_any_local_file(tiny_teacher, images, tmp_path, wrap):
     torch.save(wrap(load_file(tiny_teacher)), path)
     found = OpenCLIPTeacher('kdeov-shapes', str(path)).encode_image(images)
     assert torch.equal(found, OpenCLIPTeacher('kdeov-shapes', tiny_teacher).encode_image(images))
+
+
+@pytest.mark.parametrize('dtype, difference', [('bf16', 2e-2), ('fp16', 2e-3)])
+def test_half_precision_is_near_and_leaves_the_weights(tiny_teacher, images, dtype, difference):
+    whole = OpenCLIPTeacher('kdeov-shapes', tiny_teacher)
+    expected = whole.encode_image(images)
+    found = OpenCLIPTeacher('kdeov-shapes', tiny_teacher, dtype=dtype).encode_image(images)
+    assert found.dtype == torch.float32 and 0 < (found - expected).norm(dim=-1).max() < difference
+    torch.testing.assert_close(found.norm(dim=-1), torch.ones(5))
+    assert torch.equal(whole.encode_image(images), expected)
 
 
 def test_the_students_precision_is_not_the_teachers(tiny_teacher, images):
@@ -76,13 +86,19 @@ def test_it_says_its_memory_and_time(tiny_teacher):
     assert float(found[2]) > 0
 
 
+def test_an_unknown_dtype_is_refused():
+    with pytest.raises(ValueError, match="dtype.*fp32, bf16, fp16.*'int8'"):
+        OpenCLIPTeacher('kdeov-shapes', dtype='int8')
+
+
 def test_the_identity_changes_with_all_that_changes_the_embeddings(tiny_teacher):
     one = dict(type='OpenCLIPTeacher', model_name='kdeov-shapes', pretrained=tiny_teacher)
     others = [
         dict(one, pretrained='shapes'),
+        dict(one, dtype='fp16'),
         dict(one, preprocess=dict(resize_mode='squash')),
         dict(one, model_name='ViT-B-32', pretrained=None),
     ]
     identities = [str(identify_teacher(each)) for each in (one, *others)]
-    assert len(set(identities)) == 4
+    assert len(set(identities)) == 5
     assert str(identify_teacher(dict(one, batch_size=1))) == identities[0]
