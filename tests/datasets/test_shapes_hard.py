@@ -148,7 +148,12 @@ def painted(monkeypatch):
         return tuple(last)
 
     monkeypatch.setattr(hard, 'rasterize', rasterize)
-    monkeypatch.setattr(hard, 'paint', lambda rng, patch, attributes, *_: record.append((attributes, *last)))
+
+    def paint(rng, patch, attributes, extent, mask):
+        patch += 255  # as much contrast as any object needs
+        record.append((attributes, *last))
+
+    monkeypatch.setattr(hard, 'paint', paint)
     return record
 
 

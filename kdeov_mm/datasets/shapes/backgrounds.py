@@ -22,6 +22,7 @@ def light(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     gain = 0.75 + 0.45 * _noise(rng, size, 3)
     for _ in range(rng.integers(0, 3)):
         gain *= 1 - np.float32(rng.uniform(0.2, 0.45)) * _shadow(rng, size)
+    gain = np.maximum(gain, 0.5)  # where shadows meet, objects stay visible
     lit = image * gain[..., None] * (rng.uniform(0.94, 1.06, 3) / 255).astype(np.float32)
     lit = 255 * cv2.pow(lit.clip(0, 1), rng.uniform(0.75, 1.3))
     return lit + np.float32(rng.uniform(2, 8)) * rng.standard_normal(image.shape, np.float32)

@@ -10,6 +10,7 @@ from .drawing import outline, paint, rasterize, sides, size_word
 
 MIN_SIDE = 8  # pixels: the longer side of an object's box
 MIN_VISIBLE = 0.4  # fraction of an object's pixels that no other object hides
+MIN_CONTRAST = 75  # mean change of the pixels that an object covers, before light; 0 to 255
 OVERLAP = 0.35  # probability that an attempt puts an object on an earlier one
 
 
@@ -36,9 +37,12 @@ def draw_hard_image(
             window, covered = np.s_[y : y + mask.shape[0], x : x + mask.shape[1]], mask >= 128
             item = dict(concept=concept, size=size_word(pixels / size), corner=corner, whole=int(covered.sum()))
             after = _put(owner, window, covered, [*objects, item])
-            if after is not None:
-                owner = after
-                paint(rng, image[window], concept['attributes'], pixels, mask)
+            if after is None:
+                continue
+            patch = image[window].copy()
+            paint(rng, patch, concept['attributes'], pixels, mask)
+            if np.abs(patch - image[window]).max(2)[covered].mean() >= MIN_CONTRAST:
+                owner, image[window] = after, patch
                 objects.append(item)
                 break
     for index, item in enumerate(objects):
