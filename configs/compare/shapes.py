@@ -1,4 +1,5 @@
-# The demo's student, its teacher, a dual encoder and vanilla YOLO on the shapes dataset, see docs/comparison.md:
+# The demo's student, its teacher, a dual encoder, vanilla YOLO and YOLO-World on the shapes dataset, see
+# docs/comparison.md:
 # python tools/analysis_tools/compare.py configs/compare/shapes.py
 models = [
     dict(name='KDEOV-n', checkpoint='work_dirs/kdeov_yolov8n', configs=dict(shapes='configs/kdeov_yolov8n.py')),
@@ -13,6 +14,11 @@ models = [
         checkpoint='work_dirs/yolov8n_shapes',
         configs=dict(shapes='configs/baselines/yolov8n_shapes.py'),
     ),
+    dict(
+        name='YOLO-World-n',
+        checkpoint='work_dirs/yolo-world-n',
+        configs=dict(shapes='configs/baselines/yolo-world-n.py'),
+    ),
 ]
 benchmarks = dict(
     shapes=dict(
@@ -24,6 +30,9 @@ benchmarks = dict(
             'retrieval/i2t/R@1',
             'ov/base/AP50',
             'ov/novel/AP50',
+            'alone/base/AP50',
+            'alone/novel/AP50',
+            'alone/novel/false_alarms',
         ],
     )
 )

@@ -261,7 +261,7 @@ def plot(cfg: Config, results: dict, path: Path) -> Path:
     colours = {name: GROUP_COLOURS[i % len(GROUP_COLOURS)] for i, name in enumerate(rows)}
     for i, (benchmark, key) in enumerate(panels, 1):
         axes = fig.add_subplot(-(-len(panels) // columns), columns, i)
-        stage = 'predict_ms' if key.startswith('ov') else 'embed_ms'
+        stage = 'predict_ms' if key.startswith(('ov', 'alone')) else 'embed_ms'
         values = {name: (row['metrics'].get(benchmark) or {}).get(key) for name, row in rows.items()}
         points = {name: (rows[name]['cost'][stage], value) for name, value in values.items() if value is not None}
         for place, (name, point) in enumerate(sorted(points.items(), key=lambda item: -item[1][1])):

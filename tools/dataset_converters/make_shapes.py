@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from kdeov_mm.datasets.shapes import FRACTIONS, SIZES, SPLITS, encode_image, ensure_world
+from kdeov_mm.datasets.shapes import FRACTIONS, SIZES, SPLITS, STYLES, encode_image, ensure_world
 from kdeov_mm.utils import interruptible, user_errors
 from kdeov_mm.utils.decode import decode_image
 from kdeov_mm.utils.files import atomic_path
@@ -20,6 +20,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--root', default='data/shapes', help='folder of the data set')
     parser.add_argument('--seed', type=int, default=0, help='draws the groups and the images')
     parser.add_argument('--image-size', type=int, default=128, help='side of the images in pixels')
+    parser.add_argument('--style', default='plain', choices=STYLES, help='kind of images')
     parser.add_argument('--splits', nargs='+', default=list(SPLITS), choices=SPLITS, help='which to generate')
     parser.add_argument('--size', nargs='+', default=[], metavar='SPLIT=N', help=f'images of a split; default: {SIZES}')
     parser.add_argument('--share', nargs='+', default=[], metavar='GROUP=FRACTION', help=f'default: {FRACTIONS}')
@@ -67,7 +68,7 @@ def main() -> None:
     args = parse_args()
     sizes, shares = parse_pairs(args.size, int), parse_pairs(args.share, float)
     with user_errors():
-        ensure_world(args.root, args.seed, args.image_size, sizes, shares, args.splits)
+        ensure_world(args.root, args.seed, args.image_size, sizes, shares, args.splits, args.style)
         if args.preview:
             with atomic_path(Path(args.preview)) as partial:
                 partial.write_bytes(encode_image(preview(Path(args.root), args.splits[0]), partial.suffix))

@@ -9,6 +9,7 @@ from .coco import JPEG_QUALITY, encode_image
 from .concepts import FRACTIONS, GROUPS, SPLITS, world_concepts
 from .drawing import COLOURS, SHAPES, TEXTURES, draw_object, outline
 from .dataset import SIZES, ensure_world
+from .samples import STYLES
 
 SHARES = FRACTIONS  # the old name, for one release
 
@@ -22,6 +23,7 @@ __all__ = [
     'SHARES',
     'SIZES',
     'SPLITS',
+    'STYLES',
     'TEXTURES',
     'draw_object',
     'encode_image',

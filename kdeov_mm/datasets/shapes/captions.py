@@ -11,6 +11,7 @@ EMPTY_CAPTIONS = (
     'a photo of an empty background',
     'a picture of nothing',
 )
+MAX_NAMED = 4  # objects that a caption names
 NUMBERS = {2: 'two', 3: 'three', 4: 'four'}
 
 
@@ -21,20 +22,21 @@ def _article(phrase: str) -> str:
 def write_caption(
     rng: np.random.Generator, objects: Sequence[dict], sized: bool, hypernym: bool = False, bare: bool = False
 ) -> str:
-    """Write a caption that names every object of :func:`draw_image` in random order, or only a hypernym.
+    """Write a caption that names the first :data:`MAX_NAMED` objects in random order, or only a hypernym.
 
     A bare caption names the shapes only, as people often name things without their colour.
     """
     if not objects:
         return str(rng.choice(EMPTY_CAPTIONS))
+    named = objects[:MAX_NAMED]
     if bare:
-        return ' and '.join(sorted(_article(item['concept']['attributes']['shape']) for item in objects))
+        return ' and '.join(sorted(_article(item['concept']['attributes']['shape']) for item in named))
     if hypernym:
         word = str(rng.choice(['shape', 'object']))
         if len(objects) > 1:
-            return str(rng.choice(TEMPLATES)).format(f'{NUMBERS[len(objects)]} {word}s')
-        named = objects[0]['concept']['attributes']
-        texture, colour, shape = named['texture'], named['colour'], named['shape']
+            return str(rng.choice(TEMPLATES)).format(f'{NUMBERS.get(len(objects), "many")} {word}s')
+        attributes = objects[0]['concept']['attributes']
+        texture, colour, shape = attributes['texture'], attributes['colour'], attributes['shape']
         phrase = rng.choice(
             [
                 word,
@@ -49,7 +51,7 @@ def write_caption(
         return str(rng.choice(TEMPLATES)).format(_article(str(phrase)))
     phrases = [
         _article(f'{item["size"]} {item["concept"]["name"]}' if sized else item['concept']['name'])
-        for item in (objects[index] for index in rng.permutation(len(objects)))
+        for item in (named[index] for index in rng.permutation(len(named)))
     ]
     text = ', '.join(phrases[:-1]) + ' and ' + phrases[-1] if len(phrases) > 1 else phrases[0]
     return str(rng.choice(TEMPLATES)).format(text)

@@ -11,9 +11,8 @@ import numpy as np
 from tqdm import tqdm
 
 from kdeov_mm.utils.files import write_atomically
-from .samples import split_samples
+from .samples import STYLES, split_samples
 
-VERSION = 2
 JPEG_QUALITY = 92
 
 
@@ -26,7 +25,7 @@ def write_split(root: Path, split: str, config: dict, concepts: list[dict]) -> N
     part.mkdir()
     num_images, size = config['sizes'][split], config['image_size']
     images, annotations, captions = [], [], []
-    samples = split_samples(split, config['seed'], num_images, size, concepts)
+    samples = split_samples(split, config['seed'], num_images, size, concepts, config['style'])
     for image_id, (image, objects, texts) in enumerate(tqdm(samples, f'shapes dataset: {split}', num_images), 1):
         name = f'{image_id:012d}.jpg'
         (part / name).write_bytes(encode_image(image[..., ::-1], '.jpg', [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]))
@@ -46,7 +45,7 @@ def write_split(root: Path, split: str, config: dict, concepts: list[dict]) -> N
         captions += [
             dict(id=len(captions) + index, image_id=image_id, caption=text) for index, text in enumerate(texts, 1)
         ]
-    info = dict(description=f'shapes world, {split}', version=str(VERSION))
+    info = dict(description=f'shapes world, {split}', version=str(STYLES[config['style']].version))
     folder = root / 'annotations'
     folder.mkdir(exist_ok=True)
     instances = dict(info=info, images=images, annotations=annotations, categories=concepts)

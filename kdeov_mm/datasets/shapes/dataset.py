@@ -9,9 +9,10 @@ from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.files import write_atomically
 from kdeov_mm.utils.json_files import MAX_METADATA_BYTES, read_json
 from kdeov_mm.utils.lock import lock_folder
-from .coco import VERSION, is_complete, write_split
+from .coco import is_complete, write_split
 from .concepts import FRACTIONS, SPLITS, merge, world_concepts
 from .general import write_general
+from .samples import STYLES
 
 SIZES = dict(teacher=16000, train=4000, val=200, test=800, test_single=1920)
 
@@ -23,6 +24,7 @@ def ensure_world(
     sizes: dict | None = None,
     shares: dict | None = None,
     splits: Sequence[str] = SPLITS,
+    style: str = 'plain',
 ) -> None:
     """Generate the splits of the shapes dataset that ``root`` does not have.
 
@@ -35,6 +37,8 @@ def ensure_world(
         sizes: Number of images of each split; see :data:`SIZES` for the defaults.
         shares: Fractions of the groups, see :func:`world_concepts`.
         splits: Splits to provide, of :data:`SPLITS`.
+        style: ``plain``, or ``hard``: 5 to 15 objects from 8 pixels up that hide each other, on textures and in uneven
+            light.
 
     Raises:
         ValueError: If root holds another shapes dataset or other files, which stay unchanged, or an argument is out of
@@ -44,12 +48,21 @@ def ensure_world(
     unknown = [split for split in splits if split not in SPLITS]
     if unknown:
         raise ValueError(f'unknown splits: {unknown}; known are {list(SPLITS)}')
+    if style not in STYLES:
+        raise ValueError(f'unknown style {style!r}; known are {list(STYLES)}')
     if image_size < 64:
         raise ValueError(f'image_size must be at least 64 for textures to be distinguishable, got {image_size}')
     if min(sizes.values()) < 1:
         raise ValueError(f'sizes must be at least 1, got {sizes}')
     concepts = world_concepts(seed, shares)
-    config = dict(version=VERSION, seed=int(seed), image_size=int(image_size), sizes=sizes, shares=shares)
+    config = dict(
+        version=STYLES[style].version,
+        style=style,
+        seed=int(seed),
+        image_size=int(image_size),
+        sizes=sizes,
+        shares=shares,
+    )
     if root.exists():
         check_world(root, config)
         complete = (root / 'world.json').is_file() and all(is_complete(root, split) for split in splits)
@@ -82,6 +95,7 @@ def check_world(root: Path, config: dict) -> None:
         return
     try:
         existing = read_json(path, max_bytes=MAX_METADATA_BYTES, what='shapes dataset')
+        existing = {'style': 'plain', **existing}  # of version 0.1
     except InputError as error:
         raise InputError(f'{error}; {fix}') from error
     differing = [

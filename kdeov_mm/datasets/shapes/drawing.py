@@ -116,6 +116,16 @@ def outline(rng: np.random.Generator, shape: str, extent: float) -> list[np.ndar
     return [(points - corner) * (extent / (far - corner).max()) for points in contours]
 
 
+def sides(contours: list[np.ndarray]) -> np.ndarray:
+    """Return width and height of the box of outlines from :func:`outline`, [2]."""
+    return np.max([points.max(0) for points in contours], 0)
+
+
+def size_word(ratio: float) -> str:
+    """Return the word for an extent relative to the image's side."""
+    return next(word for word, limit in SIZE_WORDS if ratio < limit)
+
+
 def _texture(rng: np.random.Generator, texture: str, extent: float, w: int, h: int) -> np.ndarray:
     """Return the ratio of the companion tone at each pixel of a patch, 0 to 1, float32 [h, w]."""
     if texture == 'solid':
@@ -142,6 +152,37 @@ def _tones(rng: np.random.Generator, colour: str) -> tuple[np.ndarray, np.ndarra
     return tone * gain + shift, companion * gain + shift
 
 
+def rasterize(contours: list[np.ndarray], corner: np.ndarray, size: int) -> tuple[int, int, np.ndarray]:
+    """Rasterize an outline in an image of this size.
+
+    Args:
+        contours: Outlines from :func:`outline`.
+        corner: x and y in pixels of the top left corner of the contours' box.
+        size: Side of the square image in pixels.
+
+    Returns:
+        x and y of the mask's first pixel, and the coverage of each pixel, uint8 [h, w], 0 to 255.
+    """
+    scale = 4  # supersampling
+    origin = np.floor(corner).astype(int)
+    w, h = (np.ceil(sides(contours) + corner - origin).astype(int) + 1).tolist()
+    mask = np.zeros((h * scale, w * scale), np.uint8)
+    points = [np.round((contour + corner - origin) * scale * 16).astype(np.int32) for contour in contours]
+    cv2.fillPoly(mask, points, 255, shift=4)
+    mask = cv2.resize(mask, (w, h), interpolation=cv2.INTER_AREA)
+    x, y = origin.tolist()
+    return x, y, mask[: size - y, : size - x]
+
+
+def paint(rng: np.random.Generator, patch: np.ndarray, attributes: dict, extent: float, mask: np.ndarray) -> None:
+    """Paint an object of this extent into a patch of the float32 RGB image, in place, where its mask is."""
+    h, w = mask.shape
+    tone, companion = _tones(rng, attributes['colour'])
+    ratio = _texture(rng, attributes['texture'], extent, w, h)[..., None]
+    alpha = mask[..., None].astype(np.float32) / 255
+    patch += alpha * (tone + ratio * (companion - tone) - patch)
+
+
 def draw_object(
     rng: np.random.Generator, image: np.ndarray, attributes: dict, contours: list[np.ndarray], corner: np.ndarray
 ) -> tuple[list[int], int]:
@@ -154,22 +195,9 @@ def draw_object(
     Returns:
         The tight COCO box ``[x, y, w, h]`` of the pixels that the object covers by at least half, and their count.
     """
-    scale = 4  # supersampling
-    origin = np.floor(corner).astype(int)
-    extent = np.max([points.max(0) for points in contours], 0)
-    w, h = (np.ceil(extent + corner - origin).astype(int) + 1).tolist()
-    mask = np.zeros((h * scale, w * scale), np.uint8)
-    points = [np.round((contour + corner - origin) * scale * 16).astype(np.int32) for contour in contours]
-    cv2.fillPoly(mask, points, 255, shift=4)
-    mask = cv2.resize(mask, (w, h), interpolation=cv2.INTER_AREA)
-    x, y = origin.tolist()
-    mask = mask[: image.shape[0] - y, : image.shape[1] - x]
+    x, y, mask = rasterize(contours, corner, len(image))
     h, w = mask.shape
-    tone, companion = _tones(rng, attributes['colour'])
-    ratio = _texture(rng, attributes['texture'], float(extent.max()), w, h)[..., None]
-    alpha = mask[..., None].astype(np.float32) / 255
-    patch = image[y : y + h, x : x + w]
-    patch += alpha * (tone + ratio * (companion - tone) - patch)
+    paint(rng, image[y : y + h, x : x + w], attributes, float(sides(contours).max()), mask)
     covered = (mask >= 128).astype(np.uint8)
     bx, by, bw, bh = cv2.boundingRect(covered)
     return [x + bx, y + by, bw, bh], int(covered.sum())
@@ -180,8 +208,8 @@ def _place(rng: np.random.Generator, size: int, extents: np.ndarray, boxes: list
     for _ in range(30):
         corner = rng.uniform(0, size - extents)
         for other in boxes:
-            sides = np.minimum(corner + extents, other[2:]) - np.maximum(corner, other[:2])
-            both = max(sides[0], 0) * max(sides[1], 0)
+            shared = np.minimum(corner + extents, other[2:]) - np.maximum(corner, other[:2])
+            both = max(shared[0], 0) * max(shared[1], 0)
             areas = extents.prod(), (other[2:] - other[:2]).prod()
             # rounding by a pixel on each side must not push a pair over the limit
             if both > 0.9 * MAX_COVERED * min(areas) or both > 0.8 * MAX_IOU * (sum(areas) - both):
@@ -205,13 +233,12 @@ def draw_image(
     for concept in concepts:
         ratio = rng.uniform(*extent)
         contours = outline(rng, concept['attributes']['shape'], ratio * size)
-        sides = np.max([points.max(0) for points in contours], 0)
-        corner = _place(rng, size, sides, boxes)
+        extents = sides(contours)
+        corner = _place(rng, size, extents, boxes)
         if corner is None:
             continue
-        boxes.append(np.concatenate([corner, corner + sides]))
+        boxes.append(np.concatenate([corner, corner + extents]))
         bbox, area = draw_object(rng, image, concept['attributes'], contours, corner)
-        word = next(word for word, limit in SIZE_WORDS if ratio < limit)
-        objects.append(dict(concept=concept, bbox=bbox, area=area, size=word))
+        objects.append(dict(concept=concept, bbox=bbox, area=area, size=size_word(ratio)))
     image += rng.uniform(3, 9) * rng.standard_normal(image.shape, np.float32)
     return image.clip(0, 255).round().astype(np.uint8), objects
