@@ -6,6 +6,7 @@ model = dict(
     _delete_=True,
     type='YOLOWorld',
     **_base_.clip_space,
+    lexicon='shapes',  # conditions the neck whatever is asked, so that names can be asked alone
     data_preprocessor=_base_.model.data_preprocessor,
     backbone=_base_.model.backbone,
     neck=dict(_base_.model.neck, type='YOLOWorldPAFPN'),
@@ -34,5 +35,8 @@ model = dict(
 )
 
 custom_hooks = [dict(type='VocabularyHook')]
-test_dataloader = dict(_delete_=True, dataset=_base_.test_dataset, **_base_.test_loader)
-test_evaluator = dict(_delete_=True, type='OVCocoMetric', ann_file=_base_.data_root + 'annotations/instances_test.json')
+test_dataloader = [
+    dict(dataset=_base_.test_dataset, **_base_.test_loader),
+    dict(dataset=_base_.general_dataset, **_base_.test_loader),
+]
+test_evaluator = [_base_.test_evaluator[0][:2], _base_.test_evaluator[2]]

@@ -20,6 +20,9 @@ from kdeov_mm.utils.seeds import choose_caption
 class CLIPDistillationHook(Hook):
     """Hands the model a source of distillation targets, and fills ``teacher_embedding`` of test samples for metrics.
 
+    If the model's class names do not compete with each other, test samples get ``teacher_presence``, too: how likely
+    the teacher finds each class in the whole image, ``[K]``.
+
     The teacher sees the same augmented images as the student, without padding and with its own preprocessing. The hook
     holds the teacher, so it is in no checkpoint, no optimizer and no distributed graph.
 
@@ -121,6 +124,13 @@ class CLIPDistillationHook(Hook):
     def before_test_iter(self, runner, batch_idx: int, data_batch: dict = None) -> None:
         """Embed the batch's images for metrics."""
         self.fill(data_batch)
+        competitors = getattr(unwrap(runner.model), 'competitors', None)
+        if competitors is None or not len(unwrap(runner.model).class_embeddings):
+            return
+        for sample in data_batch['data_samples']:
+            sample.teacher_presence = competitors.image_presence(
+                sample.teacher_embedding[None], unwrap(runner.model).class_embeddings, self.teacher.logit_scale
+            )[0]
 
     def fill(self, data_batch: dict) -> None:
         """Fill ``teacher_embedding`` of a batch's images (uint8 BGR, ``[3, H, W]`` each) for metrics."""
