@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import torch
 from mmdet.structures import DetDataSample
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -124,13 +125,7 @@ class CLIPDistillationHook(Hook):
     def before_test_iter(self, runner, batch_idx: int, data_batch: dict = None) -> None:
         """Embed the batch's images for metrics."""
         self.fill(data_batch)
-        competitors = getattr(unwrap(runner.model), 'competitors', None)
-        if competitors is None or not len(unwrap(runner.model).class_embeddings):
-            return
-        for sample in data_batch['data_samples']:
-            sample.teacher_presence = competitors.image_presence(
-                sample.teacher_embedding[None], unwrap(runner.model).class_embeddings, self.teacher.logit_scale
-            )[0]
+        self.fill_presence(unwrap(runner.model), data_batch['data_samples'])
 
     def fill(self, data_batch: dict) -> None:
         """Fill ``teacher_embedding`` of a batch's images (uint8 BGR, ``[3, H, W]`` each) for metrics."""
@@ -138,6 +133,15 @@ class CLIPDistillationHook(Hook):
         views = teacher_view(data_batch['inputs'], samples, self.teacher.device)
         for sample, embedding in zip(samples, self.teacher.encode_image(views)):
             sample.teacher_embedding = embedding
+
+    def fill_presence(self, model, samples: Sequence[DetDataSample]) -> None:
+        """Fill ``teacher_presence`` if the model detects class names that do not compete with each other."""
+        if not model.with_bbox or not len(model.class_embeddings) or model.competitors is None:
+            return
+        embeddings = torch.stack([sample.teacher_embedding for sample in samples])
+        presence = model.competitors.image_presence(embeddings, model.class_embeddings, self.teacher.logit_scale)
+        for sample, scores in zip(samples, presence):
+            sample.teacher_presence = scores
 
 
 def caption_embedder(model, dataset: Dataset) -> Callable[[Sequence[str]], Sequence[Tensor]] | None:
