@@ -26,14 +26,15 @@ test_dataloader = [
     dict(dataset=_base_.single_dataset, **test_loader),
     dict(dataset=_base_.general_dataset, **test_loader),
 ]
+test_ann_file = _base_.data_root + 'annotations/instances_test.json'
 test_evaluator = [
     [
-        dict(type='OVCocoMetric', ann_file=_base_.data_root + 'annotations/instances_test.json'),
-        dict(type='AloneMetric', ann_file=_base_.data_root + 'annotations/instances_test.json'),
+        dict(type='OVCocoMetric', ann_file=test_ann_file),
+        dict(type='AloneMetric', ann_file=test_ann_file),
         dict(type='RetrievalMetric'),
     ],
     dict(type='ZeroShotMetric'),
-    dict(type='AloneMetric', prefix='general', ann_file=_base_.data_root + 'annotations/general_test.json'),
+    dict(type='AloneMetric', prefix='general', general=True, ann_file=test_ann_file),
 ]
 
 custom_hooks = [dict(type='VocabularyHook'), dict(type='CLIPDistillationHook')]

@@ -14,6 +14,7 @@ max_epochs = 80
 
 model = dict(
     **_base_.clip_space,
+    **_base_.scoring,
     bbox_head=dict(init_scale=50.0, loss_similarity=dict(scale=logit_scale)),
     loss_image=dict(losses=dict(similarity=dict(scale=logit_scale), align=None)),
 )  # there are no captions
@@ -26,12 +27,14 @@ train_dataloader = dict(
     collate_fn=dict(type='pseudo_collate'),
     dataset=_base_.train_dataset,
 )
-val_dataloader = dict(
-    batch_size=16, num_workers=2, sampler=dict(type='DefaultSampler', shuffle=False), dataset=_base_.val_dataset
-)
-test_dataloader = val_dataloader
+test_loader = dict(batch_size=16, num_workers=2, sampler=dict(type='DefaultSampler', shuffle=False))
+val_dataloader = dict(dataset=_base_.val_dataset, **test_loader)
+test_dataloader = [
+    dict(dataset=dataset, **test_loader)
+    for dataset in (_base_.val_dataset, _base_.alone_dataset, _base_.general_dataset)
+]
 val_evaluator = dict(chance=False, **_base_.val_metric)
-test_evaluator = _base_.val_metric
+test_evaluator = [_base_.val_metric, _base_.alone_metric, _base_.general_metric]
 
 custom_hooks = [dict(type='VocabularyHook'), dict(type='CLIPDistillationHook')]
 param_scheduler = [
@@ -40,4 +43,4 @@ param_scheduler = [
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=10)
 val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
+test_cfg = dict(type='MultiTestLoop')

@@ -140,6 +140,37 @@ def test_boxes_come_back_to_the_original_image(wide, mmyolo_scope):
 
 
 @needs_real_data
+def test_one_test_reports_the_closed_protocol_and_names_asked_alone(tmp_path, monkeypatch, tiny_teacher, mmyolo_scope):
+    """With random weights and a small CLIP."""
+    monkeypatch.setenv('KDEOV_CACHE', str(tmp_path / 'cache'))
+    torch.manual_seed(0)
+    cfg = load_config(str(CONFIGS['']))
+    cfg.model.embed_dims = 128
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'random.pth')
+    small = ('dataset.indices=4', 'batch_size=4', 'num_workers=0', 'dataset.pipeline.1.scale=(64,64)')
+    run(
+        monkeypatch,
+        'test',
+        CONFIGS[''],
+        tmp_path / 'random.pth',
+        work_dir=tmp_path,
+        options=(
+            'model.embed_dims=128',
+            'model.text_encoder.model_name=kdeov-shapes',
+            f'model.text_encoder.pretrained={tiny_teacher}',
+            *(f'test_dataloader.{part}.{option}' for part in range(3) for option in small),
+        ),
+    )
+    metrics = json.loads((tmp_path / 'report' / 'metrics.json').read_text())
+    for role in ('', 'chance/'):
+        for group in ('all', 'base', 'novel'):
+            assert {f'{role}ov/{group}/AP50', f'{role}alone/{group}/AP50'} <= set(metrics)
+        assert 0 < metrics[f'{role}alone/all/AUROC'] < 1 and 0 <= metrics[f'{role}general/supercategory/AP50'] < 0.5
+    assert 0 < metrics['teacher/alone/all/AUROC'] < 1 and 'teacher/alone/all/AP50' not in metrics
+    assert metrics['general/supercategory/false_alarms'] >= 0 and metrics['alone/all/duplicates'] >= 0
+
+
+@needs_real_data
 @pytest.mark.slow
 def test_training_on_real_images_lowers_the_loss_and_testing_reports_groups(tmp_path, monkeypatch):
     embeddings = f'model.text_encoder.embeddings={EMBEDDINGS}'
@@ -214,13 +245,23 @@ def test_a_full_size_teacher_from_a_local_file(vit_file, tmp_path, monkeypatch):
 def test_lvis_configs_build(name, lvis_mini, mmyolo_scope):
     cfg = load_config(str(LVIS_CONFIGS[name]), data_root=str(lvis_mini))
     assert MODELS.build(cfg.model).bbox_head.test_cfg.max_per_img == 300
-    train, test = (DATASETS.build(cfg[f'{part}_dataloader'].dataset) for part in ('train', 'test'))
+    train, val, test, *alone = (
+        DATASETS.build(loader.dataset) for loader in (cfg.train_dataloader, cfg.val_dataloader, *cfg.test_dataloader)
+    )
     assert set(train.metainfo['groups']) == {'base'} and len(train.metainfo['classes']) == 866
     assert len(test.metainfo['classes']) == 1203
     assert 'data_samples' in train[0] and 'data_samples' in test[0]
-    for part, protocols in (('val', ('standard',)), ('test', ('standard', 'fixed'))):
-        metric = METRICS.build(cfg[f'{part}_evaluator'])
+    for evaluator, protocols in ((cfg.val_evaluator, ('standard',)), (cfg.test_evaluator[0], ('standard', 'fixed'))):
+        metric = METRICS.build(evaluator)
         assert metric.protocols == protocols and metric.ann_file == test.ann_file
+    # published protocols are closed; names asked alone are not
+    assert val.metainfo['closed'] and test.metainfo['closed'] and cfg.model.background is not None
+    assert len(alone) == (2 if name == 'ov-lvis' else 1)
+    for dataset, evaluator in zip(alone, cfg.test_evaluator[1:]):
+        metric = METRICS.build(evaluator)
+        metric.dataset_meta = dataset.metainfo
+        assert 'closed' not in dataset.metainfo and metric.is_lvis
+        assert len(metric.category_ids()) == len(dataset.metainfo['classes'])
 
 
 def test_minival_from_config_to_report(lvis_mini, tmp_path, monkeypatch, mmyolo_scope):
@@ -237,15 +278,20 @@ def test_minival_from_config_to_report(lvis_mini, tmp_path, monkeypatch, mmyolo_
         data_root=lvis_mini,
         options=(
             *LVIS_TEXTS,
-            'test_dataloader.dataset.indices=3',
-            'test_dataloader.batch_size=3',
-            'test_dataloader.num_workers=0',
+            *(
+                f'test_dataloader.{part}.{field}'
+                for part in range(2)
+                for field in ('dataset.indices=3', 'batch_size=3', 'num_workers=0')
+            ),
         ),
     )
     metrics = json.loads((tmp_path / 'report' / 'metrics.json').read_text())
     for protocol in ('standard', 'fixed'):
         for key in ('AP', 'AP50', 'AP75', 'APr', 'APf'):
             assert 0 <= metrics[f'ov_lvis/{protocol}/{key}'] < 0.1
+    for group in ('all', 'base', 'novel'):
+        for key in ('AP50', 'AUROC', 'false_alarms'):
+            assert 0 <= metrics[f'alone/{group}/{key}'] <= 1
     classes = (tmp_path / 'report' / 'ov_lvis_per_class.csv').read_text().splitlines()
     assert len(classes) == 1204
     assert 'LVIS' in (tmp_path / 'report' / 'report.md').read_text()

@@ -44,8 +44,8 @@ train_dataset = dict(
     filter_cfg=dict(filter_empty_gt=False),
     pipeline=train_pipeline,
 )
-# All 65 class names compete in every image.
-val_dataset = dict(
+# Each class name is asked alone.
+alone_dataset = dict(
     type='OVCocoDataset',
     data_root=data_root,
     ann_file='annotations/instances_val2017.json',
@@ -55,4 +55,8 @@ val_dataset = dict(
     test_mode=True,
     pipeline=test_pipeline,
 )
+val_dataset = dict(alone_dataset, metainfo=dict(closed=True))  # OV-COCO: all 65 class names compete in every image
+general_dataset = dict(alone_dataset, groups=None, general=True)  # "animal", "vehicle", ...
 val_metric = dict(type='OVCocoMetric', ann_file=data_root + 'annotations/instances_val2017.json')
+alone_metric = dict(type='AloneMetric', ann_file=data_root + 'annotations/instances_val2017.json')
+general_metric = dict(alone_metric, prefix='general', general=True)

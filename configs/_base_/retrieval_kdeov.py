@@ -7,3 +7,4 @@ retrieval_pipeline = [
     dict(type='mmdet.PackDetInputs', meta_keys=(*_base_.meta_keys, 'captions')),
 ]
 custom_hooks = [dict(type='CLIPDistillationHook', regions=False)]
+test_dataloader = dict(_delete_=True, **_base_.val_dataloader)  # one data set, which a config names

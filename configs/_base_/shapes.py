@@ -56,32 +56,17 @@ test_dataset = dict(
     test_mode=True,
     pipeline=test_pipeline,
 )
+general_dataset = dict(test_dataset, general=True)  # the same scenes, with names such as "red star" and "star"
 val_dataset = dict(
-    type='OVCocoDataset',
-    data_root=data_root,
+    test_dataset,
     ann_file='annotations/instances_val.json',
     caption_file='annotations/captions_val.json',
     data_prefix=dict(img='val/'),
-    groups=None,
-    test_mode=True,
-    pipeline=test_pipeline,
-)
-general_dataset = dict(  # the test scenes, with names such as "red star" and "star"
-    type='OVCocoDataset',
-    data_root=data_root,
-    ann_file='annotations/general_test.json',
-    data_prefix=dict(img='test/'),
-    groups=None,
-    test_mode=True,
-    pipeline=test_pipeline,
 )
 single_dataset = dict(
-    type='OVCocoDataset',
-    data_root=data_root,
+    test_dataset,
     ann_file='annotations/instances_test_single.json',
+    caption_file=None,
     data_prefix=dict(img='test_single/'),
     gt_label=True,
-    groups=None,
-    test_mode=True,
-    pipeline=test_pipeline,
 )

@@ -1,7 +1,7 @@
 # YOLO-World-n on the demo's data: same images, base labels, steps, optimizer and text embeddings; no image teacher.
 _base_ = ['../kdeov_yolov8n.py', '../_base_/yolo_world_n.py']
 
-model = dict(_base_.yolo_world, _delete_=True, **_base_.clip_space)
+model = dict(_base_.yolo_world, _delete_=True, **_base_.clip_space, lexicon='shapes')  # which conditions the neck
 
 custom_hooks = [dict(type='VocabularyHook')]
 find_unused_parameters = False

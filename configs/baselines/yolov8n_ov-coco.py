@@ -14,4 +14,5 @@ model = dict(
 custom_hooks = []
 find_unused_parameters = False
 val_dataloader = dict(dataset=dict(groups=('base',)))
-test_dataloader = dict(dataset=dict(groups=('base',)))
+test_dataloader = dict(_delete_=True, dataset=dict(_base_.val_dataset, groups=('base',)), **_base_.test_loader)
+test_evaluator = dict(_delete_=True, **_base_.val_metric)

@@ -110,7 +110,7 @@ def build_ours(names: int = 0) -> nn.Module:
     if not names:
         return ImageEncoder(model)
     texts = F.normalize(torch.randn(names, model.embed_dims, generator=torch.Generator().manual_seed(0)), dim=1)
-    model.set_vocabulary(ClassEmbeddings([str(k) for k in range(names)], texts))
+    model.set_vocabulary(ClassEmbeddings([str(k) for k in range(names)], texts), closed=True)  # no CLIP is needed
     return Detector(model)
 
 

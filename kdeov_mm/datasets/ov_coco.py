@@ -11,6 +11,7 @@ from mmyolo.registry import DATASETS
 
 from .broken_images import SkipBrokenImages
 from .coco_file import CAPTION_FIELDS, INSTANCE_FIELDS, load_coco
+from .general import generalize
 from .splits import check_known, class_groups
 
 
@@ -31,9 +32,11 @@ class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
         groups: Groups of classes to keep; None keeps all.
         vocabulary: A name in :data:`~kdeov_mm.datasets.splits.VOCABULARIES` or ``{group: class names}``. Classes
             without a group are dropped. By default the ``group`` field of the file's categories; a class without it is
-            base.
+            base. General names have their own.
         caption_file: Captions in COCO's format, absolute or below data_root. Adds ``captions``, a list of str that may
             be empty, to each data info.
+        general: Whether the classes are general names of the file's, such as "animal", see
+            :func:`~kdeov_mm.datasets.general.generalize`. Their groups are the levels of generality.
         gt_label: Whether to add ``gt_label``, the label of the only instance, to each data info.
         max_broken: Maximum ratio of unreadable images. One is always allowed, unless this is 0.
         **kwargs: Arguments of MMYOLO's ``YOLOv5CocoDataset``: ann_file, data_root, data_prefix=dict(img=...),
@@ -55,6 +58,7 @@ class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
         groups: Sequence[str] | None = ('base',),
         vocabulary: str | Mapping[str, Sequence[str]] | None = None,
         caption_file: str | None = None,
+        general: bool = False,
         gt_label: bool = False,
         max_broken: float = 0.05,
         **kwargs,
@@ -62,7 +66,7 @@ class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
         self.set_max_broken(max_broken)
         self.groups = (groups,) if isinstance(groups, str) else groups
         self.vocabulary, self.caption_file = vocabulary, caption_file
-        self.gt_label = gt_label
+        self.general, self.gt_label = general, gt_label
         self._defects: Counter = Counter()  # of boxes
         super().__init__(*args, **kwargs)
 
@@ -71,6 +75,8 @@ class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
         """Read the annotations of the kept classes."""
         self._check_folders()
         content = load_coco(self.ann_file, self.fields)
+        if self.general:
+            content = generalize(content)
         kept = self._kept_classes(content['categories'])
         kinds = {
             category['name']: category['name'] if category.get('supercategory') is None else category['supercategory']
@@ -155,7 +161,7 @@ class OVCocoDataset(SkipBrokenImages, YOLOv5CocoDataset):
     def _kept_classes(self, categories: list[dict]) -> dict[str, str]:
         """Return the group of each kept class, in the file's order."""
         names = [category['name'] for category in categories]
-        if self.vocabulary is None:
+        if self.vocabulary is None or self.general:
             groups = {category['name']: category.get('group') or 'base' for category in categories}
         else:
             groups = class_groups(self.vocabulary, categories)

@@ -10,8 +10,11 @@ from mmengine.logging import print_log
 from mmyolo.registry import METRICS
 from torchvision.ops import box_iou, nms
 
+from kdeov_mm.datasets.coco_file import INSTANCE_FIELDS
+from kdeov_mm.utils.errors import InputError
+
 from .box_metric import BoxMetric, Boxes
-from .precision_engines import COCO_ENGINES
+from .precision_engines import COCO_ENGINES, LVIS_ENGINES, find_engine
 
 MATCH = 0.5  # intersection over union of a box and the object that it shows
 
@@ -24,51 +27,70 @@ class AloneMetric(BoxMetric):
     ``background`` do not. Then all names are scored in one pass, with the same result as one pass for each name. For a
     model without such scores there are no metrics, which a warning says. Keys, for ``all`` and each group of classes:
 
-    - ``alone/{group}/AP50``: mean of the classes' AP at IoU 0.5.
+    - ``alone/{group}/AP50``: mean of the classes' AP at IoU 0.5; with a file of LVIS, as LVIS counts.
     - ``alone/{group}/false_alarms``: fraction of the images known to lack a class where it is detected with at least
-      ``score_thr``, mean of the classes. Images lack a class if they have no annotation of it; images with
-      ``neg_category_ids`` (LVIS) lack those alone.
+      ``score_thr``, mean of the classes. Images lack a class if they have no annotation of it; images of LVIS lack
+      the classes in ``neg_category_ids`` alone.
     - ``alone/{group}/AUROC``: probability that the class is scored higher in an image that has it than in one that
       lacks it, over all pairs of image and class.
     - ``alone/all/duplicates``: boxes beyond the first on an object (IoU at least 0.5), a fraction of the objects, at
       ``score_thr`` and with suppression across names; ``duplicates_per_name`` is without that suppression.
 
+    A teacher embeds the whole image and has no boxes. So it has only the key ``teacher/alone/{group}/AUROC``, and as a
+    model of its own, ``TeacherModel``, only ``alone/{group}/AUROC``.
+
     Args:
         ann_file: COCO or LVIS annotation file; categories are matched to ``classes`` by name.
-        max_dets: Detections counted for one class in one image, best first.
-        engine: ``pycocotools`` or ``faster-coco-eval``.
+        max_dets: Detections counted for one class in one image, best first; all count with a file of LVIS.
+        engine: ``pycocotools``, or ``lvis`` with a file of LVIS, is the default; or ``faster-coco-eval``.
         iou_threshold: Boxes with a larger intersection over union suppress each other across names.
         **kwargs: See :class:`~kdeov_mm.evaluation.box_metric.BoxMetric`; ``score_thr`` is the model's threshold.
     """
 
     default_prefix = 'alone'
-    engines = COCO_ENGINES
+    fields = dict(INSTANCE_FIELDS, images=('id', 'width', 'height'))  # LVIS v1 has no file names
+    engines = {**LVIS_ENGINES, **COCO_ENGINES}
     columns = ('AP50', 'false_alarms')
 
     def __init__(
-        self, ann_file: str, max_dets: int = 100, engine: str = 'pycocotools', iou_threshold: float = 0.7, **kwargs
+        self, ann_file: str, max_dets: int = 100, engine: str | None = None, iou_threshold: float = 0.7, **kwargs
     ) -> None:
-        super().__init__(ann_file, engine, **kwargs)
+        super().__init__(ann_file, engine or 'pycocotools', **kwargs)
         self.max_dets, self.iou_threshold = max_dets, iou_threshold
+        self.is_lvis = any('neg_category_ids' in image for image in self.coco.dataset['images'])
+        engines = LVIS_ENGINES if self.is_lvis else COCO_ENGINES
+        self.engine = find_engine(engine or next(iter(engines)), engines)
+        if self.is_lvis:
+            for image in self.coco.dataset['images']:
+                if not image.keys() >= {'neg_category_ids', 'not_exhaustive_category_ids'}:
+                    raise InputError(
+                        f'annotation file "{ann_file}": image {image["id"]} lacks neg_category_ids or '
+                        "not_exhaustive_category_ids, which other images have; give all images both, as LVIS's have"
+                    )
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep each image's boxes, and the best score of each class, ``presence``, if the data sample has it.
+        """Keep each image's boxes, and the best score of each class if the data sample has it.
+
+        The scores are ``presence`` of the tested model and ``teacher_presence`` of its teacher, ``[K]`` each. A model
+        without boxes is treated as one that finds none.
 
         Raises:
-            ValueError: If ``presence`` is not finite; see also ``BoxMetric``.
+            ValueError: If a score is not finite; see also ``BoxMetric``.
         """
         start = len(self.results)
-        super().process(data_batch, data_samples)
+        none = dict(bboxes=torch.zeros(0, 4), scores=torch.zeros(0), labels=torch.zeros(0, dtype=torch.long))
+        super().process(data_batch, [{'pred_instances': none, **sample} for sample in data_samples])
         for result, sample in zip(self.results[start:], data_samples):
-            presence = sample.get('presence')
-            if presence is None:
-                continue
-            result['presence'] = torch.as_tensor(presence).detach().float().cpu().numpy()
-            if not np.isfinite(result['presence']).all():
-                raise ValueError(f'{result["img_path"]}: presence holds NaN or infinity')
+            result['has_boxes'] = 'pred_instances' in sample
+            for field in ('presence', 'teacher_presence'):
+                if sample.get(field) is None:
+                    continue
+                result[field] = torch.as_tensor(sample[field]).detach().float().cpu().numpy()
+                if not np.isfinite(result[field]).all():
+                    raise ValueError(f'{result["img_path"]}: {field} holds NaN or infinity')
 
     def compute_by_role(self, results: list[dict]) -> dict[str, dict[str, float]]:
-        """Compute the metrics of the student and of chance.
+        """Compute the metrics of the student, the teacher and chance.
 
         Raises:
             ValueError: If ``presence`` is there for some images only.
@@ -97,20 +119,32 @@ class AloneMetric(BoxMetric):
                 dict(result, labels=rng.integers(len(category_ids), size=len(result['labels']))) for result in results
             ]
             roles['chance'] = Boxes.gather(shuffled, len(category_ids)), rng.permuted(presence, axis=1)
+        has_boxes = any(result['has_boxes'] for result in results)
         values = {}
         for role, (boxes, scores) in roles.items():
-            table = np.stack(
-                [
-                    self.average_precision(boxes, truth, category_ids, self.max_dets)[:, 1],
-                    false_alarms(scores, absent, self.score_thr),
-                ],
-                axis=1,
-            )
+            table = np.full((len(category_ids), len(self.columns)), np.nan)
+            if has_boxes:
+                table[:, 0] = self.average_precision_50(boxes, truth, category_ids, img_ids)
+                table[:, 1] = false_alarms(scores, absent, self.score_thr)
             if role == 'student':
                 self.per_class, self.examples = table, []
             values[role] = self.summarize_alone(table, scores, present, absent)
-        values['student'].update(self.duplicates(results))
+        if has_boxes:
+            values['student'].update(self.duplicates(results))
+        if all('teacher_presence' in result for result in results):
+            teacher = np.stack([result['teacher_presence'] for result in results])
+            values['teacher'] = self.summarize_alone(np.full_like(self.per_class, np.nan), teacher, present, absent)
         return values
+
+    def average_precision_50(
+        self, boxes: Boxes, truth: dict[int, list[dict]], category_ids: np.ndarray, img_ids: Sequence[int]
+    ) -> np.ndarray:
+        """Compute each class's AP at IoU 0.5, ``[K]``; NaN without ground truth."""
+        if not self.is_lvis:
+            return self.average_precision(boxes, truth, category_ids, self.max_dets)[:, 1]
+        truth = {category: [item for item in items if item['area'] > 0] for category, items in truth.items()}
+        counted = boxes.federated(self.coco, truth, category_ids, img_ids)
+        return self.average_precision(counted, truth, category_ids)[:, 1]
 
     def truth_of_images(self, category_ids: np.ndarray, img_ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Return which images have and which lack each class, as far as is known: bool ``[N, K]`` each."""
@@ -119,7 +153,7 @@ class AloneMetric(BoxMetric):
         absent = np.ones_like(present)
         for row, img_id in enumerate(img_ids):
             image = self.coco.imgs[img_id]
-            if 'neg_category_ids' in image:
+            if self.is_lvis:
                 absent[row] = False
                 absent[row, [column[i] for i in image['neg_category_ids'] if i in column]] = True
             for annotation in self.coco.imgToAnns[img_id]:
@@ -145,7 +179,9 @@ class AloneMetric(BoxMetric):
         """Compute the duplicates of all images, with and without suppression across names."""
         extra, objects = dict(duplicates=0, duplicates_per_name=0), 0
         for result in results:
-            truth = [ann['bbox'] for ann in self.coco.imgToAnns[result['img_id']] if not ann.get('iscrowd')]
+            annotations = self.coco.imgToAnns[result['img_id']]
+            # an object may have several general names
+            truth = list({tuple(ann['bbox']): None for ann in annotations if not ann.get('iscrowd')})
             objects += len(truth)
             keep = result['scores'] >= self.score_thr
             if not truth or not keep.any():

@@ -2,8 +2,9 @@
 
 import contextlib
 import csv
+import hashlib
 import io
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,16 @@ from pycocotools.coco import COCO
 from torchvision.ops import nms
 
 from kdeov_mm.datasets.coco_file import INSTANCE_FIELDS, load_coco
+from kdeov_mm.datasets.general import generalize
 from kdeov_mm.utils.files import write_atomically
 
 from . import pictures
 from .base import RoleMetric, order_groups
 from .precision_engines import find_engine
+
+# Tables of the last evaluations, by what they depend on: metrics of the same boxes share them.
+TABLES: OrderedDict[bytes, np.ndarray] = OrderedDict()
+MAX_TABLES = 8
 
 SHOWN_OVERLAP = 0.7  # intersection over union above which the picture shows the better box alone
 
@@ -74,6 +80,25 @@ class Boxes:
         bounds = np.searchsorted(self.labels[order], np.arange(num_classes + 1))
         return [self[order[start:end]] for start, end in zip(bounds, bounds[1:])]
 
+    def federated(
+        self, coco: COCO, truth: dict[int, list[dict]], category_ids: np.ndarray, img_ids: Sequence[int]
+    ) -> 'Boxes':
+        """Return the boxes that LVIS counts: those with an area whose class was looked for in their image.
+
+        A class was looked for where it is annotated or known to be absent (``neg_category_ids``).
+        """
+        looked_for = {(item['image_id'], category) for category, items in truth.items() for item in items}
+        for img_id in img_ids:
+            looked_for.update((img_id, category) for category in coco.imgs[img_id]['neg_category_ids'])
+        base = max(coco.cats) + 1  # a pair of ids as one number
+
+        def code(images, categories):
+            return np.asarray(images, np.int64) * base + np.asarray(categories, np.int64)
+
+        known = code(*np.array(sorted(looked_for), np.int64).reshape(-1, 2).T)
+        sizes = np.asarray(self.bboxes[:, 2:], float) - self.bboxes[:, :2]
+        return self[np.isin(code(self.img_ids, category_ids[self.labels]), known) & (sizes.prod(1) > 0)]
+
     def records(self, category_id: int) -> list[dict]:
         """Convert to detections of one category in COCO's format, with the fields that the engines need."""
         bboxes = xyxy_to_xywh(self.bboxes)
@@ -94,6 +119,8 @@ class BoxMetric(RoleMetric):
     Args:
         ann_file: Annotation file; categories are matched to ``classes`` by name.
         engine: What matches and integrates, see :mod:`~kdeov_mm.evaluation.precision_engines`.
+        general: Whether the classes are general names of the file's, see
+            :func:`~kdeov_mm.datasets.general.generalize`.
         chance: Whether to compute the chance level, which doubles the time.
         seed: Of the random names.
         num_examples: Images kept for the picture.
@@ -112,6 +139,7 @@ class BoxMetric(RoleMetric):
         self,
         ann_file: str,
         engine: str,
+        general: bool = False,
         chance: bool = True,
         seed: int = 0,
         num_examples: int = 8,
@@ -120,7 +148,7 @@ class BoxMetric(RoleMetric):
     ) -> None:
         super().__init__(**kwargs)
         self.engine = find_engine(engine, self.engines)
-        self.coco = read_coco(ann_file, self.fields)
+        self.coco = read_coco(ann_file, self.fields, general)
         self.ann_file, self.chance, self.seed = ann_file, chance, seed
         self.num_examples, self.score_thr = num_examples, score_thr
 
@@ -189,7 +217,39 @@ class BoxMetric(RoleMetric):
     def average_precision(
         self, boxes: Boxes, truth: dict[int, list[dict]], category_ids: np.ndarray, max_dets: int | None = None
     ) -> np.ndarray:
-        """AP, AP50 and AP75 of each class, ``[K, 3]``; NaN without ground truth."""
+        """AP, AP50 and AP75 of each class, ``[K, 3]``; NaN without ground truth.
+
+        Metrics that evaluate the same boxes share the result.
+        """
+        key = self.fingerprint(boxes, truth, category_ids, max_dets)
+        if key not in TABLES:
+            TABLES[key] = self.evaluate_classes(boxes, truth, category_ids, max_dets)
+            while len(TABLES) > MAX_TABLES:
+                TABLES.popitem(last=False)
+        return TABLES[key].copy()
+
+    def fingerprint(
+        self, boxes: Boxes, truth: dict[int, list[dict]], category_ids: np.ndarray, max_dets: int | None
+    ) -> bytes:
+        """Identify all that :meth:`average_precision` depends on."""
+        digest = hashlib.sha256(repr((self.engine.__qualname__, max_dets, len(boxes.labels))).encode())
+        for array in (boxes.img_ids, boxes.labels, boxes.scores, boxes.bboxes, category_ids):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        fields = ('image_id', 'category_id', 'bbox', 'area', 'iscrowd')
+        images = {item['image_id'] for items in truth.values() for item in items}
+        images.update(np.unique(boxes.img_ids).tolist())
+        for category, items in truth.items():
+            digest.update(repr((category, [[item[field] for field in fields] for item in items])).encode())
+        for image in sorted(images):
+            record = self.coco.imgs[image]
+            lists = (record.get(f'{kind}_category_ids') for kind in ('neg', 'not_exhaustive'))
+            digest.update(repr((image, *lists)).encode())
+        return digest.digest()
+
+    def evaluate_classes(
+        self, boxes: Boxes, truth: dict[int, list[dict]], category_ids: np.ndarray, max_dets: int | None
+    ) -> np.ndarray:
+        """Call the engine for each class."""
         table = np.full((len(category_ids), 3), np.nan)
         for label, found in enumerate(boxes.by_class(len(category_ids))):
             category = self.coco.cats[category_ids[label]]
@@ -293,10 +353,15 @@ class BoxMetric(RoleMetric):
         ]
 
 
-def read_coco(ann_file: str, fields: dict[str, tuple[str, ...]] = INSTANCE_FIELDS) -> COCO:
-    """Index an annotation file, without masks; raises what :func:`~kdeov_mm.datasets.coco_file.load_coco` does."""
+def read_coco(ann_file: str, fields: dict[str, tuple[str, ...]] = INSTANCE_FIELDS, general: bool = False) -> COCO:
+    """Index an annotation file, without masks; ``general`` takes its general names.
+
+    Raises what :func:`~kdeov_mm.datasets.coco_file.load_coco` and ``generalize`` do.
+    """
     coco = COCO()
     coco.dataset = load_coco(ann_file, fields)
+    if general:
+        coco.dataset = generalize(coco.dataset)
     for number, annotation in enumerate(coco.dataset['annotations'], 1):
         annotation.pop('segmentation', None)  # most of the memory
         annotation['iscrowd'] = annotation.get('iscrowd') or 0  # pycocotools insists on it

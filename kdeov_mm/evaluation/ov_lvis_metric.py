@@ -91,25 +91,9 @@ class OVLVISMetric(BoxMetric):
                 if protocol == 'standard'
                 else boxes.best(self.max_dets_per_class, boxes.labels)
             )
-            counted = self.federated(counted, truth, category_ids, img_ids)
+            counted = counted.federated(self.coco, truth, category_ids, img_ids)
             tables.append(self.average_precision(counted, truth, category_ids))
         return np.concatenate(tables, 1)
-
-    def federated(
-        self, boxes: Boxes, truth: dict[int, list[dict]], category_ids: np.ndarray, img_ids: Sequence[int]
-    ) -> Boxes:
-        """Return the boxes whose class was annotated in their image, and that have an area."""
-        looked_for = {(item['image_id'], category) for category, items in truth.items() for item in items}
-        for img_id in img_ids:
-            looked_for.update((img_id, category) for category in self.coco.imgs[img_id]['neg_category_ids'])
-        base = max(self.coco.cats) + 1  # a pair of ids as one number
-
-        def code(images, categories):
-            return np.asarray(images, np.int64) * base + np.asarray(categories, np.int64)
-
-        known = code(*np.array(sorted(looked_for), np.int64).reshape(-1, 2).T)
-        sizes = np.asarray(boxes.bboxes[:, 2:], float) - boxes.bboxes[:, :2]
-        return boxes[np.isin(code(boxes.img_ids, category_ids[boxes.labels]), known) & (sizes.prod(1) > 0)]
 
     def summarize(self, table: np.ndarray, category_ids: np.ndarray) -> dict[str, float]:
         """Compute the mean over all classes, and over those of each frequency."""

@@ -108,6 +108,7 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         self.text_dropout, self.num_negatives = text_dropout, num_negatives
         self.lexicon, self.background = Lexicon.read(lexicon), background
         self.vocabulary: list[str] | None = None
+        self.closed = background is None
         self.class_embeddings = torch.zeros(0, self.embed_dims)
         self.others = ClassEmbeddings([], torch.zeros(0, self.embed_dims))
         self._competitors: Competitors | None = None
@@ -128,29 +129,34 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         self.class_embeddings, self._competitors = fn(self.class_embeddings), None
         return self
 
-    def set_vocabulary(self, vocabulary: ClassEmbeddings, others: ClassEmbeddings | None = None) -> None:
+    def set_vocabulary(
+        self, vocabulary: ClassEmbeddings, others: ClassEmbeddings | None = None, closed: bool = False
+    ) -> None:
         """Set the classes to detect or, in training, to learn.
 
         Args:
             vocabulary: The K classes.
             others: Classes that are not looked for; they compete with the vocabulary besides the lexicon.
+            closed: Whether the classes compete with each other alone, as in published protocols of detection. Without
+                ``background`` they always do.
 
         Raises:
             ValueError: If the embeddings are not ``[K, D]`` with the model's D, or not finite; or there are ``others``
                 although the classes compete with each other.
         """
         vocabulary.check(self.embed_dims)
+        closed = closed or self.background is None
         if others is not None:
-            if self.background is None:
+            if closed:
                 raise ValueError(
                     'others: the classes of this model compete with each other; add the others to the vocabulary, or '
-                    'set model.background'
+                    'set model.background and closed=False'
                 )
             others.check(self.embed_dims)
         self.vocabulary = list(vocabulary.class_names)
         self.class_embeddings = vocabulary.embeddings.to(self.class_embeddings)
         self.others = others or ClassEmbeddings([], torch.zeros(0, self.embed_dims))
-        self._competitors = None
+        self.closed, self._competitors = closed, None
 
     @cached_property
     def lexicon_embeddings(self) -> ClassEmbeddings:
@@ -166,7 +172,7 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
     @property
     def competitors(self) -> Competitors | None:
         """What competes with the classes of the vocabulary; None: the classes themselves."""
-        if self.background is None:
+        if self.closed:
             return None
         if self._competitors is None:
             self._competitors = Competitors.build(
@@ -180,7 +186,7 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
 
         With competitors it is the lexicon, so that features do not depend on the vocabulary.
         """
-        if self.background is None:
+        if self.closed:
             return self.class_embeddings if len(self.class_embeddings) else None
         return self.lexicon_embeddings.embeddings.to(self.class_embeddings) if self.lexicon else None
 

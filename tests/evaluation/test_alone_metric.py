@@ -6,10 +6,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from lvis import LVIS, LVISEval, LVISResults
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from kdeov_mm.evaluation import AloneMetric
+from kdeov_mm.datasets.general import generalize
+from kdeov_mm.evaluation import AloneMetric, OVCocoMetric
 from kdeov_mm.evaluation.alone_metric import auroc, false_alarms
 
 CLASSES = ['cat', 'dog', 'fish', 'bird']
@@ -23,6 +25,8 @@ def write(path, images=12, seed=0, lvis=False):
         categories=[dict(id=k + 5, name=name) for k, name in enumerate(CLASSES)],
         annotations=[],
     )
+    for category in content['categories'] if lvis else ():
+        category['frequency'] = 'f'
     for image in content['images']:
         for _ in range(rng.integers(0, 4)):
             x, y, w, h = *rng.uniform(0, 60, 2), *rng.uniform(10, 40, 2)
@@ -37,7 +41,10 @@ def write(path, images=12, seed=0, lvis=False):
                 )
             )
         if lvis:
-            image['neg_category_ids'] = [int(k) for k in range(5, 9) if rng.random() < 0.4]
+            here = {ann['category_id'] for ann in content['annotations'] if ann['image_id'] == image['id']}
+            image['neg_category_ids'] = [k for k in range(5, 9) if k not in here and rng.random() < 0.6]
+            image['not_exhaustive_category_ids'] = sorted(here)[:1] if image['id'] % 2 else []
+            del image['file_name']
     path.write_text(json.dumps(content))
     return content
 
@@ -64,7 +71,7 @@ def predict(content, seed=0):
         samples.append(
             dict(
                 img_id=image['id'],
-                img_path=image['file_name'],
+                img_path=f'{image["id"]}.jpg',
                 presence=torch.tensor(presence),
                 pred_instances=dict(bboxes=np.array(boxes, np.float32), labels=labels, scores=scores),
             )
@@ -79,15 +86,22 @@ def evaluate(path, samples, **options):
     return metric.evaluate(len(samples))
 
 
-def ap50_asked_alone(path, samples, label):
-    """pycocotools on one name's detections."""
-    coco = COCO(str(path))
+def ap50_asked_alone(path, samples, label, lvis=False):
+    """pycocotools or lvis on one name's detections and the whole file."""
     found = [
         dict(image_id=s['img_id'], category_id=label + 5, bbox=[b[0], b[1], b[2] - b[0], b[3] - b[1]], score=float(v))
         for s in samples
         for b, v, k in zip(*(s['pred_instances'][key].tolist() for key in ('bboxes', 'scores', 'labels')))
         if k == label
     ]
+    if lvis:
+        truth = LVIS(str(path))
+        engine = LVISEval(truth, LVISResults(truth, found, max_dets=-1), iou_type='bbox')
+        engine.params.cat_ids = [label + 5]
+        engine.evaluate()
+        engine.accumulate()
+        return engine.eval['precision'][0, :, 0, 0].mean()
+    coco = COCO(str(path))
     engine = COCOeval(coco, coco.loadRes(found), 'bbox')
     engine.params.catIds, engine.params.iouThrs = [label + 5], np.array([0.5])
     engine.evaluate()
@@ -119,7 +133,7 @@ def test_metrics_equal_loops_that_ask_each_name_alone(tmp_path, lvis):
         pairs = [(p > n) + (p == n) / 2 for p, n in itertools.product(positive, negative)]
         assert found[f'alone/{group}/false_alarms'] == pytest.approx(np.mean(alarms), abs=1e-9)
         assert found[f'alone/{group}/AUROC'] == pytest.approx(np.mean(pairs), abs=1e-9)
-        expected = np.mean([ap50_asked_alone(path, samples, label) for label in labels])
+        expected = np.mean([ap50_asked_alone(path, samples, label, lvis) for label in labels])
         assert found[f'alone/{group}/AP50'] == pytest.approx(expected, abs=1e-6)
 
 
@@ -172,3 +186,87 @@ def test_presence_that_is_not_finite_is_refused(tmp_path):
     samples[2]['presence'][1] = float('nan')
     with pytest.raises(ValueError, match='3.jpg'):
         evaluate(path, samples)
+
+
+@pytest.mark.parametrize('rule', ['neg_category_ids', 'not_exhaustive_category_ids'])
+def test_what_lvis_says_of_an_image_matters(tmp_path, rule):
+    path, changed = tmp_path / 'annotations.json', tmp_path / 'changed.json'
+    content = write(path, lvis=True)
+    samples = predict(content)
+    for image in content['images']:
+        image[rule] = []
+    changed.write_text(json.dumps(content))
+    before, after = (evaluate(each, samples, chance=False)['alone/all/AP50'] for each in (path, changed))
+    assert before > after if rule == 'not_exhaustive_category_ids' else before < after
+
+
+def test_an_image_without_lvis_lists_among_others_is_refused(tmp_path):
+    path = tmp_path / 'annotations.json'
+    content = write(path, lvis=True)
+    del content['images'][3]['not_exhaustive_category_ids']
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match='image 4'):
+        AloneMetric(str(path))
+
+
+def test_boxes_are_evaluated_once_for_both_metrics(tmp_path, monkeypatch):
+    path = tmp_path / 'annotations.json'
+    samples = predict(write(path, seed=5), seed=5)
+    calls, own = [], OVCocoMetric.evaluate_classes
+    monkeypatch.setattr(
+        'kdeov_mm.evaluation.box_metric.BoxMetric.evaluate_classes',
+        lambda *args: calls.append(args) or own(*args),
+    )
+    metrics = {}
+    for kind in (OVCocoMetric, AloneMetric):
+        metric = kind(str(path))
+        metric.dataset_meta = dict(classes=CLASSES, groups=GROUPS)
+        metric.process({}, samples)
+        metrics.update(metric.evaluate(len(samples)))
+    assert len(calls) == 2, 'student and chance'
+    for role in ('', 'chance/'):
+        for group in ('all', 'base', 'novel'):
+            assert metrics[f'{role}ov/{group}/AP50'] == metrics[f'{role}alone/{group}/AP50']
+    samples[0]['pred_instances']['scores'][:] *= 0.5
+    evaluate(path, samples, chance=False)
+    assert len(calls) == 3, 'other scores'
+
+
+def test_a_teacher_without_boxes_has_presence_alone(tmp_path):
+    path = tmp_path / 'annotations.json'
+    samples = predict(write(path))
+    expected = evaluate(path, samples, chance=False)
+    teacher = [dict(sample, teacher_presence=sample['presence'] * 0.1) for sample in samples]
+    both = evaluate(path, teacher, chance=False)
+    keys = {f'alone/{group}/AUROC' for group in ('all', 'base', 'novel')}
+    assert both == {**expected, **{f'teacher/{key}': expected[key] for key in keys}}
+    for sample in samples:
+        del sample['pred_instances']
+    assert evaluate(path, samples, chance=False) == {key: expected[key] for key in keys}
+
+
+@pytest.mark.parametrize('lvis', [False, True])
+def test_general_names_are_measured_as_a_file_of_them_would_be(tmp_path, lvis):
+    path, general = tmp_path / 'annotations.json', tmp_path / 'general.json'
+    content = write(path, images=30, lvis=lvis)
+    for category, kind in zip(content['categories'], ('pet', 'pet', 'food', 'food')):
+        category['supercategory'] = kind
+    if lvis:
+        for image in content['images'][::3]:
+            here = {ann['category_id'] for ann in content['annotations'] if ann['image_id'] == image['id']}
+            image['neg_category_ids'] = [k for k in range(5, 9) if k not in here]
+    path.write_text(json.dumps(content))
+    names = [category['name'] for category in generalize(content)['categories']]
+    assert names == (['animal'] if lvis else ['pet', 'food'])
+    general.write_text(json.dumps(generalize(content)))
+    rng, samples = np.random.default_rng(0), predict(content)
+    for sample in samples:
+        sample['presence'] = rng.random(len(names)).astype(np.float32)
+        sample['pred_instances']['labels'] = np.minimum(sample['pred_instances']['labels'] // 2, len(names) - 1)
+    found = []
+    for file, options in ((path, dict(general=True)), (general, {})):
+        metric = AloneMetric(str(file), prefix='general', chance=False, **options)
+        metric.dataset_meta = dict(classes=names, groups=['level'] * len(names))
+        metric.process({}, samples)
+        found.append(metric.evaluate(len(samples)))
+    assert found[0] == found[1] and found[0]['general/level/AP50'] > 0 and 0 < found[0]['general/level/AUROC'] < 1

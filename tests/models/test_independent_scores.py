@@ -135,6 +135,28 @@ def test_without_background_classes_compete_with_each_other(build_student, texts
     assert model.context is model.class_embeddings
 
 
+def test_a_closed_vocabulary_is_that_of_a_model_without_background(model, build_student, make_samples):
+    vocabulary = ClassEmbeddings.build(NAMES, model.text_encoder)
+    published = build_student(lexicon=None, background=None).eval()
+    published.load_state_dict(model.state_dict())
+    published.bbox_head.test_cfg.update(model.bbox_head.test_cfg)
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    found = []
+    for each, options in ((published, {}), (model, dict(closed=True))):
+        each.set_vocabulary(vocabulary, **options)
+        with torch.no_grad():
+            found.append(each.predict(images, make_samples(2)))
+    for expected, closed in zip(*found):
+        assert 'presence' not in closed
+        for key in ('bboxes', 'scores', 'labels'):
+            assert torch.equal(expected.pred_instances[key], closed.pred_instances[key])
+    model.set_vocabulary(vocabulary)
+    with torch.no_grad():
+        assert model.predict(images, make_samples(2))[0].presence.shape == (len(NAMES),)
+    with pytest.raises(ValueError, match='others'):
+        model.set_vocabulary(vocabulary, vocabulary, closed=True)
+
+
 def test_competitors_follow_the_vocabulary_and_the_device(model):
     embed = lambda names: ClassEmbeddings.build(names, model.text_encoder)  # noqa: E731
     model.set_vocabulary(embed(['star', 'dog']), embed(['wolf']))

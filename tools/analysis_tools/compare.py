@@ -157,7 +157,7 @@ def first_batch(pair: Pair, model: torch.nn.Module) -> dict:
     for hook in pair.cfg.get('custom_hooks') or []:
         if hook['type'] == 'VocabularyHook':
             hook = HOOKS.build(hook)
-            hook.set_vocabulary(model, hook.test_names(dataset))
+            hook.set_vocabulary(model, hook.test_names(dataset), dataset.metainfo.get('closed', False))
     return model.data_preprocessor(pseudo_collate([dataset[0]]), False)
 
 

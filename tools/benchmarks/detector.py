@@ -3,16 +3,19 @@
 import argparse
 import json
 import sys
+import tempfile
 from pathlib import Path
 from statistics import median
 from unittest.mock import patch
 
 import kdeov_mm  # noqa: F401  before any module of MMDetection or MMYOLO
+import numpy as np
 import torch
 import torch.nn.functional as F
 from kdeov_mm.benchmarks.timing import Stages, machine, time_interleaved
 from kdeov_mm.evaluation.pictures import BLUE, INK, ORANGE, clean, save
 from kdeov_mm.models import ClassEmbeddings
+from kdeov_mm.text import Lexicon
 from kdeov_mm.utils import InputError, interruptible, user_errors
 from kdeov_mm.utils.files import write_atomically
 from matplotlib.figure import Figure
@@ -25,7 +28,7 @@ from torch import Tensor, nn
 from torchvision.ops import clip_boxes_to_image
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-OURS, YOLO_WORLD, YOLOV8 = 'KDEOV-n', 'YOLO-World-n', 'YOLOv8n'
+OURS, CLOSED, YOLO_WORLD, YOLOV8 = 'KDEOV-n', 'KDEOV-n, closed', 'YOLO-World-n', 'YOLOv8n'
 STAGES = ('network', 'decode', 'post_processing')
 SCORE_THR = 0.001
 
@@ -91,10 +94,21 @@ def build(cfg: Config, device: torch.device) -> nn.Module:
     return MODELS.build(cfg.model).eval().to(device)
 
 
-def our_stages(model: nn.Module, images: Tensor, texts: Tensor, meta: dict) -> Stages:
-    """Detection with ``texts`` ``[K, D]``, without the image embedding."""
+def use_random_lexicon(cfg: Config, folder: Path) -> None:
+    """Let the config's model read random embeddings of its lexicon's entries from a file in ``folder``."""
+    entries = list(Lexicon.read(cfg.model.lexicon).entries)
+    path = folder / 'lexicon.npy'
+    np.save(path, np.random.default_rng(0).normal(size=(len(entries), cfg.model.embed_dims)).astype(np.float32))
+    cfg.model.text_encoder = dict(type='PrecomputedTextEncoder', embeddings=str(path), names=entries)
+
+
+def our_stages(model: nn.Module, images: Tensor, texts: Tensor, meta: dict, closed: bool = False) -> Stages:
+    """Detection with ``texts`` ``[K, D]``, without the image embedding.
+
+    ``closed`` scores them by a softmax over the K classes, instead of independently of each other.
+    """
     head = model.bbox_head
-    model.set_vocabulary(ClassEmbeddings([str(i) for i in range(len(texts))], texts))
+    model.set_vocabulary(ClassEmbeddings([str(i) for i in range(len(texts))], texts), closed=closed)
     context, competitors = model.context, model.competitors
     return dict(
         network=lambda _: head.head_module.towers(model.extract_feat(images, context)),
@@ -138,11 +152,17 @@ def make_candidates(image_size: int, sizes: list[int], device: torch.device, bas
     texts = {
         k: F.normalize(torch.randn(k, ours.model.embed_dims, generator=generator), dim=1).to(device) for k in sizes
     }
-    model = build(ours, device)
-    found = {(OURS, k): our_stages(model, images, texts[k], meta) for k in sizes}
+    with tempfile.TemporaryDirectory() as folder:
+        use_random_lexicon(ours, Path(folder))
+        model = build(ours, device)
+        found = {
+            (name, k): our_stages(model, images, texts[k], meta, closed)
+            for name, closed in ((OURS, False), (CLOSED, True))
+            for k in sizes
+        }
     if baselines:
         cfg = Config.fromfile(CONFIGS / 'baselines' / 'yolo-world-n.py')
-        cfg.model.embed_dims = ours.model.embed_dims
+        cfg.model.update(embed_dims=ours.model.embed_dims, lexicon=None)  # the vocabulary conditions the neck
         model = build(cfg, device)
         found.update({(YOLO_WORLD, k): yolo_stages(model, images, texts[k], meta) for k in sizes})
         model = build(get_config('mmyolo::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py'), device)
@@ -175,6 +195,8 @@ def summarise(measured: dict[tuple, list[dict[str, float]]], counts: dict[tuple,
 def ratios(measured: dict[tuple, list[dict[str, float]]]) -> dict[str, float]:
     """Compute medians of the rounds' ratios for the measured vocabularies."""
     pairs = {
+        f'{OURS} at 80 names / {CLOSED}': ((OURS, 80), (CLOSED, 80), STAGES),
+        f'{OURS} at 1203 names / {CLOSED}': ((OURS, 1203), (CLOSED, 1203), STAGES),
         f'{OURS} at 1203 names / {OURS} at 80': ((OURS, 1203), (OURS, 80), STAGES),
         f'{OURS} at 10000 names / {OURS} at 80': ((OURS, 10000), (OURS, 80), STAGES),
         f'{OURS} at 80 names / network of {YOLOV8}': ((OURS, 80), (YOLOV8, 80), STAGES[:1]),

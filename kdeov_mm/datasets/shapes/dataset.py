@@ -11,7 +11,6 @@ from kdeov_mm.utils.json_files import MAX_METADATA_BYTES, read_json
 from kdeov_mm.utils.lock import lock_folder
 from .coco import is_complete, write_split
 from .concepts import FRACTIONS, SPLITS, merge, world_concepts
-from .general import write_general
 from .samples import STYLES
 
 SIZES = dict(teacher=16000, train=4000, val=200, test=800, test_single=1920)
@@ -65,8 +64,7 @@ def ensure_world(
     )
     if root.exists():
         check_world(root, config)
-        complete = (root / 'world.json').is_file() and all(is_complete(root, split) for split in splits)
-        if complete and all(has_general(root, split) for split in splits):
+        if (root / 'world.json').is_file() and all(is_complete(root, split) for split in splits):
             return
     root.mkdir(parents=True, exist_ok=True)
     with lock_folder(root, 'shapes dataset', wait=True):  # another run may be writing the same one
@@ -75,13 +73,6 @@ def ensure_world(
         for split in splits:
             if not is_complete(root, split):
                 write_split(root, split, config, concepts)
-            if not has_general(root, split):
-                write_general(root, split)
-
-
-def has_general(root: Path, split: str) -> bool:
-    """Return whether a split has the annotations with general names that it needs; only test scenes have them."""
-    return split not in ('val', 'test') or (root / 'annotations' / f'general_{split}.json').is_file()
 
 
 def check_world(root: Path, config: dict) -> None:

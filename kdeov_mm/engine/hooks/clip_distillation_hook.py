@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import torch
 from mmdet.structures import DetDataSample
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -19,6 +20,9 @@ from kdeov_mm.utils.seeds import choose_caption
 @HOOKS.register_module()
 class CLIPDistillationHook(Hook):
     """Hands the model a source of distillation targets, and fills ``teacher_embedding`` of test samples for metrics.
+
+    If the model's class names do not compete with each other, test samples get ``teacher_presence``, too: how likely
+    the teacher finds each class in the whole image, ``[K]``.
 
     The teacher sees the same augmented images as the student, without padding and with its own preprocessing. The hook
     holds the teacher, so it is in no checkpoint, no optimizer and no distributed graph.
@@ -121,6 +125,7 @@ class CLIPDistillationHook(Hook):
     def before_test_iter(self, runner, batch_idx: int, data_batch: dict = None) -> None:
         """Embed the batch's images for metrics."""
         self.fill(data_batch)
+        self.fill_presence(unwrap(runner.model), data_batch['data_samples'])
 
     def fill(self, data_batch: dict) -> None:
         """Fill ``teacher_embedding`` of a batch's images (uint8 BGR, ``[3, H, W]`` each) for metrics."""
@@ -128,6 +133,15 @@ class CLIPDistillationHook(Hook):
         views = teacher_view(data_batch['inputs'], samples, self.teacher.device)
         for sample, embedding in zip(samples, self.teacher.encode_image(views)):
             sample.teacher_embedding = embedding
+
+    def fill_presence(self, model, samples: Sequence[DetDataSample]) -> None:
+        """Fill ``teacher_presence`` if the model detects class names that do not compete with each other."""
+        if not model.with_bbox or not len(model.class_embeddings) or model.competitors is None:
+            return
+        embeddings = torch.stack([sample.teacher_embedding for sample in samples])
+        presence = model.competitors.image_presence(embeddings, model.class_embeddings, self.teacher.logit_scale)
+        for sample, scores in zip(samples, presence):
+            sample.teacher_presence = scores
 
 
 def caption_embedder(model, dataset: Dataset) -> Callable[[Sequence[str]], Sequence[Tensor]] | None:

@@ -14,7 +14,8 @@ from kdeov_mm.utils import unwrap
 class VocabularyHook(Hook):
     """Sets the class names of the data set before it is trained on or evaluated.
 
-    The model's own text encoder (``model.text_encoder``) embeds them, with its templates and synonyms.
+    The model's own text encoder (``model.text_encoder``) embeds them, with its templates and synonyms. In a test on a
+    data set with ``metainfo=dict(closed=True)``, its classes compete with each other alone, as in published protocols.
 
     Args:
         vocabulary: Class names, or a file for ``read_class_names``, that replace those of the data set in
@@ -31,12 +32,12 @@ class VocabularyHook(Hook):
         )
         self.cache = {}
 
-    def set_vocabulary(self, model, names: Sequence[str]) -> None:
-        """Embed class names and set them as a model's vocabulary."""
+    def set_vocabulary(self, model, names: Sequence[str], closed: bool = False) -> None:
+        """Embed class names and set them as a model's vocabulary, closed or not."""
         names = tuple(names)
         if names not in self.cache:
             self.cache[names] = ClassEmbeddings.build(names, model.text_encoder)
-        model.set_vocabulary(self.cache[names])
+        model.set_vocabulary(self.cache[names], **(dict(closed=True) if closed else {}))
 
     def test_names(self, dataset) -> Sequence[str]:
         """Return the class names to evaluate a data set with."""
@@ -58,8 +59,12 @@ class VocabularyHook(Hook):
 
     def before_val_epoch(self, runner) -> None:
         """Set the validation data's classes, or the given vocabulary."""
-        self.set_vocabulary(unwrap(runner.model), self.test_names(runner.val_dataloader.dataset))
+        self.ask(runner, runner.val_dataloader.dataset)
 
     def before_test_epoch(self, runner) -> None:
         """Set the test data's classes, or the given vocabulary."""
-        self.set_vocabulary(unwrap(runner.model), self.test_names(runner.test_loop.dataloader.dataset))
+        self.ask(runner, runner.test_loop.dataloader.dataset)
+
+    def ask(self, runner, dataset) -> None:
+        """Set the class names to evaluate a data set with."""
+        self.set_vocabulary(unwrap(runner.model), self.test_names(dataset), dataset.metainfo.get('closed', False))

@@ -1,12 +1,16 @@
 """The teacher as a model of its own, so that it can be tested."""
 
+from collections.abc import Sequence
+
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 from mmyolo.registry import MODELS
 from torch import Tensor, nn
 
+from kdeov_mm.models.clip import ClassEmbeddings, Competitors
 from kdeov_mm.models.embedding_space import EmbeddingSpaceMixin
+from kdeov_mm.text import Lexicon
 
 
 @MODELS.register_module()
@@ -21,6 +25,8 @@ class TeacherModel(EmbeddingSpaceMixin, BaseModel):
         teacher: Config of an image teacher such as ``OpenCLIPTeacher``; None: the image tower of the text
             encoder's CLIP.
         embed_dims: Dimension D that the embeddings must have; None: any.
+        lexicon, background: What competes with a class name, see ``KDEOV``. With ``background`` and a vocabulary, data
+            samples get ``presence``: how likely the whole image shows each class.
         data_preprocessor: Gives RGB in [0, 1]; the teacher's own preprocessing follows.
 
     Raises:
@@ -35,6 +41,8 @@ class TeacherModel(EmbeddingSpaceMixin, BaseModel):
         teacher: dict | None = None,
         embed_dims: int | None = None,
         data_preprocessor: dict | None = None,
+        lexicon: str | Sequence[str] | None = None,
+        background: float | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
         self.text_encoder_cfg = text_encoder
@@ -45,6 +53,9 @@ class TeacherModel(EmbeddingSpaceMixin, BaseModel):
                 'set the dimension of the CLIP in the config'
             )
         self.parts = nn.ModuleList(self.teacher.parts)  # modules, so that they move between devices
+        self.lexicon, self.background = Lexicon.read(lexicon), background
+        self.class_embeddings = torch.zeros(0, self.embed_dims)
+        self.competitors: Competitors | None = None
         # Not used: DDP needs a parameter that requires a gradient.
         self.scale = nn.Parameter(torch.tensor(self.teacher.logit_scale))
 
@@ -53,6 +64,17 @@ class TeacherModel(EmbeddingSpaceMixin, BaseModel):
         """The dimension D of the embeddings."""
         return self.teacher.embed_dims
 
+    def set_vocabulary(self, vocabulary: ClassEmbeddings, closed: bool = False) -> None:
+        """Set the classes whose presence is asked; none with ``closed`` or without ``background``."""
+        vocabulary.check(self.embed_dims)
+        self.class_embeddings, self.competitors = vocabulary.embeddings, None
+        if self.background is None or closed:
+            return
+        none = ClassEmbeddings([], torch.zeros(0, self.embed_dims))
+        lexicon = ClassEmbeddings.build(self.lexicon.entries, self.text_encoder) if self.lexicon else none
+        competes = self.lexicon.competes(vocabulary.class_names)
+        self.competitors = Competitors.build(competes, lexicon, none, self.background)
+
     def encode_image(self, images: Tensor) -> Tensor:
         """Embed RGB images in [0, 1], ``[B, 3, H, W]``; float32, L2-normalised, ``[B, D]``."""
         return self.teacher.encode_image(images)
@@ -60,7 +82,7 @@ class TeacherModel(EmbeddingSpaceMixin, BaseModel):
     def forward(
         self, inputs: Tensor, data_samples: list[DetDataSample] | None = None, mode: str = 'tensor'
     ) -> list[DetDataSample] | Tensor:
-        """Embed images; with ``mode='predict'`` fill ``image_embedding`` of the data samples.
+        """Embed images; with ``mode='predict'`` fill ``image_embedding``, and perhaps ``presence``.
 
         Raises:
             ValueError: If ``mode`` is ``'loss'``: a teacher is not trained.
@@ -72,4 +94,8 @@ class TeacherModel(EmbeddingSpaceMixin, BaseModel):
             return embeddings
         for sample, embedding in zip(data_samples, embeddings):
             sample.image_embedding = embedding
+        if self.competitors is not None:
+            presence = self.competitors.image_presence(embeddings, self.class_embeddings, self.teacher.logit_scale)
+            for sample, scores in zip(data_samples, presence):
+                sample.presence = scores
         return data_samples

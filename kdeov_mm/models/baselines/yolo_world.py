@@ -7,11 +7,13 @@ the image-pooling attention, alpha and beta for each level, binary cross-entropy
 
 import math
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 import torch.nn.functional as F
 from mmdet.models.utils import multi_apply
+from mmdet.structures import SampleList
+from mmengine.structures import InstanceData
 from mmyolo.models.detectors import YOLODetector
 from mmyolo.models.dense_heads import YOLOv8Head, YOLOv8HeadModule
 from mmyolo.models.layers import CSPLayerWithTwoConv
@@ -23,6 +25,7 @@ from torch import Tensor, nn
 from kdeov_mm.models.clip import ClassEmbeddings
 from kdeov_mm.models.embedding_space import EmbeddingSpaceMixin, with_dims
 from kdeov_mm.models.logit_scale import LogitScaleMixin
+from kdeov_mm.text import Lexicon
 
 
 class TextGuidedCSPLayer(CSPLayerWithTwoConv):
@@ -182,6 +185,22 @@ class YOLOWorldHead(YOLOv8Head):
         feats, class_embeddings = x
         return self.head_module(feats, class_embeddings)
 
+    def predict(
+        self,
+        x: tuple[Sequence[Tensor], Tensor],
+        batch_data_samples: SampleList,
+        rescale: bool = False,
+        fill_presence: bool = False,
+    ) -> list[InstanceData]:
+        """Detect; ``fill_presence`` adds each class's best score anywhere in the image, ``presence`` ``[K]``."""
+        outputs = self(x)
+        if fill_presence:
+            presence = torch.stack([logits.amax((2, 3)) for logits in outputs[0]]).amax(0).sigmoid()
+            for sample, scores in zip(batch_data_samples, presence):
+                sample.presence = scores
+        metas = [sample.metainfo for sample in batch_data_samples]
+        return self.predict_by_feat(*outputs, batch_img_metas=metas, rescale=rescale)
+
     def set_num_classes(self, num_classes: int) -> None:
         """Set the number of classes of the next forward pass."""
         for part in (self, self.head_module, getattr(self, 'assigner', self)):
@@ -192,25 +211,42 @@ class YOLOWorldHead(YOLOv8Head):
 class YOLOWorld(EmbeddingSpaceMixin, YOLODetector):
     """Detects with a vocabulary that is set as in ``KDEOV``.
 
+    The score of a class is a sigmoid, but depends on the vocabulary, because the neck reads all class names. With a
+    ``lexicon`` the neck reads the lexicon's names in inference, and scores are independent of the vocabulary. Then data
+    samples get ``presence``.
+
     Args:
         neck: Config of a YOLOWorldPAFPN.
         bbox_head: Config of a YOLOWorldHead.
         embed_dims: Dimension D of the class embeddings.
         text_encoder: Config of the text encoder, see ``KDEOV``.
+        lexicon: Names that condition the neck in inference, see :meth:`kdeov_mm.text.Lexicon.read`; None: the
+            vocabulary.
         **kwargs: Of ``YOLODetector``.
     """
 
     def __init__(
-        self, neck: dict, bbox_head: dict, embed_dims: int, text_encoder: dict | None = None, **kwargs
+        self,
+        neck: dict,
+        bbox_head: dict,
+        embed_dims: int,
+        text_encoder: dict | None = None,
+        lexicon: str | Sequence[str] | None = None,
+        **kwargs,
     ) -> None:
         head_module = with_dims(bbox_head['head_module'], embed_dims, 'model.bbox_head.head_module')
         neck, bbox_head = with_dims(neck, embed_dims, 'model.neck'), {**bbox_head, 'head_module': head_module}
         super().__init__(neck=neck, bbox_head=bbox_head, **kwargs)
         self.text_encoder_cfg = text_encoder
+        self.lexicon, self.closed = Lexicon.read(lexicon), not lexicon
         self.register_buffer('class_embeddings', torch.zeros(0, embed_dims), persistent=False)
 
-    def set_vocabulary(self, vocabulary: ClassEmbeddings) -> None:
+    def set_vocabulary(self, vocabulary: ClassEmbeddings, closed: bool = False) -> None:
         """Set the classes to detect or, in training, to learn.
+
+        Args:
+            vocabulary: The K classes.
+            closed: Whether the vocabulary conditions the neck, instead of the lexicon.
 
         Raises:
             ValueError: If the dimension of the embeddings differs from the model's.
@@ -221,8 +257,21 @@ class YOLOWorld(EmbeddingSpaceMixin, YOLODetector):
                 f'(K, {self.class_embeddings.shape[1]}); set model.embed_dims'
             )
         self.class_embeddings = vocabulary.embeddings.to(self.class_embeddings)
+        self.closed = closed or not self.lexicon
         self.bbox_head.set_num_classes(len(self.class_embeddings))
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Sequence[Tensor], Tensor]:
         """Return the neck's text-conditioned features and the class embeddings for the head."""
-        return self.neck(self.backbone(batch_inputs), self.class_embeddings), self.class_embeddings
+        context = self.class_embeddings if self.training or self.closed else self.lexicon_embeddings
+        return self.neck(self.backbone(batch_inputs), context.to(batch_inputs)), self.class_embeddings
+
+    @cached_property
+    def lexicon_embeddings(self) -> Tensor:
+        """The class embeddings of the lexicon ``[L, D]``, computed on first use."""
+        return ClassEmbeddings.build(self.lexicon.entries, self.text_encoder).embeddings
+
+    def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
+        """Fill ``pred_instances``, and ``presence`` if scores are independent of the vocabulary."""
+        feats, class_embeddings = self.extract_feat(batch_inputs)
+        results = self.bbox_head.predict((feats, class_embeddings), batch_data_samples, rescale, not self.closed)
+        return self.add_pred_to_datasample(batch_data_samples, results)

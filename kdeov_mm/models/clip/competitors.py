@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kdeov_mm.models.post_processing import independent_probability
 from .class_embeddings import ClassEmbeddings
 
 
@@ -40,6 +41,26 @@ class Competitors:
             torch.cat([lexicon.embeddings, others.embeddings]),
             torch.cat([table, table.new_ones(len(table), len(others.class_names))], dim=1),
             background,
+        )
+
+    def image_presence(self, images: Tensor, class_embeddings: Tensor, scale: float) -> Tensor:
+        """Compute how likely whole images show each class.
+
+        Args:
+            images: Image embeddings ``[B, D]``.
+            class_embeddings: The K classes that the competitors are for, ``[K, D]``.
+            scale: Logit scale.
+
+        Returns:
+            Tensor: Probabilities in [0, 1], ``[B, K]``; see
+            :func:`~kdeov_mm.models.post_processing.independent_probability`.
+        """
+        own = self.to(images)
+        return independent_probability(
+            scale * images @ class_embeddings.to(images).T,
+            scale * images @ own.embeddings.T,
+            own.competes,
+            scale * self.background,
         )
 
     def to(self, other: Tensor) -> 'Competitors':

@@ -7,6 +7,7 @@ import open_clip
 import pytest
 import torch
 import torchvision
+from mmdet.structures import DetDataSample
 from mmengine.runner import Runner
 from mmyolo.registry import MODELS
 from safetensors.torch import save_file
@@ -131,6 +132,27 @@ def test_a_teacher_is_not_trained(tiny_teacher, mmyolo_scope):
     assert sum(p.requires_grad for p in model.parameters()) == 1
     with pytest.raises(ValueError, match='TeacherModel'):
         model(images, mode='loss')
+
+
+@torch.no_grad()
+def test_the_presence_of_a_name_does_not_depend_on_the_others(tiny_teacher, mmyolo_scope, tmp_path, monkeypatch):
+    monkeypatch.setenv('KDEOV_CACHE', str(tmp_path))
+    text_encoder = dict(type='OpenCLIPTextEncoder', model_name='kdeov-shapes', pretrained=tiny_teacher)
+    lexicon = ['cat', 'blue heart', 'striped red star']
+    model = MODELS.build(dict(type='TeacherModel', text_encoder=text_encoder, lexicon=lexicon, background=0.1))
+    images, names = torch.rand(2, 3, 64, 64), ['red star', 'dog']
+    embed = lambda names: TextBank.build(names, model.text_encoder)  # noqa: E731
+    scale, features = model.teacher.logit_scale, model.encode_image(images)
+    for asked in (names, names[:1]):
+        model.set_vocabulary(embed(asked))
+        samples = model(images, [DetDataSample(), DetDataSample()], mode='predict')
+        for sample, image in zip(samples, features):
+            for name, found in zip(asked, sample.presence):
+                rivals = [entry for entry in lexicon if not (name == 'red star' and entry == 'striped red star')]
+                logits = scale * torch.cat([embed([name, *rivals]).embeddings @ image, torch.tensor([0.1])])
+                assert found == pytest.approx(logits.softmax(0)[0].item(), abs=1e-5)
+    model.set_vocabulary(embed(names), closed=True)
+    assert 'presence' not in model(images, [DetDataSample(), DetDataSample()], mode='predict')[0]
 
 
 def test_full_clip_retrieves(coco_mini, tiny_teacher, tmp_path):

@@ -89,10 +89,38 @@ def test_the_small_model_has_as_many_parameters_as_the_paper_says():
 
 def test_it_predicts_names_of_the_vocabulary_in_use(model, make_samples, texts):
     for number in (5, 1):
-        model.set_vocabulary(bank(texts[:number]))
+        model.set_vocabulary(bank(texts[:number]), closed=True)
         with torch.no_grad():
             found = model.predict(torch.rand(1, 3, 64, 64), make_samples(1))[0].pred_instances
         assert len(found) > 0 and set(found.labels.tolist()) <= set(range(number))
+
+
+def test_with_a_lexicon_names_may_be_asked_alone(model, make_samples, texts, monkeypatch):
+    lexicon = F.normalize(torch.randn(7, 128, generator=torch.Generator().manual_seed(1)), dim=1)
+    monkeypatch.setattr(type(model), 'lexicon_embeddings', lexicon)
+    model.bbox_head.test_cfg.update(score_thr=0.0, nms=dict(type='nms', iou_threshold=1.0), max_per_img=100_000)
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+    def ask(rows, **options):
+        model.set_vocabulary(bank(rows), **options)
+        with torch.no_grad():
+            return model.predict(images, make_samples(1))[0]
+
+    together = ask(texts)
+    assert together.presence.shape == (len(texts),)
+    for k in range(len(texts)):
+        alone = ask(texts[k : k + 1])
+        scores = together.pred_instances.scores[together.pred_instances.labels == k]
+        torch.testing.assert_close(alone.pred_instances.scores, scores, atol=1e-6, rtol=0)
+        assert alone.presence[0] == pytest.approx(scores.max().item(), abs=1e-6)
+        assert alone.presence[0] == pytest.approx(together.presence[k].item(), abs=1e-6)
+    closed = ask(texts, closed=True)
+    assert 'presence' not in closed and (closed.pred_instances.scores - together.pred_instances.scores).abs().max() > 0
+
+
+def test_the_lexicon_is_not_used_in_training(model, texts, monkeypatch):
+    monkeypatch.setattr(type(model), 'lexicon_embeddings', None)
+    assert model.train().extract_feat(torch.rand(1, 3, 64, 64))[1] is model.class_embeddings
 
 
 def test_a_vocabulary_of_another_dimension_is_refused(model):
