@@ -11,7 +11,7 @@ from mmengine.registry import init_default_scope
 from mmyolo.registry import TRANSFORMS
 
 from kdeov_mm.models import ClassEmbeddings, build_text_encoder
-from kdeov_mm.structures import Detections
+from kdeov_mm.structures import DEFAULT_THRESHOLD, Detections
 from kdeov_mm.utils import InputError, load_config, resolve_checkpoint
 from .detection import as_detections, build_vocabulary, inference_transforms, load_model
 
@@ -53,6 +53,11 @@ class TorchBackend:
     def embed_dims(self) -> int:
         """The dimension D of embeddings."""
         return self.model.embed_dims
+
+    @property
+    def threshold(self) -> float:
+        """The default minimum score of a detection."""
+        return self.model.calibration.threshold if hasattr(self.model, 'calibration') else DEFAULT_THRESHOLD
 
     @cached_property
     def text_encoder(self):
@@ -102,7 +107,7 @@ class TorchBackend:
         images: list[np.ndarray],
         names: list[str],
         class_embeddings: ClassEmbeddings | None,
-        score_threshold: float,
+        score_threshold: np.ndarray,
         others: ClassEmbeddings | None = None,
     ) -> list[Detections]:
         """See :class:`Backend`.
