@@ -246,7 +246,7 @@ class KDEOVInferencer:
         Args:
             images: See the class.
             names: Class names to detect; default: the vocabulary.
-            score_threshold: Minimum score, in [0, 1], of all class names or ``{name: minimum}``; default: the names' own
+            score_threshold: Minimum score, in [0, 1], of all names or ``{name: minimum}``; default: the names' own
                 thresholds, else the model's. See :func:`~kdeov_mm.structures.resolve_thresholds`.
             stream: See :meth:`classify`.
             others: Names of things that are taken for the classes by mistake, such as "toy car" for "car". They compete

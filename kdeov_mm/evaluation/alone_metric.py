@@ -148,9 +148,7 @@ class AloneMetric(BoxMetric):
                 values[f'{name}/AUROC'] = auroc(scores[has], scores[lacks])
         return values
 
-    def calibration(
-        self, results: list[dict], category_ids: np.ndarray, known: np.ndarray
-    ) -> dict[str, Reliability]:
+    def calibration(self, results: list[dict], category_ids: np.ndarray, known: np.ndarray) -> dict[str, Reliability]:
         """Compare scores and precision in each group that has detections.
 
         Args:

@@ -272,7 +272,9 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
         """Fill ``image_embedding``, and ``pred_instances`` and ``score_threshold`` where a vocabulary is set.
 
-        Scores are calibrated, and ``score_threshold`` is the minimum one of a detection for users. With ``test_cfg.embed_images=False`` there is no ``image_embedding``, which saves the second, unconditional pass
+        Scores are calibrated, and ``score_threshold`` is the minimum one of a detection for users.
+
+        With ``test_cfg.embed_images=False`` there is no ``image_embedding``, which saves the second, unconditional pass
         of the neck.
         """
         feats = self.backbone(batch_inputs)

@@ -47,7 +47,7 @@ class Detections(ImageResult):
         return self.class_names
 
     def above(self, score_threshold: float | np.ndarray) -> 'Detections':
-        """Return the detections whose score is at least ``score_threshold``: a number, or one for each class ``[K]``."""
+        """Return the detections whose score is at least ``score_threshold``, a number or one for each class ``[K]``."""
         keep = self.scores >= (score_threshold[self.labels] if np.ndim(score_threshold) else score_threshold)
         return Detections(
             self.boxes[keep],

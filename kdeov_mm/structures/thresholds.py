@@ -38,7 +38,9 @@ def resolve_thresholds(
     rest = default if given is None or isinstance(given, Mapping) else given
     unknown = [name for name in each if name not in names]
     if unknown:
-        raise InputError(f'score_threshold: {short_repr(unknown[0])} is not a class name; give thresholds of class names')
+        raise InputError(
+            f'score_threshold: {short_repr(unknown[0])} is not a class name; give thresholds of class names'
+        )
     each = {**(own or {}), **each}
     for value in (rest, *each.values()):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
