@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         '--score-thr',
         type=float,
         metavar='S',
-        help='minimum score, 0 to 1, of names without a threshold of their own in the file; default: the model\'s',
+        help="minimum score, 0 to 1, of names without a threshold of their own in the file; default: the model's",
     )
     parser.add_argument(
         '--not',

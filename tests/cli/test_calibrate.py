@@ -29,7 +29,9 @@ def test_novel_annotations_have_no_part_in_it(world_copy, tmp_path):
     for category in content['categories']:
         if category['id'] not in base:
             category['name'] = f'poison {category["id"]}'
-    content['annotations'] = [ann for ann in content['annotations'] if ann not in novel] + novel[1:] * 2
+    content['annotations'] = [ann for ann in content['annotations'] if ann not in novel] + [
+        dict(ann) for ann in novel[1:] * 2
+    ]
     for number, ann in enumerate(content['annotations'], 1):
         ann['id'] = number
     path.write_text(json.dumps(content))
