@@ -56,7 +56,7 @@ export class Detector {
    * Detects known names in pixels { data: RGBA, width, height }.
    * Returns { found: [{ name, score, box: [left, top, right, bottom] }], best first, prepare, network: milliseconds }.
    */
-  async detect(pixels, names, threshold = 0.3) {
+  async detect(pixels, names, threshold = this.about.threshold) {
     if (!names.length) throw new Error('Give at least one name.');
     const start = performance.now(), dims = this.about.embed_dims;
     const { input, scale, shift, size: [height, width] } = place(pixels, this.about.preprocessing);
@@ -142,7 +142,7 @@ class Page {
     element('names').addEventListener('input', () => this.readNames());
     element('filter').addEventListener('input', () => this.list());
     element('threshold').addEventListener('input', () => {
-      element('threshold-value').value = Number(element('threshold').value).toFixed(2);
+      this.tellThreshold();
     });
     element('threshold').addEventListener('change', () => this.guard(() => this.run()));
     element('controls').addEventListener('submit', event => {
@@ -159,11 +159,17 @@ class Page {
       element('competition').textContent = 'Each object gets one of all names that this page knows; yours are shown.';
     }
     element('names').value = examples.join('\n');
+    element('threshold').value = this.detector.about.threshold;
+    this.tellThreshold();
     this.list();
     this.readNames();
     element('detect').disabled = false;
     this.tell(`Ready: a model of ${(bytes / 2 ** 20).toFixed(1)} MiB. Pick an image, or start the camera.`);
     await this.run();
+  }
+
+  tellThreshold() {
+    element('threshold-value').value = Number(element('threshold').value).toFixed(2);
   }
 
   tell(text, error = false) {

@@ -26,6 +26,9 @@ class Backend(Protocol[T]):
     Attributes:
         folded: Class names that are folded into the weights, or None: :meth:`detect` needs no class embeddings for
             them.
+
+    A backend may also have ``threshold``, the model's default minimum score of a detection, and ``thresholds``, those
+    of single folded class names.
     """
 
     folded: list[str] | None
@@ -59,7 +62,7 @@ class Backend(Protocol[T]):
         images: list[np.ndarray],
         names: list[str],
         class_embeddings: T | None,
-        score_threshold: float,
+        score_threshold: np.ndarray,
         others: T | None = None,
     ) -> list[Detections]:
         """Detect objects.
@@ -68,7 +71,7 @@ class Backend(Protocol[T]):
             images: uint8 RGB ``[H, W, 3]`` each.
             names: K class names.
             class_embeddings: Result of :meth:`embed_names`; None for the folded class names.
-            score_threshold: Minimum score, in [0, 1].
+            score_threshold: Minimum score of each class name, float32 ``[K]`` in [0, 1].
             others: Result of :meth:`embed_names` for names that compete but are not detected; None: none.
         """
 
@@ -102,6 +105,16 @@ class OnnxBackend:
     def embed_dims(self) -> int:
         """The dimension D of embeddings."""
         return self.runtime.embed_dims
+
+    @property
+    def threshold(self) -> float:
+        """The default minimum score of a detection."""
+        return self.runtime.threshold
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The minimum scores of those folded class names that have their own."""
+        return self.runtime.thresholds
 
     def embed_names(
         self, names: Sequence[str], templates: str | Sequence[str] | None = None, embeddings: str | None = None
@@ -139,7 +152,7 @@ class OnnxBackend:
         images: list[np.ndarray],
         names: list[str],
         class_embeddings: np.ndarray | None,
-        score_threshold: float,
+        score_threshold: np.ndarray,
         others: np.ndarray | None = None,
     ) -> list[Detections]:
         """See :class:`Backend`."""

@@ -44,7 +44,9 @@ def build_vocabulary(
     return vocabulary
 
 
-def load_model(cfg: Config, checkpoint: str, vocabulary: ClassEmbeddings | None, device: str = 'cpu') -> nn.Module:
+def load_model(
+    cfg: Config, checkpoint: str, vocabulary: ClassEmbeddings | None, device: str = 'cpu', class_agnostic: bool = True
+) -> nn.Module:
     """Build the model of a config for inference, with weights and vocabulary.
 
     Args:
@@ -52,6 +54,7 @@ def load_model(cfg: Config, checkpoint: str, vocabulary: ClassEmbeddings | None,
         checkpoint: Checkpoint file.
         vocabulary: Classes to detect; None: set later, or for a model without a head.
         device: Such as ``cpu`` or ``cuda:0``.
+        class_agnostic: Whether boxes suppress each other across class names, so that one object gets one name.
 
     Returns:
         nn.Module: The model in inference mode. ``predict`` leaves the image embedding out.
@@ -61,8 +64,8 @@ def load_model(cfg: Config, checkpoint: str, vocabulary: ClassEmbeddings | None,
     """
     init_default_scope(cfg.get('default_scope', 'mmyolo'))
     test_cfg = {**(cfg.model.get('test_cfg') or {}), 'embed_images': False}
-    if 'nms' in test_cfg:  # one object gets one name
-        test_cfg['nms'] = {**test_cfg['nms'], 'class_agnostic': True}
+    if 'nms' in test_cfg:
+        test_cfg['nms'] = {**test_cfg['nms'], 'class_agnostic': class_agnostic}
     model = MODELS.build(ConfigDict({**cfg.model, 'test_cfg': test_cfg}))
     if vocabulary is not None and not getattr(model, 'with_bbox', False):
         raise ValueError(f'config: the model of {cfg.filename} has no bbox_head, so it cannot detect')

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, overload
@@ -11,16 +11,19 @@ import numpy as np
 from PIL import Image
 
 from kdeov_mm.structures import (
+    DEFAULT_THRESHOLD,
     ClassificationResult,
     Detections,
     EmbeddingResult,
     Match,
     Results,
+    ScoreThreshold,
     SearchResult,
+    resolve_thresholds,
     softmax,
 )
 from kdeov_mm.structures.classification import LOGIT_SCALE
-from kdeov_mm.text import check_class_names, read_class_names
+from kdeov_mm.text import check_class_names, read_class_names, read_thresholds
 from kdeov_mm.utils.image_files import BrokenImageError
 from .backends import Backend, OnnxBackend
 from .resolve import is_exported, resolve_model
@@ -40,11 +43,21 @@ class Vocabulary:
         names: K class names.
         templates: Prompt templates; None: the model's own.
         embeddings: File of precomputed embeddings in place of the text encoder, or None.
+        thresholds: Minimum scores of those names that have their own; they are no part of the key.
     """
 
     names: tuple[str, ...]
     templates: str | tuple[str, ...] | None = None
     embeddings: str | None = None
+    thresholds: dict[str, float] = field(default_factory=dict, compare=False)
+
+    @classmethod
+    def read(
+        cls, names: Names, templates: str | tuple[str, ...] | None = None, embeddings: str | None = None
+    ) -> 'Vocabulary':
+        """Read class names and their thresholds from a list or a file; for errors see ``read_vocabulary``."""
+        thresholds = read_thresholds(str(names)) if isinstance(names, (str, Path)) else {}
+        return cls(read_vocabulary(names), templates, embeddings, thresholds)
 
 
 class KDEOVInferencer:
@@ -111,7 +124,13 @@ class KDEOVInferencer:
         self.on_error, self.show_progress = on_error, show_progress
         self._lock = threading.Lock()
         self._cache: dict[Vocabulary, Any] = {}
-        self._vocabulary = Vocabulary(tuple(self.backend.folded)) if self.backend.folded else None
+        own = getattr(self.backend, 'thresholds', {})
+        self._vocabulary = Vocabulary(tuple(self.backend.folded), thresholds=own) if self.backend.folded else None
+
+    @property
+    def threshold(self) -> float:
+        """The model's default minimum score of a detection, in [0, 1]."""
+        return getattr(self.backend, 'threshold', DEFAULT_THRESHOLD)
 
     @property
     def names(self) -> list[str] | None:
@@ -124,7 +143,8 @@ class KDEOVInferencer:
         """Embed class names and use them if a call gives none.
 
         Args:
-            names: Class names without duplicates, or a file of them (one a line, or ``.json``).
+            names: Class names without duplicates, or a file of them (one a line, or ``.json``). The file's lines may
+                have thresholds, such as ``red star = 0.4``.
             templates: Prompt templates, see ``ClassEmbeddings.build``; default: those of the model.
             embeddings: A ``.npy`` or ``.safetensors`` file of precomputed embeddings, one row for each class name.
 
@@ -134,7 +154,7 @@ class KDEOVInferencer:
         """
         if templates is not None and not isinstance(templates, str):
             templates = tuple(templates)
-        vocabulary = Vocabulary(read_vocabulary(names), templates, embeddings)
+        vocabulary = Vocabulary.read(names, templates, embeddings)
         self._class_embeddings(vocabulary)
         self._vocabulary = vocabulary
 
@@ -194,7 +214,7 @@ class KDEOVInferencer:
         self,
         images: Any,
         names: Names | None = None,
-        score_threshold: float = 0.3,
+        score_threshold: ScoreThreshold = None,
         stream: Literal[False] = False,
         others: Names | None = None,
     ) -> Results[Detections]: ...
@@ -204,7 +224,7 @@ class KDEOVInferencer:
         self,
         images: Any,
         names: Names | None = None,
-        score_threshold: float = 0.3,
+        score_threshold: ScoreThreshold = None,
         *,
         stream: Literal[True],
         others: Names | None = None,
@@ -214,7 +234,7 @@ class KDEOVInferencer:
         self,
         images: Any,
         names: Names | None = None,
-        score_threshold: float = 0.3,
+        score_threshold: ScoreThreshold = None,
         stream: bool = False,
         others: Names | None = None,
     ) -> Results[Detections] | Iterator[Detections]:
@@ -226,7 +246,8 @@ class KDEOVInferencer:
         Args:
             images: See the class.
             names: Class names to detect; default: the vocabulary.
-            score_threshold: Minimum score, in [0, 1].
+            score_threshold: Minimum score, in [0, 1], of all names or ``{name: minimum}``; default: the names' own
+                thresholds, else the model's. See :func:`~kdeov_mm.structures.resolve_thresholds`.
             stream: See :meth:`classify`.
             others: Names of things that are taken for the classes by mistake, such as "toy car" for "car". They compete
                 with all class names, but are not detected.
@@ -238,16 +259,15 @@ class KDEOVInferencer:
             ValueError: If the model has no head, an argument is out of range, a class name is invalid, or an image
                 cannot be read.
         """
-        if not 0 <= score_threshold <= 1:
-            raise ValueError(f'score_threshold: must be from 0 to 1, got {score_threshold}')
         vocabulary = self._choose(names)
+        thresholds = resolve_thresholds(vocabulary.names, score_threshold, self.threshold, vocabulary.thresholds)
         folded = self.backend.folded == list(vocabulary.names) and vocabulary.embeddings is None
         class_embeddings = None if folded else self._class_embeddings(vocabulary)
         class_names = list(vocabulary.names)
         more = {} if others is None else dict(others=self._class_embeddings(Vocabulary(read_vocabulary(others))))
 
         def step(batch: list[InputImage], pixels: list[np.ndarray]) -> list[Detections]:
-            detections = self.backend.detect(pixels, class_names, class_embeddings, score_threshold, **more)
+            detections = self.backend.detect(pixels, class_names, class_embeddings, thresholds, **more)
             return [replace(result, image=image) for result, image in zip(detections, batch)]
 
         results = self._results(images, step, stream)
@@ -316,7 +336,7 @@ class KDEOVInferencer:
     def _choose(self, names: Names | None) -> Vocabulary:
         """Return the vocabulary of a call."""
         if names is not None:
-            return Vocabulary(read_vocabulary(names))
+            return Vocabulary.read(names)
         if self._vocabulary is None:
             raise ValueError('names: there are none, and no vocabulary is set; give names, or call set_vocabulary')
         return self._vocabulary

@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 from mmyolo.registry import TRANSFORMS
 
 from kdeov_mm.models import ClassEmbeddings
-from kdeov_mm.structures import Detections
+from kdeov_mm.structures import DEFAULT_THRESHOLD, Detections
 from kdeov_mm.utils import InputError, load_config, resolve_checkpoint
 from .detection import as_detections, build_vocabulary, inference_transforms, load_model
 
@@ -52,6 +52,11 @@ class TorchBackend:
     def embed_dims(self) -> int:
         """The dimension D of embeddings."""
         return self.model.embed_dims
+
+    @property
+    def threshold(self) -> float:
+        """The default minimum score of a detection."""
+        return self.model.calibration.threshold if hasattr(self.model, 'calibration') else DEFAULT_THRESHOLD
 
     def embed_names(
         self, names: Sequence[str], templates: str | Sequence[str] | None = None, embeddings: str | None = None
@@ -96,7 +101,7 @@ class TorchBackend:
         images: list[np.ndarray],
         names: list[str],
         class_embeddings: ClassEmbeddings | None,
-        score_threshold: float,
+        score_threshold: np.ndarray,
         others: ClassEmbeddings | None = None,
     ) -> list[Detections]:
         """See :class:`Backend`.

@@ -2,6 +2,7 @@
 
 kdeov detect photo.jpg --names "red circle" dog
 kdeov detect photos/ "more/*.png" --names-file names.txt --score-thr 0.5 --out-dir pictures
+kdeov detect photos/ --names-file names.txt                      a line may be: red star = 0.4
 kdeov detect clip.mp4 --names dog --json > detections.jsonl      one line for each frame
 kdeov detect street.jpg --names car --not "toy car"              what is not looked for
 kdeov detect photos/ --names dog --coco detections.json          a COCO file, with scores
@@ -26,7 +27,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add_images(parser)
     add_names(parser)
-    parser.add_argument('--score-thr', type=float, default=0.3, metavar='S', help='minimum score, 0 to 1; default: 0.3')
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        metavar='S',
+        help="minimum score, 0 to 1, of names without a threshold of their own in the file; default: the model's",
+    )
     parser.add_argument(
         '--not',
         dest='others',
@@ -46,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, answer: Answer) -> None:
     """Detect objects, draw pictures, and write the COCO file."""
     with user_errors():
-        if not 0 <= args.score_thr <= 1:
+        if args.score_thr is not None and not 0 <= args.score_thr <= 1:
             raise InputError(f'--score-thr {args.score_thr}: must be from 0 to 1')
         if args.others:
             from kdeov_mm.text import check_class_names

@@ -8,6 +8,7 @@ kdeov export CONFIG CHECKPOINT --kinds image_encoder text_encoder
 import argparse
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -176,7 +177,7 @@ def write_files(args: argparse.Namespace, names: list[str] | None) -> None:
     from kdeov_mm.apis import build_vocabulary, find_images, load_model
     from kdeov_mm.deploy.export import describe, export_text_encoder
     from kdeov_mm.models import build_text_encoder
-    from kdeov_mm.text import resolve_templates
+    from kdeov_mm.text import read_thresholds, resolve_templates
     from kdeov_mm.utils import check_checkpoint, load_config, resolve_checkpoint
 
     cfg = load_config(args.config, args.cfg_options)
@@ -190,6 +191,7 @@ def write_files(args: argparse.Namespace, names: list[str] | None) -> None:
     if vocabulary is None and kinds != ['text_encoder']:
         model.set_vocabulary(sample_vocabulary(model))
     out_dir = Path(args.out_dir)
+    thresholds = read_thresholds(args.vocabulary) if args.vocabulary else {}
     for kind in kinds:
         path = out_dir / f'{kind}.onnx'
         print(f'writing {path}', file=sys.stderr)
@@ -199,7 +201,7 @@ def write_files(args: argparse.Namespace, names: list[str] | None) -> None:
             export_text_encoder(encoder, templates, path, metadata)
             print(f'{path}: {path.stat().st_size / 2**20:.1f} MiB')
         else:
-            write_network(kind, model, path, metadata, args.int8_for, checked, calibration)
+            write_network(kind, model, path, metadata, args.int8_for, checked, calibration, thresholds)
 
 
 def sample_vocabulary(model: 'nn.Module') -> 'ClassEmbeddings':
@@ -223,6 +225,7 @@ def write_network(
     int8_for: list[str],
     checked: list[str],
     calibration: list[str],
+    thresholds: dict[str, float],
 ) -> None:
     """Write one network, in float and in INT8, and compare the files with the model.
 
@@ -234,13 +237,18 @@ def write_network(
         int8_for: Target runtimes of the INT8 files.
         checked: Images to compare on; empty: no comparison.
         calibration: Images to calibrate with; empty: no INT8.
+        thresholds: Minimum scores of those class names that have their own.
     """
     from kdeov_mm.deploy import Runtime
     from kdeov_mm.deploy.export import export_detector, export_image_encoder, export_open_detector
     from kdeov_mm.deploy.graphs import vocabulary_inputs
     from kdeov_mm.deploy.quantize import quantize
 
-    writers = dict(image_encoder=export_image_encoder, detector=export_detector, open_detector=export_open_detector)
+    writers = dict(
+        image_encoder=export_image_encoder,
+        detector=partial(export_detector, thresholds=thresholds),
+        open_detector=export_open_detector,
+    )
     writers[kind](model, path, metadata)
     runtime = Runtime(path)
     float_layers: dict[Path, dict[str, str]] = {path: {}}  # by file

@@ -45,7 +45,11 @@ def add_names(parser: argparse.ArgumentParser) -> None:
     """Add the options that give the vocabulary."""
     names = parser.add_mutually_exclusive_group(required=True)
     names.add_argument('--names', nargs='+', metavar='NAME', help='class names to choose from')
-    names.add_argument('--names-file', metavar='FILE', help='a text file with one class name a line, or a .json file')
+    names.add_argument(
+        '--names-file',
+        metavar='FILE',
+        help='a text file with one class name a line, also "red star = 0.4" with its minimum score, or a .json file',
+    )
     parser.add_argument(
         '--templates', metavar='T', help="none, single, openai_imagenet_80, vild or a file; default: the model's"
     )
@@ -151,7 +155,7 @@ def each_image(
         names = check_names(args)
         check_model(args)
         inferencer = make_inferencer(args, skipped)
-        inferencer.set_vocabulary(names, args.templates, args.embeddings)
+        inferencer.set_vocabulary(args.names_file or names, args.templates, args.embeddings)
         results = start(inferencer)
     index = -1
     for index, result in enumerate(results):

@@ -65,7 +65,8 @@ def detect_tab(demo: Demo, examples: str) -> None:
                 upload('detect-image'),
                 names_box('detect-words', examples, 'One name is enough: each has a score of its own.'),
             )
-            threshold = gr.Slider(0.01, 0.99, 0.3, step=0.01, label='Minimum score')
+            initial = min(max(round(demo.inferencer.threshold, 2), 0.01), 0.99)
+            threshold = gr.Slider(0.01, 0.99, initial, step=0.01, label='Minimum score')
             button = gr.Button('Detect', variant='primary', elem_id='detect-button')
         with gr.Column(scale=2):
             with gr.Row():

@@ -60,15 +60,26 @@ def export_image_encoder(model: nn.Module, path: Path, metadata: dict[str, str])
     )
 
 
-def export_detector(model: nn.Module, path: Path, metadata: dict[str, str]) -> Path:
-    """Write ``images -> boxes, scores, labels`` for the model's current vocabulary; see :class:`Detector`."""
+def export_detector(
+    model: nn.Module, path: Path, metadata: dict[str, str], thresholds: dict[str, float] | None = None
+) -> Path:
+    """Write ``images -> boxes, scores, labels`` for the model's current vocabulary; see :class:`Detector`.
+
+    ``thresholds`` are the minimum scores of those class names that have their own.
+    """
     return write(
         Detector(model),
         dict(images=sample_images()),
         (IMAGES,),
         OUTPUTS,
         path,
-        dict(metadata, kdeov_kind='detector', names=json.dumps(model.vocabulary)),
+        dict(
+            metadata,
+            kdeov_kind='detector',
+            names=json.dumps(model.vocabulary),
+            threshold=json.dumps(model.calibration.threshold),
+            thresholds=json.dumps(thresholds or {}),
+        ),
     )
 
 
@@ -89,7 +100,7 @@ def export_open_detector(model: nn.Module, path: Path, metadata: dict[str, str])
         tuple(free),
         OUTPUTS,
         path,
-        dict(metadata, kdeov_kind='open_detector'),
+        dict(metadata, kdeov_kind='open_detector', threshold=json.dumps(model.calibration.threshold)),
     )
 
 

@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_linear_bn_eval
 
 from kdeov_mm.models.fusion import FiLMFusion
-from kdeov_mm.models.post_processing import decode_boxes, independent_probability, score_classes, top_candidates
+from kdeov_mm.models.post_processing import (
+    calibrate,
+    decode_boxes,
+    independent_probability,
+    score_classes,
+    top_candidates,
+)
 from .fold import fold_film
 from .nms import batched_nms
 
@@ -54,6 +60,7 @@ class OpenDetector(nn.Module):
             raise ValueError('model: it has no bbox_head, so it cannot detect; only its image encoder can be exported')
         model = copy.deepcopy(model).eval()
         self.independent, self.cfg = model.background is not None, model.bbox_head.test_cfg
+        self.platt = model.calibration.scale, model.calibration.bias
         if self.independent and isinstance(model.fusion, FiLMFusion):
             model = fold_film(model)
         self.fusion = model.fusion
@@ -128,7 +135,7 @@ class OpenDetector(nn.Module):
         else:
             scores, labels, index = batched_nms(boxes, scores, labels, names.shape[0], *limits)
         # Damaged weights must not give an empty result; the runtime refuses NaN.
-        scores = torch.where(damaged, torch.nan, scores)
+        scores = torch.where(damaged, torch.nan, calibrate(scores, *self.platt))
         return boxes.gather(1, index[..., None].expand(-1, -1, 4)), scores, labels
 
     def probabilities(

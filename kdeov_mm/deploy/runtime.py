@@ -10,7 +10,14 @@ import onnxruntime
 from PIL import Image
 
 from kdeov_mm.text import Lexicon, Tokenizer, average_prompts, build_prompts, check_class_names, check_templates
-from kdeov_mm.structures import ClassificationResult, Detections, softmax
+from kdeov_mm.structures import (
+    DEFAULT_THRESHOLD,
+    ClassificationResult,
+    Detections,
+    ScoreThreshold,
+    resolve_thresholds,
+    softmax,
+)
 from kdeov_mm.structures.classification import LOGIT_SCALE
 from kdeov_mm.structures.retrieval import rank
 from kdeov_mm.utils.arrays import find_bad_row, row_defect
@@ -89,6 +96,16 @@ class Runtime:
     def names(self) -> list[str] | None:
         """The vocabulary that is folded into the detector, or None."""
         return list(self.described['detector']['names']) if 'detector' in self.described else None
+
+    @property
+    def threshold(self) -> float:
+        """The default minimum score of a detection, in [0, 1]."""
+        return next((data['threshold'] for data in self.described.values() if 'threshold' in data), DEFAULT_THRESHOLD)
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The minimum scores of those folded class names that have their own."""
+        return dict(self.described['detector']['thresholds']) if 'detector' in self.described else {}
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -284,7 +301,7 @@ class Runtime:
         images: Sequence[np.ndarray],
         names: Sequence[str] | None = None,
         class_embeddings: np.ndarray | None = None,
-        score_threshold: float = 0.3,
+        score_threshold: ScoreThreshold = None,
         batch_size: int = 8,
         others: Sequence[str] | np.ndarray = (),
     ) -> list[Detections]:
@@ -294,7 +311,8 @@ class Runtime:
             images: uint8 RGB ``[H, W, 3]`` each.
             names: The class names, for a file of kind ``open_detector``; default: those of the ``detector``.
             class_embeddings: Of the K class names, ``[K, D]``; default: from the text encoder's file.
-            score_threshold: Minimum score, in [0, 1].
+            score_threshold: Minimum score, in [0, 1], of all class names or ``{name: minimum}``; default: those of the
+                files; see :func:`~kdeov_mm.structures.resolve_thresholds`.
             batch_size: Images in one run of the network.
             others: Names that compete with the class names but are not detected, or their class embeddings ``[X, D]``;
                 for a file of kind ``open_detector``.
@@ -315,6 +333,8 @@ class Runtime:
             self.need(kind)
             class_embeddings = self.check_class_embeddings(names, class_embeddings)
             feeds = {'texts': class_embeddings, **self.competitors(names, others)}
+        own = self.thresholds if kind == 'detector' else {}
+        thresholds = resolve_thresholds(names, score_threshold, self.threshold, own)
         detections, names = [], list(names)
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
@@ -329,7 +349,7 @@ class Runtime:
                 boxes = (boxes[valid] - np.tile(shift, 2)) / np.tile(scale, 2)
                 boxes = boxes.clip(0, [width, height] * 2).astype(np.float32)
                 result = Detections(boxes, scores[valid], labels[valid], names, height, width)
-                detections.append(result.above(score_threshold))
+                detections.append(result.above(thresholds))
         return detections
 
     def competitors(self, names: Sequence[str], others: Sequence[str] | np.ndarray) -> dict[str, np.ndarray]:
@@ -431,8 +451,8 @@ def parse_metadata(path: str | Path, kind: str, data: dict[str, str]) -> dict[st
         data: The file's metadata, JSON by field.
 
     Returns:
-        dict: ``embed_dims``; ``preprocessing``, except for a text encoder; ``names`` of a detector; ``tokenizer`` and
-        ``templates`` of a text encoder.
+        dict: ``embed_dims``; ``preprocessing``, except for a text encoder; ``threshold`` of detectors; ``names`` and
+        ``thresholds`` of a detector; ``tokenizer`` and ``templates`` of a text encoder.
 
     Raises:
         InputError: If a field is missing, is not JSON, or has a wrong type or range; the message names file and field.
@@ -467,6 +487,14 @@ def parse_metadata(path: str | Path, kind: str, data: dict[str, str]) -> dict[st
                 refuse(f'preprocessing.{field}', how[field], repr(only))
     if kind == 'detector':
         parsed['names'] = check_names(path, parse('names', list))
+        parsed['thresholds'] = parse('thresholds', dict) if 'thresholds' in data else {}
+        for name, value in parsed['thresholds'].items():
+            if name not in parsed['names'] or not is_score(value):
+                refuse('thresholds', {name: value}, 'a class name and a number from 0 to 1')
+    if 'detector' in kind:  # earlier versions did not write it
+        parsed['threshold'] = parse_json(data.get('threshold', str(DEFAULT_THRESHOLD)), f'{path}: threshold', object)
+        if not is_score(parsed['threshold']):
+            refuse('threshold', parsed['threshold'], 'a number from 0 to 1')
     if kind == 'open_detector' and 'lexicon' in data:
         described = parse('lexicon', dict)
         entries, hierarchy = described.get('entries'), described.get('hierarchy')
@@ -494,6 +522,11 @@ def check_names(path: str | Path, names: list) -> list[str]:
     except ValueError as error:
         raise InputError(f'{path}: {printable(str(error))}') from error
     return names
+
+
+def is_score(value: Any) -> bool:
+    """Return whether a value is a possible score."""
+    return type(value) in (int, float) and 0 <= value <= 1
 
 
 def is_side(value: Any) -> bool:

@@ -103,6 +103,7 @@ def write_web(
         embed_dims=runtime.embed_dims,
         competitors=None if competes is None else competes.shape[1],
         preprocessing=runtime.preprocessing,
+        threshold=runtime.threshold,
         size_bytes=Path(detector).stat().st_size,
         licence=runtime.metadata[kind].get('licence'),
     )

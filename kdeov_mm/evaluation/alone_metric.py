@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,10 @@ from torchvision.ops import box_iou, nms
 from kdeov_mm.datasets.coco_file import INSTANCE_FIELDS
 from kdeov_mm.utils.errors import InputError
 
+from . import pictures
 from .box_metric import BoxMetric, Boxes
+from .calibration import MATCH, MIN_SCORE, Reliability, find_right
 from .precision_engines import COCO_ENGINES, LVIS_ENGINES, find_engine
-
-MATCH = 0.5  # intersection over union of a box and the object that it shows
 
 
 @METRICS.register_module()
@@ -33,6 +34,9 @@ class AloneMetric(BoxMetric):
       the classes in ``neg_category_ids`` alone.
     - ``alone/{group}/AUROC``: probability that the class is scored higher in an image that has it than in one that
       lacks it, over all pairs of image and class.
+    - ``alone/{group}/ECE``: expected calibration error of the detections with a score of at least ``MIN_SCORE``, in
+      bins of equal width; see :class:`~kdeov_mm.evaluation.calibration.Reliability`. A detection is right if it shows
+      an object of its class. On LVIS, detections of classes that an image was not checked for do not count.
     - ``alone/all/duplicates``: boxes beyond the first on an object (IoU at least 0.5), a fraction of the objects, at
       ``score_thr`` and with suppression across names; ``duplicates_per_name`` is without that suppression.
 
@@ -44,7 +48,7 @@ class AloneMetric(BoxMetric):
         max_dets: Detections counted for one class in one image, best first; all count with a file of LVIS.
         engine: ``pycocotools``, or ``lvis`` with a file of LVIS, is the default; or ``faster-coco-eval``.
         iou_threshold: Boxes with a larger intersection over union suppress each other across names.
-        **kwargs: See :class:`~kdeov_mm.evaluation.box_metric.BoxMetric`; ``score_thr`` is the model's threshold.
+        **kwargs: See :class:`~kdeov_mm.evaluation.box_metric.BoxMetric`; ``score_thr`` replaces the model's threshold.
     """
 
     default_prefix = 'alone'
@@ -104,6 +108,7 @@ class AloneMetric(BoxMetric):
                 logging.WARNING,
             )
             self.per_class, self.examples = np.full((len(self.require_meta('classes')), 2), np.nan), []
+            self.reliability: dict[str, Reliability] = {}
             return {}
         if missing:
             raise ValueError(f'{missing[0]}: the data sample has no presence, but others have it')
@@ -120,17 +125,19 @@ class AloneMetric(BoxMetric):
             ]
             roles['chance'] = Boxes.gather(shuffled, len(category_ids)), rng.permuted(presence, axis=1)
         has_boxes = any(result['has_boxes'] for result in results)
-        values = {}
+        values, threshold = {}, self.find_threshold(results)
         for role, (boxes, scores) in roles.items():
             table = np.full((len(category_ids), len(self.columns)), np.nan)
             if has_boxes:
                 table[:, 0] = self.average_precision_50(boxes, truth, category_ids, img_ids)
-                table[:, 1] = false_alarms(scores, absent, self.score_thr)
+                table[:, 1] = false_alarms(scores, absent, threshold)
             if role == 'student':
                 self.per_class, self.examples = table, []
             values[role] = self.summarize_alone(table, scores, present, absent)
         if has_boxes:
-            values['student'].update(self.duplicates(results))
+            self.reliability = self.calibration(results, category_ids, present | absent)
+            values['student'].update({f'{name}/ECE': item.error for name, item in self.reliability.items()})
+            values['student'].update(self.duplicates(results, threshold))
         if all('teacher_presence' in result for result in results):
             teacher = np.stack([result['teacher_presence'] for result in results])
             values['teacher'] = self.summarize_alone(np.full_like(self.per_class, np.nan), teacher, present, absent)
@@ -175,7 +182,48 @@ class AloneMetric(BoxMetric):
                 values[f'{name}/AUROC'] = auroc(scores[has], scores[lacks])
         return values
 
-    def duplicates(self, results: list[dict]) -> dict[str, float]:
+    def calibration(self, results: list[dict], category_ids: np.ndarray, known: np.ndarray) -> dict[str, Reliability]:
+        """Compare scores and precision in each group that has detections.
+
+        Args:
+            results: Predictions of N images.
+            category_ids: The category id of each class, ``[K]``.
+            known: Images known to have or to lack each class, bool ``[N, K]``.
+        """
+        column = {category: index for index, category in enumerate(category_ids.tolist())}
+        parts = []
+        for result, checked in zip(results, known):
+            order = np.argsort(-result['scores'], kind='stable')
+            order = order[result['scores'][order] >= MIN_SCORE]
+            truth = [ann for ann in self.coco.imgToAnns[result['img_id']] if ann['category_id'] in column]
+            boxes = np.array([ann['bbox'] for ann in truth], float).reshape(-1, 4)
+            boxes[:, 2:] += boxes[:, :2]
+            labels = result['labels'][order]
+            right, counts = find_right(
+                result['bboxes'][order].astype(float),
+                labels,
+                boxes,
+                np.array([column[ann['category_id']] for ann in truth], int),
+                np.array([ann['iscrowd'] for ann in truth], bool),
+            )
+            partly = self.coco.imgs[result['img_id']].get('not_exhaustive_category_ids', ())
+            counts &= checked[labels] & (right | ~np.isin(category_ids[labels], partly))
+            parts.append((result['scores'][order][counts], right[counts], labels[counts]))
+        scores, right, labels = map(np.concatenate, zip(*parts))
+        return {
+            name: Reliability.calculate(scores[members[labels]], right[members[labels]])
+            for name, members in self.group_members().items()
+            if members[labels].any()
+        }
+
+    def draw(self, out_dir: Path) -> list[Path]:
+        """Draw reliability diagrams too, one for each group; see the base class."""
+        files = super().draw(out_dir)
+        if self.reliability:
+            files.append(pictures.reliability(self.reliability, out_dir / f'{self.task}_reliability.png'))
+        return files
+
+    def duplicates(self, results: list[dict], threshold: float) -> dict[str, float]:
         """Compute the duplicates of all images, with and without suppression across names."""
         extra, objects = dict(duplicates=0, duplicates_per_name=0), 0
         for result in results:
@@ -183,7 +231,7 @@ class AloneMetric(BoxMetric):
             # an object may have several general names
             truth = list({tuple(ann['bbox']): None for ann in annotations if not ann.get('iscrowd')})
             objects += len(truth)
-            keep = result['scores'] >= self.score_thr
+            keep = result['scores'] >= threshold
             if not truth or not keep.any():
                 continue
             boxes, scores = torch.as_tensor(result['bboxes'][keep]), torch.as_tensor(result['scores'][keep])

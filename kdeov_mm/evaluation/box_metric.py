@@ -17,6 +17,7 @@ from torchvision.ops import nms
 
 from kdeov_mm.datasets.coco_file import INSTANCE_FIELDS, load_coco
 from kdeov_mm.datasets.general import generalize
+from kdeov_mm.structures import DEFAULT_THRESHOLD
 from kdeov_mm.utils.files import write_atomically
 
 from . import pictures
@@ -124,7 +125,8 @@ class BoxMetric(RoleMetric):
         chance: Whether to compute the chance level, which doubles the time.
         seed: Of the random names.
         num_examples: Images kept for the picture.
-        score_thr: Lowest score of a box in the picture, in [0, 1].
+        score_thr: Lowest score of a box in the picture, in [0, 1]; None: the model's threshold, which data samples have
+            as ``score_threshold``.
         **kwargs: See :class:`~kdeov_mm.evaluation.base.RoleMetric`.
 
     Raises:
@@ -143,7 +145,7 @@ class BoxMetric(RoleMetric):
         chance: bool = True,
         seed: int = 0,
         num_examples: int = 8,
-        score_thr: float = 0.3,
+        score_thr: float | None = None,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
@@ -188,7 +190,12 @@ class BoxMetric(RoleMetric):
                     f'{image}: image id {sample["img_id"]} is not in {self.ann_file}; '
                     'test data set and metric must use one annotation file'
                 )
-            self.results.append(dict(img_id=sample['img_id'], img_path=str(image), **pred))
+            threshold = float(sample.get('score_threshold', DEFAULT_THRESHOLD))
+            self.results.append(dict(img_id=sample['img_id'], img_path=str(image), threshold=threshold, **pred))
+
+    def find_threshold(self, results: list[dict]) -> float:
+        """Return the minimum score of a detection for users: ``score_thr``, else the model's threshold."""
+        return results[0]['threshold'] if self.score_thr is None else self.score_thr
 
     def category_ids(self) -> np.ndarray:
         """Return the annotation file's category id of each class, ``[K]``.
@@ -311,9 +318,9 @@ class BoxMetric(RoleMetric):
             ]
             for j in np.linspace(0, len(having) - 1, min(quota, len(having))).astype(int):
                 chosen[having[j]['img_id']] = having[j]
-        examples = []
+        examples, threshold = [], self.find_threshold(results)
         for img_id, result in chosen.items():
-            keep = np.flatnonzero(result['scores'] >= self.score_thr)
+            keep = np.flatnonzero(result['scores'] >= threshold)
             boxes, scores = (torch.as_tensor(result[key][keep]) for key in ('bboxes', 'scores'))
             keep = keep[nms(boxes, scores, SHOWN_OVERLAP).numpy()][: len(truth[img_id]) + 2]  # best first
             examples.append(

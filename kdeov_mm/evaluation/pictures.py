@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from matplotlib.colors import PowerNorm
@@ -12,6 +12,9 @@ from matplotlib.patches import Rectangle
 
 from kdeov_mm.utils.files import atomic_path
 from kdeov_mm.utils.images import read_image
+
+if TYPE_CHECKING:
+    from .calibration import Reliability
 
 BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW = (
     '#0072B2',
@@ -209,6 +212,34 @@ def name_box(axes, found: dict, colour: str, size: float = 7) -> None:
         parse_math=False,
         bbox=dict(facecolor=colour, edgecolor='none', pad=1, alpha=0.9),
     )
+
+
+def reliability(panels: 'dict[str, Reliability]', path: Path) -> Path:
+    """Draw reliability diagrams: the precision of each bin of scores over its mean score, and the bin's detections.
+
+    Args:
+        panels: Reliability by title.
+        path: File to write.
+    """
+    fig = Figure(figsize=(3.3 * len(panels), 4), layout='constrained')
+    grid = fig.subplots(2, len(panels), squeeze=False, sharex=True, height_ratios=[3, 1])
+    for (title, item), (upper, lower) in zip(panels.items(), grid.T):
+        filled, width = item.count > 0, 1 / len(item.count)
+        upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle='--')
+        upper.plot(item.score[filled], item.precision[filled], color=BLUE, linewidth=1.4, marker='o', markersize=4)
+        upper.set_ylim(-0.02, 1.02)
+        upper.set_title(f'{title}: ECE {item.error:.3f}', fontsize=10.5, loc='left')
+        lower.bar((np.arange(len(item.count)) + 0.5) * width, item.count, 0.92 * width, color=SKY)
+        lower.set_yscale('symlog', linthresh=1)
+        lower.set_xlabel('score', fontsize=9)
+        for axes in (upper, lower):
+            axes.tick_params(labelsize=8)
+            axes.grid(axis='y', color='#E5E5E5', linewidth=0.8)
+            axes.set_axisbelow(True)
+            clean(axes)
+    grid[0, 0].set_ylabel('precision', fontsize=9)
+    grid[1, 0].set_ylabel('detections', fontsize=9)
+    return save(fig, path)
 
 
 RETRIEVAL_TITLE = 'Text to image: the images nearest to each text; framed: the image it was written for'

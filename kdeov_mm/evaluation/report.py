@@ -42,6 +42,7 @@ LABELS = dict(
     i2t='image to text',
     median_rank='median rank',
     false_alarms='false alarms',
+    ECE='calibration error (ECE)',
     duplicates_per_name='duplicates, no suppression across names',
 )
 

@@ -11,6 +11,7 @@ from mmyolo.registry import MODELS
 from torch import Tensor
 
 from kdeov_mm.text import Lexicon
+from .calibration import ScoreCalibration
 from .clip import ClassEmbeddings, Competitors
 from .embedding_space import EmbeddingSpaceMixin, with_dims
 from .targets import DistillationTargets, StoredTargets
@@ -40,8 +41,10 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         lexicon: Names of everything that may be seen, which compete silently with the classes that are detected; see
             :meth:`kdeov_mm.text.Lexicon.read`. None: none.
         background: Cosine similarity, in [-1, 1], of a constant that competes with every class: what is less similar to
-            a class name is none of its objects. None, which needs ``lexicon=None``: the classes of the vocabulary
-            compete with each other, and every object is one of them.
+            a class name is none of its objects. That of a calibration replaces it. None, which needs ``lexicon=None``:
+            the classes of the vocabulary compete with each other, and every object is one of them.
+        calibrated: Whether the scores use the calibration of the weights, if they have one; see
+            :class:`~kdeov_mm.models.calibration.ScoreCalibration`.
         fusion: Config of a text-conditioned fusion between backbone and neck, or None.
         bbox_head: Config of the open-vocabulary head; None: the model is an image encoder only (stage 1).
         loss_image: Config of the losses of the image embedding (FeatureAlignmentLoss), or None.
@@ -71,6 +74,7 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         text_encoder: dict | None = None,
         lexicon: str | Sequence[str] | None = None,
         background: float | None = None,
+        calibrated: bool = True,
         fusion: dict | None = None,
         bbox_head: dict | None = None,
         loss_image: dict | None = None,
@@ -106,13 +110,18 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         self.text_encoder_cfg = text_encoder
         self.loss_image = MODELS.build(loss_image) if loss_image else None
         self.text_dropout, self.num_negatives = text_dropout, num_negatives
-        self.lexicon, self.background = Lexicon.read(lexicon), background
+        self.lexicon, self.calibration = Lexicon.read(lexicon), ScoreCalibration(background, calibrated)
         self.vocabulary: list[str] | None = None
         self.closed = background is None
         self.class_embeddings = torch.zeros(0, self.embed_dims)
         self.others = ClassEmbeddings([], torch.zeros(0, self.embed_dims))
         self._competitors: Competitors | None = None
         self.targets: DistillationTargets = StoredTargets()
+
+    @property
+    def background(self) -> float | None:
+        """Cosine similarity of the background: the calibration's, else the config's."""
+        return self.calibration.background
 
     @property
     def texts(self) -> Tensor:
@@ -174,7 +183,7 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         """What competes with the classes of the vocabulary; None: the classes themselves."""
         if self.closed:
             return None
-        if self._competitors is None:
+        if self._competitors is None or self._competitors.background != self.background:
             self._competitors = Competitors.build(
                 self.lexicon.competes(self.vocabulary or []), self.lexicon_embeddings, self.others, self.background
             ).to(self.class_embeddings)
@@ -231,6 +240,7 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
             dict: Scalars. MMEngine adds up those whose names contain ``loss`` and logs the others. See
             ``FeatureAlignmentLoss.forward`` and ``OpenVocabHead.loss``.
         """
+        self.calibration.reset()  # the trained weights need one of their own
         conditioned = (
             self.fusion is not None and len(self.class_embeddings) and float(torch.rand(())) >= self.text_dropout
         )
@@ -266,7 +276,9 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         )
 
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
-        """Fill ``image_embedding``, and ``pred_instances`` where a vocabulary is set.
+        """Fill ``image_embedding``, and ``pred_instances`` and ``score_threshold`` where a vocabulary is set.
+
+        Scores are calibrated, and ``score_threshold`` is the minimum one of a detection for users.
 
         With ``test_cfg.embed_images=False`` there is no ``image_embedding``, which saves the second, unconditional pass
         of the neck.
@@ -282,6 +294,11 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
             results = self.bbox_head.predict(
                 conditioned, batch_data_samples, self.class_embeddings, rescale, self.competitors
             )
+            for sample, result in zip(batch_data_samples, results):  # after suppression, which keeps its order
+                result.scores = self.calibration(result.scores)
+                sample.score_threshold = self.calibration.threshold
+                if 'presence' in sample:
+                    sample.presence = self.calibration(sample.presence)
             batch_data_samples = self.add_pred_to_datasample(batch_data_samples, results)
         return batch_data_samples
 

@@ -1,5 +1,6 @@
 """Post-processing of the head's maps to detections, for PyTorch and for exported models."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -96,6 +97,18 @@ def score_classes(objectness: Tensor, probability: Tensor, cfg: ConfigDict) -> t
 def combine(objectness: Tensor, probability: Tensor, power: float) -> Tensor:
     """Combine objectness ``[..., M]`` and class probabilities ``[..., M, K]`` to scores; see :func:`score_classes`."""
     return objectness[..., None] ** power * probability ** (1 - power)
+
+
+def calibrate(scores: Tensor, scale: float, bias: float) -> Tensor:
+    """Map raw scores in [0, 1] to calibrated ones: ``sigmoid(scale * logit(scores) + bias)`` (Platt 1999).
+
+    The map is the identity for scale 1 and bias 0, keeps 0, 1 and NaN, and keeps the order of scores for a positive
+    scale. The order is kept up to rounding: scores that differ by less than float32 can tell apart become equal.
+    """
+    if scale == 1 and bias == 0:
+        return scores
+    odds = math.exp(bias) * scores**scale
+    return odds / (odds + (1 - scores) ** scale)
 
 
 def to_original(boxes: Tensor, img_meta: dict) -> Tensor:

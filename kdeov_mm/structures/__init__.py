@@ -4,15 +4,19 @@ from .classification import ClassificationResult, softmax
 from .detections import Detections
 from .results import ImageSource, Result, Results
 from .retrieval import EmbeddingResult, Match, SearchResult
+from .thresholds import DEFAULT_THRESHOLD, ScoreThreshold, resolve_thresholds
 
 __all__ = [
     'ClassificationResult',
+    'DEFAULT_THRESHOLD',
     'Detections',
     'EmbeddingResult',
     'ImageSource',
     'Match',
     'Result',
     'Results',
+    'ScoreThreshold',
     'SearchResult',
+    'resolve_thresholds',
     'softmax',
 ]

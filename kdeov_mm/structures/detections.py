@@ -67,9 +67,9 @@ class Detections(ImageResult):
         """The old name of ``class_names``."""
         return self.class_names
 
-    def above(self, score_threshold: float) -> 'Detections':
-        """Return the detections whose score is at least ``score_threshold``."""
-        keep = self.scores >= score_threshold
+    def above(self, score_threshold: float | np.ndarray) -> 'Detections':
+        """Return the detections whose score is at least ``score_threshold``, a number or one for each class ``[K]``."""
+        keep = self.scores >= (score_threshold[self.labels] if np.ndim(score_threshold) else score_threshold)
         return Detections(
             self.boxes[keep],
             self.scores[keep],

@@ -1,6 +1,6 @@
 """Class names, prompt templates and CLIP's tokenizer, without torch and MMEngine."""
 
-from .class_names import check_class_names, read_class_names, read_synonyms
+from .class_names import check_class_names, read_class_names, read_synonyms, read_thresholds
 from .lexicon import LEXICONS, Lexicon
 from .templates import (
     TEMPLATE_SETS,
@@ -25,6 +25,7 @@ __all__ = [
     'fill',
     'read_class_names',
     'read_synonyms',
+    'read_thresholds',
     'resolve_templates',
     'template_set',
 ]

@@ -1,5 +1,6 @@
 """Reading and checking of class names and their synonyms."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,8 @@ from kdeov_mm.utils.display import short_repr, shorten
 from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.json_files import read_json
 from .lines import MAX_CHARACTERS, is_unicode, read_lines
+
+NAME_AND_THRESHOLD = re.compile(r'(.*\S)\s*=\s*([-+]?\d*\.?\d+)')  # a line without a number after "=" is a class name
 
 
 def check_class_names(names: Sequence[str]) -> None:
@@ -43,7 +46,8 @@ def read_class_names(path: str) -> list[str]:
 
     Args:
         path: A text file with one class name a line (empty lines are skipped), or a ``.json`` file: a list of names, a
-            list of category records with a ``name`` field, or a COCO or LVIS annotation file.
+            list of category records with a ``name`` field, or a COCO or LVIS annotation file. A line may end with the
+            name's own threshold, see :func:`read_thresholds`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -58,12 +62,38 @@ def read_class_names(path: str) -> list[str]:
             )
         names: list[Any] = [item.get('name') if isinstance(item, dict) else item for item in content]
     else:
-        names = read_lines(path, 'names')
+        names = [name for name, _ in read_name_lines(path)]
     try:
         check_class_names(names)
     except ValueError as error:
         raise InputError(f'{error} (in {str(path)!r})') from error
     return names
+
+
+def read_thresholds(path: str) -> dict[str, float]:
+    """Read the minimum scores in a text file of class names, from its lines such as ``red star = 0.4``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not text, or a threshold is not from 0 to 1.
+    """
+    if Path(path).suffix == '.json':
+        return {}
+    return {name: threshold for name, threshold in read_name_lines(path) if threshold is not None}
+
+
+def read_name_lines(path: str) -> list[tuple[str, float | None]]:
+    """Read each line's class name and threshold, or None; see :func:`read_thresholds`."""
+    lines = []
+    for line in read_lines(path, 'names'):
+        match = NAME_AND_THRESHOLD.fullmatch(line)
+        name, threshold = (match[1], float(match[2])) if match else (line, None)
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise InputError(
+                f'names: the threshold in the line {shorten(line)!r} must be from 0 to 1 (in {str(path)!r})'
+            )
+        lines.append((name, threshold))
+    return lines
 
 
 def read_synonyms(source: str | Path | Mapping[str, Sequence[str]] | None) -> dict[str, list[str]]:

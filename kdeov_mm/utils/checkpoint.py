@@ -28,7 +28,9 @@ def load_from_safetensors(filename: str, map_location: object = None) -> dict:
     return dict(state_dict=load_file(filename))
 
 
-def export_weights(checkpoint: str, output: str, prefix: str = '') -> int:
+def export_weights(
+    checkpoint: str, output: str, prefix: str = '', replaced: dict[str, dict[str, torch.Tensor]] | None = None
+) -> int:
     """Write the weights of a checkpoint as a safetensors file, without pickle and with half the size.
 
     Matrices and kernels become float16. Vectors (biases, statistics of normalisation) keep their precision.
@@ -37,6 +39,7 @@ def export_weights(checkpoint: str, output: str, prefix: str = '') -> int:
         checkpoint: A training checkpoint.
         output: Output file.
         prefix: Prefix of the tensors to write, which is removed from their names.
+        replaced: Tensors that replace all those of the checkpoint whose names begin with the key.
 
     Returns:
         int: Number of written parameters and statistics.
@@ -54,6 +57,9 @@ def export_weights(checkpoint: str, output: str, prefix: str = '') -> int:
     }
     if not weights:
         raise InputError(f'prefix: no tensor of {checkpoint} begins with {prefix!r}')
+    for part, tensors in (replaced or {}).items():
+        weights = {name: value for name, value in weights.items() if not name.startswith(part)}
+        weights.update({part + name: value for name, value in tensors.items()})
     weights = {
         name: (value.half() if value.is_floating_point() and value.ndim > 1 else value).contiguous()
         for name, value in weights.items()

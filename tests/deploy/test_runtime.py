@@ -17,6 +17,7 @@ from kdeov_mm.apis import inference_pipeline
 from kdeov_mm.benchmarks.agreement import cosines, unmatched
 from kdeov_mm.deploy import Runtime, export, read_images
 from kdeov_mm.deploy.quantize import REASONS, quantize
+from kdeov_mm.deploy.runtime import parse_metadata
 from kdeov_mm.models.clip import OpenCLIPTextEncoder
 from kdeov_mm.text import fill
 from kdeov_mm.utils import load_config
@@ -347,3 +348,37 @@ def test_what_cannot_be_quantised_is_named(files, real_images, tmp_path):
         quantize(files['image_encoder'], [], tmp_path / 'b.onnx')
     with pytest.raises(ValueError, match=r'text_encoder\.onnx'):
         quantize(files['text_encoder'], real_images[:1].numpy(), tmp_path / 'b.onnx')
+
+
+def test_files_hold_the_calibration_and_the_thresholds(make_student, tmp_path, images, predict):
+    student = make_student(seed=3)
+    student.calibration.set(scale=1.7, bias=0.4, threshold=0.45, background=0.05)
+    metadata = dict(
+        embed_dims=str(student.embed_dims), preprocessing=json.dumps(dict(size=[128, 128], resize='stretch'))
+    )
+    own = {student.vocabulary[0]: 0.9, student.vocabulary[1]: 0.0}
+    export.export_detector(student, tmp_path / 'detector.onnx', metadata, own)
+    runtime = Runtime(tmp_path / 'detector.onnx')
+    assert runtime.threshold == pytest.approx(0.45) and runtime.thresholds == own
+    (found,), (all_,) = runtime.detect(images[:1]), runtime.detect(images[:1], score_threshold=dict.fromkeys(own, 0.0))
+    (expected,) = predict(student, torch.from_numpy(runtime.preprocess(images[0])[None]))
+    height, width = images[0].shape[:2]
+    expected['boxes'] = expected['boxes'] * np.array([width / 128, height / 128] * 2, np.float32)
+    least = np.array([own.get(name, 0.45) for name in student.vocabulary], np.float32)
+    (everything,) = runtime.detect(images[:1], score_threshold=dict.fromkeys(student.vocabulary, 0.0))
+    assert unmatched(vars(everything), expected) == 0
+    np.testing.assert_array_equal(found.scores, everything.scores[everything.scores >= least[everything.labels]])
+    assert (all_.scores[all_.labels > 1] >= 0.45).all()
+
+
+@pytest.mark.parametrize(
+    'changes', [dict(threshold='1.5'), dict(threshold='"a"'), dict(threshold='{}'), dict(thresholds='{"wolf": 0.5}')]
+)
+def test_bad_thresholds_in_a_file_are_refused(changes):
+    data = dict(
+        embed_dims='8', preprocessing=json.dumps(dict(size=[128, 128], resize='stretch')), names='["dog"]', **changes
+    )
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        parse_metadata('detector.onnx', 'detector', data)
+    old = {key: value for key, value in data.items() if key not in changes}
+    assert parse_metadata('detector.onnx', 'detector', old)['threshold'] == 0.3  # of earlier versions

@@ -1,10 +1,12 @@
 """Files of class names and of synonyms: what is read, and what is refused."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from kdeov_mm.text import read_class_names, read_synonyms
+import kdeov_mm
+from kdeov_mm.text import read_class_names, read_synonyms, read_thresholds
 
 
 @pytest.mark.parametrize(
@@ -52,3 +54,23 @@ def test_synonyms_from_category_records(tmp_path):
         (tmp_path / 'lvis.json').write_text(json.dumps(content))
         assert read_synonyms(str(tmp_path / 'lvis.json')) == expected
     assert read_synonyms(records) == expected and read_synonyms(None) == {}
+
+
+def test_lines_may_have_thresholds(tmp_path):
+    path = tmp_path / 'names.txt'
+    path.write_text('red star = 0.4\ndog=1\na = b\n= 0.5\ncat\nE = mc2\nbird = .25\n', encoding='utf-8')
+    assert read_class_names(str(path)) == ['red star', 'dog', 'a = b', '= 0.5', 'cat', 'E = mc2', 'bird']
+    assert read_thresholds(str(path)) == {'red star': 0.4, 'dog': 1.0, 'bird': 0.25}
+
+
+@pytest.mark.parametrize('line', ['dog = 40', 'dog = -0.1'])
+def test_a_threshold_out_of_range_is_refused(tmp_path, line):
+    (tmp_path / 'names.txt').write_text(f'cat\n{line}\n')
+    for read in (read_class_names, read_thresholds):
+        with pytest.raises(ValueError, match=line):
+            read(str(tmp_path / 'names.txt'))
+
+
+def test_no_name_that_the_package_knows_has_a_threshold():
+    for path in Path(kdeov_mm.__file__).parent.rglob('text/lexicons/*.txt'):
+        assert read_thresholds(str(path)) == {}
