@@ -11,7 +11,7 @@ from mmengine.registry import init_default_scope
 from mmyolo.registry import TRANSFORMS
 
 from kdeov_mm.models import ClassEmbeddings, build_text_encoder
-from kdeov_mm.structures import Detections
+from kdeov_mm.structures import Detections, ImageCompetitors
 from kdeov_mm.utils import InputError, load_config, resolve_checkpoint
 from .detection import as_detections, build_vocabulary, inference_transforms, load_model
 
@@ -53,6 +53,12 @@ class TorchBackend:
     def embed_dims(self) -> int:
         """The dimension D of embeddings."""
         return self.model.embed_dims
+
+    @property
+    def image_competitors(self) -> ImageCompetitors | None:
+        """See :class:`Backend`."""
+        with self._lock:
+            return getattr(self.model, 'image_competitors', None)
 
     @cached_property
     def text_encoder(self):

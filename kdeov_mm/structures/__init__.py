@@ -2,6 +2,7 @@
 
 from .classification import ClassificationResult, softmax
 from .detections import Detections
+from .image_competitors import ImageCompetitors
 from .results import ImageSource, Result, Results
 from .retrieval import EmbeddingResult, Match, SearchResult
 
@@ -9,6 +10,7 @@ __all__ = [
     'ClassificationResult',
     'Detections',
     'EmbeddingResult',
+    'ImageCompetitors',
     'ImageSource',
     'Match',
     'Result',
