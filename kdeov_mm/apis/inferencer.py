@@ -174,8 +174,8 @@ class KDEOVInferencer:
             stream: Whether to return an iterator that holds one batch at a time, for long or endless inputs.
 
         Returns:
-            Results: One :class:`ClassificationResult` for each image. With competitors in the model's config (``lexicon``,
-            ``background``) its ``none`` is the probability that no class name fits.
+            Results: One :class:`ClassificationResult` for each image. If the model's config names competitors
+            (``lexicon``, ``background``), its ``none`` is the probability that no class name fits.
 
         Raises:
             ValueError: If an argument is out of range, a class name is invalid, or an image cannot be read.
@@ -293,12 +293,12 @@ class KDEOVInferencer:
             images: Result of :meth:`embed`; an index that ``kdeov index`` built with this model's exported encoder (its
                 folder, or a ``kdeov_mm.search.ImageStore``); or images, which are then embedded.
             top: Number of images to return.
-            threshold: Minimum probability, in [0, 1], of a text's matches; None: all matches. If no image shows what the
-                text says, there is no match.
+            threshold: Minimum probability, in [0, 1], of a text's matches; None: all matches. If no image shows what
+                the text says, there is no match.
 
         Raises:
-            ValueError: If the query is empty, ``top`` or ``threshold`` is out of range, or the embeddings do not fit; or
-                if there is a ``threshold``, but the query is no text, or the model has no competitors.
+            ValueError: If the query is empty, ``top`` or ``threshold`` is out of range, or the embeddings do not fit;
+                or if there is a ``threshold``, but the query is no text, or the model has no competitors.
         """
         if top < 1:
             raise ValueError(f'top: must be at least 1, got {top}')

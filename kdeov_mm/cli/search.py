@@ -42,7 +42,9 @@ def run(args: argparse.Namespace, answer: Answer) -> None:
         result = (
             search_index(args, text)
             if args.index
-            else make_inferencer(args, []).search(text or Path(args.image), given_images(images), args.top, args.threshold)
+            else make_inferencer(args, []).search(
+                text or Path(args.image), given_images(images), args.top, args.threshold
+            )
         )
     print_rows(result)
     if args.picture and len(result):

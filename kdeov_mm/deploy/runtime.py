@@ -254,7 +254,7 @@ class Runtime:
             scale: Logit scale, > 0; 100 as in CLIP.
 
         Returns:
-            list: The results. If the image encoder has competitors, ``none`` is the probability that no class name fits.
+            list: The results. If the image encoder has competitors, ``none`` is the probability that no name fits.
 
         Raises:
             ValueError: If there are no class names, or the embeddings do not fit.
@@ -529,7 +529,7 @@ def parse_metadata(path: str | Path, kind: str, data: dict[str, str]) -> dict[st
         except (TypeError, ValueError, binascii.Error):
             embeddings = np.zeros((1, 1), np.float32)
         if find_bad_row(embeddings) >= 0:
-            refuse('competitors.embeddings', short_text(described.get('embeddings')), f'{len(lexicon)} embeddings')
+            refuse('competitors.embeddings', described.get('embeddings'), f'{len(lexicon)} embeddings in base 64')
         parsed['competitors'] = ImageCompetitors(lexicon, embeddings, background)
     if kind == 'text_encoder':
         described = parsed['tokenizer'] = parse('tokenizer', dict)

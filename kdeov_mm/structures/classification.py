@@ -28,7 +28,7 @@ class ClassificationResult(ImageResult):
 
     Attributes:
         names: M class names.
-        probabilities: float32 ``[M]`` in [0, 1]. Over all given class names they sum to 1, with ``none`` if there is one.
+        probabilities: float32 ``[M]`` in [0, 1]. Those of all given class names, and ``none``, sum to 1.
         image: The image, or None.
         none: Probability that no class name fits, in [0, 1]; None for a model that has no competitors.
     """
@@ -70,8 +70,7 @@ class ClassificationResult(ImageResult):
     def rows(self) -> list[dict[str, Any]]:
         """Return one dict for each class name, and one for "none of these"."""
         return [
-            dict(image=self.image_name, name=name, probability=float(value))
-            for name, value in zip(*self.with_none())
+            dict(image=self.image_name, name=name, probability=float(value)) for name, value in zip(*self.with_none())
         ]
 
     def to_dict(self) -> dict[str, Any]:
