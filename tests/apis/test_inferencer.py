@@ -64,7 +64,7 @@ def test_classify_is_a_softmax_of_cosines(inferencer, reference, photos):
     found = inferencer.classify(paths, NAMES, top=2, scale=20.0)
     for result, row in zip(found, embeddings_by_hand(model, paths)):
         lamp = build_vocabulary(cfg, ['lamp']).embeddings.numpy() @ row  # "dog" of the lexicon is an asked name
-        parts = np.exp(20 * np.concatenate([texts @ row, lamp, [0.0]]))  # the background's cosine is 0
+        parts = np.exp(20 * np.concatenate([texts @ row, lamp, [0.1]]))  # the background's cosine is 0.1
         probabilities = parts[:3] / parts.sum()
         order = probabilities.argsort()[::-1][:2]
         assert result.names == [NAMES[k] for k in order] and result.name == result.names[0]
@@ -81,7 +81,7 @@ def test_none_of_one_name_is_the_rest_of_its_independent_probability(inferencer,
         z, rivals = (
             100 * texts @ torch.from_numpy(row) for texts in (build_vocabulary(cfg, [name]).embeddings, competitors)
         )
-        expected = independent_probability(z[None], rivals[None], torch.tensor([competes]).float(), 0.0).item()
+        expected = independent_probability(z[None], rivals[None], torch.tensor([competes]).float(), 10.0).item()
         result = inferencer.classify('photos/b.png', [name])[0]
         assert result.probabilities[0] == pytest.approx(expected, abs=1e-4)
         assert result.none == pytest.approx(1 - expected, abs=1e-4)
@@ -96,8 +96,8 @@ def test_competitors_leave_the_order_of_names(inferencer, photos):
 def test_search_says_that_no_image_matches(inferencer, exported, photos):
     every = inferencer.search('a dog and a lamp', 'photos', top=3)
     query, rows = inferencer.embed_text('a dog and a lamp'), inferencer.embed('photos').embeddings
-    expected = {Path(image).name: 1 / (1 + np.exp(-100 * row @ query)) for image, row in zip(PHOTOS, rows)}
-    for match in every.matches:  # the query mentions the whole lexicon, and the background's cosine is 0
+    expected = {Path(image).name: 1 / (1 + np.exp(10 - 100 * row @ query)) for image, row in zip(PHOTOS, rows)}
+    for match in every.matches:  # the query mentions the whole lexicon, and the background's cosine is 0.1
         assert match.probability == pytest.approx(expected[Path(match.image.name).name], abs=1e-4)
     kept = inferencer.search('a dog and a lamp', 'photos', 3, threshold=every.matches[0].probability)
     assert [match.image.name for match in kept.matches] == [

@@ -10,7 +10,7 @@ SIDE, CELL = 32, 8  # the encoder's input, and what it averages over
 DIMS = 3 * (SIDE // CELL) ** 2
 
 
-def write_encoder(path, space='tiny', bias=-0.4, background=0.4):
+def write_encoder(path, space='tiny', bias=-0.4, background=0.9):
     """An ONNX file whose embedding is the normalised means of the image's cells; only a background competes."""
     onnx = pytest.importorskip('onnx')
     from onnx import TensorProto, helper

@@ -65,9 +65,9 @@ def test_build_query_add_remove(tool, photos, text, capsys, encoder_file, tmp_pa
     query = ('query', 'a red bus at night', '--index', 'index', '--top', 3, '--json', 'found.json')
     tool(*query, '--threshold', 0.5)
     likely = json.loads(Path('found.json').read_text())
-    assert [row['path'] for row in likely] == [row['path'] for row in found if row['score'] >= 0.4]
+    assert [row['path'] for row in likely] == [row['path'] for row in found if row['score'] >= 0.9]
     for row in likely:
-        assert row['probability'] == pytest.approx(1 / (1 + np.exp(-100 * (row['score'] - 0.4))), abs=1e-4)
+        assert row['probability'] == pytest.approx(1 / (1 + np.exp(-100 * (row['score'] - 0.9))), abs=1e-4)
     tool(*query, '--threshold', 1)
     assert json.loads(Path('found.json').read_text()) == [] and photos[3] not in capsys.readouterr().out
     tool('query', '--image', photos[5], '--index', 'index', '--top', 1)
