@@ -31,7 +31,7 @@ test_evaluator = [
         dict(type='RetrievalMetric'),
     ],
     dict(type='ZeroShotMetric'),
-    dict(type='AloneMetric', prefix='general', ann_file=data_root + 'annotations/general_test.json'),
+    dict(type='AloneMetric', prefix='general', general=True, ann_file=ann_file),
 ]
 
 param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=max_epochs)]

@@ -18,7 +18,8 @@ def trained(demo_config, shared_folder):
     def fill(folder):
         init_default_scope('mmyolo')
         cfg = demo_config()
-        cfg.model.update(lexicon=['dog', 'lamp'], background=0.0)  # random regions are like no name
+        scoring = dict(lexicon=['dog', 'lamp'], background=0.0, image_background=0.1)
+        cfg.model.update(scoring)  # random regions are like no name
         torch.manual_seed(0)
         cfg.dump(str(folder / 'config.py'))
         torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), folder / 'student.pth')

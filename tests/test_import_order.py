@@ -21,7 +21,8 @@ ORDER = (
     ('deploy',),
     ('datasets',),
     ('models',),
-    ('structures', 'text'),
+    ('structures',),
+    ('text',),
     ('utils',),
     ('compat', 'version'),
 )

@@ -2,4 +2,5 @@
 # A config takes the text encoder and its dimension by model = dict(**_base_.clip_space).
 clip = dict(model_name='kdeov-shapes', pretrained='shapes')
 clip_space = dict(embed_dims=128, text_encoder=dict(type='OpenCLIPTextEncoder', **clip))
-scoring = dict(lexicon='shapes', background=0.55)  # what competes with a class name
+# What competes with a class name
+scoring = dict(lexicon='shapes', background=0.55, image_background=0.62)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, Union, runtime_checkable
 
 import numpy as np
 
-from kdeov_mm.structures import Detections
+from kdeov_mm.structures import Detections, ImageCompetitors
 from kdeov_mm.utils.display import printable
 from kdeov_mm.utils.errors import InputError
 
@@ -36,6 +36,10 @@ class Backend(Protocol[T]):
     @property
     def embed_dims(self) -> int:
         """The dimension D of embeddings."""
+
+    @property
+    def image_competitors(self) -> ImageCompetitors | None:
+        """What competes with class names and queries for a whole image; None: nothing."""
 
     def embed_names(
         self, names: Sequence[str], templates: str | Sequence[str] | None = None, embeddings: str | None = None
@@ -115,6 +119,11 @@ class OnnxBackend:
     def thresholds(self) -> dict[str, float]:
         """The minimum scores of those folded class names that have their own."""
         return self.runtime.thresholds
+
+    @property
+    def image_competitors(self) -> ImageCompetitors | None:
+        """See :class:`Backend`."""
+        return self.runtime.image_competitors
 
     def embed_names(
         self, names: Sequence[str], templates: str | Sequence[str] | None = None, embeddings: str | None = None

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, overload
@@ -23,6 +24,7 @@ from kdeov_mm.structures import (
     softmax,
 )
 from kdeov_mm.structures.classification import LOGIT_SCALE
+from kdeov_mm.structures.retrieval import NO_PROBABILITY, Presence
 from kdeov_mm.text import check_class_names, read_class_names, read_thresholds
 from kdeov_mm.utils.image_files import BrokenImageError
 from .backends import Backend, OnnxBackend
@@ -192,7 +194,8 @@ class KDEOVInferencer:
             stream: Whether to return an iterator that holds one batch at a time, for long or endless inputs.
 
         Returns:
-            Results: One :class:`ClassificationResult` for each image.
+            Results: One :class:`ClassificationResult` for each image. If the model's config names competitors
+            (``lexicon``, ``background``), its ``none`` is the probability that no class name fits.
 
         Raises:
             ValueError: If an argument is out of range, a class name is invalid, or an image cannot be read.
@@ -201,10 +204,15 @@ class KDEOVInferencer:
             raise ValueError(f'top and scale: must be at least 1 and greater than 0, got {top} and {scale}')
         vocabulary = self._choose(names)
         class_embeddings = self.backend.as_array(self._class_embeddings(vocabulary))
+        competitors = self.backend.image_competitors
 
         def step(batch: list[InputImage], pixels: list[np.ndarray]) -> list[ClassificationResult]:
-            probabilities = softmax(self.backend.embed(pixels) @ class_embeddings.T, scale)
-            return ClassificationResult.top(probabilities, vocabulary.names, top, batch)
+            embeddings = self.backend.embed(pixels)
+            if competitors is None:
+                probabilities = softmax(embeddings @ class_embeddings.T, scale)
+            else:
+                probabilities = competitors.classify(embeddings, class_embeddings, vocabulary.names, scale)
+            return ClassificationResult.top(probabilities, vocabulary.names, top, batch, competitors is not None)
 
         results = self._results(images, step, stream)
         return results if stream else Results(results)
@@ -288,31 +296,56 @@ class KDEOVInferencer:
         """
         return self._embed_stream(images) if stream else self._embed_all(images)
 
-    def search(self, query: str | Path | Image.Image | np.ndarray, images: Any, top: int = 10) -> SearchResult:
+    def search(
+        self,
+        query: str | Path | Image.Image | np.ndarray,
+        images: Any,
+        top: int = 10,
+        threshold: float | None = None,
+    ) -> SearchResult:
         """Find the images that best match a query.
+
+        Matches are sorted by cosine similarity. With competitors in the model's config (``lexicon``, ``background``),
+        matches of a text have a probability that compares across queries.
 
         Args:
             query: A text (a string), or an image: a ``pathlib.Path``, a Pillow image or an array.
             images: Result of :meth:`embed`; an index that ``kdeov index`` built with this model's exported encoder (its
                 folder, or a ``kdeov_mm.search.ImageStore``); or images, which are then embedded.
             top: Number of images to return.
+            threshold: Minimum probability, in [0, 1], of a text's matches; None: all matches. If no image shows what
+                the text says, there is no match.
 
         Raises:
-            ValueError: If the query is empty, ``top`` is less than 1, or the embeddings do not fit.
+            ValueError: If the query is empty, ``top`` or ``threshold`` is out of range, or the embeddings do not fit;
+                or if there is a ``threshold``, but the query is no text, or the model has no competitors.
         """
         if top < 1:
             raise ValueError(f'top: must be at least 1, got {top}')
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise ValueError(f'threshold: must be from 0 to 1, got {threshold}')
+        competitors = self.backend.image_competitors if isinstance(query, str) else None
+        if threshold is not None and competitors is None:
+            raise ValueError(f'threshold: {NO_PROBABILITY}')
         description, vector = self._embed_query(query)
+        presence = None if competitors is None else partial(competitors.presence, text=vector, query=description)
+        result = self._nearest(description, vector, images, top, presence)
+        return result if threshold is None else result.above(threshold)
+
+    def _nearest(
+        self, description: str, vector: np.ndarray, images: Any, top: int, presence: Presence | None
+    ) -> SearchResult:
+        """Find the images nearest to a vector ``[D]``; see :meth:`search`."""
         store = open_index(images)
         if store is not None:
-            return index_result(description, store.search(vector, top))
+            return index_result(description, store.search(vector, top), presence)
         embedded = images if isinstance(images, EmbeddingResult) else self._embed_all(images)
         if embedded.embeddings.shape[1:] != vector.shape:
             raise ValueError(
                 f'images: embeddings of shape {list(embedded.embeddings.shape)} come from another model; '
                 f'this model has dimension {len(vector)}'
             )
-        return SearchResult.nearest(description, vector, embedded.embeddings, embedded.images, top)
+        return SearchResult.nearest(description, vector, embedded.embeddings, embedded.images, top, presence)
 
     def embed_names(self, names: Names) -> np.ndarray:
         """Embed class names with the model's templates; float32, L2-normalised, ``[K, D]``.
@@ -432,9 +465,18 @@ def read_vocabulary(names: Names) -> tuple[str, ...]:
     return tuple(names)
 
 
-def index_result(query: str, rows: Sequence[dict]) -> SearchResult:
+def index_result(query: str, rows: Sequence[dict], presence: Presence | None = None) -> SearchResult:
     """Convert the rows of ``kdeov_mm.search.ImageStore.search`` to a result."""
-    return SearchResult(query, [Match(InputImage(row['path'], row['path']), row['score']) for row in rows])
+    images = [InputImage(row['path'], row['path']) for row in rows]
+    return SearchResult(query, matches(rows, images, presence))
+
+
+def matches(rows: Sequence[dict], images: Sequence[InputImage], presence: Presence | None) -> list[Match]:
+    """Join rows of an index and their images to matches; ``presence`` computes probabilities from embeddings."""
+    probabilities = [None] * len(rows)
+    if presence is not None:
+        probabilities = presence(np.stack([row['embedding'] for row in rows])).tolist()
+    return [Match(image, row['score'], p) for image, row, p in zip(images, rows, probabilities)]
 
 
 def open_index(images: Any) -> Any:

@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 from mmyolo.registry import TRANSFORMS
 
 from kdeov_mm.models import ClassEmbeddings
-from kdeov_mm.structures import DEFAULT_THRESHOLD, Detections
+from kdeov_mm.structures import DEFAULT_THRESHOLD, Detections, ImageCompetitors
 from kdeov_mm.utils import InputError, load_config, resolve_checkpoint
 from .detection import as_detections, build_vocabulary, inference_transforms, load_model
 
@@ -57,6 +57,12 @@ class TorchBackend:
     def threshold(self) -> float:
         """The default minimum score of a detection."""
         return self.model.calibration.threshold if hasattr(self.model, 'calibration') else DEFAULT_THRESHOLD
+
+    @property
+    def image_competitors(self) -> ImageCompetitors | None:
+        """See :class:`Backend`."""
+        with self._lock:
+            return getattr(self.model, 'image_competitors', None)
 
     def embed_names(
         self, names: Sequence[str], templates: str | Sequence[str] | None = None, embeddings: str | None = None

@@ -33,9 +33,7 @@ def run(args: argparse.Namespace, answer: Answer) -> None:
             raise InputError(f'--top {args.top}: must be at least 1')
 
     def report(index: int, result: 'ClassificationResult') -> None:
-        answers = ', '.join(
-            f'{name} {probability:.2f}' for name, probability in zip(result.names, result.probabilities)
-        )
+        answers = ', '.join(f'{name} {probability:.2f}' for name, probability in zip(*result.with_none()))
         print(printable(f'{result.image_name}: {answers}{draw(result, args.out_dir, index)}'))
 
     each_image(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from kdeov_mm.utils.display import printable
 from kdeov_mm.utils.errors import InputError, one_line, user_errors
 from kdeov_mm.utils.options import check_files
+from .search import add_threshold, check_threshold
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,8 +85,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     query.add_argument('--text', metavar='FILE', help='text encoder, if the index has none, or it was moved')
     query.add_argument('--image', metavar='FILE', help='an image in place of a text')
     query.add_argument('--embedding', metavar='FILE', help='.npy of shape [D] or [1, D] in place of a text')
-    query.add_argument('--model', metavar='FILE', help='for --image: where the image encoder is now, if it was moved')
+    query.add_argument(
+        '--model', metavar='FILE', help='for --image and --threshold: where the image encoder is now, if it was moved'
+    )
     query.add_argument('--top', type=int, default=10, metavar='K', help='number of images; default: 10')
+    add_threshold(query)
     query.add_argument('--picture', metavar='FILE', help='draw the results')
     query.add_argument('--json', metavar='FILE', help='write the results')
     query.add_argument('--version', type=int, metavar='N', help='an earlier state of the index, see "info"')
@@ -223,19 +227,27 @@ def query(args: argparse.Namespace) -> None:
         raise InputError(f'query: must be a non-empty text, got {args.query!r}')
     if args.top < 1:
         raise InputError(f'--top {args.top}: must be at least 1')
+    check_threshold(args.threshold, args.query)
     check_files('--image', args.image)
     check_files('--embedding', args.embedding)
     from kdeov_mm.search import ImageStore
     from kdeov_mm.utils.files import write_atomically
 
     store = ImageStore.open(args.index, args.version)
-    results = store.search(embed(args, store), args.top)
+    vector = embed(args, store)
+    results = store.search(vector, args.top)
+    if args.threshold is not None:
+        results = probable(results, vector, args, store)
     for rank, row in enumerate(results, 1):
-        print(f'{rank:3} {row["score"]:.4f} {printable(row["path"])}')
+        probability = f' {row["probability"]:.2f}' if 'probability' in row else ''
+        print(f'{rank:3} {row["score"]:.4f}{probability} {printable(row["path"])}')
+    if not results:
+        print('no image matches')
     if args.json:
-        rows = [{name: row[name] for name in ('path', 'score', 'width', 'height', 'sha256')} for row in results]
+        kept = ('path', 'score', 'probability', 'width', 'height', 'sha256')
+        rows = [{name: row[name] for name in kept if name in row} for row in results]
         write_atomically(Path(args.json), json.dumps(rows, indent=1))
-    if args.picture:
+    if args.picture and results:
         from kdeov_mm.evaluation.pictures import retrieval_grid
 
         answers = [dict(img_path=thumbnail(row), score=row['score'], hit=False) for row in results]
@@ -245,6 +257,20 @@ def query(args: argparse.Namespace) -> None:
             for start in range(0, len(answers), COLUMNS)
         ]
         print(retrieval_grid(lines, Path(args.picture), title=f'The nearest of {len(store)} images'))
+
+
+def probable(rows: list[dict], vector: 'np.ndarray', args: argparse.Namespace, store: 'ImageStore') -> list[dict]:
+    """Return the rows whose ``probability``, which they get, is at least ``--threshold``.
+
+    The image encoder's file has what competes with the text.
+    """
+    import numpy as np
+    from kdeov_mm.search import text_presence
+
+    presence = text_presence(args.query, vector, find_model(args.model, store))
+    probabilities = presence(np.stack([row['embedding'] for row in rows]))
+    found = [dict(row, probability=float(p)) for row, p in zip(rows, probabilities)]
+    return [row for row in found if row['probability'] >= args.threshold]
 
 
 def info(args: argparse.Namespace) -> None:

@@ -1,17 +1,22 @@
 """Find the images that best match a text or another image.
 
 kdeov search "a red bus at night" photos/ --top 5 --picture found.png
+kdeov search "a red bus at night" photos/ --threshold 0.9   "no image matches" if no image shows it
 kdeov search --image bus.jpg photos/
 kdeov index query "a red bus at night" --index work_dirs/index   an index of "kdeov index build"
 """
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kdeov_mm.utils.display import printable
 from kdeov_mm.utils.errors import InputError, user_errors
 from kdeov_mm.utils.options import check_files
 from .images import Answer, add_images, add_model, check_model, given_images, make_inferencer
+
+if TYPE_CHECKING:
+    from kdeov_mm.structures import SearchResult
 
 JSON_LINES = True
 
@@ -22,6 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_images(parser, '*')
     parser.add_argument('--image', metavar='FILE', help='an image in place of a text')
     parser.add_argument('--top', type=int, default=10, metavar='K', help='number of images; default: 10')
+    add_threshold(parser)
     parser.add_argument('--picture', metavar='FILE', help='draw the results')
     add_model(parser)
 
@@ -32,12 +38,41 @@ def run(args: argparse.Namespace, answer: Answer) -> None:
         given = [each for each in (args.query, *args.images) if each is not None]
         text, images = (None, given) if args.image else (args.query, given[1:])
         check(args, text, images)
-        result = make_inferencer(args, []).search(text or Path(args.image), given_images(images), args.top)
-    for row in result.rows():
-        print(f'{row["rank"]:3} {row["score"]:.4f} {printable(row["image"])}')
-    if args.picture:
+        result = make_inferencer(args, []).search(
+            text or Path(args.image), given_images(images), args.top, args.threshold
+        )
+    print_rows(result)
+    if args.picture and len(result):
         print(printable(str(result.save(args.picture))))
     answer(result.to_dict())
+
+
+def add_threshold(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the minimum probability of a text's matches."""
+    parser.add_argument(
+        '--threshold', type=float, metavar='P', help='minimum probability, from 0 to 1, of the matches of a text'
+    )
+
+
+def check_threshold(threshold: float | None, text: str | None) -> None:
+    """Check the option of :func:`add_threshold`.
+
+    Raises:
+        InputError: If the threshold is out of range, or the query is no text.
+    """
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise InputError(f'--threshold {threshold}: must be from 0 to 1')
+    if threshold is not None and text is None:
+        raise InputError(f'--threshold {threshold}: only matches of a text have a probability; remove --threshold')
+
+
+def print_rows(result: 'SearchResult') -> None:
+    """Print rank, cosine similarity, probability if there is one, and name of each image."""
+    for row in result.rows():
+        probability = f' {row["probability"]:.2f}' if 'probability' in row else ''
+        print(f'{row["rank"]:3} {row["score"]:.4f}{probability} {printable(row["image"])}')
+    if not len(result):
+        print('no image matches')
 
 
 def check(args: argparse.Namespace, text: str | None, images: list[str]) -> None:
@@ -52,6 +87,7 @@ def check(args: argparse.Namespace, text: str | None, images: list[str]) -> None
         raise InputError('search: give images to search; "kdeov index query" searches an index')
     if args.top < 1:
         raise InputError(f'--top {args.top}: must be at least 1')
+    check_threshold(args.threshold, text)
     if args.image:
         check_files('--image', args.image)
     from kdeov_mm.apis.sources import check_paths

@@ -117,6 +117,7 @@ def search_tab(demo: Demo, examples: str) -> None:
             )
             image = upload('search-image', 'Or an image, to find similar images')
             top = gr.Slider(1, 48, 12, step=1, label='How many')
+            threshold = gr.Slider(0, 0.99, 0, step=0.01, label='Minimum probability that an image shows the words')
             button = gr.Button('Search', variant='primary', elem_id='search-button')
         with gr.Column(scale=2):
             summary = gr.Markdown(elem_id='search-summary')
@@ -125,14 +126,14 @@ def search_tab(demo: Demo, examples: str) -> None:
             )
 
     @with_user_errors
-    def search(words: str, path: str | None, top: float) -> tuple:
-        result, summary = demo.search(words, path, min(int(top), 48))
-        return [(match.image.read(), f'{match.score:.3f} {match.image.name}') for match in result.matches], summary
+    def search(words: str, path: str | None, top: float, threshold: float = 0.0) -> tuple:
+        result, summary = demo.search(words, path, min(int(top), 48), threshold)
+        return [(match.image.read(), f'{match.caption} {match.image.name}') for match in result.matches], summary
 
     gr.on(
         [button.click, words.submit],
         search,
-        [words, image, top],
+        [words, image, top, threshold],
         [gallery, summary],
         api_name='search',
         **ONE_AT_A_TIME,
@@ -145,7 +146,7 @@ def classify_tab(demo: Demo, examples: str) -> None:
         with gr.Column(scale=1):
             image, words = (
                 upload('classify-image'),
-                names_box('classify-words', examples, 'The names compete: their probabilities sum to 1.'),
+                names_box('classify-words', examples, 'Their probabilities and that of none of these sum to 1.'),
             )
             button = gr.Button('Classify', variant='primary', elem_id='classify-button')
         with gr.Column(scale=2):
@@ -159,7 +160,7 @@ def classify_tab(demo: Demo, examples: str) -> None:
     @with_user_errors
     def classify(path: str | None, words: str) -> tuple:
         student, teacher, summary = demo.classify(path, words)
-        return student.to_dict()['names'], teacher and teacher.to_dict()['names'], summary
+        return dict(zip(*student.with_none())), teacher and teacher.to_dict()['names'], summary
 
     button.click(classify, [image, words], [student, teacher, summary], api_name='classify', **ONE_AT_A_TIME)
 

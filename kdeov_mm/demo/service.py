@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from kdeov_mm.apis import InputImage, KDEOVInferencer
-from kdeov_mm.structures import ClassificationResult, Detections, Match, SearchResult, softmax
+from kdeov_mm.apis.inferencer import matches
+from kdeov_mm.structures import ClassificationResult, Detections, SearchResult, softmax
 from kdeov_mm.utils.display import printable
 from kdeov_mm.utils.image_files import open_image
 from .uploads import Limits, read_query, read_upload, read_class_names
@@ -76,11 +78,13 @@ class Demo:
         start = time.perf_counter()
         probabilities = softmax(self.teacher.encode_image(image.read()) @ class_embeddings.T)
         summary += f'; teacher: {milliseconds(start)}'
-        (teacher,) = ClassificationResult.top(probabilities, names, len(names), [image])
+        (teacher,) = ClassificationResult.top(probabilities, names, len(names), [image])  # has no "none of these"
         return student, teacher, summary
 
-    def search(self, words: str, path: str | None = None, top: int = 12) -> tuple[SearchResult, str]:
-        """Find images of the index by a text or an image.
+    def search(
+        self, words: str, path: str | None = None, top: int = 12, threshold: float = 0.0
+    ) -> tuple[SearchResult, str]:
+        """Find images of the index by a text, with at least a probability, or by an image.
 
         Returns:
             tuple: The best thumbnails, with file names but without folders; one line with the latency.
@@ -95,8 +99,13 @@ class Demo:
         start = time.perf_counter()
         vector = self.inferencer.embed(image).embeddings[0] if image else self.inferencer.embed_text(query)
         rows = self.store.search(vector, top)
-        summary = f'{len(rows)} of {len(self.store)} images: {milliseconds(start)}'
-        return SearchResult(query, [Match(thumbnail(row), row['score']) for row in rows]), summary
+        competitors = None if image else self.inferencer.backend.image_competitors
+        presence = None if competitors is None else partial(competitors.presence, text=vector, query=query)
+        result = SearchResult(query, matches(rows, [thumbnail(row) for row in rows], presence))
+        if presence is not None:
+            result = result.above(threshold)
+        found = f'{len(result)} of {len(self.store)} images' if len(result) else 'No image matches'
+        return result, f'{found}: {milliseconds(start)}'
 
     def read_image(self, path: str | None) -> InputImage:
         """Read an uploaded image; raise ValueError if it is invalid."""

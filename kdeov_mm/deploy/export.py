@@ -1,5 +1,6 @@
 """Export to ONNX files with metadata."""
 
+import base64
 import gzip
 import importlib.metadata
 import json
@@ -49,7 +50,15 @@ class TextEncoder(nn.Module):
 
 
 def export_image_encoder(model: nn.Module, path: Path, metadata: dict[str, str]) -> Path:
-    """Write ``images [batch, 3, height, width] -> embeddings [batch, D]``; see :func:`write`."""
+    """Write ``images [batch, 3, height, width] -> embeddings [batch, D]``; see :func:`write`.
+
+    The metadata have what competes with class names for a whole image, if the model has it.
+    """
+    competitors = model.image_competitors
+    if competitors is not None:
+        content = base64.b64encode(competitors.embeddings.astype('<f4').tobytes()).decode()
+        described = dict(asdict(competitors.lexicon), background=competitors.background, embeddings=content)
+        metadata = dict(metadata, competitors=json.dumps(described))
     return write(
         ImageEncoder(model),
         dict(images=sample_images()),

@@ -21,6 +21,7 @@ from kdeov_mm.models.post_processing import (
 )
 from .fold import fold_film
 from .nms import batched_nms
+from .runtime import competitor_inputs
 
 
 class ImageEncoder(nn.Module):
@@ -153,11 +154,8 @@ class OpenDetector(nn.Module):
 def vocabulary_inputs(model: nn.Module) -> dict[str, np.ndarray]:
     """Return the inputs of an open detector, except for images, for the model's vocabulary; float32."""
     inputs = {'texts': model.class_embeddings.numpy()}
-    if model.background is not None:  # the last competitor is none, so that no input is empty
-        table = F.pad(model.competitors.competes, (0, 1))
-        nothing = torch.zeros(1, model.embed_dims)
-        others = torch.cat([model.competitors.embeddings[len(model.lexicon) :], nothing])
-        inputs.update(others=others.numpy(), competes=table.numpy())
+    if model.background is not None:
+        inputs.update(competitor_inputs(model.lexicon.competes(model.vocabulary), model.others.embeddings.numpy()))
     return inputs
 
 

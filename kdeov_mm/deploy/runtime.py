@@ -1,5 +1,7 @@
 """Classify, search and detect with exported models: NumPy, Pillow and ONNX Runtime only."""
 
+import base64
+import binascii
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +16,13 @@ from kdeov_mm.structures import (
     DEFAULT_THRESHOLD,
     ClassificationResult,
     Detections,
+    ImageCompetitors,
     ScoreThreshold,
     resolve_thresholds,
     softmax,
 )
 from kdeov_mm.structures.classification import LOGIT_SCALE
-from kdeov_mm.structures.retrieval import rank
+from kdeov_mm.structures.retrieval import NO_PROBABILITY, rank
 from kdeov_mm.utils.arrays import find_bad_row, row_defect
 from kdeov_mm.utils.display import short_repr, short_text, printable
 from kdeov_mm.utils.errors import InputError
@@ -268,12 +271,42 @@ class Runtime:
             top: Number of class names to return for each image.
             scale: Logit scale, > 0; 100 as in CLIP.
 
+        Returns:
+            list: The results. If the image encoder has competitors, ``none`` is the probability that no name fits.
+
         Raises:
             ValueError: If there are no class names, or the embeddings do not fit.
         """
-        class_embeddings = self.check_class_embeddings(names, class_embeddings)
-        probabilities = softmax(self.encode_image(images) @ class_embeddings.T, scale)
-        return ClassificationResult.top(probabilities, names, top, [None] * len(images))
+        class_embeddings, embeddings = self.check_class_embeddings(names, class_embeddings), self.encode_image(images)
+        competitors = self.image_competitors
+        if competitors is None:
+            probabilities = softmax(embeddings @ class_embeddings.T, scale)
+        else:
+            probabilities = competitors.classify(embeddings, class_embeddings, names, scale)
+        return ClassificationResult.top(probabilities, names, top, [None] * len(images), competitors is not None)
+
+    @property
+    def image_competitors(self) -> ImageCompetitors | None:
+        """What competes with class names and queries for a whole image; None: nothing, or there is no image encoder."""
+        return self.described.get('image_encoder', {}).get('competitors')
+
+    def presence(self, query: str, embeddings: np.ndarray) -> np.ndarray:
+        """Compute the probability that each image shows what a text says, which compares across queries.
+
+        Args:
+            query: A class name or a sentence.
+            embeddings: Image embeddings from :meth:`encode_image`, ``[N, D]``.
+
+        Returns:
+            numpy.ndarray: float32 ``[N]`` in [0, 1].
+
+        Raises:
+            ValueError: If the image encoder has no competitors, there is no text encoder, or the text is empty.
+        """
+        if self.image_competitors is None:
+            raise ValueError(f'presence: {NO_PROBABILITY}')
+        check_class_names([query])
+        return self.image_competitors.presence(embeddings, self.encode_text([query])[0], query)
 
     def search(self, query: str | np.ndarray, embeddings: np.ndarray, top: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """Find the images that best match a text, an image or an embedding.
@@ -368,11 +401,7 @@ class Runtime:
             return {}
         if not isinstance(others, np.ndarray):
             others = self.embed_names(others) if len(others) else np.zeros((0, self.embed_dims), np.float32)
-        table = np.ones((len(names), len(lexicon) + len(others) + 1), np.float32)
-        table[:, : len(lexicon)] = np.where(lexicon.competes(names), 1, -1)
-        table[:, -1] = 0  # of a row of zeros, so that no input is empty
-        nothing = np.zeros((1, self.embed_dims), np.float32)
-        return dict(others=np.concatenate([others.astype(np.float32), nothing]), competes=table)
+        return competitor_inputs(lexicon.competes(names), others)
 
     def check_class_embeddings(self, names: Sequence[str], class_embeddings: np.ndarray | None) -> np.ndarray:
         """Return class embeddings, float32 ``[K, D]``: the given ones, checked, or those of the text encoder.
@@ -395,6 +424,24 @@ class Runtime:
                 'compute it again'
             )
         return rows
+
+
+def competitor_inputs(competes: np.ndarray, others: np.ndarray) -> dict[str, np.ndarray]:
+    """Return an open detector's inputs that say what competes with K class names; float32.
+
+    Args:
+        competes: Which of L entries of the lexicon compete with each class name, bool ``[K, L]``; the others
+            are kinds of it.
+        others: Class embeddings of X further competitors of all class names, ``[X, D]``.
+
+    Returns:
+        dict: ``others`` ``[X + 1, D]`` and ``competes`` ``[K, L + X + 1]``. The last competitor is a row of zeros that
+        does not compete, so that no input is empty.
+    """
+    table = np.where(competes, 1, -1).astype(np.float32)
+    table = np.pad(table, ((0, 0), (0, len(others) + 1)), constant_values=1)
+    table[:, -1] = 0
+    return dict(others=np.pad(others.astype(np.float32), ((0, 1), (0, 0))), competes=table)
 
 
 def open_session(
@@ -452,7 +499,8 @@ def parse_metadata(path: str | Path, kind: str, data: dict[str, str]) -> dict[st
 
     Returns:
         dict: ``embed_dims``; ``preprocessing``, except for a text encoder; ``threshold`` of detectors; ``names`` and
-        ``thresholds`` of a detector; ``tokenizer`` and ``templates`` of a text encoder.
+        ``thresholds`` of a detector; ``lexicon`` of an open detector and ``competitors`` of an image encoder, if any;
+        ``tokenizer`` and ``templates`` of a text encoder.
 
     Raises:
         InputError: If a field is missing, is not JSON, or has a wrong type or range; the message names file and field.
@@ -465,6 +513,12 @@ def parse_metadata(path: str | Path, kind: str, data: dict[str, str]) -> dict[st
         if field not in data:
             refuse(field, None, f'a JSON {json_type.__name__}')
         return parse_json(data[field], f'{path}: {field}', json_type)
+
+    def parse_lexicon(described: dict) -> Lexicon:
+        entries, hierarchy = described.get('entries'), described.get('hierarchy')
+        if not isinstance(entries, list) or len(entries) > MAX_LEXICON or type(hierarchy) is not bool:
+            refuse('lexicon', described, f'entries, a list of at most {MAX_LEXICON} names, and hierarchy, a boolean')
+        return Lexicon(tuple(check_names(path, entries) if entries else []), hierarchy)
 
     dims = data.get('embed_dims', '')
     if not re.fullmatch('[1-9][0-9]{0,5}', dims) or int(dims) > MAX_EMBED_DIMS:
@@ -496,11 +550,20 @@ def parse_metadata(path: str | Path, kind: str, data: dict[str, str]) -> dict[st
         if not is_score(parsed['threshold']):
             refuse('threshold', parsed['threshold'], 'a number from 0 to 1')
     if kind == 'open_detector' and 'lexicon' in data:
-        described = parse('lexicon', dict)
-        entries, hierarchy = described.get('entries'), described.get('hierarchy')
-        if not isinstance(entries, list) or len(entries) > MAX_LEXICON or type(hierarchy) is not bool:
-            refuse('lexicon', described, f'entries, a list of at most {MAX_LEXICON} names, and hierarchy, a boolean')
-        parsed['lexicon'] = Lexicon(tuple(check_names(path, entries) if entries else []), hierarchy)
+        parsed['lexicon'] = parse_lexicon(parse('lexicon', dict))
+    if kind == 'image_encoder' and 'competitors' in data:
+        described = parse('competitors', dict)
+        lexicon, background = parse_lexicon(described), described.get('background')
+        if type(background) not in (int, float) or not -1 <= background <= 1:
+            refuse('competitors.background', background, 'a number from -1 to 1')
+        try:
+            content = base64.b64decode(described.get('embeddings', ''), validate=True)
+            embeddings = np.frombuffer(content, '<f4').reshape(len(lexicon), parsed['embed_dims'])
+        except (TypeError, ValueError, binascii.Error):
+            embeddings = np.zeros((1, 1), np.float32)
+        if find_bad_row(embeddings) >= 0:
+            refuse('competitors.embeddings', described.get('embeddings'), f'{len(lexicon)} embeddings in base 64')
+        parsed['competitors'] = ImageCompetitors(lexicon, embeddings, background)
     if kind == 'text_encoder':
         described = parsed['tokenizer'] = parse('tokenizer', dict)
         length, merges = described.get('context_length'), described.get('merges')

@@ -10,6 +10,7 @@ from mmyolo.models.detectors import YOLODetector
 from mmyolo.registry import MODELS
 from torch import Tensor
 
+from kdeov_mm.structures import ImageCompetitors
 from kdeov_mm.text import Lexicon
 from .calibration import ScoreCalibration
 from .clip import ClassEmbeddings, Competitors
@@ -43,6 +44,8 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         background: Cosine similarity, in [-1, 1], of a constant that competes with every class: what is less similar to
             a class name is none of its objects. That of a calibration replaces it. None, which needs ``lexicon=None``:
             the classes of the vocabulary compete with each other, and every object is one of them.
+        image_background: The same for a whole image, in classification and search, see :class:`ImageCompetitors`. None:
+            ``background``, without which it is not used.
         calibrated: Whether the scores use the calibration of the weights, if they have one; see
             :class:`~kdeov_mm.models.calibration.ScoreCalibration`.
         fusion: Config of a text-conditioned fusion between backbone and neck, or None.
@@ -75,6 +78,7 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         lexicon: str | Sequence[str] | None = None,
         background: float | None = None,
         calibrated: bool = True,
+        image_background: float | None = None,
         fusion: dict | None = None,
         bbox_head: dict | None = None,
         loss_image: dict | None = None,
@@ -93,8 +97,9 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
             )
         if background is None and lexicon is not None:
             raise ValueError('background: must be a number from -1 to 1 if there is a lexicon, got None')
-        if background is not None and not -1 <= background <= 1:
-            raise ValueError(f'background: must be a cosine similarity from -1 to 1, got {background}')
+        for name, value in dict(background=background, image_background=image_background).items():
+            if value is not None and not -1 <= value <= 1:
+                raise ValueError(f'{name}: must be a cosine similarity from -1 to 1, got {value}')
         # SingleStageDetector's __init__ needs a head, which stage 1 does not have.
         super(SingleStageDetector, self).__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone, self.neck = MODELS.build(backbone), MODELS.build(neck)
@@ -111,6 +116,7 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
         self.loss_image = MODELS.build(loss_image) if loss_image else None
         self.text_dropout, self.num_negatives = text_dropout, num_negatives
         self.lexicon, self.calibration = Lexicon.read(lexicon), ScoreCalibration(background, calibrated)
+        self.image_background = background if image_background is None else image_background
         self.vocabulary: list[str] | None = None
         self.closed = background is None
         self.class_embeddings = torch.zeros(0, self.embed_dims)
@@ -188,6 +194,17 @@ class KDEOV(EmbeddingSpaceMixin, YOLODetector):
                 self.lexicon.competes(self.vocabulary or []), self.lexicon_embeddings, self.others, self.background
             ).to(self.class_embeddings)
         return self._competitors
+
+    @cached_property
+    def image_competitors(self) -> ImageCompetitors | None:
+        """What competes with class names for a whole image, computed on first use; None: the class names themselves.
+
+        Raises:
+            ValueError: See :attr:`lexicon_embeddings`.
+        """
+        if self.background is None:
+            return None
+        return ImageCompetitors(self.lexicon, self.lexicon_embeddings.embeddings.numpy(), self.image_background)
 
     @property
     def context(self) -> Tensor | None:

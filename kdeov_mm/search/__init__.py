@@ -3,7 +3,7 @@
 from .build import Report, update_index
 from .encoder import IndexEncoder
 from .index_files import image_encoder_file, text_encoder_file
-from .query import check_text_source, embed_query, remember_text
+from .query import check_text_source, embed_query, remember_text, text_presence
 from .store import ImageStore, Model
 from .verify import check_index
 
@@ -21,5 +21,6 @@ __all__ = [
     'image_encoder_file',
     'remember_text',
     'text_encoder_file',
+    'text_presence',
     'update_index',
 ]

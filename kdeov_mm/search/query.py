@@ -3,11 +3,13 @@
 import hashlib
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from kdeov_mm.deploy.onnx_file import read_onnx
+from kdeov_mm.structures.retrieval import NO_PROBABILITY, Presence
 from kdeov_mm.utils.display import printable, short_text
 from kdeov_mm.utils.errors import InputError
 from .store import Model, is_utf8
@@ -58,6 +60,26 @@ def embed_query(text: str, source: str, model: Model) -> np.ndarray:
             f'{model.dims}; give the text encoder of the same model with --text'
         )
     return embedding
+
+
+def text_presence(text: str, embedding: np.ndarray, image_encoder: str) -> Presence:
+    """Return the function from image embeddings ``[N, D]`` to the probabilities ``[N]`` that they show a text.
+
+    Args:
+        text: The query.
+        embedding: Its embedding ``[D]``.
+        image_encoder: The ONNX file of the image encoder, which has what competes with the text.
+
+    Raises:
+        InputError: If the file has no competitors.
+        ValueError, FileNotFoundError: If ``kdeov_mm.deploy.Runtime`` refuses the file.
+    """
+    from kdeov_mm.deploy.runtime import Runtime
+
+    competitors = Runtime(image_encoder).image_competitors
+    if competitors is None:
+        raise InputError(f'threshold: {printable(str(image_encoder))} has no competitors: {NO_PROBABILITY}')
+    return partial(competitors.presence, text=embedding, query=text)
 
 
 def check_text_source(source: str) -> None:

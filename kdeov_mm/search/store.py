@@ -356,7 +356,8 @@ class ImageStore:
             refine: ``refine * top`` candidates are compared by their exact embeddings.
 
         Returns:
-            list: ``dict(path, sha256, width, height, thumbnail, score)``, best first; score in [-1, 1].
+            list: ``dict(path, sha256, width, height, thumbnail, embedding, score)``, best first; the embedding is
+            float32 ``[D]``, the score in [-1, 1].
 
         Raises:
             ValueError: If the vector does not fit, or the index is empty or damaged.
@@ -371,7 +372,7 @@ class ImageStore:
             raise ValueError(f'top: must be at least 1, got {top}')
         query = self.images.search(vector, vector_column_name='embedding').distance_type('cosine').limit(top)
         query = query.nprobes(nprobes).refine_factor(refine)
-        columns = ['path', 'sha256', 'width', 'height', 'thumbnail', '_distance']
+        columns = ['path', 'sha256', 'width', 'height', 'thumbnail', 'embedding', '_distance']
         rows = query.select(columns).to_arrow().to_pylist()
         if not rows:
             raise ValueError(f'index: {self.folder!r} holds no images')
@@ -381,7 +382,9 @@ class ImageStore:
                     f'index "{printable(self.folder)}" has an image without a path or without a finite embedding; list '
                     'such images with "kdeov index verify", and rebuild the index'
                 )
-        return [dict(row, score=1 - row.pop('_distance')) for row in rows]
+        for row in rows:
+            row.update(embedding=np.asarray(row['embedding'], np.float32), score=1 - row.pop('_distance'))
+        return rows
 
     @with_storage_errors
     def optimize(self) -> None:

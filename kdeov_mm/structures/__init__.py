@@ -2,6 +2,7 @@
 
 from .classification import ClassificationResult, softmax
 from .detections import Detections
+from .image_competitors import ImageCompetitors
 from .results import ImageSource, Result, Results
 from .retrieval import EmbeddingResult, Match, SearchResult
 from .thresholds import DEFAULT_THRESHOLD, ScoreThreshold, resolve_thresholds
@@ -11,6 +12,7 @@ __all__ = [
     'DEFAULT_THRESHOLD',
     'Detections',
     'EmbeddingResult',
+    'ImageCompetitors',
     'ImageSource',
     'Match',
     'Result',

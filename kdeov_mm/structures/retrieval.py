@@ -1,17 +1,24 @@
 """Results of image embedding and retrieval."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.files import atomic_path
 
 from .drawing import draw_grid
 from .results import ImageSource, Result
+
+Presence = Callable[[np.ndarray], np.ndarray]  # from embeddings [N, D] to the probabilities of a query [N]
+NO_PROBABILITY = (
+    'only the matches of a text and of a model with competitors (model.background, model.lexicon) have a probability; '
+    'search without a threshold, and export the model again if it is an old export'
+)
 
 
 @dataclass
@@ -21,10 +28,18 @@ class Match:
     Attributes:
         image: The image.
         score: Cosine similarity to the query, in [-1, 1].
+        probability: Probability, in [0, 1], that the image shows what a text query says; None for an image query, and
+            for a model that has no competitors.
     """
 
     image: ImageSource
     score: float
+    probability: float | None = None
+
+    @property
+    def caption(self) -> str:
+        """The cosine similarity, and the probability if there is one."""
+        return f'{self.score:.3f}' if self.probability is None else f'{self.score:.3f}, p {self.probability:.2f}'
 
 
 @dataclass
@@ -43,11 +58,35 @@ class SearchResult(Result):
 
     @classmethod
     def nearest(
-        cls, query: str, vector: np.ndarray, embeddings: np.ndarray, images: Sequence[ImageSource], k: int
+        cls,
+        query: str,
+        vector: np.ndarray,
+        embeddings: np.ndarray,
+        images: Sequence[ImageSource],
+        k: int,
+        presence: Presence | None = None,
     ) -> 'SearchResult':
-        """Rank images by the cosine similarity of their embeddings ``[N, D]`` to a vector ``[D]``; keep the k best."""
+        """Rank images by the cosine similarity of their embeddings ``[N, D]`` to a vector ``[D]``; keep the k best.
+
+        ``presence`` computes the probabilities of the matches from their embeddings.
+        """
         order, scores = rank(vector, embeddings, k)
-        return cls(query, [Match(images[index], float(score)) for index, score in zip(order, scores)])
+        probabilities = [None] * len(order) if presence is None else presence(embeddings[order]).tolist()
+        return cls(
+            query,
+            [Match(images[index], float(score), p) for index, score, p in zip(order, scores, probabilities)],
+        )
+
+    def above(self, threshold: float) -> 'SearchResult':
+        """Return the matches with a probability of at least ``threshold``. No match: no image shows it.
+
+        Raises:
+            InputError: If a match has no probability.
+        """
+        if any(match.probability is None for match in self.matches):
+            raise InputError(f'threshold: {NO_PROBABILITY}')
+        matches = [match for match in self.matches if match.probability >= threshold]  # type: ignore[operator]
+        return replace(self, matches=matches)
 
     def __len__(self) -> int:
         return len(self.matches)
@@ -56,6 +95,7 @@ class SearchResult(Result):
         """Return one dict for each image."""
         return [
             dict(query=self.query, rank=i, image=match.image.name, score=float(match.score))
+            | ({} if match.probability is None else dict(probability=match.probability))
             for i, match in enumerate(self.matches, 1)
         ]
 
@@ -68,7 +108,7 @@ class SearchResult(Result):
 
     def draw(self) -> Image.Image:
         """Draw the query above the images."""
-        return draw_grid(self.query, [(match.image.read(), f'{match.score:.2f}') for match in self.matches])
+        return draw_grid(self.query, [(match.image.read(), match.caption) for match in self.matches])
 
 
 @dataclass

@@ -14,8 +14,10 @@ from PIL import Image
 from kdeov_mm.apis import Detections, EmbeddingResult, KDEOVInferencer, build_vocabulary, inference_pipeline, load_model
 from kdeov_mm.apis.inferencer import MAX_CACHED
 from kdeov_mm.models import TextBank
+from kdeov_mm.models.post_processing import independent_probability
 
 NAMES = ['red circle', 'dog', 'a very small cup']
+PHOTOS = ['a.jpg', 'b.png', 'turned.jpg']
 pytestmark = pytest.mark.usefixtures('mmyolo_scope')
 
 
@@ -61,10 +63,63 @@ def test_classify_is_a_softmax_of_cosines(inferencer, reference, photos):
     texts = build_vocabulary(cfg, NAMES).embeddings.numpy()
     found = inferencer.classify(paths, NAMES, top=2, scale=20.0)
     for result, row in zip(found, embeddings_by_hand(model, paths)):
-        shares = np.exp(20 * texts @ row) / np.exp(20 * texts @ row).sum()
-        order = shares.argsort()[::-1][:2]
+        lamp = build_vocabulary(cfg, ['lamp']).embeddings.numpy() @ row  # "dog" of the lexicon is an asked name
+        parts = np.exp(20 * np.concatenate([texts @ row, lamp, [0.1]]))  # the background's cosine is 0.1
+        probabilities = parts[:3] / parts.sum()
+        order = probabilities.argsort()[::-1][:2]
         assert result.names == [NAMES[k] for k in order] and result.name == result.names[0]
-        assert np.allclose(result.probabilities, shares[order], atol=1e-5)
+        assert np.allclose(result.probabilities, probabilities[order], atol=1e-5)
+        assert result.none == pytest.approx(parts[3:].sum() / parts.sum(), abs=1e-5)
+
+
+def test_none_of_one_name_is_the_rest_of_its_independent_probability(inferencer, reference, photos):
+    """Classification and detection have one formula."""
+    cfg, model = reference
+    (row,) = embeddings_by_hand(model, ['photos/b.png'])
+    competitors = build_vocabulary(cfg, ['dog', 'lamp']).embeddings
+    for name, competes in {'puppy': [1, 1], 'dog': [0, 1], 'animal': [0, 1], 'cup': [1, 1]}.items():
+        z, rivals = (
+            100 * texts @ torch.from_numpy(row) for texts in (build_vocabulary(cfg, [name]).embeddings, competitors)
+        )
+        expected = independent_probability(z[None], rivals[None], torch.tensor([competes]).float(), 10.0).item()
+        result = inferencer.classify('photos/b.png', [name])[0]
+        assert result.probabilities[0] == pytest.approx(expected, abs=1e-4)
+        assert result.none == pytest.approx(1 - expected, abs=1e-4)
+
+
+def test_competitors_leave_the_order_of_names(inferencer, photos):
+    texts, images = inferencer.embed_names(NAMES), inferencer.embed('photos').embeddings
+    found = inferencer.classify('photos', NAMES, top=3)
+    assert [result.names for result in found] == [[NAMES[k] for k in np.argsort(-texts @ row)] for row in images]
+
+
+def test_search_says_that_no_image_matches(inferencer, exported, photos):
+    every = inferencer.search('a dog and a lamp', 'photos', top=3)
+    query, rows = inferencer.embed_text('a dog and a lamp'), inferencer.embed('photos').embeddings
+    expected = {Path(image).name: 1 / (1 + np.exp(10 - 100 * row @ query)) for image, row in zip(PHOTOS, rows)}
+    for match in every.matches:  # the query mentions the whole lexicon, and the background's cosine is 0.1
+        assert match.probability == pytest.approx(expected[Path(match.image.name).name], abs=1e-4)
+    kept = inferencer.search('a dog and a lamp', 'photos', 3, threshold=every.matches[0].probability)
+    assert [match.image.name for match in kept.matches] == [
+        match.image.name for match in every.matches if match.probability >= every.matches[0].probability
+    ]
+    assert len(inferencer.search('a dog', 'photos', threshold=1.0)) == 0
+    assert all(match.probability is None for match in inferencer.search(photos / 'b.png', 'photos').matches)
+    for query, threshold in ((photos / 'b.png', 0.5), ('a dog', 1.5), ('a dog', -0.1)):
+        with pytest.raises(ValueError, match='threshold'):
+            inferencer.search(query, 'photos', threshold=threshold)
+    for match, other in zip(every.matches, KDEOVInferencer(exported).search('a dog and a lamp', 'photos', 3).matches):
+        assert other.probability == pytest.approx(match.probability, abs=2e-2) and other.image.name == match.image.name
+
+
+def test_a_model_without_competitors_has_no_none(trained, photos):
+    without = KDEOVInferencer(*trained, device='cpu')
+    without.backend.model.background = None
+    result = without.classify('photos/b.png', NAMES)[0]
+    assert result.none is None and result.probabilities.sum() == pytest.approx(1, abs=1e-5)
+    assert 'none' not in result.to_dict() and len(result.rows()) == 3
+    with pytest.raises(ValueError, match='threshold'):
+        without.search('a dog', 'photos', threshold=0.5)
 
 
 def test_images_of_all_kinds_have_one_embedding(inferencer, reference, photos):

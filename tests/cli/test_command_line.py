@@ -95,6 +95,7 @@ def test_classify(kdeov, model, trained, photos):
     expected = KDEOVInferencer(*trained, device='cpu').classify('photos/*.jpg', NAMES, top=2)
     assert status == 0 and len(said.splitlines()) == 2 and len(list(Path('out').iterdir())) == 2
     assert said.startswith(f'photos/a.jpg: {expected[0].names[0]} {expected[0].probabilities[0]:.2f}, ')
+    assert said.splitlines()[1].split(' -> ')[0].endswith(f', none of these {expected[1].none:.2f}')
     status, said, _ = kdeov('classify', 'photos/b.png', '--names', *NAMES, '--json', *model)
     assert (
         status == 0
@@ -107,6 +108,8 @@ def test_search(kdeov, model, trained, photos):
     status, said, _ = kdeov('search', 'a dog', 'photos', '--top', 2, '--json', '--picture', 'found.png', *model)
     expected = KDEOVInferencer(*trained, device='cpu').search('a dog', 'photos', top=2)
     assert status == 0 and json.loads(said) == expected.to_dict() and Path('found.png').is_file()
+    status, said, _ = kdeov('search', 'a dog', 'photos', '--threshold', 1, '--json', '--picture', 'none.png', *model)
+    assert status == 0 and json.loads(said)['matches'] == [] and not Path('none.png').is_file()
     status, said, _ = kdeov('search', '--image', 'photos/b.png', 'photos', *model)
     assert status == 0 and said.splitlines()[0].endswith('photos/b.png') and len(said.splitlines()) == 3
 

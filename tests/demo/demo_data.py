@@ -10,6 +10,7 @@ class Colours:
 
     folded = None
     embed_dims = 3
+    image_competitors = None
 
     def embed_names(self, names, templates=None, embeddings=None):
         return np.eye(3, dtype=np.float32)[[('red', 'green', 'blue').index(name) for name in names]]

@@ -22,7 +22,9 @@ def random_student(seed=0, **changes):
     """The demo's student with random weights, statistics of norms and FiLM, whose scores pass the threshold."""
     init_default_scope('mmyolo')
     cfg = Config(dict(model=Config.fromfile(ROOT / 'configs' / 'kdeov_yolov8n.py').model))
-    changes = dict(lexicon=['dog', 'lamp'], background=0.0) | changes  # random embeddings are not similar
+    changes = (
+        dict(lexicon=['dog', 'lamp'], background=0.0, image_background=0.01) | changes
+    )  # random embeddings are not similar
     cfg.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
     torch.manual_seed(seed)
     model = MODELS.build(cfg.model)

@@ -81,18 +81,59 @@ def test_embeddings_do_not_depend_on_the_batch(runtime, images):
     assert runtime.preprocess(images[1]).shape == (3, 128, 128) and runtime.input_size == (128, 128)
 
 
-def test_classification_is_a_softmax_over_cosines(runtime, images):
+def test_classification_is_a_softmax_over_cosines(runtime, images, student):
     names = ['dog', 'red bus', 'cat']
     prompts = runtime.encode_text([fill(template, name) for name in names for template in ('a {}', 'the {}')])
     texts = prompts.reshape(3, 2, 128).mean(1)
     texts /= np.linalg.norm(texts, axis=1, keepdims=True)
-    logits = torch.from_numpy(100 * runtime.encode_image(images) @ texts.T)
-    for labels, expected in zip(runtime.classify(images, names, top=2), logits.softmax(1)):
-        value, index = expected.topk(2)
+    lamp = student.lexicon_embeddings.embeddings[1:].numpy()  # "dog" is an asked name
+    rows = runtime.encode_image(images)
+    similarity = np.concatenate([rows @ texts.T, rows @ lamp.T, np.full((3, 1), 0.01)], axis=1)
+    for labels, expected in zip(runtime.classify(images, names, top=2), torch.from_numpy(100 * similarity).softmax(1)):
+        value, index = expected[:3].topk(2)
         assert labels.names == [names[k] for k in index]
         np.testing.assert_allclose(labels.probabilities, value, atol=1e-4)
+        assert labels.none == pytest.approx(float(expected[3:].sum()), abs=1e-4)
     again = runtime.classify(images, names, class_embeddings=texts)
-    np.testing.assert_allclose(again[0].probabilities.sum(), 1, atol=1e-5)
+    np.testing.assert_allclose(again[0].probabilities.sum() + again[0].none, 1, atol=1e-5)
+
+
+def test_presence_is_that_of_the_model(runtime, images, student):
+    rows = runtime.encode_image(images)
+    for query in ('a dog beside a tree', 'a red bus'):  # the first mentions an entry of the lexicon, "dog"
+        text = runtime.encode_text([query])[0]
+        rivals = student.lexicon_embeddings.embeddings.numpy()[1 if 'dog' in query else 0 :]
+        similarity = np.concatenate([rows @ text[:, None], rows @ rivals.T, np.full((3, 1), 0.01)], axis=1)
+        expected = torch.from_numpy(100 * similarity).softmax(1)[:, 0]
+        np.testing.assert_allclose(runtime.presence(query, rows), expected, atol=1e-4)
+
+
+def test_competitors_of_an_image_encoder_are_checked(exported, tmp_path):
+    model = onnx.load(exported['image_encoder'])
+    given = {prop.key: prop for prop in model.metadata_props}['competitors']
+    good = json.loads(given.value)
+    assert Runtime(exported['image_encoder']).image_competitors.embeddings.shape == (2, 128)
+    for damage in (
+        dict(background=2),
+        dict(background='0'),
+        dict(embeddings='AAAA'),
+        dict(embeddings=good['embeddings'][:-8] + '/////w=='),
+        dict(embeddings=None),
+        dict(embeddings='é'),
+        dict(entries=['dog']),
+        dict(entries=['dog', 'dog']),
+        dict(hierarchy=None),
+    ):
+        given.value = json.dumps(good | damage)
+        onnx.save(model, tmp_path / 'damaged.onnx')
+        with pytest.raises(ValueError, match='damaged.onnx'):
+            Runtime(tmp_path / 'damaged.onnx')
+    model.metadata_props.remove(given)  # an old export
+    onnx.save(model, tmp_path / 'old.onnx')
+    old = Runtime(tmp_path / 'old.onnx')
+    assert old.image_competitors is None
+    with pytest.raises(ValueError, match='export the model again'):
+        old.presence('a dog', np.zeros((1, 128), np.float32))
 
 
 def test_search_sorts_by_cosine(runtime, images):

@@ -10,8 +10,8 @@ SIDE, CELL = 32, 8  # the encoder's input, and what it averages over
 DIMS = 3 * (SIDE // CELL) ** 2
 
 
-def write_encoder(path, space='tiny', bias=-0.4):
-    """An ONNX file whose embedding is the normalised means of the image's cells."""
+def write_encoder(path, space='tiny', bias=-0.4, background=0.9):
+    """An ONNX file whose embedding is the normalised means of the image's cells; only a background competes."""
     onnx = pytest.importorskip('onnx')
     from onnx import TensorProto, helper
 
@@ -38,6 +38,7 @@ def write_encoder(path, space='tiny', bias=-0.4):
             embed_dims=str(DIMS),
             text_space=space,
             preprocessing=json.dumps(preprocessing),
+            competitors=json.dumps(dict(entries=[], hierarchy=True, background=background, embeddings='')),
         ),
     )
     onnx.save(model, path)

@@ -61,6 +61,15 @@ def test_build_query_add_remove(tool, photos, text, capsys, encoder_file, tmp_pa
     assert [row['path'] for row in found][0] == photos[3] and found[0]['width'] == 48
     with Image.open('found.png') as picture:
         assert picture.width > 3 * picture.height / 2
+    capsys.readouterr()
+    query = ('query', 'a red bus at night', '--index', 'index', '--top', 3, '--json', 'found.json')
+    tool(*query, '--threshold', 0.5)
+    likely = json.loads(Path('found.json').read_text())
+    assert [row['path'] for row in likely] == [row['path'] for row in found if row['score'] >= 0.9]
+    for row in likely:
+        assert row['probability'] == pytest.approx(1 / (1 + np.exp(-100 * (row['score'] - 0.9))), abs=1e-4)
+    tool(*query, '--threshold', 1)
+    assert json.loads(Path('found.json').read_text()) == [] and photos[3] not in capsys.readouterr().out
     tool('query', '--image', photos[5], '--index', 'index', '--top', 1)
     assert photos[5] in capsys.readouterr().out
     np.save('one.npy', np.load('texts.npy')[:1])
@@ -126,6 +135,8 @@ def test_broken_images_are_told_and_listed(tool, encoder_file, photos, capsys):
         (['query', 'wide', '--text', 'notes.txt'], 'notes.txt'),
         (['query', 'wide', '--text', 'narrow.py'], 'narrow.py'),
         (['query', 'wide', '--top', '0'], '--top'),
+        (['query', 'wide', '--threshold', '1.5'], '--threshold'),
+        (['query', '--image', 'photos/00001.jpg', '--threshold', '0.5'], '--threshold'),
         (['query', 'wide', '--version', '77'], '77'),
         (['query', '--image', 'absent.jpg'], 'absent.jpg'),
         (['query', '--embedding', 'notes.txt'], 'notes.txt'),

@@ -171,6 +171,14 @@ def test_rows_of_the_others():
     image = InputImage('a.jpg')
     named = ClassificationResult(['cat'], np.array([0.5]), image)
     assert named.rows() == [dict(image='a.jpg', name='cat', probability=0.5)]
+    none = ClassificationResult(['cat'], np.array([0.5]), image, 0.25)
+    assert none.rows()[1] == dict(image='a.jpg', name='none of these', probability=0.25)
+    assert none.to_dict() == dict(image='a.jpg', names=dict(cat=0.5), none=0.25) and none.name == 'cat'
+    likely = SearchResult('cat', [Match(image, 0.5, 0.9), Match(InputImage('b.jpg'), 0.4, 0.1)])
+    assert [row['probability'] for row in likely.rows()] == [0.9, 0.1]
+    assert likely.above(0.9).matches == likely.matches[:1] and likely.above(0.95).matches == []
+    with pytest.raises(ValueError, match='threshold'):
+        SearchResult('cat', [Match(image, 0.5)]).above(0.1)
     found = SearchResult('cat', [Match(image, 0.5)])
     assert found.to_dict() == dict(query='cat', matches=[dict(rank=1, image='a.jpg', score=0.5)]) and len(found) == 1
 
