@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> dict:
 def calibrate(args: argparse.Namespace) -> dict:
     """Fit the calibration, write weights, JSON and picture, and print the table."""
     from kdeov_mm.datasets.prepare import check_dataset, prepare_data
-    from kdeov_mm.engine.calibration import build_base_loader, build_raw_model, fit
+    from kdeov_mm.apis.calibrate import build_base_loader, build_raw_model, fit
     from kdeov_mm.evaluation import pictures
     from kdeov_mm.utils import export_weights, load_config, resolve_checkpoint
     from kdeov_mm.utils.files import write_atomically

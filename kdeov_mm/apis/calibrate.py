@@ -13,12 +13,12 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from kdeov_mm.apis import build_vocabulary, load_model
 from kdeov_mm.datasets.ov_lvis import OVLVISDataset
 from kdeov_mm.evaluation.calibration import MIN_SCORE, Reliability, brier, find_right
 from kdeov_mm.models.calibration import ScoreCalibration
 from kdeov_mm.structures import DEFAULT_THRESHOLD
 from kdeov_mm.utils.errors import InputError
+from .detection import build_vocabulary, load_model
 
 BACKGROUNDS = (-1.0, *(step / 20 for step in range(20)))  # -1: none
 LIMIT = 1e-6  # scores are at least this far from 0 and 1 in the fit

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kdeov_mm.engine.calibration import Judged, choose_background, choose_threshold, fit_map, likelihoods
+from kdeov_mm.apis.calibrate import Judged, choose_background, choose_threshold, fit_map, likelihoods
 
 
 def simulate(count=20_000, scale=2.0, bias=-1.0, seed=0):
