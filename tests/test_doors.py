@@ -327,10 +327,10 @@ DOORS = {
     ),
     # indexes
     'API: index': Door('index', api_index, needs='lancedb'),
-    'kdeov index query TEXT': Door(
-        'index', lambda path: kdeov('index', 'query', 'a dog', '--index', path), True, needs='lancedb'
+    'kdeov search --index': Door(
+        'index', lambda path: kdeov('search', 'a dog', '--index', path), True, needs='lancedb'
     ),
-    'kdeov index query --image': Door(
+    'kdeov index query': Door(
         'index', lambda path: kdeov('index', 'query', '--image', good(path), '--index', path), True, needs='lancedb'
     ),
     # names and what goes with them

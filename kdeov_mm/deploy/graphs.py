@@ -148,7 +148,8 @@ class OpenDetector(nn.Module):
         logits = features @ names.T
         if competitors is None:
             return logits.softmax(-1)
-        return independent_probability(logits, features @ competitors.T, competes, self.background)
+        signs = competes.clamp(min=0), competes.clamp(max=0).neg()
+        return independent_probability(logits, features @ competitors.T, *signs, self.background)
 
 
 def vocabulary_inputs(model: nn.Module) -> dict[str, np.ndarray]:
@@ -177,7 +178,7 @@ class Detector(OpenDetector):
         super().__init__(model if model.fusion is None or competitors is not None else fold_film(model))
         self.register_buffer('names', model.class_embeddings @ self.to_logits)
         self.register_buffer('competitors', None if competitors is None else competitors.embeddings @ self.to_logits)
-        self.register_buffer('competes', None if competitors is None else competitors.competes)
+        self.register_buffer('competes', None if competitors is None else competitors.signs)
         del self.to_logits
         if self.independent:
             del self.lexicon

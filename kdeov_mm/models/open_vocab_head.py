@@ -352,6 +352,7 @@ class OpenVocabHead(LogitScaleMixin, YOLOv8Head):
             logits[:, :count],
             logits[:, count:],
             competitors.competes,
+            competitors.kinds,
             float(self.scale.detach()) * competitors.background,
         )
 

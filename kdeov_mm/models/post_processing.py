@@ -41,36 +41,37 @@ def decode_boxes(priors: Tensor, distances: Tensor) -> Tensor:
     return torch.stack([x - left, y - top, x + right, y + bottom], dim=-1)
 
 
-def independent_probability(logits: Tensor, competitors: Tensor, competes: Tensor, background: float) -> Tensor:
+def independent_probability(
+    logits: Tensor, competitors: Tensor, competes: Tensor, kinds: Tensor, background: float
+) -> Tensor:
     """Compute the probability that a region shows a class rather than any silent competitor.
 
     A class has the mean evidence of its name and of the kinds of it among the competitors. With the logits z of class k
     and of the competitors l::
 
-        evidence_k = mean(e^z_k, e^z_l of all l with competes[k, l] = -1)
-        p_k = evidence_k / (evidence_k + sum of e^z_l over all l with competes[k, l] = 1 + e^background)
+        evidence_k = mean(e^z_k, e^z_l of all l with kinds[k, l] = 1)
+        p_k = evidence_k / (evidence_k + sum_l competes[k, l] e^z_l + e^background)
 
     The other classes are not part of it: p_k is the same whatever else is asked.
 
     Args:
         logits: Logits of the K asked classes, ``[..., M, K]``.
         competitors: Logits of the L competitors, ``[..., M, L]``; L may be 0.
-        competes: 1 where a competitor counts against a class, -1 where it is a kind of the class, 0 where it does not
-            count; floating point, ``[K, L]``.
+        competes: 1 where a competitor counts against a class, else 0; floating point, ``[K, L]``.
+        kinds: 1 where a competitor is a kind of a class, else 0; floating point, ``[K, L]``, dense or sparse.
         background: Logit of a competitor that every class has.
 
     Returns:
         Tensor: Probabilities in [0, 1], ``[..., M, K]``; NaN where a logit is NaN.
     """
-    competitors = torch.cat([competitors, torch.full_like(logits[..., :1], background)], dim=-1)
-    competes = torch.cat([competes, competes.new_ones(competes.shape[0], 1)], dim=1)
-    top = competitors.amax(-1, keepdim=True)
+    constant = torch.full_like(logits[..., :1], background)
+    top = torch.cat([competitors, constant], dim=-1).amax(-1, keepdim=True)
     evidence = (competitors - top).exp()
-    total = evidence @ competes.clamp(min=0).T
+    total = evidence @ competes.T + (constant - top).exp()
     # The best competitor may not count. Beside it, the others vanish in float32, but the background always counts.
     rest = (total.log() + top).clamp(min=background)
-    is_kind = competes.clamp(max=0).neg()
-    own = torch.logaddexp(logits, (evidence @ is_kind.T).log() + top) - is_kind.sum(1).add(1).log()
+    count = kinds @ logits.new_ones(kinds.shape[1]) + 1  # a sum that sparse tensors have, too
+    own = torch.logaddexp(logits, (kinds @ evidence.mT).mT.log() + top) - count.log()
     return (own - rest).sigmoid()
 
 

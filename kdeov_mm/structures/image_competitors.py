@@ -7,7 +7,7 @@ import numpy as np
 
 from kdeov_mm.text.lexicon import Lexicon, words
 
-from .classification import LOGIT_SCALE, softmax
+from .classification import LOGIT_SCALE
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,11 @@ class ImageCompetitors:
     ) -> np.ndarray:
         """Compute the probability of each class name in each image; see docs/scores.md.
 
-        With the logits z of the K class names and of the entries of the lexicon that compete with all of them::
+        With the logits z of class names and of the lexicon's entries l, a name has the mean evidence of itself and of its
+        kinds in the lexicon; those entries compete that mean no asked name and no kind of one::
 
-            p_k = e^z_k / (sum_j e^z_j + sum_l e^z_l + e^background)
+            evidence_k = mean(e^z_k, e^z_l of all kinds l of k)
+            p_k = evidence_k / (sum_j evidence_j + sum of e^z_l over competing l + e^background)
 
         The rest to 1 is the probability of "none of these". For one class name it is the formula of detection.
 
@@ -45,7 +47,8 @@ class ImageCompetitors:
         Returns:
             numpy.ndarray: float32 ``[N, K]`` in [0, 1]; rows sum to at most 1.
         """
-        return self._probabilities(images, texts, self.lexicon.competes(names).all(axis=0), scale)
+        competes = self.lexicon.competes(names)
+        return self._probabilities(images, texts, ~competes, competes.all(axis=0), scale)
 
     def presence(self, images: np.ndarray, text: np.ndarray, query: str) -> np.ndarray:
         """Compute the probability that each image shows what a query says.
@@ -62,12 +65,24 @@ class ImageCompetitors:
         """
         said = set(words(query))
         mentioned = np.array([said.issuperset(words(entry)) for entry in self.lexicon.entries], bool)
-        return self._probabilities(images, text[None], self.lexicon.competes([query])[0] & ~mentioned)[:, 0]
+        competes = self.lexicon.competes([query])
+        return self._probabilities(images, text[None], ~competes, competes[0] & ~mentioned)[:, 0]
 
     def _probabilities(
-        self, images: np.ndarray, texts: np.ndarray, competing: np.ndarray, scale: float = LOGIT_SCALE
+        self,
+        images: np.ndarray,
+        texts: np.ndarray,
+        kinds: np.ndarray,
+        competing: np.ndarray,
+        scale: float = LOGIT_SCALE,
     ) -> np.ndarray:
-        """Return the softmax over texts, competing entries (bool ``[L]``) and background, of the texts alone."""
-        similarities = images @ np.concatenate([texts, self.embeddings[competing]]).T
+        """Return the probabilities of K texts with kinds (bool ``[K, L]``) against competing entries (bool ``[L]``)."""
+        count = len(texts)
         background = np.full((len(images), 1), self.background, np.float32)
-        return softmax(np.concatenate([similarities, background], axis=1), scale)[:, : len(texts)]
+        similarities = np.concatenate([images @ texts.T, images @ self.embeddings.T, background], axis=1)
+        logits = scale * similarities.astype(np.float64)
+        evidence = np.exp(logits - logits.max(axis=1, keepdims=True))
+        own, entries = evidence[:, :count], evidence[:, count:-1]
+        own = (own + entries @ kinds.T) / (1 + kinds.sum(axis=1))
+        rest = entries[:, competing].sum(axis=1, keepdims=True) + evidence[:, -1:]
+        return (own / (own.sum(axis=1, keepdims=True) + rest)).astype(np.float32)

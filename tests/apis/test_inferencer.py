@@ -81,7 +81,8 @@ def test_none_of_one_name_is_the_rest_of_its_independent_probability(inferencer,
         z, rivals = (
             100 * texts @ torch.from_numpy(row) for texts in (build_vocabulary(cfg, [name]).embeddings, competitors)
         )
-        expected = independent_probability(z[None], rivals[None], torch.tensor([competes]).float(), 10.0).item()
+        signs = torch.tensor([competes]).float()
+        expected = independent_probability(z[None], rivals[None], signs, 1 - signs, 10.0).item()
         result = inferencer.classify('photos/b.png', [name])[0]
         assert result.probabilities[0] == pytest.approx(expected, abs=1e-4)
         assert result.none == pytest.approx(1 - expected, abs=1e-4)
@@ -114,7 +115,7 @@ def test_search_says_that_no_image_matches(inferencer, exported, photos):
 
 def test_a_model_without_competitors_has_no_none(trained, photos):
     without = KDEOVInferencer(*trained, device='cpu')
-    without.backend.model.background = None
+    without.backend.model.calibration.background = None
     result = without.classify('photos/b.png', NAMES)[0]
     assert result.none is None and result.probabilities.sum() == pytest.approx(1, abs=1e-5)
     assert 'none' not in result.to_dict() and len(result.rows()) == 3

@@ -144,7 +144,8 @@ def test_hostile_files_in_a_folder_are_skipped_and_reported(kdeov, model, hostil
         (['detect', 'photos', '--names', 'dog', 'dog'], "'dog'"),
         (['detect', 'photos', '--names', 'dog', '--score-thr', '2'], '--score-thr 2'),
         (['classify', 'photos', '--names', 'dog', '--templates', 'no_such_set'], 'no_such_set'),
-        (['search', 'a dog'], 'kdeov index query'),
+        (['search', 'a dog'], '--index'),
+        (['search', 'a dog', 'photos', '--index', 'somewhere'], '--index'),
         (['search'], '--image'),
     ],
 )

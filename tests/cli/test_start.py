@@ -67,6 +67,7 @@ ERRORS = [
     ['classify', 'photos', '--names-file', 'absent.txt'],
     ['classify', 'photos', '--names', 'dog', '--checkpoint', 'absent.pth'],
     ['search', 'a dog'],
+    ['search', 'a dog', '--index', 'absent'],
     ['search', '--image', 'absent.jpg', 'photos'],
     ['index', 'build', 'absent', '--model', 'absent.onnx'],
     ['index', 'query', 'a dog', '--index', 'absent'],
@@ -121,6 +122,7 @@ def test_an_index_is_searched_without_pytorch(exported, photos):
     model, text = exported / 'image_encoder.onnx', exported / 'text_encoder.onnx'
     for words in (
         ['index', 'build', 'photos', '--model', model, '--text', text, '--index', 'index'],
+        ['search', 'a dog', '--index', 'index'],
         ['index', 'query', 'a dog', '--index', 'index'],
     ):
         status, said, names = imported(words, photos.parent)

@@ -77,7 +77,7 @@ def test_the_probability_is_its_formula():
     logits, rivals = rng.normal(0, 20, (5, 3)), rng.normal(0, 20, (5, 4))
     competes, background = np.array([[1, -1, 0, 1], [-1, -1, 1, 0], [1, 1, 1, 1]]), 3.0
     found = independent_probability(
-        *(torch.tensor(x, dtype=torch.float32) for x in (logits, rivals, competes)), background
+        *(torch.tensor(x, dtype=torch.float32) for x in (logits, rivals, competes > 0, competes < 0)), background
     )
     for m in range(5):
         for k in range(3):
@@ -90,25 +90,26 @@ def test_the_probability_is_its_formula():
 def test_a_far_better_entry_that_does_not_compete_changes_nothing(gap):
     """Where the lexicon's best entry is a kind of the name, its exponential must not swallow the others."""
     logits, competes = torch.zeros(1, 1), torch.tensor([[0.0, 1.0]])
-    found = independent_probability(logits, torch.tensor([[gap, -15.0]]), competes, 1.0)
+    found = independent_probability(logits, torch.tensor([[gap, -15.0]]), competes, torch.zeros(1, 2), 1.0)
     assert found.item() == pytest.approx(1 / (1 + math.exp(1) + math.exp(-15)), abs=1e-5)
 
 
 @pytest.mark.parametrize('gap', [5.0, 90.0, 200.0])
 def test_a_kind_of_a_name_shows_the_name(gap):
-    found = independent_probability(torch.zeros(1, 1), torch.tensor([[gap, 2.0]]), torch.tensor([[-1.0, 1.0]]), 1.0)
+    competes, kinds = torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]])
+    found = independent_probability(torch.zeros(1, 1), torch.tensor([[gap, 2.0]]), competes, kinds, 1.0)
     expected = 1 / (1 + (math.exp(2) + math.exp(1)) / ((1 + math.exp(gap)) / 2))
     assert found.item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_an_entry_of_the_same_meaning_changes_nothing():
     logits, rivals = torch.tensor([[3.0]]), torch.tensor([[3.0, 4.0]])
-    double = independent_probability(logits, rivals, torch.tensor([[-1.0, 1.0]]), 1.0)
+    double = independent_probability(logits, rivals, torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]]), 1.0)
     assert double.item() == pytest.approx(1 / (1 + math.exp(1) + math.exp(-2)), abs=1e-6)
 
 
 def test_nan_is_not_hidden():
-    found = independent_probability(torch.tensor([[float('nan')]]), torch.zeros(1, 2), torch.ones(1, 2), 0.0)
+    found = independent_probability(torch.tensor([[float('nan')]]), torch.zeros(1, 2), torch.ones(1, 2), torch.zeros(1, 2), 0.0)
     assert found.isnan().all()
 
 
@@ -163,8 +164,10 @@ def test_competitors_follow_the_vocabulary_and_the_device(model):
     count = len(model.lexicon)
     assert model.competitors.competes.shape == (2, count + 1)
     assert model.competitors.competes[:, -1].tolist() == [1, 1]
-    assert model.competitors.competes[0].eq(-1).sum() == 30 and model.competitors.competes[0].eq(1).sum() == count - 29
-    assert model.competitors.competes[1].eq(1).all()
+    assert model.competitors.competes.sum(1).tolist() == [count + 1 - 30, count + 1]
+    kinds = model.competitors.kinds.to_dense()
+    assert kinds.sum(1).tolist() == [30, 0] and not (kinds * model.competitors.competes).any()
+    assert torch.equal(model.competitors.signs, model.competitors.competes - kinds)
     assert model.double().competitors.embeddings.dtype == torch.float64
     norms = F.normalize(model.competitors.embeddings, dim=1)
     torch.testing.assert_close(norms, model.competitors.embeddings)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from kdeov_mm.models.post_processing import independent_probability
@@ -16,12 +17,14 @@ class Competitors:
 
     Attributes:
         embeddings: Class embeddings of L competitors, ``[L, D]``.
-        competes: 1 where a competitor counts against a class, -1 where it is a kind of the class; float32 ``[K, L]``.
+        competes: 1 where a competitor counts against a class, else 0; float32 ``[K, L]``.
+        kinds: 1 where a competitor is a kind of a class, else 0; float32 ``[K, L]``, sparse.
         background: Cosine similarity of the background, which competes with every class.
     """
 
     embeddings: Tensor
     competes: Tensor
+    kinds: Tensor
     background: float
 
     @classmethod
@@ -36,12 +39,18 @@ class Competitors:
             others: Names that the user is not looking for. They compete with every class.
             background: See the class.
         """
-        table = torch.from_numpy(np.where(competes, 1.0, -1.0)).float()
+        table, count = torch.from_numpy(competes), len(others.class_names)
         return cls(
             torch.cat([lexicon.embeddings, others.embeddings]),
-            torch.cat([table, table.new_ones(len(table), len(others.class_names))], dim=1),
+            F.pad(table, (0, count), value=True).float(),
+            F.pad(~table, (0, count)).float().to_sparse(),
             background,
         )
+
+    @property
+    def signs(self) -> Tensor:
+        """The table of exported models: 1 for a competitor, -1 for a kind of the class; ``[K, L]``."""
+        return self.competes - self.kinds.to_dense()
 
     def image_presence(self, images: Tensor, class_embeddings: Tensor, scale: float) -> Tensor:
         """Compute how likely whole images show each class.
@@ -60,9 +69,10 @@ class Competitors:
             scale * images @ class_embeddings.to(images).T,
             scale * images @ own.embeddings.T,
             own.competes,
+            own.kinds,
             scale * self.background,
         )
 
     def to(self, other: Tensor) -> 'Competitors':
         """Return the competitors with the type and device of a tensor."""
-        return Competitors(self.embeddings.to(other), self.competes.to(other), self.background)
+        return Competitors(self.embeddings.to(other), self.competes.to(other), self.kinds.to(other), self.background)
