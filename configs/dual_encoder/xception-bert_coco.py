@@ -41,11 +41,7 @@ test_evaluator = [
     ),
 ]
 
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-3),
-    paramwise_cfg=dict(custom_keys=dict(logit_scale=dict(decay_mult=0.0))),
-)
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-3))
 param_scheduler = [
     dict(type='ReduceOnPlateauLR', monitor=_base_.monitor, rule='greater', factor=0.2, patience=3, threshold=1e-3),
 ]

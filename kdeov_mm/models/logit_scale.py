@@ -22,7 +22,6 @@ def clamp_logit_scale(logit_scale: Tensor, maximum: float = MAX_LOGIT_SCALE) -> 
 class LogitScaleMixin:
     """Gives a module the parameter ``logit_scale``: the logarithm of what cosine similarities are multiplied by.
 
-    The optimizer's config exempts every parameter of this name from weight decay (``configs/_base_/adamw.py``).
     Checkpoints with the parameter's old name ``log_scale`` load, too.
 
     Attributes:

@@ -93,9 +93,9 @@ class EnsembleTeacher:
         """Embed whole images, see ``OpenCLIPTeacher``; float32, L2-normalised, ``[B, D]``."""
         return self._combine(lambda teacher: teacher.encode_image(images))
 
-    def encode_regions(self, images: Tensor, boxes: Sequence[Tensor], *args, **kwargs) -> Tensor:
+    def encode_regions(self, images: Tensor, boxes: Sequence[Tensor], context: float = 1.2) -> Tensor:
         """Embed regions, see ``OpenCLIPTeacher``; float32, L2-normalised, ``[sum n_i, D]``."""
-        return self._combine(lambda teacher: teacher.encode_regions(images, boxes, *args, **kwargs))
+        return self._combine(lambda teacher: teacher.encode_regions(images, boxes, context))
 
     def _combine(self, encode: Callable) -> Tensor:
         return combine([encode(teacher) for teacher in self.teachers], self.mode)

@@ -281,10 +281,12 @@ def test_a_call_in_several_pieces(served):
 
 
 def test_hostile_names_of_the_folder(served):
-    event, (gallery, summary) = served.call('search', 'red', None, 12)
-    assert event == 'complete' and summary.startswith('1 of 1 images')
+    event, result = served.call('search', 'red', None, 12, 0)
+    assert event == 'complete', result
+    gallery, summary = result
+    assert summary.startswith('1 of 1 images')
     assert gallery[0]['caption'] == '0.500 <img src=x onerror=alert(1)>\\x1b[31m\\u202e*.jpg'  # shown as text
-    event, error = served.call('search', '<img src=x onerror=alert(1)>' * 20, None, 12)
+    event, error = served.call('search', '<img src=x onerror=alert(1)>' * 20, None, 12, 0)
     assert event == 'error' and '<' not in error['error'] and '&lt;img' in error['error']  # shown as HTML
 
 

@@ -21,6 +21,7 @@ from kdeov_mm.deploy.runtime import parse_metadata
 from kdeov_mm.models.clip import OpenCLIPTextEncoder
 from kdeov_mm.text import fill
 from kdeov_mm.utils import load_config
+from kdeov_mm.utils.config import first_test_dataloader
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
@@ -168,7 +169,7 @@ def test_images_are_prepared_as_in_the_config(runtime, coco_mini, exported, conf
     cfg = load_config(str(ROOT / 'configs' / config))
     other = Runtime(exported['image_encoder'])
     other.preprocessing = export.preprocessing(cfg, size)
-    for step in cfg.test_dataloader.dataset.pipeline if size else ():
+    for step in first_test_dataloader(cfg).dataset.pipeline if size else ():
         if 'Resize' in step['type']:
             step['scale'] = (size, size)
     pipeline, differences = inference_pipeline(cfg), []
@@ -280,7 +281,9 @@ def test_others_compete_and_are_not_detected(files, runtime, student, images, pr
             (expected,) = predict(student, torch.from_numpy(runtime.preprocess(image)[None]))
             height, width = image.shape[:2]
             expected['boxes'] = expected['boxes'] * np.array([width / 128, height / 128] * 2, np.float32)
-            assert unmatched(vars(found), expected) == 0
+            best = expected['scores'] >= 0.3  # below, random weights have ties that suppression decides by rounding
+            expected = {key: value[best] for key, value in expected.items()}
+            assert best.sum() >= 5 and unmatched(vars(found.above(0.3)), expected) == 0
     finally:
         student.set_vocabulary(before)
     with pytest.raises(ValueError, match='others'):

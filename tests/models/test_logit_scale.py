@@ -4,14 +4,13 @@ import math
 
 import pytest
 import torch
-from mmengine.optim import build_optim_wrapper
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from torch import nn
 
 from kdeov_mm.models.clip import ClassEmbeddings
 from kdeov_mm.models.logit_scale import LogitScaleMixin
 from kdeov_mm.models.losses import CrossModalAlignmentLoss
-from kdeov_mm.utils import InputError, load_config, load_weights
+from kdeov_mm.utils import InputError, load_weights
 
 
 class Scaled(LogitScaleMixin, nn.Module):
@@ -58,25 +57,6 @@ def test_weights_with_the_old_name_are_checked(value, tmp_path):
     torch.save(dict(state_dict={'0.log_scale': value, '1.log_scale': torch.tensor(1.0)}), path)
     with pytest.raises(InputError, match='logit_scale'):
         load_weights(nn.Sequential(Scaled(), Scaled()), path)
-
-
-@pytest.mark.parametrize(
-    'config',
-    [
-        'kdeov_yolov8n.py',
-        'kdeov_yolov8n_ov-coco.py',
-        'shapes_teacher.py',
-        'dual_encoder/xception-bert_coco.py',
-        'dual_encoder/vit-distilbert_flickr8k_frozen.py',
-        'dual_encoder/vit-distilbert_flickr8k_finetuned.py',
-    ],
-)
-def test_no_logit_scale_decays(config):
-    model = nn.ModuleDict(dict(head=Scaled(), other=nn.Linear(2, 2, bias=False)))
-    groups = build_optim_wrapper(model, load_config(f'configs/{config}').optim_wrapper).optimizer.param_groups
-    decay = {id(group['params'][0]): group['weight_decay'] for group in groups}
-    assert decay[id(model['head'].logit_scale)] == 0
-    assert decay[id(model['other'].weight)] > 0
 
 
 def test_the_heads_scale_is_bounded_in_training_and_can_come_back(build_student, make_samples, texts):

@@ -33,7 +33,7 @@ def test_bad_thresholds_are_refused(given):
 
 
 class Fake:
-    folded, embed_dims, threshold = None, 2, 0.35
+    folded, embed_dims, threshold, image_competitors = None, 2, 0.35, None
 
     def embed_names(self, names, templates=None, embeddings=None):
         return np.eye(len(names), 2)

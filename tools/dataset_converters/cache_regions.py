@@ -112,7 +112,6 @@ def write_store(cfg: Config, args: argparse.Namespace) -> None:
         source = complete_teacher(distillation.get('teacher'), model)
         identity = dict(
             content='regions',
-            crops='inside the image',  # a store of before had crops that reached beyond it
             teacher=identify_teacher(source),
             student=sha256(checkpoint),
             annotations=sha256(dataset.ann_file),

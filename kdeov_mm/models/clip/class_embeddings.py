@@ -9,19 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from mmyolo.registry import MODELS
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kdeov_mm.text import average_prompts, build_prompts, check_class_names, read_synonyms, resolve_templates
+from kdeov_mm.text import build_prompts, check_class_names, read_synonyms, resolve_templates
 from kdeov_mm.utils.arrays import find_bad_row, row_defect
 from kdeov_mm.utils.display import shorten
 from kdeov_mm.utils.errors import InputError
 from kdeov_mm.utils.files import atomic_path
 from .text_encoder import TextEncoder
-
-CACHE_FORMAT = 2  # of the cached embeddings: 2 averages prompts in float64
 
 
 def cache_dir() -> Path:
@@ -122,7 +121,7 @@ def cached_embeddings(prompts: Sequence[Sequence[str]], encoder: TextEncoder) ->
         prompts: The prompts of each of K classes, see :func:`~kdeov_mm.text.build_prompts`.
         encoder: A text encoder.
     """
-    key = hashlib.sha256(json.dumps([CACHE_FORMAT, encoder.id, prompts]).encode()).hexdigest()[:32]
+    key = hashlib.sha256(json.dumps([encoder.id, prompts]).encode()).hexdigest()[:32]
     path = cache_dir() / 'text_bank' / f'{key}.safetensors'
     if path.is_file():
         try:
@@ -152,4 +151,5 @@ def cached_embeddings(prompts: Sequence[Sequence[str]], encoder: TextEncoder) ->
 def mean_embeddings(prompts: Sequence[Sequence[str]], encoder: TextEncoder) -> Tensor:
     """Return the normalised mean embedding of each class's prompts, ``[K, D]``."""
     features = encoder.encode_text([prompt for each in prompts for prompt in each])
-    return torch.from_numpy(average_prompts(features.cpu().numpy(), prompts))
+    means = torch.stack([part.mean(dim=0) for part in features.split([len(each) for each in prompts])])
+    return F.normalize(means, dim=-1)

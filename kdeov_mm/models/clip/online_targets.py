@@ -59,9 +59,9 @@ class OnlineTargets(StoredTargets):
         """See ``DistillationTargets``."""
         if self.background is None:
             return super().region_targets(images, samples, boxes, class_embeddings)
-        shapes = [tuple(sample.img_shape[:2]) for sample in samples]
-        teacher = RegionTeacher(self.teacher, class_embeddings, self.background)
-        embeddings, objectness = teacher(images.to(self.teacher.device), boxes, shapes)
+        height, width = (max(sample.img_shape[side] for sample in samples) for side in (0, 1))
+        images = images[..., :height, :width].to(self.teacher.device)  # crops may not reach into the padding below
+        embeddings, objectness = RegionTeacher(self.teacher, class_embeddings, self.background)(images, boxes)
         sizes = [len(box) for box in boxes]
         return [RegionTargets(*parts) for parts in zip(embeddings.split(sizes), objectness.split(sizes))]
 

@@ -25,20 +25,17 @@ class RegionTeacher:
         self.class_embeddings = torch.cat([class_embeddings, background.embeddings.to(class_embeddings)])
 
     @torch.no_grad()
-    def __call__(
-        self, images: Tensor, boxes: Sequence[Tensor], shapes: Sequence[tuple[int, int]] | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, images: Tensor, boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Embed regions and estimate their objectness.
 
         Args:
             images: RGB in [0, 1], ``[B, 3, H, W]``.
             boxes: For each image ``[n_i, 4]``, xyxy in pixels of ``images``.
-            shapes: Height and width of each image without its padding; None: no padding.
 
         Returns:
             tuple: Embeddings ``[sum n_i, D]``; probabilities ``[sum n_i]`` that a region shows any object, the
             softmax over the teacher's similarities to the vocabulary and to the background texts.
         """
-        embeddings = self.teacher.encode_regions(images, boxes, shapes=shapes)
+        embeddings = self.teacher.encode_regions(images, boxes)
         probability = (self.teacher.logit_scale * embeddings @ self.class_embeddings.T).softmax(-1)
         return embeddings, probability[:, : self.num_classes].sum(-1)

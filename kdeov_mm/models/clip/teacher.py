@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from mmyolo.registry import MODELS
 from torch import Tensor
-from torchvision.ops import clip_boxes_to_image, roi_align
+from torchvision.ops import roi_align
 
 from .loading import load_open_clip, weights_id
 from .preprocess import Preprocess, find_preprocess
@@ -120,33 +120,22 @@ class OpenCLIPTeacher:
         return self._embed(self.preprocess.fit(images))
 
     @torch.no_grad()
-    def encode_regions(
-        self,
-        images: Tensor,
-        boxes: Sequence[Tensor],
-        context: float = 1.2,
-        shapes: Sequence[tuple[int, int]] | None = None,
-    ) -> Tensor:
+    def encode_regions(self, images: Tensor, boxes: Sequence[Tensor], context: float = 1.2) -> Tensor:
         """Embed regions: each box, enlarged by ``context``, is cut out and resized to the teacher's input.
-
-        A crop is square, as CLIP expects, but ends at the image's border. Beyond it are only zeros, and CLIP would call
-        them a black object.
 
         Args:
             images: RGB in [0, 1], ``[B, 3, H, W]``.
             boxes: For each image ``[n_i, 4]``, xyxy in pixels of ``images``.
-            context: Ratio of the crop's side to the box's longer side.
-            shapes: Height and width of each image without its padding on the right and below; None: no padding.
+            context: Ratio of the crop's side to the box's longer side; the crop is square, as CLIP expects.
 
         Returns:
             Tensor: float32, L2-normalised, ``[sum n_i, D]``, image by image.
         """
         crops = []
-        for box, shape in zip(boxes, shapes or [images.shape[-2:]] * len(boxes)):
+        for box in boxes:
             centre = (box[:, :2] + box[:, 2:]) / 2
             half = (box[:, 2:] - box[:, :2]).amax(dim=1, keepdim=True) * context / 2
-            crop = torch.cat([centre - half, centre + half], dim=1).to(images)
-            crops.append(clip_boxes_to_image(crop, tuple(shape)))
+            crops.append(torch.cat([centre - half, centre + half], dim=1).to(images))
         return self._embed(roi_align(images, crops, self.image_size, sampling_ratio=2, aligned=True))
 
     def _embed(self, images: Tensor) -> Tensor:

@@ -7,11 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from torchvision.ops import roi_align
 
-from kdeov_mm.models import OpenCLIPTeacher, OpenCLIPTextEncoder
-from kdeov_mm.models.clip import ClassEmbeddings, RegionTeacher, describe_teacher, identify_teacher
-from kdeov_mm.models.clip.region_teacher import BACKGROUND_PROMPTS
+from kdeov_mm.models import OpenCLIPTeacher
+from kdeov_mm.models.clip import describe_teacher, identify_teacher
 
 
 @pytest.fixture
@@ -52,25 +50,6 @@ def test_the_students_precision_is_not_the_teachers(tiny_teacher, images):
     expected = teacher.encode_image(images)
     with torch.autocast('cpu', torch.bfloat16):
         assert torch.equal(teacher.encode_image(images), expected)
-
-
-def test_a_crop_ends_at_the_images_border(tiny_teacher, images):
-    teacher = OpenCLIPTeacher('kdeov-shapes', tiny_teacher)
-    boxes = torch.tensor([[0.0, 4.0, 20.0, 14.0], [30.0, 30.0, 60.0, 50.0]])  # crops of 24 and of 36 pixels
-    inside = torch.tensor([[0.0, 0.0, 22.0, 21.0], [27.0, 22.0, 55.0, 58.0]])
-    regions = teacher.encode_regions(images[:1], [boxes], shapes=[(58, 55)])
-    crops = roi_align(images[:1], [inside], teacher.image_size, sampling_ratio=2, aligned=True)
-    torch.testing.assert_close(regions, teacher.encode_image(crops), atol=1e-5, rtol=0)
-
-
-def test_the_border_of_an_empty_image_is_no_object():
-    encoder = OpenCLIPTextEncoder('kdeov-shapes', 'shapes')
-    names = ClassEmbeddings.build(['solid black square', 'solid black diamond', 'striped red star'], encoder)
-    background = ClassEmbeddings.build(BACKGROUND_PROMPTS, encoder, templates='none')
-    teacher = RegionTeacher(OpenCLIPTeacher('kdeov-shapes', 'shapes'), names.embeddings, background)
-    image = 0.5 + 0.02 * torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
-    _, objectness = teacher(image, [torch.tensor([[4.0, 4.0, 20.0, 36.0], [4.0, 60.0, 20.0, 90.0]])])
-    assert objectness.max() < 0.5
 
 
 def test_a_loss_may_use_its_answers(tiny_teacher, images):
