@@ -99,6 +99,7 @@ class AloneMetric(BoxMetric):
         Raises:
             ValueError: If ``presence`` is there for some images only.
         """
+        self.reliability: dict[str, Reliability] = {}
         missing = [result['img_path'] for result in results if 'presence' not in result]
         if len(missing) == len(results):
             print_log(
@@ -108,7 +109,6 @@ class AloneMetric(BoxMetric):
                 logging.WARNING,
             )
             self.per_class, self.examples = np.full((len(self.require_meta('classes')), 2), np.nan), []
-            self.reliability: dict[str, Reliability] = {}
             return {}
         if missing:
             raise ValueError(f'{missing[0]}: the data sample has no presence, but others have it')

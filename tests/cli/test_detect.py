@@ -220,7 +220,7 @@ def test_what_is_not_looked_for_takes_detections_away(scenes, tmp_path):
     inferencer = KDEOVInferencer('kdeov_yolov8n', device='cpu')
     before, after = (
         sum(each.scores.sum() for each in inferencer.detect(list(map(str, scenes)), [colour_shape], 0.0, others=others))
-        for others in ([], [name])
+        for others in (None, [name])
     )
     assert after < 0.8 * before
     asked = ['--names', colour_shape, '--score-thr', '0.2']

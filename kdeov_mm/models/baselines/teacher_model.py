@@ -25,8 +25,8 @@ class TeacherModel(EmbeddingSpaceMixin, BaseModel):
         teacher: Config of an image teacher such as ``OpenCLIPTeacher``; None: the image tower of the text
             encoder's CLIP.
         embed_dims: Dimension D that the embeddings must have; None: any.
-        lexicon, background: What competes with a class name, see ``KDEOV``. With ``background`` and a vocabulary, data
-            samples get ``presence``: how likely the whole image shows each class.
+        lexicon, background, image_background: What competes with a class name, see ``KDEOV``. With ``background`` and a
+            vocabulary, data samples get ``presence``: how likely the whole image shows each class.
         data_preprocessor: Gives RGB in [0, 1]; the teacher's own preprocessing follows.
 
     Raises:
@@ -43,6 +43,7 @@ class TeacherModel(EmbeddingSpaceMixin, BaseModel):
         data_preprocessor: dict | None = None,
         lexicon: str | Sequence[str] | None = None,
         background: float | None = None,
+        image_background: float | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
         self.text_encoder_cfg = text_encoder
@@ -53,7 +54,8 @@ class TeacherModel(EmbeddingSpaceMixin, BaseModel):
                 'set the dimension of the CLIP in the config'
             )
         self.parts = nn.ModuleList(self.teacher.parts)  # modules, so that they move between devices
-        self.lexicon, self.background = Lexicon.read(lexicon), background
+        self.lexicon = Lexicon.read(lexicon)
+        self.background = background if image_background is None else image_background
         self.class_embeddings = torch.zeros(0, self.embed_dims)
         self.competitors: Competitors | None = None
         # Not used: DDP needs a parameter that requires a gradient.
