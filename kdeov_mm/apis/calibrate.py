@@ -242,7 +242,7 @@ def fit(
     start = judged[backgrounds.index(own)]
     fit_map(start)  # complains if there is nothing to fit
     usable = [index for index, item in enumerate(judged) if 0 < item.right.sum() < len(item.right)]
-    backgrounds, judged = ([values[index] for index in usable] for values in (backgrounds, judged))
+    backgrounds, judged = [backgrounds[index] for index in usable], [judged[index] for index in usable]
     maps = [fit_map(item) for item in judged]
     candidates = max(np.bincount(item.image).max() for item in judged) + max(item.missed.max() for item in judged)
     candidates = max(candidates, model.bbox_head.test_cfg.nms_pre)
@@ -250,7 +250,7 @@ def fit(
     chosen = choose_background(losses)
     item, (scale, bias) = judged[chosen], maps[chosen]
     calibration = ScoreCalibration(own)
-    values = dict(scale=scale, bias=bias, threshold=0.0, background=backgrounds[chosen])
+    values: dict[str, Any] = dict(scale=scale, bias=bias, threshold=0.0, background=backgrounds[chosen])
     calibration.set(**values)
     scores = calibration(torch.from_numpy(item.scores)).numpy()
     calibration.set(**{**values, 'threshold': choose_threshold(scores, item.right, precision)})

@@ -7,7 +7,7 @@ kdeov export CONFIG CHECKPOINT --kinds image_encoder text_encoder
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -244,7 +244,7 @@ def write_network(
     from kdeov_mm.deploy.graphs import vocabulary_inputs
     from kdeov_mm.deploy.quantize import quantize
 
-    writers = dict(
+    writers: dict[str, Callable] = dict(
         image_encoder=export_image_encoder,
         detector=partial(export_detector, thresholds=thresholds),
         open_detector=export_open_detector,

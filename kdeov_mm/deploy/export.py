@@ -17,7 +17,7 @@ from mmengine.config import Config
 from open_clip.tokenizer import SimpleTokenizer, default_bpe
 from torch import Tensor, nn
 
-from kdeov_mm.models.clip import OpenCLIPTextEncoder, build_text_encoder, load_open_clip
+from kdeov_mm.models.clip import OpenCLIPTextEncoder, TextEncoder, build_text_encoder, load_open_clip
 from kdeov_mm.utils.config import first_test_dataloader
 from kdeov_mm.utils.files import atomic_path, sha256
 from kdeov_mm.version import __version__
@@ -33,7 +33,7 @@ POOLS = dict(ReduceMean='GlobalAveragePool', ReduceMax='GlobalMaxPool')
 OUTPUTS = ('boxes', 'scores', 'labels')
 
 
-class TextEncoder(nn.Module):
+class TextGraph(nn.Module):
     """Embeds tokens int64 ``[N, context_length]``; L2-normalised, ``[N, D]``.
 
     Args:
@@ -114,7 +114,7 @@ def export_open_detector(model: nn.Module, path: Path, metadata: dict[str, str])
 
 
 def export_text_encoder(
-    text_encoder: OpenCLIPTextEncoder, templates: Sequence[str], path: Path, metadata: dict[str, str]
+    text_encoder: TextEncoder, templates: Sequence[str], path: Path, metadata: dict[str, str]
 ) -> Path:
     """Write ``tokens [texts, context_length] -> embeddings [texts, D]``, with tokenizer and templates in the metadata.
 
@@ -150,7 +150,7 @@ def export_text_encoder(
     )
     tokens = tokenizer(['a red bus at night', 'two dogs'])
     return write(
-        TextEncoder(model),
+        TextGraph(model),
         dict(tokens=tokens),
         ({0: 'texts'},),
         ('embeddings',),
@@ -258,7 +258,7 @@ def describe(cfg: Config, checkpoint: str, size: int | None = None) -> dict[str,
     )
     source = cfg.model.get('text_encoder')
     if source and source.type != 'PrecomputedTextEncoder':  # precomputed embeddings do not name their space
-        data['text_space'] = build_text_encoder(cfg.model).id
+        data['text_space'] = build_text_encoder(cfg.model).id or ''
     return data
 
 

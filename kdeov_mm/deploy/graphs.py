@@ -146,7 +146,7 @@ class OpenDetector(nn.Module):
         features = F.pad(features, (0, 1), value=1.0)
         features = features / (features @ self.length.T).norm(dim=-1, keepdim=True).clamp(min=1e-12)
         logits = features @ names.T
-        if competitors is None:
+        if competitors is None or competes is None:
             return logits.softmax(-1)
         signs = competes.clamp(min=0), competes.clamp(max=0).neg()
         return independent_probability(logits, features @ competitors.T, *signs, self.background)

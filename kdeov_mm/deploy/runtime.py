@@ -515,8 +515,9 @@ def parse_metadata(path: str | Path, kind: str, data: dict[str, str]) -> dict[st
         return parse_json(data[field], f'{path}: {field}', json_type)
 
     def parse_lexicon(described: dict) -> Lexicon:
-        entries, hierarchy = described.get('entries'), described.get('hierarchy')
-        if not isinstance(entries, list) or len(entries) > MAX_LEXICON or type(hierarchy) is not bool:
+        entries: Any = described.get('entries')
+        hierarchy: Any = described.get('hierarchy')
+        if not isinstance(entries, list) or len(entries) > MAX_LEXICON or not isinstance(hierarchy, bool):
             refuse('lexicon', described, f'entries, a list of at most {MAX_LEXICON} names, and hierarchy, a boolean')
         return Lexicon(tuple(check_names(path, entries) if entries else []), hierarchy)
 

@@ -69,7 +69,8 @@ class Detections(ImageResult):
 
     def above(self, score_threshold: float | np.ndarray) -> 'Detections':
         """Return the detections whose score is at least ``score_threshold``, a number or one for each class ``[K]``."""
-        keep = self.scores >= (score_threshold[self.labels] if np.ndim(score_threshold) else score_threshold)
+        threshold = np.asarray(score_threshold)
+        keep = self.scores >= (threshold[self.labels] if threshold.ndim else score_threshold)
         return Detections(
             self.boxes[keep],
             self.scores[keep],

@@ -30,8 +30,8 @@ class ImageCompetitors:
     ) -> np.ndarray:
         """Compute the probability of each class name in each image; see docs/scores.md.
 
-        With the logits z of class names and of the lexicon's entries l, a name has the mean evidence of itself and of its
-        kinds in the lexicon; those entries compete that mean no asked name and no kind of one::
+        With the logits z of class names and of the lexicon's entries l, a name has the mean evidence of itself and of
+        its kinds in the lexicon. Entries compete that mean no asked name and no kind of one::
 
             evidence_k = mean(e^z_k, e^z_l of all kinds l of k)
             p_k = evidence_k / (sum_j evidence_j + sum of e^z_l over competing l + e^background)

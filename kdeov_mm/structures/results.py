@@ -125,8 +125,9 @@ class Results(list[R], Generic[R]):
     def __getitem__(self, index: slice) -> 'Results[R]': ...
 
     def __getitem__(self, index: SupportsIndex | slice) -> 'R | Results[R]':
-        found = super().__getitem__(index)
-        return Results(found) if isinstance(index, slice) else found
+        if isinstance(index, slice):
+            return Results(super().__getitem__(index))
+        return super().__getitem__(index)
 
     def to_pandas(self):
         """Return a table with the rows of all results; needs pandas. Without results it has no columns."""

@@ -1,6 +1,7 @@
 """The minimum score of each class name's detections."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from kdeov_mm.utils.display import short_repr
 from kdeov_mm.utils.errors import InputError
 
 DEFAULT_THRESHOLD = 0.3  # of models without calibration
-ScoreThreshold = float | Mapping[str, float] | np.ndarray | None
+ScoreThreshold: TypeAlias = float | Mapping[str, float] | np.ndarray | None
 
 
 def resolve_thresholds(
@@ -34,7 +35,7 @@ def resolve_thresholds(
     """
     if isinstance(given, np.ndarray):
         return given
-    each = dict(given) if isinstance(given, Mapping) else {}
+    each: dict[str, float] = dict(given) if isinstance(given, Mapping) else {}
     rest = default if given is None or isinstance(given, Mapping) else given
     unknown = [name for name in each if name not in names]
     if unknown:

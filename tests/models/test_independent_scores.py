@@ -109,7 +109,8 @@ def test_an_entry_of_the_same_meaning_changes_nothing():
 
 
 def test_nan_is_not_hidden():
-    found = independent_probability(torch.tensor([[float('nan')]]), torch.zeros(1, 2), torch.ones(1, 2), torch.zeros(1, 2), 0.0)
+    nan, zeros = torch.tensor([[float('nan')]]), torch.zeros(1, 2)
+    found = independent_probability(nan, zeros, torch.ones(1, 2), zeros, 0.0)
     assert found.isnan().all()
 
 

@@ -25,15 +25,20 @@ class TextEncoder(Protocol):
     """What a model's text encoder offers; :class:`~kdeov_mm.models.clip.ClassEmbeddings` embeds class names with it.
 
     Attributes:
-        templates: Prompt templates of class names, see ``ClassEmbeddings.build``.
-        synonyms: Synonyms of class names, see ``ClassEmbeddings.build``.
-        teacher: Config of the image teacher that shares this encoder's space; None: unknown.
         cached: Whether class embeddings may be kept on disk; an encoder without this attribute allows it.
     """
 
-    templates: Templates
-    synonyms: Synonyms
-    teacher: dict | None
+    @property
+    def templates(self) -> Templates:
+        """Prompt templates of class names, see ``ClassEmbeddings.build``."""
+
+    @property
+    def synonyms(self) -> Synonyms:
+        """Synonyms of class names, see ``ClassEmbeddings.build``."""
+
+    @property
+    def teacher(self) -> dict | None:
+        """Config of the image teacher that shares this encoder's space; None: unknown."""
 
     @property
     def id(self) -> str | None:
