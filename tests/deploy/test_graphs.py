@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from kdeov_mm.deploy.graphs import Detector, ImageEncoder, OpenDetector
@@ -51,7 +52,7 @@ def test_folded_detectors_are_the_model(make_student, predict, changes):
         check_detections(Detector(model)(images), expected)
         inputs = [images, model.texts]
         if model.background is not None:
-            inputs += [torch.zeros(1, 128), torch.cat([model.competitors.competes, torch.zeros(7, 1)], 1)]
+            inputs += [torch.zeros(1, 128), F.pad(model.competitors.signs, (0, 1))]
         check_detections(OpenDetector(model)(*inputs), expected)
 
 
