@@ -148,7 +148,7 @@ def search(data: Shapes, scorers: dict[str, ImageCompetitors], limit: int, scene
     sizes = dict(zip(('class names', 'general names', 'captions'), (0.6, 0.2, 0.5)))  # half of the queries show nothing
     measured: dict[str, dict[str, list]] = {}
     for kind, texts, images, truth in queries(data, limit, scenes):
-        vectors = data.inferencer.backend.text_encoder.encode_text(texts).numpy()
+        vectors = data.inferencer.backend.model.text_encoder.encode_text(texts).numpy()
         cosine = images @ vectors.T
         lexicon = images @ data.texts.T
         tables = {
