@@ -182,12 +182,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('config')
     parser.add_argument('checkpoint')
-    parser.add_argument('--data-root', type=Path, default=Path('data/shapes'))
+    parser.add_argument('--data-root', default='data/shapes', help='folder of the shapes dataset; default: data/shapes')
     parser.add_argument('--images', type=int, default=480, help='images of one object; default: 480')
     parser.add_argument('--scenes', type=int, default=400, help='scenes; default: 400')
     args = parser.parse_args()
     inferencer = KDEOVInferencer(args.config, args.checkpoint, batch_size=32)
-    data, full = Shapes(inferencer, args.data_root), inferencer.backend.image_competitors
+    data, full = Shapes(inferencer, Path(args.data_root)), inferencer.backend.image_competitors
     if full is None:
         raise SystemExit('config: the model has no competitors; set model.background')
     full = replace(full, lexicon=Remembering(full.lexicon.entries, full.lexicon.hierarchy))
