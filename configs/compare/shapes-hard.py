@@ -14,7 +14,7 @@ models = [
 ]
 benchmarks = dict(
     hard=dict(
-        title='Hard shapes world',
+        title='Hard shapes dataset',
         metrics=[
             'zero_shot/base/top1',
             'zero_shot/novel/top1',

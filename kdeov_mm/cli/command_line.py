@@ -39,9 +39,8 @@ COMMANDS = dict(  # module in this package: description
     train='train a model from a config; such as: kdeov train configs/kdeov_yolov8n.py --work-dir work_dirs/mine',
     test='evaluate a model on the data of its config; such as: kdeov test kdeov_yolov8n',
 )
-WITH_WEIGHTS = dict(
-    train=False, test=True, export=True, calibrate=True
-)  # commands with a config, and whether a checkpoint follows
+# Commands with a config, and whether a checkpoint follows
+WITH_WEIGHTS = dict(train=False, test=True, export=True, calibrate=True)
 STYLE = argparse.RawDescriptionHelpFormatter
 
 

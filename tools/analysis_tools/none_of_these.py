@@ -15,6 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from kdeov_mm.apis import KDEOVInferencer
+from kdeov_mm.datasets.general import generalize
+from kdeov_mm.evaluation.alone_metric import auroc
+from kdeov_mm.evaluation.calibration import Reliability
 from kdeov_mm.structures import ImageCompetitors, softmax
 from kdeov_mm.text import Lexicon
 
@@ -33,20 +36,6 @@ class Remembering(Lexicon):
 def compare(lexicon: Lexicon, name: str) -> np.ndarray:
     """Return which entries compete with a name, bool ``[L]``."""
     return Lexicon.competes(lexicon, [name])[0]
-
-
-def auroc(positives: np.ndarray, negatives: np.ndarray) -> float:
-    """Return the probability that a positive score is above a negative one; ties count half."""
-    ordered = np.sort(negatives)
-    below = np.searchsorted(ordered, positives, 'left') + np.searchsorted(ordered, positives, 'right')
-    return float(below.mean() / 2 / len(ordered))
-
-
-def calibration_error(probabilities: np.ndarray, truth: np.ndarray, bins: int = 15) -> float:
-    """Return the expected calibration error in bins of equal width."""
-    index = np.minimum((probabilities * bins).astype(int), bins - 1)
-    gaps = [abs((probabilities - truth)[index == k].sum()) for k in range(bins)]
-    return float(sum(gaps) / len(truth))
 
 
 def recall_at(precision: float, correct: np.ndarray, scores: np.ndarray, total: int) -> float:
@@ -118,9 +107,8 @@ def classification(data: Shapes, scorers: dict[str, ImageCompetitors], limit: in
                     present.append(score(row[None], np.append(asked[1:], own)))
                 both = np.array(present + absent)
                 areas.append(auroc(both[len(present) :], both[: len(present)]))
-                errors.append(
-                    calibration_error(both, np.repeat([0, 1], len(present))) if 'cosine' not in title else np.nan
-                )
+                lacks = np.repeat([False, True], len(present))
+                errors.append(np.nan if 'cosine' in title else Reliability.calculate(both, lacks).error)
                 missed.append(np.mean(both[: len(present)] > 0.5))
                 named.append(np.mean(both[len(present) :] <= 0.5))
             yield (
@@ -133,7 +121,7 @@ def queries(data: Shapes, limit: int, scenes: int) -> Iterator[tuple[str, list[s
     """Yield kinds of queries: name, texts, all images, and the truth ``[n, Q]`` of images."""
     single, concepts, _ = data.images('test_single', limit)
     yield 'class names', data.names, single, lambda kept: concepts[kept]
-    general = [category['name'] for category in data.read('general_test')['categories']]
+    general = [category['name'] for category in generalize(data.read('instances_test'))['categories']]
     fits = np.array([[set(g.split()) <= set(name.split()) for g in general] for name in data.names])
     yield 'general names', general, single, lambda kept: concepts[kept].astype(int) @ fits > 0
     rows, _, ids = data.images('test', scenes)
