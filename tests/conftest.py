@@ -93,7 +93,7 @@ def mmyolo_scope():
 
 @pytest.fixture(scope='session')
 def tiny_world(shared_folder):
-    """The folder of a shapes world of a few dozen images; copy it to change it."""
+    """The folder of a shapes dataset of a few dozen images; copy it to change it."""
     return shared_folder('tiny_world', lambda folder: ensure_world(folder / 'shapes', **WORLD)) / 'shapes'
 
 
@@ -117,7 +117,7 @@ def demo_world(shared_folder):
 
 @pytest.fixture(scope='session')
 def tiny_teacher(shared_folder):
-    """A weights file of the shapes world's architecture, with random weights."""
+    """A weights file of the shapes dataset's architecture, with random weights."""
 
     def fill(folder):
         torch.manual_seed(0)

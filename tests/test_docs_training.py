@@ -1,4 +1,4 @@
-"""The commands of the documents that train and test on the shapes world run, with one epoch of few images."""
+"""The commands of the documents that train and test on the shapes dataset run, with one epoch of few images."""
 
 import shutil
 from pathlib import Path
@@ -18,7 +18,7 @@ DOCUMENTS += ('teacher_cache', 'training', 'zero_shot')
 
 
 def commands_of(document):
-    """Those on the shapes world, which needs no download."""
+    """Those on the shapes dataset, which needs no download."""
     for command in read_commands(ROOT / 'docs' / f'{document}.md'):
         words = command.words
         if words[0] == 'python' and Path(words[1]).stem in TOOLS and (ROOT / words[2]).is_file():
