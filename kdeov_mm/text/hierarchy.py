@@ -7,6 +7,7 @@ it.
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -74,35 +75,33 @@ def singular_forms(word: str) -> list[str]:
     return forms
 
 
+@dataclass(frozen=True)
 class Phrase:
-    """A name taken apart: its head, whose senses are known or not, and its modifiers.
+    """Holds one reading of a name: its head, whose senses are known or not, and its modifiers.
 
     "red sports car" has the head "sports car" and the modifier "red"; "glass of wine" has the head "glass".
 
-    Args:
+    Attributes:
         head: The words that say what kind of thing it is.
         modifiers: The other words.
-        senses: The numbers of the head's senses, the most likely first; empty: unknown.
-        other: A second reading: "black heart" as a heart and not as a cherry.
+        senses: Indices of the head's senses, the most likely first; empty: unknown.
     """
 
-    __slots__ = ('head', 'modifiers', 'privatives', 'readings', 'senses')
+    head: str
+    modifiers: frozenset[str]
+    senses: tuple[int, ...]
 
-    def __init__(
-        self, head: str, modifiers: frozenset[str], senses: tuple[int, ...], other: 'Phrase | None' = None
-    ) -> None:
-        self.readings = (self,) if other is None else (self, other)
-        self.head = head
-        self.modifiers = modifiers
-        self.privatives = modifiers & PRIVATIVE
-        self.senses = senses
+    @property
+    def privatives(self) -> frozenset[str]:
+        """The modifiers after which a thing is none of its head's: "toy", "fake"."""
+        return self.modifiers & PRIVATIVE
 
 
 class Hierarchy:
     """Nouns, their senses, and the more general sense or senses of each.
 
     Args:
-        parents: The numbers of the more general senses, for each sense.
+        parents: Indices of the more general senses, for each sense.
         words: ``{word: (sense, ...)}``, the most likely sense first.
         entry_senses: How many senses of an entry count, the most likely ones.
         name_senses: How many senses of a name count.
@@ -183,26 +182,40 @@ class Hierarchy:
                     return selected
         return senses
 
-    def _parse(self, name: str) -> Phrase:
+    def _parse(self, name: str) -> tuple[Phrase, ...]:
+        """Return the readings of a name, the most likely first: "black heart" is a cherry, or a heart that is black."""
         words = normalize(name).split(' ')
         if len(words) > 1 and words[0] in ARTICLES:
             words = words[1:]
             name = ' '.join(words)
-        senses = self.senses(name)
-        start, end = 0, len(words)
-        if not senses:
-            end = next((i for i, word in enumerate(words) if i and word in PREPOSITIONS), end)
-            for start in range(end):
-                senses = self.lookup(' '.join(words[start:end]))
-                if senses:
-                    break
-        # an unknown head is the last word
+        start, end, senses = self.find_head(name, words)
         modifiers = frozenset(words[:start] + words[end:])
-        literal = None
+        readings = (Phrase(' '.join(words[start:end]), modifiers, senses),)
         if words[start] in COLOURS and end - start > 1:
-            head = self.parse(' '.join(words[start + 1 : end]))
-            literal = Phrase(head.head, head.modifiers | modifiers | {words[start]}, head.senses)
-        return Phrase(' '.join(words[start:end]), modifiers, senses, literal)
+            literal = self.parse(' '.join(words[start + 1 : end]))[0]
+            readings += (Phrase(literal.head, literal.modifiers | modifiers | {words[start]}, literal.senses),)
+        return readings
+
+    def find_head(self, name: str, words: Sequence[str]) -> tuple[int, int, tuple[int, ...]]:
+        """Find the head of a name: all words, or else the longest known ones that end before the first preposition.
+
+        Args:
+            name: The name.
+            words: Its words, normalised, without an article.
+
+        Returns:
+            tuple: Start and end of the head in ``words``, and its senses. If no head is known, it is the last word
+            before the preposition, and has no senses.
+        """
+        senses = self.senses(name)
+        if senses:
+            return 0, len(words), senses
+        end = next((i for i, word in enumerate(words) if i and word in PREPOSITIONS), len(words))
+        for start in range(end):
+            senses = self.lookup(' '.join(words[start:end]))
+            if senses:
+                return start, end, senses
+        return end - 1, end, ()
 
     def is_kind_of(self, entry: str, name: str) -> bool | None:
         """Whether an entry means the same as a name or a kind of it; None if the hierarchy does not know one of them.
@@ -212,16 +225,22 @@ class Hierarchy:
         """
         return self.compare(self.parse(entry), self.parse(name))
 
-    def compare(self, entry: Phrase, name: Phrase) -> bool | None:
-        answers = [self.compare_readings(a, b) for a in entry.readings for b in name.readings]
+    def compare(self, entry: tuple[Phrase, ...], name: tuple[Phrase, ...]) -> bool | None:
+        """Do what :meth:`is_kind_of` does, for the readings of an entry and of a name.
+
+        Any reading of the entry may be a kind of any reading of the name. If none is, the most likely readings decide
+        between False and None.
+        """
+        answers = [self.compare_readings(a, b) for a in entry for b in name]
         return True if True in answers else answers[0]
 
     def compare_readings(self, entry: Phrase, name: Phrase) -> bool | None:
+        """Do what :meth:`is_kind_of` does, for one reading of each."""
         if entry.head != name.head:
             if not entry.senses or not name.senses:
                 return None
             general = name.senses[: self.name_senses]
-            if not any(not self.ancestors(sense).isdisjoint(general) for sense in entry.senses[: self.entry_senses]):
+            if all(self.ancestors(sense).isdisjoint(general) for sense in entry.senses[: self.entry_senses]):
                 # a toy car is a toy
                 return name.head in entry.privatives and name.modifiers <= entry.modifiers
         return name.modifiers <= entry.modifiers and name.privatives == entry.privatives
@@ -232,28 +251,28 @@ class Hierarchy:
         Returns:
             int8 ``[K, L]``, names by entries: 1: yes, 0: no, -1: the hierarchy does not know one of them.
         """
-        known_names = [self.parse(name) for name in names]
-        known_entries = [self.parse(entry) for entry in entries]
+        parsed_names = [self.parse(name) for name in names]
+        parsed_entries = [self.parse(entry) for entry in entries]
         by_sense: dict[int, list[int]] = {}
         by_head: dict[str, list[int]] = {}
-        for row, name in enumerate(known_names):
-            for reading in name.readings:
+        for row, readings in enumerate(parsed_names):
+            for reading in readings:
                 by_head.setdefault(reading.head, []).append(row)
                 for sense in reading.senses[: self.name_senses]:
                     by_sense.setdefault(sense, []).append(row)
         result = np.zeros((len(names), len(entries)), dtype=np.int8)
-        result[[not name.senses for name in known_names]] = -1
-        result[:, [not entry.senses for entry in known_entries]] = -1
-        for column, entry in enumerate(known_entries):
+        result[[not readings[0].senses for readings in parsed_names]] = -1
+        result[:, [not readings[0].senses for readings in parsed_entries]] = -1
+        for column, entry in enumerate(parsed_entries):
             rows: set[int] = set()
-            for reading in entry.readings:
+            for reading in entry:
                 for head in (reading.head, *reading.privatives):
                     rows.update(by_head.get(head, ()))
                 for sense in reading.senses[: self.entry_senses]:
                     for ancestor in self.ancestors(sense):
                         rows.update(by_sense.get(ancestor, ()))
             for row in rows:  # all others are 0 or -1
-                answer = self.compare(entry, known_names[row])
+                answer = self.compare(entry, parsed_names[row])
                 result[row, column] = -1 if answer is None else answer
         return result
 

@@ -304,7 +304,7 @@ def main() -> None:
     print('Missed / wrong:\n')
     print(markdown(rows))
 
-    first = [shipped.parse(category['name']).senses for category in categories]
+    first = [shipped.parse(category['name'])[0].senses for category in categories]
     print(f'\nLVIS names that the hierarchy knows: {sum(map(bool, first))} of {len(categories)}')
 
 
