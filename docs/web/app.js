@@ -10,8 +10,8 @@ const element = id => document.getElementById(id);
 
 /**
  * An exported detector with the names that it is shipped with; `folder` is what tools/deployment/make_web.py wrote.
- * The texts of an open_detector go in with each image, and the table of what competes with each of them; those of a
- * (closed) detector are folded into it.
+ * The texts of an open_detector go in with each image, and the role of each competitor for each of them (1: it competes,
+ * -1: it is a hyponym, 0: it does not count); those of a (closed) detector are folded into it.
  */
 export class Detector {
   static async load(folder) {

@@ -27,18 +27,18 @@ HYPERNYMS = (
 
 @dataclass
 class GeneralName:
-    """Holds a general name and the category ids of its kinds.
+    """Holds a general name and the categories that are a kind of it.
 
     Attributes:
         level: The level of generality that the name belongs to.
         name: The name.
-        kinds: Categories that are a kind of it.
-        perhaps: Categories of which the hierarchy is not sure.
+        members: Ids of the categories that are a kind of it.
+        perhaps: Ids of the categories that are a kind of it by a rarer sense only.
     """
 
     level: str
     name: str
-    kinds: set[int]
+    members: set[int]
     perhaps: set[int]
 
 
@@ -46,8 +46,8 @@ def generalize(content: dict) -> dict:
     """Return annotations in which every object has general names in place of its class's name.
 
     An object has the names that its class is a kind of, which may be none. An image of LVIS lacks a general name if it
-    lacks all of its kinds. It is not exhaustively annotated with a general name if it is not with one of its kinds, or
-    has an object of a class that may be a kind.
+    lacks all categories that are a kind of it. It is not exhaustively annotated with a general name if it is not with
+    one of these categories, or has an object of a class that may be a kind.
 
     Args:
         content: Annotations in the format of COCO or LVIS.
@@ -58,10 +58,10 @@ def generalize(content: dict) -> dict:
     Raises:
         InputError: If there are no general names, see :func:`find_general_names`.
     """
-    found = find_general_names(content['categories'])
+    names = find_general_names(content['categories'])
     general: dict[int, list[int]] = {}
-    for index, each in enumerate(found, 1):
-        for category_id in each.kinds:
+    for index, each in enumerate(names, 1):
+        for category_id in each.members:
             general.setdefault(category_id, []).append(index)
     pairs = [
         (annotation, category_id)
@@ -71,17 +71,17 @@ def generalize(content: dict) -> dict:
     return dict(
         content,
         categories=[  # the lvis package insists on a frequency
-            dict(id=index, name=each.name, group=each.level, frequency='f') for index, each in enumerate(found, 1)
+            dict(id=index, name=each.name, group=each.level, frequency='f') for index, each in enumerate(names, 1)
         ],
         annotations=[
             dict(annotation, id=index, category_id=category_id)
             for index, (annotation, category_id) in enumerate(pairs, 1)
         ],
-        images=generalize_images(content, found),
+        images=generalize_images(content, names),
     )
 
 
-def generalize_images(content: dict, found: Sequence[GeneralName]) -> list[dict]:
+def generalize_images(content: dict, names: Sequence[GeneralName]) -> list[dict]:
     """Return the images, with what those of LVIS say about absent and not exhaustively annotated general names."""
     present: dict[int, set[int]] = {}
     for annotation in content['annotations']:
@@ -93,9 +93,9 @@ def generalize_images(content: dict, found: Sequence[GeneralName]) -> list[dict]
             here = present.get(image['id'], set())
             image = dict(
                 image,
-                neg_category_ids=[i for i, each in enumerate(found, 1) if each.kinds | each.perhaps <= absent],
+                neg_category_ids=[i for i, each in enumerate(names, 1) if each.members | each.perhaps <= absent],
                 not_exhaustive_category_ids=[
-                    i for i, each in enumerate(found, 1) if (each.kinds & unsure) or (each.perhaps & (here | unsure))
+                    i for i, each in enumerate(names, 1) if (each.members & unsure) or (each.perhaps & (here | unsure))
                 ],
             )
         images.append(image)
@@ -112,18 +112,18 @@ def find_general_names(categories: Sequence[dict]) -> list[GeneralName]:
         InputError: If there are none.
     """
     if all(has_attributes(category) for category in categories):
-        found = from_attributes(categories)
+        names = from_attributes(categories)
     elif all('frequency' in category for category in categories):
-        found = from_hierarchy(categories)
+        names = from_hierarchy(categories)
     else:
-        found = from_supercategories(categories)
-    found = [each for each in found if len(each.kinds) > 1]
-    if not found:
+        names = from_supercategories(categories)
+    names = [each for each in names if len(each.members) > 1]
+    if not names:
         raise InputError(
             f'general: no two of the {len(categories)} categories have a general name in common; give them a '
             'supercategory, or leave general=True out'
         )
-    return found
+    return names
 
 
 def has_attributes(category: dict) -> bool:
@@ -134,38 +134,37 @@ def has_attributes(category: dict) -> bool:
 
 def from_attributes(categories: Sequence[dict]) -> list[GeneralName]:
     """Return names of fewer attributes: "red star" and "star" for "striped red star"."""
-    found: dict[tuple[str, str], GeneralName] = {}
+    by_name: dict[tuple[str, str], GeneralName] = {}
     for level, attributes in SHAPES_LEVELS.items():
         for category in categories:
             name = ' '.join(category['attributes'][attribute] for attribute in attributes)
-            found.setdefault((level, name), GeneralName(level, name, set(), set())).kinds.add(category['id'])
-    return list(found.values())
+            by_name.setdefault((level, name), GeneralName(level, name, set(), set())).members.add(category['id'])
+    return list(by_name.values())
 
 
 def from_supercategories(categories: Sequence[dict]) -> list[GeneralName]:
     """Return the supercategories that name things."""
-    found: dict[str, GeneralName] = {}
+    by_name: dict[str, GeneralName] = {}
     for category in categories:
         name = category.get('supercategory')
         if name and name not in NO_THINGS:
-            found.setdefault(name, GeneralName('supercategory', name, set(), set())).kinds.add(category['id'])
-    return list(found.values())
+            by_name.setdefault(name, GeneralName('supercategory', name, set(), set())).members.add(category['id'])
+    return list(by_name.values())
 
 
 def from_hierarchy(categories: Sequence[dict]) -> list[GeneralName]:
     """Return hypernyms from WordNet.
 
-    A class is a kind of a hypernym by its most likely sense. Rarer senses make it a class that may be a kind: a banana
-    is a plant first and a food second.
+    A class is a kind of a hypernym by the class's most likely sense; of the hypernym, two senses count. Rarer senses
+    make it a class that may be a kind: a banana is a plant first and a food second.
     """
     hierarchy = Hierarchy.load()
     strict = Hierarchy(hierarchy.parents, hierarchy.words, entry_senses=1)
     names = [category['name'] for category in categories]
     ids = [category['id'] for category in categories]
-    found = []
-    for name, sure, possible in zip(HYPERNYMS, strict.kinds(HYPERNYMS, names), hierarchy.kinds(HYPERNYMS, names)):
-        kinds = {i for i, answer in zip(ids, sure) if answer == 1}
-        found.append(
-            GeneralName('hypernym', name, kinds, {i for i, answer in zip(ids, possible) if answer == 1} - kinds)
-        )
-    return found
+    result = []
+    for name, sure, possible in zip(HYPERNYMS, strict.hyponyms(HYPERNYMS, names), hierarchy.hyponyms(HYPERNYMS, names)):
+        members = {i for i, answer in zip(ids, sure) if answer == 1}
+        perhaps = {i for i, answer in zip(ids, possible) if answer == 1} - members
+        result.append(GeneralName('hypernym', name, members, perhaps))
+    return result

@@ -75,7 +75,7 @@ class OpenDetector(nn.Module):
         self.register_buffer('to_logits', layer * model.bbox_head.scale.detach())  # [D, C+1]
         if self.independent:
             lexicon = model.lexicon_embeddings.embeddings.to(layer)
-            self.background = float(model.bbox_head.scale.detach()) * model.background
+            self.background_logit = float(model.bbox_head.scale.detach()) * model.background
             self.register_buffer('context', model.context if self.fusion is not None else None)
             self.register_buffer('lexicon', lexicon @ self.to_logits)  # [L, C+1]
 
@@ -88,8 +88,9 @@ class OpenDetector(nn.Module):
             images: RGB in [0, 1], ``[B, 3, H, W]``; H and W are multiples of 32.
             texts: Class embeddings of the vocabulary, ``[K, D]``.
             others: Class embeddings of further competitors, ``[X, D]``; with independent scores only.
-            competes: 1 where an entry of the lexicon or of ``others`` competes with a class, -1 where it is a kind of
-                the class, 0 where it does not count, ``[K, L + X]``; with independent scores only.
+            competes: Role of each entry of the lexicon and of ``others`` for a class, ``[K, L + X]``: 1 if it competes
+                with the class, -1 if it is a hyponym, 0 if it does not count; with independent scores only. The
+                exported input has this name.
 
         Returns:
             tuple: Boxes x1, y1, x2, y2 in pixels of the input ``[B, M, 4]``, scores ``[B, M]`` and labels ``[B, M]``,
@@ -116,7 +117,7 @@ class OpenDetector(nn.Module):
             names: Factors from features to the logits of the K classes, ``[K, C+1]``.
             size: Height and width of the input in pixels.
             competitors: The same of the competitors; None: the classes compete with each other.
-            competes: Which competitors compete with each class.
+            competes: Role of each competitor for each class, see :meth:`forward`.
         """
         objectness, *maps = self.layers.towers(feats)
         objectness, priors, (dists, features) = top_candidates(
@@ -148,8 +149,8 @@ class OpenDetector(nn.Module):
         logits = features @ names.T
         if competitors is None or competes is None:
             return logits.softmax(-1)
-        signs = competes.clamp(min=0), competes.clamp(max=0).neg()
-        return independent_probability(logits, features @ competitors.T, *signs, self.background)
+        competing, hyponyms = competes.clamp(min=0), competes.clamp(max=0).neg()
+        return independent_probability(logits, features @ competitors.T, competing, hyponyms, self.background_logit)
 
 
 def vocabulary_inputs(model: nn.Module) -> dict[str, np.ndarray]:
@@ -178,7 +179,7 @@ class Detector(OpenDetector):
         super().__init__(model if model.fusion is None or competitors is not None else fold_film(model))
         self.register_buffer('names', model.class_embeddings @ self.to_logits)
         self.register_buffer('competitors', None if competitors is None else competitors.embeddings @ self.to_logits)
-        self.register_buffer('competes', None if competitors is None else competitors.signs)
+        self.register_buffer('competes', None if competitors is None else competitors.roles)
         del self.to_logits
         if self.independent:
             del self.lexicon

@@ -431,17 +431,17 @@ def competitor_inputs(competes: np.ndarray, others: np.ndarray) -> dict[str, np.
 
     Args:
         competes: Which of L entries of the lexicon compete with each class name, bool ``[K, L]``; the others
-            are kinds of it.
+            are its hyponyms.
         others: Class embeddings of X further competitors of all class names, ``[X, D]``.
 
     Returns:
-        dict: ``others`` ``[X + 1, D]`` and ``competes`` ``[K, L + X + 1]``. The last competitor is a row of zeros that
-        does not compete, so that no input is empty.
+        dict: ``others`` ``[X + 1, D]`` and ``competes`` ``[K, L + X + 1]``: 1 if an entry competes with a class name,
+        -1 if it is a hyponym. The last competitor is a row of zeros whose role is 0, so that no input is empty.
     """
-    table = np.where(competes, 1, -1).astype(np.float32)
-    table = np.pad(table, ((0, 0), (0, len(others) + 1)), constant_values=1)
-    table[:, -1] = 0
-    return dict(others=np.pad(others.astype(np.float32), ((0, 1), (0, 0))), competes=table)
+    roles = np.where(competes, 1, -1).astype(np.float32)
+    roles = np.pad(roles, ((0, 0), (0, len(others) + 1)), constant_values=1)
+    roles[:, -1] = 0
+    return dict(others=np.pad(others.astype(np.float32), ((0, 1), (0, 0))), competes=roles)
 
 
 def open_session(

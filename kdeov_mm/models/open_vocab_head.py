@@ -352,7 +352,7 @@ class OpenVocabHead(LogitScaleMixin, YOLOv8Head):
             logits[:, :count],
             logits[:, count:],
             competitors.competes,
-            competitors.kinds,
+            competitors.hyponyms,
             float(self.scale.detach()) * competitors.background,
         )
 

@@ -42,36 +42,37 @@ def decode_boxes(priors: Tensor, distances: Tensor) -> Tensor:
 
 
 def independent_probability(
-    logits: Tensor, competitors: Tensor, competes: Tensor, kinds: Tensor, background: float
+    logits: Tensor, competitors: Tensor, competes: Tensor, hyponyms: Tensor, background_logit: float
 ) -> Tensor:
     """Compute the probability that a region shows a class rather than any silent competitor.
 
-    A class has the mean evidence of its name and of the kinds of it among the competitors. With the logits z of class k
-    and of the competitors l::
+    A class has the mean evidence of its name and of its hyponyms among the competitors. With the logits z of class k
+    and of the competitors l, the logit scale s and the background b (a cosine similarity)::
 
-        evidence_k = mean(e^z_k, e^z_l of all l with kinds[k, l] = 1)
-        p_k = evidence_k / (evidence_k + sum_l competes[k, l] e^z_l + e^background)
+        evidence_k = mean(e^z_k, e^z_l of all l with hyponyms[k, l] = 1)
+        p_k = evidence_k / (evidence_k + sum_l competes[k, l] e^z_l + e^(s*b))
 
-    The other classes are not part of it: p_k is the same whatever else is asked.
+    The other classes are not part of it: p_k is the same whatever else is asked. In NumPy,
+    :class:`~kdeov_mm.structures.ImageCompetitors` has this formula for several names that share an image.
 
     Args:
         logits: Logits of the K asked classes, ``[..., M, K]``.
         competitors: Logits of the L competitors, ``[..., M, L]``; L may be 0.
         competes: 1 where a competitor counts against a class, else 0; floating point, ``[K, L]``.
-        kinds: 1 where a competitor is a kind of a class, else 0; floating point, ``[K, L]``, dense or sparse.
-        background: Logit of a competitor that every class has.
+        hyponyms: 1 where a competitor is a hyponym of a class, else 0; floating point, ``[K, L]``, dense or sparse.
+        background_logit: The logit ``s * b`` of a competitor that every class has.
 
     Returns:
         Tensor: Probabilities in [0, 1], ``[..., M, K]``; NaN where a logit is NaN.
     """
-    constant = torch.full_like(logits[..., :1], background)
+    constant = torch.full_like(logits[..., :1], background_logit)
     top = torch.cat([competitors, constant], dim=-1).amax(-1, keepdim=True)
     evidence = (competitors - top).exp()
     total = evidence @ competes.T + (constant - top).exp()
     # The best competitor may not count. Beside it, the others vanish in float32, but the background always counts.
-    rest = (total.log() + top).clamp(min=background)
-    count = kinds @ logits.new_ones(kinds.shape[1]) + 1  # a sum that sparse tensors have, too
-    own = torch.logaddexp(logits, (kinds @ evidence.mT).mT.log() + top) - count.log()
+    rest = (total.log() + top).clamp(min=background_logit)
+    count = hyponyms @ logits.new_ones(hyponyms.shape[1]) + 1  # a sum that sparse tensors have, too
+    own = torch.logaddexp(logits, (hyponyms @ evidence.mT).mT.log() + top) - count.log()
     return (own - rest).sigmoid()
 
 

@@ -245,8 +245,8 @@ class Hierarchy:
                 return name.head in entry.privatives and name.modifiers <= entry.modifiers
         return name.modifiers <= entry.modifiers and name.privatives == entry.privatives
 
-    def kinds(self, names: Sequence[str], entries: Sequence[str]) -> np.ndarray:
-        """Return which entries mean the same as each name or a kind of it.
+    def hyponyms(self, names: Sequence[str], entries: Sequence[str]) -> np.ndarray:
+        """Return which entries are hyponyms of each name: they mean the same or a kind of it.
 
         Returns:
             int8 ``[K, L]``, names by entries: 1: yes, 0: no, -1: the hierarchy does not know one of them.
@@ -282,6 +282,9 @@ def is_kind_of(entry: str, name: str) -> bool | None:
     return Hierarchy.load().is_kind_of(entry, name)
 
 
-def kinds(names: Sequence[str], entries: Sequence[str]) -> np.ndarray:
-    """Return which entries mean the same as each name or a kind of it, as :meth:`Hierarchy.kinds`."""
-    return Hierarchy.load().kinds(names, entries)
+def hyponyms(names: Sequence[str], entries: Sequence[str]) -> np.ndarray:
+    """Return which entries mean the same as each name or a kind of it, as :meth:`Hierarchy.hyponyms`."""
+    return Hierarchy.load().hyponyms(names, entries)
+
+
+kinds = hyponyms  # the old name, for one release

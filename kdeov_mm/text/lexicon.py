@@ -10,7 +10,8 @@ import numpy as np
 from .class_names import check_class_names, read_class_names
 
 FOLDER = Path(__file__).parent / 'lexicons'
-# Files of FOLDER, and whether WordNet knows their words. In the shapes dataset, a purple clover is no red clover.
+# Files of FOLDER. True: ask WordNet first. False: phrase rule only; WordNet reads "red clover" as a plant, not as a red
+# clover shape.
 LEXICONS = dict(shapes=False, nouns=True)
 
 
@@ -20,9 +21,9 @@ class Lexicon:
 
     Attributes:
         entries: L names.
-        hierarchy: Whether WordNet says which entries mean a name or a kind of it, see
-            :mod:`~kdeov_mm.text.hierarchy`. For words that it does not know, and without it, :func:`phrase_rule` says
-            so.
+        hierarchy: What finds the hyponyms of a name, the entries that mean the same or a kind of it. True: WordNet, see
+            :mod:`~kdeov_mm.text.hierarchy`, and :func:`phrase_rule` for words that WordNet does not know. False:
+            :func:`phrase_rule` alone.
     """
 
     entries: tuple[str, ...] = ()
@@ -60,18 +61,18 @@ class Lexicon:
         return len(self.entries)
 
     def competes(self, names: Sequence[str]) -> np.ndarray:
-        """Return which entries compete with each name: those that mean something else, bool ``[K, L]``.
+        """Return which entries compete with each name: all but its hyponyms, bool ``[K, L]``.
 
-        An entry that means the same as a name, or a kind of it, would take the name's own objects away.
+        A hyponym means the same as the name or a kind of it. It would take the name's own objects away.
         """
         if not self.entries:
             return np.ones((len(names), 0), bool)
         rule = phrase_rule(names, self.entries)
         if not self.hierarchy:
             return ~rule
-        from .hierarchy import kinds
+        from .hierarchy import hyponyms
 
-        known = kinds(names, self.entries)
+        known = hyponyms(names, self.entries)
         return np.where(known < 0, ~rule, known == 0)
 
 
@@ -81,7 +82,7 @@ def words(name: str) -> list[str]:
 
 
 def phrase_rule(names: Sequence[str], entries: Sequence[str]) -> np.ndarray:
-    """Return which entries are a kind of each name by their words, bool ``[K, L]``.
+    """Return which entries are hyponyms of each name by their words, bool ``[K, L]``.
 
     English phrases end with the noun that they are about. So an entry is a kind of a name if it has all of the name's
     words and the same last word: "striped red star" is a kind of "red star" and of "star", but "star fish" is none.

@@ -52,7 +52,7 @@ def test_folded_detectors_are_the_model(make_student, predict, changes):
         check_detections(Detector(model)(images), expected)
         inputs = [images, model.texts]
         if model.background is not None:
-            inputs += [torch.zeros(1, 128), F.pad(model.competitors.signs, (0, 1))]
+            inputs += [torch.zeros(1, 128), F.pad(model.competitors.roles, (0, 1))]
         check_detections(OpenDetector(model)(*inputs), expected)
 
 

@@ -96,8 +96,8 @@ def test_a_far_better_entry_that_does_not_compete_changes_nothing(gap):
 
 @pytest.mark.parametrize('gap', [5.0, 90.0, 200.0])
 def test_a_kind_of_a_name_shows_the_name(gap):
-    competes, kinds = torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]])
-    found = independent_probability(torch.zeros(1, 1), torch.tensor([[gap, 2.0]]), competes, kinds, 1.0)
+    competes, hyponyms = torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]])
+    found = independent_probability(torch.zeros(1, 1), torch.tensor([[gap, 2.0]]), competes, hyponyms, 1.0)
     expected = 1 / (1 + (math.exp(2) + math.exp(1)) / ((1 + math.exp(gap)) / 2))
     assert found.item() == pytest.approx(expected, abs=1e-5)
 
@@ -166,9 +166,9 @@ def test_competitors_follow_the_vocabulary_and_the_device(model):
     assert model.competitors.competes.shape == (2, count + 1)
     assert model.competitors.competes[:, -1].tolist() == [1, 1]
     assert model.competitors.competes.sum(1).tolist() == [count + 1 - 30, count + 1]
-    kinds = model.competitors.kinds.to_dense()
-    assert kinds.sum(1).tolist() == [30, 0] and not (kinds * model.competitors.competes).any()
-    assert torch.equal(model.competitors.signs, model.competitors.competes - kinds)
+    hyponyms = model.competitors.hyponyms.to_dense()
+    assert hyponyms.sum(1).tolist() == [30, 0] and not (hyponyms * model.competitors.competes).any()
+    assert torch.equal(model.competitors.roles, model.competitors.competes - hyponyms)
     assert model.double().competitors.embeddings.dtype == torch.float64
     norms = F.normalize(model.competitors.embeddings, dim=1)
     torch.testing.assert_close(norms, model.competitors.embeddings)

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from kdeov_mm.text.hierarchy import DATA, NOUNS, Hierarchy, is_kind_of, kinds, normalize, singular_forms
+from kdeov_mm.text.hierarchy import DATA, NOUNS, Hierarchy, hyponyms, is_kind_of, normalize, singular_forms
 from kdeov_mm.text.lines import read_lines
 
 
@@ -123,7 +123,7 @@ def test_the_table_equals_single_questions():
         'chap',
         'red star',
     ]
-    table = kinds(names, entries)
+    table = hyponyms(names, entries)
     assert table.dtype == np.int8
     for row, name in enumerate(names):
         for column, entry in enumerate(entries):
@@ -164,7 +164,7 @@ def test_nouns_against_a_large_vocabulary_take_well_below_a_second():
     nouns = read_lines(str(NOUNS), 'nouns')
     names = sorted(Hierarchy.load().words)[::40][:1203]
     start = time.process_time()
-    table = kinds(names, nouns)
+    table = hyponyms(names, nouns)
     assert time.process_time() - start < 1
     assert table.shape == (1203, len(nouns)) and (table >= 0).all()
 

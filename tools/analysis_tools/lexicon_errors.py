@@ -140,7 +140,7 @@ bus: bus stop
 boat: boathouse
 book: bookcase
 """
-# Says for names [K] and entries [L] which entries are kinds of which names: bool [K, L].
+# Says for names [K] and entries [L] which entries are hyponyms of which names: bool [K, L].
 Rule = Callable[[Sequence[str], Sequence[str]], np.ndarray]
 
 
@@ -274,15 +274,15 @@ def main() -> None:
     for entry_senses, name_senses in ((1, 1), (3, 1), (3, 2), (3, 3)):
         hierarchy = Hierarchy.read(DATA, entry_senses, name_senses)
         rules[f'hierarchy, senses {entry_senses} and {name_senses}'] = lambda names, entries, hierarchy=hierarchy: (
-            hierarchy.kinds(names, entries) == 1
+            hierarchy.hyponyms(names, entries) == 1
         )
 
     def combined(names: Sequence[str], entries: Sequence[str]) -> np.ndarray:
-        kinds = shipped.kinds(names, entries)
-        return np.where(kinds < 0, phrase_rule(names, entries), kinds == 1)
+        known = shipped.hyponyms(names, entries)
+        return np.where(known < 0, phrase_rule(names, entries), known == 1)
 
     rules['hierarchy, else phrase rule'] = combined
-    rows = [['rule', *sets], ['(pairs: kinds / different)', *(pairs.sizes() for pairs in sets.values())]]
+    rows = [['rule', *sets], ['(pairs: hyponyms / different)', *(pairs.sizes() for pairs in sets.values())]]
     for label, rule in rules.items():
         rows.append([label, *(pairs.errors(rule(pairs.names, pairs.entries)) for pairs in sets.values())])
     if embeddings is not None:
@@ -297,7 +297,7 @@ def main() -> None:
                 if pairs.similarity is None:
                     row.append('')
                     continue
-                unknown = shipped.kinds(pairs.names, pairs.entries) < 0
+                unknown = shipped.hyponyms(pairs.names, pairs.entries) < 0
                 found = combined(pairs.names, pairs.entries) | (unknown & (pairs.similarity >= threshold))
                 row.append(pairs.errors(found))
             rows.append(row)

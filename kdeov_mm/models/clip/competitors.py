@@ -18,13 +18,13 @@ class Competitors:
     Attributes:
         embeddings: Class embeddings of L competitors, ``[L, D]``.
         competes: 1 where a competitor counts against a class, else 0; float32 ``[K, L]``.
-        kinds: 1 where a competitor is a kind of a class, else 0; float32 ``[K, L]``, sparse.
+        hyponyms: 1 where a competitor is a hyponym of a class, else 0; float32 ``[K, L]``, sparse.
         background: Cosine similarity of the background, which competes with every class.
     """
 
     embeddings: Tensor
     competes: Tensor
-    kinds: Tensor
+    hyponyms: Tensor
     background: float
 
     @classmethod
@@ -34,7 +34,8 @@ class Competitors:
         """Join a lexicon with other competitors.
 
         Args:
-            competes: Which entries of the lexicon compete with each class, bool ``[K, L]``; the others are kinds of it.
+            competes: Which entries of the lexicon compete with each class, bool ``[K, L]``; the others are its
+                hyponyms.
             lexicon: Entries of the lexicon.
             others: Names that the user is not looking for. They compete with every class.
             background: See the class.
@@ -48,9 +49,9 @@ class Competitors:
         )
 
     @property
-    def signs(self) -> Tensor:
-        """The table of exported models: 1 for a competitor, -1 for a kind of the class; ``[K, L]``."""
-        return self.competes - self.kinds.to_dense()
+    def roles(self) -> Tensor:
+        """The input ``competes`` of exported models: 1 for a competitor, -1 for a hyponym of the class; ``[K, L]``."""
+        return self.competes - self.hyponyms.to_dense()
 
     def image_presence(self, images: Tensor, class_embeddings: Tensor, scale: float) -> Tensor:
         """Compute how likely whole images show each class.
@@ -69,10 +70,10 @@ class Competitors:
             scale * images @ class_embeddings.to(images).T,
             scale * images @ own.embeddings.T,
             own.competes,
-            own.kinds,
+            own.hyponyms,
             scale * self.background,
         )
 
     def to(self, other: Tensor) -> 'Competitors':
         """Return the competitors with the type and device of a tensor."""
-        return Competitors(self.embeddings.to(other), self.competes.to(other), self.kinds.to(other), self.background)
+        return Competitors(self.embeddings.to(other), self.competes.to(other), self.hyponyms.to(other), self.background)
