@@ -1,4 +1,4 @@
-"""Fit the scores of a detector, and store the calibration with its weights (docs/scores.md).
+"""Calibrate a detector's scores, and store the calibration with its weights (docs/scores.md).
 
 kdeov calibrate configs/kdeov_yolov8n.py work_dirs/kdeov_yolov8n -o calibrated.safetensors
 kdeov calibrate kdeov_yolov8n -o calibrated.safetensors --precision 0.9
@@ -20,15 +20,19 @@ SUFFIX = '.safetensors'
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file, or a work dir, whose last complete checkpoint is used')
+    parser.add_argument('config', help='config file; or the name of a shipped model, which includes its checkpoint')
+    parser.add_argument(
+        'checkpoint',
+        help='checkpoint file, or a work dir, whose last complete checkpoint is used; left out after the name of a '
+        'shipped model',
+    )
     parser.add_argument('-o', '--output', required=True, metavar='FILE', help=f'{SUFFIX} file to write')
     parser.add_argument(
         '--precision',
         type=float,
         default=0.95,
         metavar='P',
-        help='precision that the default threshold aims at, above 0 and at most 1; default: 0.95',
+        help='precision of the default threshold on base classes, above 0 and at most 1; default: 0.95',
     )
     parser.add_argument('--data-root', help="folder that replaces the config's data_root everywhere")
     add_cfg_options(parser, 'val_dataset.ann_file=mine.json')

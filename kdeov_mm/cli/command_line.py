@@ -32,7 +32,7 @@ COMMANDS = dict(  # module in this package: description
     '--model work_dirs/export/image_encoder.onnx --text work_dirs/export/text_encoder.onnx',
     export='export a model to ONNX files, which need no PyTorch; such as: '
     'kdeov export kdeov_yolov8n --vocabulary names.txt',
-    calibrate='fit the scores of a detector to validation data, and store that with its weights; such as: '
+    calibrate="calibrate a detector's scores on validation data, and store that with its weights; such as: "
     'kdeov calibrate kdeov_yolov8n -o calibrated.safetensors',
     demo='start a web page to try an exported model; such as: kdeov demo work_dirs/export',
     bench='measure speed and size of exported models; such as: kdeov bench --help',

@@ -13,9 +13,9 @@ from torch.nn.utils.fusion import fuse_linear_bn_eval
 
 from kdeov_mm.models.fusion import FiLMFusion
 from kdeov_mm.models.post_processing import (
-    calibrate,
     decode_boxes,
     independent_probability,
+    platt_scale,
     score_classes,
     top_candidates,
 )
@@ -137,7 +137,7 @@ class OpenDetector(nn.Module):
         else:
             scores, labels, index = batched_nms(boxes, scores, labels, names.shape[0], *limits)
         # Damaged weights must not give an empty result; the runtime refuses NaN.
-        scores = torch.where(damaged, torch.nan, calibrate(scores, *self.platt))
+        scores = torch.where(damaged, torch.nan, platt_scale(scores, *self.platt))
         return boxes.gather(1, index[..., None].expand(-1, -1, 4)), scores, labels
 
     def probabilities(

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from kdeov_mm.structures.thresholds import DEFAULT_THRESHOLD
 from kdeov_mm.utils.errors import InputError
-from .post_processing import calibrate
+from .post_processing import platt_scale
 
 RANGES = dict(scale=(1e-3, 100.0), bias=(-100.0, 100.0), threshold=(0.0, 1.0), background=(-1.0, 1.0))
 
@@ -23,7 +23,7 @@ class ScoreCalibration(nn.Module):
         enabled: Whether the calibration of a checkpoint is loaded.
 
     Attributes:
-        scale, bias: The map, see :func:`~kdeov_mm.models.post_processing.calibrate`.
+        scale, bias: Of Platt scaling, see :func:`~kdeov_mm.models.post_processing.platt_scale`.
         threshold: Default minimum score of a detection, in [0, 1].
         background: Cosine similarity of the background, in [-1, 1], or None.
         calibrated: Whether the values come from a calibration.
@@ -40,7 +40,7 @@ class ScoreCalibration(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        """Return to the state without calibration, in which the map is the identity."""
+        """Return to the state without calibration, in which scores stay raw."""
         self.scale, self.bias, self.threshold, self.background = 1.0, 0.0, DEFAULT_THRESHOLD, self.initial
         self.calibrated = False
 
@@ -64,7 +64,7 @@ class ScoreCalibration(nn.Module):
 
     def forward(self, scores: Tensor) -> Tensor:
         """Map raw scores, in [0, 1], to calibrated ones of the same shape."""
-        return calibrate(scores, self.scale, self.bias)
+        return platt_scale(scores, self.scale, self.bias)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the values as float32 scalars; empty without calibration."""
@@ -75,7 +75,10 @@ class ScoreCalibration(nn.Module):
         destination.update({prefix + name: value for name, value in self.tensors().items()})
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
-        """Load a calibration; one of a model whose classes compete differently does not count."""
+        """Load a calibration.
+
+        One that was fitted with a background is ignored if this model has none, and the reverse.
+        """
         self.reset()
         values = {name: float(state_dict[prefix + name]) for name in RANGES if prefix + name in state_dict}
         if self.enabled and values and ('background' in values) == (self.initial is not None):

@@ -101,10 +101,10 @@ def combine(objectness: Tensor, probability: Tensor, power: float) -> Tensor:
     return objectness[..., None] ** power * probability ** (1 - power)
 
 
-def calibrate(scores: Tensor, scale: float, bias: float) -> Tensor:
-    """Map raw scores in [0, 1] to calibrated ones: ``sigmoid(scale * logit(scores) + bias)`` (Platt 1999).
+def platt_scale(scores: Tensor, scale: float, bias: float) -> Tensor:
+    """Apply Platt scaling (Platt 1999) to raw scores in [0, 1]: ``sigmoid(scale * logit(scores) + bias)``.
 
-    The map is the identity for scale 1 and bias 0, keeps 0, 1 and NaN, and keeps the order of scores for a positive
+    It is the identity for scale 1 and bias 0, keeps 0, 1 and NaN, and keeps the order of scores for a positive
     scale. The order is kept up to rounding: scores that differ by less than float32 can tell apart become equal.
     """
     if scale == 1 and bias == 0:

@@ -17,13 +17,13 @@ def resolve_thresholds(
 ) -> np.ndarray:
     """Return the minimum score of each class name.
 
-    The most special one counts: that of a mapping, then the name's own, then a number that the user gives for all
-    names, then the model's default.
+    The most specific threshold counts: that of a mapping, then the name's own, then the number that the user gives for
+    names without a threshold of their own, then the model's default.
 
     Args:
         names: K class names.
-        given: What the user gives: a number for all names, or a mapping for some of them, or None; or the result of
-            this function.
+        given: What the user gives: a number for names without a threshold of their own, or a mapping for some names, or
+            None; or the result of this function.
         default: The model's default, in [0, 1].
         own: Thresholds of some names, such as those of their file.
 

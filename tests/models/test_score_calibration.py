@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 
 from kdeov_mm.models import ClassEmbeddings
 from kdeov_mm.models.calibration import ScoreCalibration
-from kdeov_mm.models.post_processing import calibrate
+from kdeov_mm.models.post_processing import platt_scale
 from kdeov_mm.utils import load_weights
 
 FITTED = dict(scale=2.5, bias=-1.5, threshold=0.4, background=0.25)
@@ -16,12 +16,12 @@ def test_the_map_is_its_formula_and_keeps_the_ends():
     scores = torch.linspace(0.001, 0.999, 500)
     for scale, bias in ((0.5, 1.0), (1.0, -2.0), (3.0, -2.5)):
         expected = torch.sigmoid(scale * torch.logit(scores.double()) + bias)
-        found = calibrate(scores, scale, bias)
+        found = platt_scale(scores, scale, bias)
         torch.testing.assert_close(found.double(), expected, atol=1e-6, rtol=1e-4)
         assert (found.diff() >= 0).all()
-        ends = calibrate(torch.tensor([0.0, 1.0, float('nan')]), scale, bias)
+        ends = platt_scale(torch.tensor([0.0, 1.0, float('nan')]), scale, bias)
         assert ends[:2].tolist() == [0, 1] and ends[2].isnan()
-    assert torch.equal(calibrate(scores, 1.0, 0.0), scores)
+    assert torch.equal(platt_scale(scores, 1.0, 0.0), scores)
 
 
 def test_weights_without_calibration_are_as_before(build_student, tmp_path, recwarn):
