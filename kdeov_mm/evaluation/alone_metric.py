@@ -15,8 +15,8 @@ from kdeov_mm.datasets.coco_file import INSTANCE_FIELDS
 from kdeov_mm.utils.errors import InputError
 
 from . import pictures
-from .box_metric import BoxMetric, Boxes
-from .calibration import MATCH, MIN_SCORE, Reliability, find_right
+from .box_metric import NMS_IOU_THRESHOLD, BoxMetric, Boxes
+from .reliability import MATCH, MIN_SCORE, Reliability, find_right
 from .precision_engines import COCO_ENGINES, LVIS_ENGINES, find_engine
 
 
@@ -25,7 +25,9 @@ class AloneMetric(BoxMetric):
     """Measures detection of single class names, and whether absent classes stay absent.
 
     The model's scores must not depend on the vocabulary, as those of :class:`~kdeov_mm.models.KDEOV` with
-    ``background`` do not. Then all names are scored in one pass, with the same result as one pass for each name. For a
+    ``background`` do not. Then all names are scored in one pass. This gives the numbers of one pass for each name if
+    ``test_cfg`` keeps all of a name's boxes. Otherwise AP50 differs in the tail, because a box keeps its
+    ``classes_per_box`` best names and an image its ``max_per_img`` best boxes; AUROC and false alarms are exact. For a
     model without such scores there are no metrics, which a warning says. Keys, for ``all`` and each group of classes:
 
     - ``alone/{group}/AP50``: mean of the classes' AP at IoU 0.5; with a file of LVIS, as LVIS counts.
@@ -35,7 +37,7 @@ class AloneMetric(BoxMetric):
     - ``alone/{group}/AUROC``: probability that the class is scored higher in an image that has it than in one that
       lacks it, over all pairs of image and class.
     - ``alone/{group}/ECE``: expected calibration error of the detections with a score of at least ``MIN_SCORE``, in
-      bins of equal width; see :class:`~kdeov_mm.evaluation.calibration.Reliability`. A detection is right if it shows
+      bins of equal width; see :class:`~kdeov_mm.evaluation.reliability.Reliability`. A detection is right if it shows
       an object of its class. On LVIS, detections of classes that an image was not checked for do not count.
     - ``alone/all/duplicates``: boxes beyond the first on an object (IoU at least 0.5), a fraction of the objects, at
       ``score_thr`` and with suppression across names; ``duplicates_per_name`` is without that suppression.
@@ -57,7 +59,12 @@ class AloneMetric(BoxMetric):
     columns = ('AP50', 'false_alarms')
 
     def __init__(
-        self, ann_file: str, max_dets: int = 100, engine: str | None = None, iou_threshold: float = 0.7, **kwargs
+        self,
+        ann_file: str,
+        max_dets: int = 100,
+        engine: str | None = None,
+        iou_threshold: float = NMS_IOU_THRESHOLD,
+        **kwargs,
     ) -> None:
         super().__init__(ann_file, engine or 'pycocotools', **kwargs)
         self.max_dets, self.iou_threshold = max_dets, iou_threshold
@@ -100,6 +107,35 @@ class AloneMetric(BoxMetric):
             ValueError: If ``presence`` is there for some images only.
         """
         self.reliability: dict[str, Reliability] = {}
+        if not self.has_presence(results):
+            self.per_class, self.examples = np.full((len(self.require_meta('classes')), 2), np.nan), []
+            return {}
+        results = sorted(results, key=lambda result: result['img_id'])
+        category_ids, img_ids = self.category_ids(), [result['img_id'] for result in results]
+        present, absent = self.truth_of_images(category_ids, img_ids)
+        roles = self.find_roles(results, len(category_ids))
+        truth, threshold = self.truth_by_class(img_ids), self.find_threshold(results)
+        values = {}
+        for role, (boxes, presence) in roles.items():
+            table = np.full((len(category_ids), len(self.columns)), np.nan)
+            if boxes is not None:
+                table[:, 0] = self.average_precision_50(boxes, truth, category_ids, img_ids)
+                table[:, 1] = false_alarms(presence, absent, threshold)
+            if role == 'student':
+                self.per_class, self.examples = table, []
+            values[role] = self.summarize_alone(table, presence, present, absent)
+        if roles['student'][0] is not None:
+            self.reliability = self.reliability_by_group(results, category_ids, present | absent)
+            values['student'].update({f'{name}/ECE': item.error for name, item in self.reliability.items()})
+            values['student'].update(self.duplicates(results, threshold))
+        return values
+
+    def has_presence(self, results: list[dict]) -> bool:
+        """Return whether the model's scores are independent of the vocabulary; if they are not, log a warning.
+
+        Raises:
+            ValueError: If ``presence`` is there for some images only.
+        """
         missing = [result['img_path'] for result in results if 'presence' not in result]
         if len(missing) == len(results):
             print_log(
@@ -108,40 +144,23 @@ class AloneMetric(BoxMetric):
                 'current',
                 logging.WARNING,
             )
-            self.per_class, self.examples = np.full((len(self.require_meta('classes')), 2), np.nan), []
-            return {}
+            return False
         if missing:
             raise ValueError(f'{missing[0]}: the data sample has no presence, but others have it')
-        results = sorted(results, key=lambda result: result['img_id'])
-        category_ids, img_ids = self.category_ids(), [result['img_id'] for result in results]
+        return True
+
+    def find_roles(self, results: list[dict], num_classes: int) -> dict[str, tuple[Boxes | None, np.ndarray]]:
+        """Return the boxes of the student, chance and the teacher, None without any, and the presence ``[N, K]``."""
         presence = np.stack([result['presence'] for result in results])
-        present, absent = self.truth_of_images(category_ids, img_ids)
-        truth = self.truth_by_class(img_ids)
-        roles = dict(student=(Boxes.gather(results, len(category_ids)), presence))
+        roles: dict[str, tuple[Boxes | None, np.ndarray]] = dict(student=(Boxes.gather(results, num_classes), presence))
         if self.chance:
             rng = np.random.default_rng(self.seed)
-            shuffled = [
-                dict(result, labels=rng.integers(len(category_ids), size=len(result['labels']))) for result in results
-            ]
-            roles['chance'] = Boxes.gather(shuffled, len(category_ids)), rng.permuted(presence, axis=1)
-        has_boxes = any(result['has_boxes'] for result in results)
-        values, threshold = {}, self.find_threshold(results)
-        for role, (boxes, scores) in roles.items():
-            table = np.full((len(category_ids), len(self.columns)), np.nan)
-            if has_boxes:
-                table[:, 0] = self.average_precision_50(boxes, truth, category_ids, img_ids)
-                table[:, 1] = false_alarms(scores, absent, threshold)
-            if role == 'student':
-                self.per_class, self.examples = table, []
-            values[role] = self.summarize_alone(table, scores, present, absent)
-        if has_boxes:
-            self.reliability = self.calibration(results, category_ids, present | absent)
-            values['student'].update({f'{name}/ECE': item.error for name, item in self.reliability.items()})
-            values['student'].update(self.duplicates(results, threshold))
+            roles['chance'] = Boxes.under_random_names(results, num_classes, rng), rng.permuted(presence, axis=1)
+        if not any(result['has_boxes'] for result in results):
+            roles = {role: (None, scores) for role, (_, scores) in roles.items()}
         if all('teacher_presence' in result for result in results):
-            teacher = np.stack([result['teacher_presence'] for result in results])
-            values['teacher'] = self.summarize_alone(np.full_like(self.per_class, np.nan), teacher, present, absent)
-        return values
+            roles['teacher'] = None, np.stack([result['teacher_presence'] for result in results])
+        return roles
 
     def average_precision_50(
         self, boxes: Boxes, truth: dict[int, list[dict]], category_ids: np.ndarray, img_ids: Sequence[int]
@@ -182,7 +201,9 @@ class AloneMetric(BoxMetric):
                 values[f'{name}/AUROC'] = auroc(scores[has], scores[lacks])
         return values
 
-    def calibration(self, results: list[dict], category_ids: np.ndarray, known: np.ndarray) -> dict[str, Reliability]:
+    def reliability_by_group(
+        self, results: list[dict], category_ids: np.ndarray, known: np.ndarray
+    ) -> dict[str, Reliability]:
         """Compare scores and precision in each group that has detections.
 
         Args:
@@ -195,20 +216,17 @@ class AloneMetric(BoxMetric):
         for result, checked in zip(results, known):
             order = np.argsort(-result['scores'], kind='stable')
             order = order[result['scores'][order] >= MIN_SCORE]
-            truth = [ann for ann in self.coco.imgToAnns[result['img_id']] if ann['category_id'] in column]
-            boxes = np.array([ann['bbox'] for ann in truth], float).reshape(-1, 4)
-            boxes[:, 2:] += boxes[:, :2]
+            instances = []
+            for ann in self.coco.imgToAnns[result['img_id']]:
+                if ann['category_id'] in column:
+                    x, y, width, height = map(float, ann['bbox'])
+                    box, label = (x, y, x + width, y + height), column[ann['category_id']]
+                    instances.append(dict(bbox=box, bbox_label=label, ignore_flag=ann['iscrowd']))
             labels = result['labels'][order]
-            right, counts = find_right(
-                result['bboxes'][order].astype(float),
-                labels,
-                boxes,
-                np.array([column[ann['category_id']] for ann in truth], int),
-                np.array([ann['iscrowd'] for ann in truth], bool),
-            )
+            right, ignored = find_right(result['bboxes'][order], labels, instances)
             partly = self.coco.imgs[result['img_id']].get('not_exhaustive_category_ids', ())
-            counts &= checked[labels] & (right | ~np.isin(category_ids[labels], partly))
-            parts.append((result['scores'][order][counts], right[counts], labels[counts]))
+            counted = ~ignored & checked[labels] & (right | ~np.isin(category_ids[labels], partly))
+            parts.append((result['scores'][order][counted], right[counted], labels[counted]))
         scores, right, labels = map(np.concatenate, zip(*parts))
         return {
             name: Reliability.calculate(scores[members[labels]], right[members[labels]])

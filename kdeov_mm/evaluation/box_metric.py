@@ -28,7 +28,7 @@ from .precision_engines import find_engine
 TABLES: OrderedDict[bytes, np.ndarray] = OrderedDict()
 MAX_TABLES = 8
 
-SHOWN_OVERLAP = 0.7  # intersection over union above which the picture shows the better box alone
+NMS_IOU_THRESHOLD = 0.7  # of suppression across names in pictures and reports, as test_cfg.nms of the configs has it
 
 
 @dataclass
@@ -64,6 +64,12 @@ class Boxes:
         joined = {key: np.concatenate([result[key] for result in results]) for key in ('labels', 'scores', 'bboxes')}
         img_ids = np.repeat([result['img_id'] for result in results], [len(result['labels']) for result in results])
         return cls(img_ids, joined['labels'].astype(np.int64), joined['scores'], joined['bboxes'])
+
+    @classmethod
+    def under_random_names(cls, results: list[dict], num_classes: int, rng: np.random.Generator) -> 'Boxes':
+        """Join images' predictions, with labels drawn at random."""
+        drawn = [dict(result, labels=rng.integers(num_classes, size=len(result['labels']))) for result in results]
+        return cls.gather(drawn, num_classes)
 
     def __getitem__(self, index: np.ndarray) -> 'Boxes':
         """Select boxes by an index or mask."""
@@ -112,7 +118,7 @@ class Boxes:
 
 
 class BoxMetric(RoleMetric):
-    """AP of boxes for each class and what is made of it, where all names compete in every image.
+    """Measures AP of each class, with all class names scored in every image.
 
     Beside it stands ``chance``: the same boxes and scores under class names drawn at random, which is what
     localisation reaches without any knowledge of names. Needs the data set's ``classes``, uses its ``groups``.
@@ -278,10 +284,7 @@ class BoxMetric(RoleMetric):
         roles = dict(student=Boxes.gather(results, len(category_ids)))
         if self.chance:
             rng = np.random.default_rng(self.seed)
-            names = [rng.integers(len(category_ids), size=len(result['labels'])) for result in results]
-            roles['chance'] = Boxes.gather(
-                [dict(result, labels=labels) for result, labels in zip(results, names)], len(category_ids)
-            )
+            roles['chance'] = Boxes.under_random_names(results, len(category_ids), rng)
         tables = {role: self.calculate(boxes, category_ids, img_ids) for role, boxes in roles.items()}
         self.per_class = tables['student']
         if np.isnan(self.per_class).all():
@@ -322,7 +325,7 @@ class BoxMetric(RoleMetric):
         for img_id, result in chosen.items():
             keep = np.flatnonzero(result['scores'] >= threshold)
             boxes, scores = (torch.as_tensor(result[key][keep]) for key in ('bboxes', 'scores'))
-            keep = keep[nms(boxes, scores, SHOWN_OVERLAP).numpy()][: len(truth[img_id]) + 2]  # best first
+            keep = keep[nms(boxes, scores, NMS_IOU_THRESHOLD).numpy()][: len(truth[img_id]) + 2]  # best first
             examples.append(
                 dict(
                     img_path=result['img_path'],

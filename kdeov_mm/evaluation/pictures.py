@@ -14,7 +14,7 @@ from kdeov_mm.utils.files import atomic_path
 from kdeov_mm.utils.images import read_image
 
 if TYPE_CHECKING:
-    from .calibration import Reliability
+    from .reliability import Reliability
 
 BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW = (
     '#0072B2',

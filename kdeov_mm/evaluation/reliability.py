@@ -1,11 +1,14 @@
-"""Calibration of detection scores: which detections are right, and how far scores are from the fraction that is."""
+"""Reliability of detection scores: which detections are right, and how far scores are from the fraction that is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 BINS = 15
-MIN_SCORE = 0.05  # of detections in reports: lower ones are many and nearly always wrong, and would hide the others
+# Minimum score of detections in reports, and in the fit of a calibration. Lower ones are many and nearly always wrong,
+# and would hide the others.
+MIN_SCORE = 0.05
 MATCH = 0.5  # intersection over union of a box and the object that it shows
 
 
@@ -56,9 +59,7 @@ def brier(scores: np.ndarray, right: np.ndarray) -> float:
     return float(np.mean((np.asarray(scores, float) - right) ** 2)) if len(scores) else float('nan')
 
 
-def find_right(
-    boxes: np.ndarray, labels: np.ndarray, truth: np.ndarray, truth_labels: np.ndarray, crowd: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def find_right(boxes: np.ndarray, labels: np.ndarray, instances: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
     """Match the detections of one image with its objects, as COCO does at an intersection over union of 0.5.
 
     Each detection, best first, takes the nearest free object of its class. One without an object may show a crowd.
@@ -66,14 +67,16 @@ def find_right(
     Args:
         boxes: Detections x1, y1, x2, y2, ``[M, 4]``, best first.
         labels: Their classes, ``[M]``.
-        truth: Objects x1, y1, x2, y2, ``[N, 4]``.
-        truth_labels: Their classes, ``[N]``.
-        crowd: Which of them are crowds, bool ``[N]``.
+        instances: Objects as in MMDetection's data sets: ``bbox`` x1, y1, x2, y2, ``bbox_label``, and ``ignore_flag``,
+            which is 1 for a crowd.
 
     Returns:
-        tuple: Which detections are right, and which count, bool ``[M]`` each. Those of a crowd do not count.
+        tuple: Which detections are right, and which are ignored because they show a crowd, bool ``[M]`` each.
     """
-    right, counts, free = np.zeros(len(boxes), bool), np.ones(len(boxes), bool), ~crowd
+    boxes, truth = boxes.astype(float), np.array([item['bbox'] for item in instances], float).reshape(-1, 4)
+    truth_labels = np.array([item['bbox_label'] for item in instances], int)
+    crowd = np.array([item['ignore_flag'] for item in instances], bool)
+    right, ignored, free = np.zeros(len(boxes), bool), np.zeros(len(boxes), bool), ~crowd
     for i, (box, label) in enumerate(zip(boxes, labels)):
         same = np.flatnonzero(truth_labels == label)
         if not len(same):
@@ -83,8 +86,8 @@ def find_right(
         if best is not None:
             right[i], free[best] = True, False
         else:
-            counts[i] = not (crowd[same] & (overlap >= MATCH)).any()
-    return right, counts
+            ignored[i] = (crowd[same] & (overlap >= MATCH)).any()
+    return right, ignored
 
 
 def overlaps(box: np.ndarray, truth: np.ndarray, crowd: np.ndarray) -> np.ndarray:

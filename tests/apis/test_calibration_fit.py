@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from kdeov_mm.apis.calibrate import Judged, choose_background, choose_threshold, fit_map, likelihoods
+from kdeov_mm.apis.calibrate import (
+    Candidate,
+    Judged,
+    choose_background,
+    choose_threshold,
+    fit_platt_scaling,
+    likelihoods,
+)
 
 
 def simulate(count=20_000, scale=2.0, bias=-1.0, seed=0):
@@ -13,27 +20,27 @@ def simulate(count=20_000, scale=2.0, bias=-1.0, seed=0):
     return Judged(scores, right, np.sort(rng.integers(50, size=count)), rng.integers(3, size=50))
 
 
-def test_the_map_that_made_the_data_is_found():
-    assert fit_map(simulate()) == pytest.approx((2.0, -1.0), abs=0.1)
+def test_the_scaling_that_made_the_data_is_found():
+    assert fit_platt_scaling(simulate()) == pytest.approx((2.0, -1.0), abs=0.1)
 
 
-def test_the_map_is_the_most_likely_one():
+def test_the_scaling_is_the_most_likely_one():
     judged = simulate(500)
-    scale, bias = fit_map(judged)
+    scale, bias = fit_platt_scaling(judged)
     candidates = 1000
     best = likelihoods(judged, scale, bias, candidates).sum()
     for other in ((scale * 1.1, bias), (scale / 1.1, bias), (scale, bias + 0.2), (scale, bias - 0.2)):
         assert likelihoods(judged, *other, candidates).sum() > best
 
 
-def test_scores_that_separate_have_a_finite_map():
+def test_scores_that_separate_have_a_finite_scaling():
     judged = Judged(
         np.array([0.1, 0.2, 0.8, 0.9]), np.array([False, False, True, True]), np.arange(4), np.zeros(4, int)
     )
-    assert np.isfinite(fit_map(judged)).all()
+    assert np.isfinite(fit_platt_scaling(judged)).all()
     for right in ([True] * 4, [False] * 4):
         with pytest.raises(ValueError, match='val_dataset'):
-            fit_map(Judged(judged.scores, np.array(right), judged.image, judged.missed))
+            fit_platt_scaling(Judged(judged.scores, np.array(right), judged.image, judged.missed))
 
 
 def test_the_likelihood_is_a_loop_over_all_candidates():
@@ -57,9 +64,10 @@ def test_the_largest_background_within_one_standard_error_is_chosen():
     base, noise = rng.random(100), rng.normal(0, 1, 100)
     noise -= noise.mean()
     error = noise.std(ddof=1) * 10
-    losses = np.stack([base, base + noise + 0.9 * error / 100, base + noise + 1.1 * error / 100])
-    assert choose_background(losses) == 1
-    assert choose_background(losses[[0, 2]]) == 0
+    losses = base, base + noise + 0.9 * error / 100, base + noise + 1.1 * error / 100
+    first, second, third = (Candidate(i / 10, simulate(10), 1.0, 0.0, loss) for i, loss in enumerate(losses))
+    assert choose_background([first, second, third]) is second
+    assert choose_background([first, third]) is first
 
 
 @pytest.mark.parametrize('precision', [0.5, 0.8, 0.95])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kdeov_mm.evaluation.calibration import BINS, MIN_SCORE, Reliability, brier, find_right
+from kdeov_mm.evaluation.reliability import BINS, MIN_SCORE, Reliability, brier, find_right
 from test_alone_metric import evaluate, predict, write
 
 
@@ -36,6 +36,10 @@ def loop_right(boxes, labels, truth, truth_labels):
     return right
 
 
+def instances(boxes, labels, crowd=0):
+    return [dict(bbox=box, bbox_label=label, ignore_flag=crowd) for box, label in zip(boxes, labels)]
+
+
 @pytest.mark.parametrize('bins', [1, 7, BINS])
 def test_the_error_is_that_of_a_loop(bins):
     rng = np.random.default_rng(0)
@@ -59,15 +63,14 @@ def test_detections_are_matched_as_a_loop_does():
         truth = np.concatenate([corners, corners + rng.uniform(10, 40, (6, 2))], axis=1)
         boxes = truth[rng.integers(6, size=20)] + rng.normal(0, 3, (20, 4))
         labels, truth_labels = rng.integers(2, size=20), rng.integers(2, size=6)
-        right, counts = find_right(boxes, labels, truth, truth_labels, np.zeros(6, bool))
-        assert right.tolist() == loop_right(boxes, labels, truth, truth_labels) and counts.all()
+        right, ignored = find_right(boxes, labels, instances(truth, truth_labels))
+        assert right.tolist() == loop_right(boxes, labels, truth, truth_labels) and not ignored.any()
 
 
-def test_detections_of_a_crowd_do_not_count():
+def test_detections_of_a_crowd_are_ignored():
     boxes = np.array([[0, 0, 10, 10], [50, 50, 60, 60], [0, 0, 10, 10]], float)
-    truth = np.array([[0, 0, 40, 40]], float)
-    right, counts = find_right(boxes, np.array([0, 0, 1]), truth, np.array([0]), np.array([True]))
-    assert right.tolist() == [False] * 3 and counts.tolist() == [False, True, True]
+    right, ignored = find_right(boxes, np.array([0, 0, 1]), instances([[0, 0, 40, 40]], [0], crowd=1))
+    assert right.tolist() == [False] * 3 and ignored.tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize('lvis', [False, True])

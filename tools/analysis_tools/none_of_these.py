@@ -17,7 +17,7 @@ import numpy as np
 from kdeov_mm.apis import KDEOVInferencer
 from kdeov_mm.datasets.general import generalize
 from kdeov_mm.evaluation.alone_metric import auroc
-from kdeov_mm.evaluation.calibration import Reliability
+from kdeov_mm.evaluation.reliability import Reliability
 from kdeov_mm.structures import ImageCompetitors, softmax
 from kdeov_mm.text import Lexicon
 
