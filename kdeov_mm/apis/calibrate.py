@@ -265,7 +265,16 @@ def choose_threshold(scores: np.ndarray, right: np.ndarray, precision: float) ->
 
 
 def measure(judged: Judged, scores: np.ndarray, threshold: float) -> tuple[dict[str, float], Reliability]:
-    """Measure calibration, and precision and recall at a threshold, of judged detections with some scores ``[M]``."""
+    """Measure calibration, and precision and recall at a threshold.
+
+    The calibration error and the bins count the detections whose ``scores`` are at least ``MIN_SCORE``. So raw and
+    calibrated scores count different detections.
+
+    Args:
+        judged: The detections.
+        scores: Their raw or calibrated scores, ``[M]``.
+        threshold: Minimum score of the detections in precision and recall.
+    """
     shown, kept = scores >= MIN_SCORE, scores >= threshold
     reliability = Reliability.calculate(scores[shown], judged.right[shown])
     hits = int(judged.right[kept].sum())
@@ -301,7 +310,8 @@ def fit(
     scores = platt_scale(torch.from_numpy(chosen.judged.scores), chosen.scale, chosen.bias).numpy()
     threshold = choose_threshold(scores, chosen.judged.right, precision)
     calibration = ScoreCalibration(initial)
-    calibration.set(scale=chosen.scale, bias=chosen.bias, threshold=threshold, background=chosen.background)
+    values: dict[str, Any] = dict(scale=chosen.scale, bias=chosen.bias, background=chosen.background)
+    calibration.set(**values, threshold=threshold)
     before, raw = measure(judged[initial], judged[initial].scores, DEFAULT_THRESHOLD)
     after, calibrated = measure(chosen.judged, scores, threshold)
     report = make_report(calibration, precision, len(model.vocabulary), candidates, chosen, before, after)

@@ -190,11 +190,11 @@ class Hierarchy:
             name = ' '.join(words)
         start, end, senses = self.find_head(name, words)
         modifiers = frozenset(words[:start] + words[end:])
-        readings = (Phrase(' '.join(words[start:end]), modifiers, senses),)
+        readings = [Phrase(' '.join(words[start:end]), modifiers, senses)]
         if words[start] in COLOURS and end - start > 1:
             literal = self.parse(' '.join(words[start + 1 : end]))[0]
-            readings += (Phrase(literal.head, literal.modifiers | modifiers | {words[start]}, literal.senses),)
-        return readings
+            readings.append(Phrase(literal.head, literal.modifiers | modifiers | {words[start]}, literal.senses))
+        return tuple(readings)
 
     def find_head(self, name: str, words: Sequence[str]) -> tuple[int, int, tuple[int, ...]]:
         """Find the head of a name: all words, or else the longest known ones that end before the first preposition.
