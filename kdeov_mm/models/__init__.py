@@ -22,6 +22,7 @@ from .losses import (
 from .open_vocab_head import OpenVocabHead
 from .open_vocab_head_module import OpenVocabHeadModule
 from .projector import Projector
+from .yolo_weights import YOLOWeights
 
 TextBank = ClassEmbeddings  # the old name, for one release
 
@@ -46,6 +47,7 @@ __all__ = [
     'TeacherModel',
     'TextBank',
     'TimmClassifier',
+    'YOLOWeights',
     'YOLOWorld',
     'build_text_encoder',
 ]
