@@ -3,20 +3,19 @@ _base_ = [
     '_base_/default_runtime.py',
     '_base_/ov_coco.py',
     '_base_/kdeov_yolov8n_model.py',
-    '_base_/clip_vit-b-32_openai.py',
+    '_base_/clip_vit-b-32.py',
     '_base_/adamw.py',
 ]
 
 # Another CLIP is another file _base_/clip_*.py. Without any CLIP: kdeov_yolov8n_ov-coco_text-only.py.
-logit_scale = 100.0  # CLIP's own
 
 max_epochs = 80
 
 model = dict(
     **_base_.clip_space,
     **_base_.scoring,
-    bbox_head=dict(init_scale=50.0, loss_similarity=dict(scale=logit_scale)),
-    loss_image=dict(losses=dict(similarity=dict(scale=logit_scale), align=None)),
+    bbox_head=dict(init_scale=50.0, loss_similarity=dict(scale=_base_.logit_scale)),
+    loss_image=dict(losses=dict(similarity=dict(scale=_base_.logit_scale), align=None)),
 )  # there are no captions
 
 train_dataloader = dict(

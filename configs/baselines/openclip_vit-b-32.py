@@ -1,6 +1,6 @@
 # The full CLIP on the data sets of zero-shot classification. It brings its weights: no checkpoint is given. For another
 # model, copy this file and take another _base_/clip_*.py.
-_base_ = ['../_base_/default_runtime.py', '../_base_/clip_vit-b-32_openai.py', '../_base_/zero_shot.py']
+_base_ = ['../_base_/default_runtime.py', '../_base_/clip_vit-b-32.py', '../_base_/zero_shot.py']
 
 data_root = _base_.zero_shot_root
 model = dict(

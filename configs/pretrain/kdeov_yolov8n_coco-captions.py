@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/coco_captions.py',
     '../_base_/kdeov_yolov8n_model.py',
-    '../_base_/clip_vit-b-32_laion2b.py',
+    '../_base_/clip_vit-b-32.py',
     '../_base_/adamw.py',
 ]
 

@@ -150,6 +150,7 @@ class OnnxBackend:
 
     def embed_text(self, text: str) -> np.ndarray:
         """See :class:`Backend`."""
+        self.runtime.lexicon.warn_unknown([text])
         return self.runtime.encode_text([text])[0]
 
     def embed(self, images: list[np.ndarray]) -> np.ndarray:

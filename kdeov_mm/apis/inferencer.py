@@ -91,8 +91,8 @@ class KDEOVInferencer:
 
     Examples:
         >>> inferencer = KDEOVInferencer('kdeov_yolov8n')  # doctest: +SKIP
-        >>> inferencer.detect('photos/', ['red circle', 'dog'])[0].names  # doctest: +SKIP
-        ['dog']
+        >>> inferencer.detect('photos/', ['red circle', 'star'])[0].names  # doctest: +SKIP
+        ['star']
     """
 
     def __init__(

@@ -11,6 +11,7 @@ from mmyolo.registry import TRANSFORMS
 
 from kdeov_mm.models import ClassEmbeddings
 from kdeov_mm.structures import DEFAULT_THRESHOLD, Detections, ImageCompetitors
+from kdeov_mm.text import Lexicon
 from kdeov_mm.utils import InputError, load_config, resolve_checkpoint
 from .detection import as_detections, build_vocabulary, inference_transforms, load_model
 
@@ -59,6 +60,11 @@ class TorchBackend:
         return self.model.calibration.threshold if hasattr(self.model, 'calibration') else DEFAULT_THRESHOLD
 
     @property
+    def lexicon(self) -> Lexicon:
+        """The model's lexicon; empty if it has none."""
+        return getattr(self.model, 'lexicon', Lexicon())
+
+    @property
     def image_competitors(self) -> ImageCompetitors | None:
         """See :class:`Backend`."""
         with self._lock:
@@ -68,6 +74,8 @@ class TorchBackend:
         self, names: Sequence[str], templates: str | Sequence[str] | None = None, embeddings: str | None = None
     ) -> ClassEmbeddings:
         """See :class:`Backend` and :func:`build_vocabulary`."""
+        if embeddings is None:
+            self.lexicon.warn_unknown(names)
         return build_vocabulary(self.cfg, names, templates, embeddings)
 
     def as_array(self, class_embeddings: ClassEmbeddings) -> np.ndarray:
@@ -76,6 +84,7 @@ class TorchBackend:
 
     def embed_text(self, text: str) -> np.ndarray:
         """See :class:`Backend`."""
+        self.lexicon.warn_unknown([text])
         with self._lock:
             return self.model.text_encoder.encode_text([text])[0].numpy()
 

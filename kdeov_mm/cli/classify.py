@@ -1,6 +1,6 @@
 """Classify whole images.
 
-kdeov classify photo.jpg --names cat dog bird
+kdeov classify photo.jpg --names star circle fish
 kdeov classify photos/ --names-file names.txt --top 1 --json
 """
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -17,10 +18,10 @@ from kdeov_mm.version import __version__
 
 ABOUT = """A small open-vocabulary YOLO: classify, search and detect with class names of your own.
 
-    kdeov detect photo.jpg --names "red circle" dog      boxes, drawn into work_dirs/detect
-    kdeov classify photos/ --names cat dog --top 1       the best class name of each image
+    kdeov detect photo.jpg --names "red circle" star     boxes, drawn into work_dirs/detect
+    kdeov classify photos/ --names circle star --top 1   the best class name of each image
     kdeov search "a red bus at night" photos/            the images that best match a text
-    kdeov detect clip.mp4 --names dog --json | jq .      results for a script, one line for each image
+    kdeov detect clip.mp4 --names star --json | jq .     results for a script, one line for each image
 """
 AFTER = """Exit status: 0 success; 1 error while running; 2 invalid arguments or files (one line says which).
 Set KDEOV_TRACEBACK=1 to see where an error comes from."""
@@ -171,7 +172,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: If arguments or files are invalid, with 2; after Ctrl-C, with 130.
     """
     try:
-        with interruptible():
+        with interruptible(), warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: print(f'warning: {one_line(message)}', file=sys.stderr)
             run(parse(sys.argv[1:] if argv is None else argv))
         return 0
     except BrokenPipeError:  # a reader such as "head" has ended

@@ -1,11 +1,11 @@
 """Detect objects in images, with class names of your own.
 
-kdeov detect photo.jpg --names "red circle" dog
+kdeov detect photo.jpg --names "red circle" star
 kdeov detect photos/ "more/*.png" --names-file names.txt --score-thr 0.5 --out-dir pictures
 kdeov detect photos/ --names-file names.txt                      a line may be: red star = 0.4
-kdeov detect clip.mp4 --names dog --json > detections.jsonl      one line for each frame
-kdeov detect street.jpg --names car --not "toy car"              what is not looked for
-kdeov detect photos/ --names dog --coco detections.json          a COCO file, with scores
+kdeov detect clip.mp4 --names star --json > detections.jsonl     one line for each frame
+kdeov detect photo.jpg --names moon --not "white circle"         what is not looked for
+kdeov detect photos/ --names star --coco detections.json         a COCO file, with scores
 """
 
 import argparse

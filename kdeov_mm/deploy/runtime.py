@@ -250,6 +250,7 @@ class Runtime:
         """
         check_class_names(names)
         self.need('text_encoder')
+        self.lexicon.warn_unknown(names)
         templates = self.described['text_encoder']['templates']
         prompts = build_prompts(names, templates)
         return average_prompts(self.encode_text([prompt for each in prompts for prompt in each]), prompts)
@@ -284,6 +285,13 @@ class Runtime:
         else:
             probabilities = competitors.classify(embeddings, class_embeddings, names, scale)
         return ClassificationResult.top(probabilities, names, top, [None] * len(images), competitors is not None)
+
+    @property
+    def lexicon(self) -> Lexicon:
+        """The names that compete silently, of the image encoder or the open detector; empty if there are none."""
+        if self.image_competitors is not None:
+            return self.image_competitors.lexicon
+        return self.described.get('open_detector', {}).get('lexicon', Lexicon())
 
     @property
     def image_competitors(self) -> ImageCompetitors | None:
@@ -324,6 +332,7 @@ class Runtime:
         """
         if isinstance(query, str):
             check_class_names([query])
+            self.lexicon.warn_unknown([query])
             (query,) = self.encode_text([query])
         elif query.ndim == 3:
             (query,) = self.encode_image([query])
@@ -516,10 +525,11 @@ def parse_metadata(path: str | Path, kind: str, data: dict[str, str]) -> dict[st
 
     def parse_lexicon(described: dict) -> Lexicon:
         entries: Any = described.get('entries')
-        hierarchy: Any = described.get('hierarchy')
-        if not isinstance(entries, list) or len(entries) > MAX_LEXICON or not isinstance(hierarchy, bool):
-            refuse('lexicon', described, f'entries, a list of at most {MAX_LEXICON} names, and hierarchy, a boolean')
-        return Lexicon(tuple(check_names(path, entries) if entries else []), hierarchy)
+        flags = [described.get('hierarchy'), described.get('complete', False)]  # earlier versions wrote no `complete`
+        if not isinstance(entries, list) or len(entries) > MAX_LEXICON or not all(isinstance(f, bool) for f in flags):
+            expected = f'entries, a list of at most {MAX_LEXICON} names, and the booleans hierarchy and complete'
+            refuse('lexicon', described, expected)
+        return Lexicon(tuple(check_names(path, entries) if entries else []), *flags)
 
     dims = data.get('embed_dims', '')
     if not re.fullmatch('[1-9][0-9]{0,5}', dims) or int(dims) > MAX_EMBED_DIMS:

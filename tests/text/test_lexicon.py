@@ -1,5 +1,7 @@
 """Lexicons, and which of their entries compete with a name."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -62,3 +64,30 @@ def test_wordnet_says_what_it_knows_and_the_phrase_rule_the_rest():
     assert lexicon.competes(['dog', 'blarg']).tolist() == [[False, True, True, True], [True, True, True, False]]
     by_words = Lexicon(lexicon.entries, hierarchy=False)
     assert by_words.competes(['dog']).tolist() == [[True, False, True, True]]  # it takes a hot dog for a dog
+
+
+@pytest.mark.parametrize(
+    ('text', 'known'),
+    [
+        ('star', True),
+        ('red stars', True),
+        ('two crosses and a striped ring', True),
+        ('striped', True),
+        ('Red_Circle', True),
+        ('dog', False),
+        ('red car', False),
+        ('a photo of a dog', False),
+        ('starling', False),
+    ],
+)
+def test_what_a_complete_lexicon_knows(text, known):
+    lexicon = Lexicon.read('shapes')
+    assert lexicon.unknown([text]) == ([] if known else [text])
+    assert Lexicon(lexicon.entries, False).unknown([text]) == []  # not complete
+    if known:
+        with warnings.catch_warnings():
+            warnings.simplefilter('error')
+            lexicon.warn_unknown([text])
+    else:
+        with pytest.warns(UserWarning, match='star'):
+            lexicon.warn_unknown(['star', text])
