@@ -103,7 +103,7 @@ class Lexicon:
             nouns = sorted({words(entry)[-1] for entry in self.entries})
             known = ', '.join(nouns[:20]) + (', ...' if len(nouns) > 20 else '')
             warnings.warn(
-                f'{short_repr(unknown[0])}{more}: this model has not learnt that and answers at random. It knows {known}',
+                f'{short_repr(unknown[0])}{more}: this model has not learnt it and answers at random. It knows {known}',
                 stacklevel=3,
             )
 
